@@ -1,0 +1,278 @@
+// The coordinator: it starts the worker processes, sends each its share of the text, and in every
+// round answers their frames with the mean. It knows nothing of the model or of the method.
+//
+// A worker that is lost ends the run here. A coordinator that lets workers come back would keep a
+// step's means until the next step's last mean exists, for those that ask for them.
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import type { AddressInfo } from 'node:net'
+import { fileURLToPath } from 'node:url'
+import { createAggregate } from 'lowrank'
+import { type WebSocket, WebSocketServer } from 'ws'
+import {
+  type Done,
+  type FromWorker,
+  type Loss,
+  MAX_MESSAGE_BYTES,
+  type Task,
+  type ToWorker,
+} from './protocol.ts'
+import type { Corpus } from './text.ts'
+
+/** The held-out loss at one point of a run. */
+export interface Measurement {
+  readonly step: number
+  /** in frames, by one worker, since the run began */
+  readonly sentBytes: number
+  /** nats per character */
+  readonly loss: number
+}
+
+/** What a run came to. Bytes are of frames on the wire, without WebSocket's own few. */
+export interface Run {
+  readonly measurements: readonly Measurement[]
+  /** by one worker in one step */
+  readonly sentBytes: number
+  readonly receivedBytes: number
+  /** of the last step's parameters, one per worker: SHA-256 */
+  readonly parameters: readonly string[]
+  /** of one worker in one step: compress, receive, decompress */
+  readonly compressionMs: number
+  readonly gradientMs: number
+  /** of the coordinator in one step */
+  readonly aggregationMs: number
+  readonly seconds: number
+}
+
+/** What a run tells while it goes on. */
+export interface Watcher {
+  step(step: number): void
+  measured(measurement: Measurement): void
+}
+
+/** Worker processes, connected and ready. */
+export interface Fleet {
+  readonly processes: readonly number[]
+  /** @throws Error  if a worker is lost: which, when, and how it ended */
+  train(compressed: boolean, watcher: Watcher): Promise<Run>
+  /** Ends all processes; they keep nothing that is worth a goodbye. */
+  close(): Promise<void>
+}
+
+/** What all workers are told. */
+export type Settings = Pick<Task, 'workers' | 'steps' | 'rank' | 'seed'>
+
+interface Worker {
+  readonly process: ChildProcess
+  readonly ended: Promise<unknown>
+  /** the end of what it wrote to stderr: why it ended, if it knew */
+  complaint: string
+  socket: WebSocket | undefined
+}
+
+const COMPLAINT = 2000 // characters
+
+type Listener = (worker: number, message: Uint8Array | FromWorker) => void
+
+/**
+ * Starts the workers and gives each its share of the text.
+ *
+ * @param signal  ends them all, whatever they do
+ * @throws Error  if a worker is lost before it is ready
+ */
+export async function createFleet(
+  corpus: Corpus,
+  settings: Settings,
+  signal: AbortSignal,
+): Promise<Fleet> {
+  const server = new WebSocketServer({
+    host: '127.0.0.1',
+    port: 0,
+    perMessageDeflate: false,
+    maxPayload: MAX_MESSAGE_BYTES,
+  })
+  await once(server, 'listening')
+  const url = `ws://127.0.0.1:${(server.address() as AddressInfo).port}`
+
+  const workers = Array.from({ length: settings.workers }, (_, worker) => start(url, worker))
+  const kill = (): void => {
+    for (const { process } of workers) process.kill('SIGKILL')
+  }
+  process.on('exit', kill)
+  let where = 'before training began'
+  let listener: Listener = () => {}
+  const lost = new Promise<never>((_, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason))
+    for (const [number, worker] of workers.entries()) {
+      worker.process.on('error', reject)
+      worker.process.on('close', (code, killer) => {
+        const end = killer ? `killed by ${killer}` : `exit code ${code}`
+        reject(new Error(`worker ${number} was lost ${where}: ${end}${worker.complaint}`))
+      })
+    }
+    server.on('connection', (socket) => {
+      let number = -1
+      socket.on('message', (data: Buffer, isBinary) => {
+        try {
+          const message = isBinary ? data : (JSON.parse(data.toString()) as FromWorker)
+          if (!(message instanceof Uint8Array) && message.type === 'hello') {
+            number = message.worker
+            workers[number]!.socket = socket
+          }
+          listener(number, message)
+        } catch (error) {
+          reject(error)
+        }
+      })
+    })
+  })
+  lost.catch(() => {}) // it is raced with whatever goes on; between two runs nobody looks
+
+  const fleet: Fleet = {
+    processes: workers.map(({ process }) => process.pid!),
+    train(compressed, watcher) {
+      const kind = compressed ? 'compressed' : 'uncompressed'
+      where = `in step 1 of the ${kind} run`
+      const run = new Promise<Run>((resolve) => {
+        listener = createListener(workers, settings.steps, resolve, {
+          ...watcher,
+          step(step) {
+            where = `in step ${Math.min(step + 1, settings.steps)} of the ${kind} run`
+            watcher.step(step)
+          },
+        })
+        for (const { socket } of workers) tell(socket!, { type: 'begin', compressed })
+      })
+      return Promise.race([lost, run])
+    },
+    async close() {
+      kill()
+      await Promise.all(workers.map(({ ended }) => ended))
+      process.off('exit', kill)
+      server.close()
+    },
+  }
+  try {
+    await Promise.race([lost, welcome()])
+  } catch (error) {
+    await fleet.close()
+    throw error
+  }
+  return fleet
+
+  /** Answers each worker's hello with its task; resolves when all are ready. */
+  function welcome(): Promise<void> {
+    return new Promise((resolve) => {
+      let ready = 0
+      listener = (worker, message) => {
+        if (message instanceof Uint8Array) return
+        if (message.type === 'ready') ready++
+        if (ready === workers.length) resolve()
+        if (message.type !== 'hello') return
+        const socket = workers[worker]!.socket!
+        tell(socket, { type: 'task', worker, symbols: corpus.symbols, ...settings })
+        socket.send(corpus.shares[worker]!)
+        socket.send(corpus.heldOut)
+      }
+    })
+  }
+}
+
+function start(url: string, number: number): Worker {
+  // Of the same options as this process, so that TypeScript loads there as it did here. In a group
+  // of its own, so that Ctrl-C reaches the coordinator alone, and what it does next is no race.
+  const child = spawn(
+    process.execPath,
+    [...process.execArgv, fileURLToPath(new URL('./worker.ts', import.meta.url)), url, `${number}`],
+    { stdio: ['ignore', 'ignore', 'pipe'], detached: process.platform !== 'win32' },
+  )
+  const worker: Worker = {
+    process: child,
+    ended: new Promise((resolve) => child.on('close', resolve).on('error', resolve)),
+    complaint: '',
+    socket: undefined,
+  }
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    worker.complaint = `${worker.complaint || '\n'}${text}`.slice(-COMPLAINT)
+  })
+  return worker
+}
+
+/** What the coordinator does with the messages of one run. */
+function createListener(
+  workers: readonly Worker[],
+  steps: number,
+  finish: (run: Run) => void,
+  watcher: Watcher,
+): Listener {
+  const aggregate = createAggregate()
+  const begun = performance.now()
+  const measurements: Measurement[] = []
+  let losses: Loss[] = []
+  const done: Done[] = []
+  let frames = 0
+  let roundBytes = 0
+  let sentBytes = 0 // by each worker, in rounds that are over
+  let receivedBytes = 0 // the same
+  let aggregationMs = 0
+  const each = (ms: number): number => ms / steps
+
+  return (worker, message) => {
+    if (message instanceof Uint8Array) collect(message)
+    else if (message.type === 'loss') measure(message)
+    else if (message.type === 'done') end(worker, message)
+  }
+
+  /** Answers the last of a round's frames with the mean. Frames are counted, not senders: a worker may abstain. */
+  function collect(frame: Uint8Array): void {
+    const resumed = performance.now()
+    aggregate.add(frame)
+    roundBytes += frame.length
+    frames++
+    if (frames === workers.length) {
+      const mean = aggregate.result()
+      for (const { socket } of workers) socket!.send(mean)
+      receivedBytes += mean.length
+      watcher.step(aggregate.step!)
+      sentBytes += roundBytes / workers.length
+      aggregate.reset()
+      frames = roundBytes = 0
+    }
+    aggregationMs += performance.now() - resumed
+  }
+
+  function measure(loss: Loss): void {
+    losses.push(loss)
+    if (losses.length < workers.length) return
+    const sum = losses.reduce((total, { sum }) => total + sum, 0)
+    const characters = losses.reduce((total, { characters }) => total + characters, 0)
+    const measurement = {
+      step: loss.step,
+      sentBytes,
+      loss: sum / characters,
+    }
+    measurements.push(measurement)
+    losses = []
+    watcher.measured(measurement)
+  }
+
+  function end(worker: number, message: Done): void {
+    done[worker] = message
+    if (Object.keys(done).length < workers.length) return
+    const mean = (values: number[]): number => values.reduce((a, b) => a + b, 0) / values.length
+    finish({
+      measurements,
+      sentBytes: each(sentBytes),
+      receivedBytes: each(receivedBytes),
+      parameters: done.map(({ parameters }) => parameters),
+      compressionMs: each(mean(done.map(({ compressionMs }) => compressionMs))),
+      gradientMs: each(mean(done.map(({ gradientMs }) => gradientMs))),
+      aggregationMs: each(aggregationMs),
+      seconds: (performance.now() - begun) / 1000,
+    })
+  }
+}
+
+function tell(socket: WebSocket, message: ToWorker): void {
+  socket.send(JSON.stringify(message))
+}

@@ -1,0 +1,132 @@
+// What is trained: a character language model, a multilayer perceptron over embedded context.
+// jax-js counts references: an array given to a function is gone, unless it is given as `.ref`.
+import { defaultDevice, init, jit, nn, numpy as np, random, valueAndGrad } from '@jax-js/jax'
+
+/** Characters that the model sees before the one it predicts. */
+export const CONTEXT = 16
+/** Characters that a worker predicts in a step. */
+export const BATCH = 128
+
+const EMBEDDING = 32
+const HIDDEN = [1024, 512] as const
+/** The last matrix among the parameters, which gives each character its score. */
+export const OUTPUT = 5
+
+/** A model's parameters live outside, as one Float32Array per entry of `shapes`. */
+export interface Model {
+  readonly shapes: readonly (readonly number[])[]
+  /** The same first parameters for the same seed. */
+  start(seed: number): Promise<Float32Array[]>
+  /** Of the mean loss, in nats per character, over a batch. */
+  gradients(parameters: readonly Float32Array[], batch: Batch): Promise<Float32Array[]>
+  /** The mean loss itself. */
+  loss(parameters: readonly Float32Array[], batch: Batch): Promise<number>
+}
+
+/** BATCH characters to predict, and the CONTEXT before each, one after another. */
+export interface Batch {
+  readonly contexts: Int32Array
+  readonly targets: Int32Array
+}
+
+/** A model over so many different characters, on jax-js' wasm backend. */
+export async function createModel(symbols: number): Promise<Model> {
+  await init('wasm')
+  defaultDevice('wasm')
+  const shapes = shapesOf(symbols)
+  const arrays = (parameters: readonly Float32Array[]): np.Array[] =>
+    parameters.map((values, i) => np.array(values).reshape([...shapes[i]!]))
+  const load = ({ contexts, targets }: Batch): [np.Array, np.Array] => [
+    np.array(contexts, { dtype: np.int32 }),
+    np.array(targets, { dtype: np.int32 }),
+  ]
+  const lossOf = (parameters: np.Array[], contexts: np.Array, targets: np.Array): np.Array =>
+    crossEntropy(logits(parameters, contexts, symbols), targets, symbols)
+  const evaluate = jit(lossOf)
+  const differentiate = jit(valueAndGrad(lossOf))
+  return {
+    shapes,
+    async start(seed) {
+      const values: Float32Array[] = []
+      for (const [i, shape] of shapes.entries()) values.push(await first(shape, i, seed))
+      return values
+    },
+    async gradients(parameters, batch) {
+      const [loss, gradients] = differentiate(arrays(parameters), ...load(batch))
+      loss.dispose()
+      return (await Promise.all(gradients.map((array) => array.data()))) as Float32Array[]
+    },
+    async loss(parameters, batch) {
+      return (await evaluate(arrays(parameters), ...load(batch)).data())[0]!
+    },
+  }
+}
+
+/** What `createModel` has, without creating it. */
+export function shapesOf(symbols: number): readonly (readonly number[])[] {
+  const [wide, narrow] = HIDDEN
+  return [
+    [symbols, EMBEDDING],
+    [CONTEXT * EMBEDDING, wide],
+    [wide],
+    [wide, narrow],
+    [narrow],
+    [narrow, symbols],
+    [symbols],
+  ]
+}
+
+/** Characters to predict at these positions of a text; each has CONTEXT before it. */
+export function batchAt(text: Uint8Array, positions: ArrayLike<number>): Batch {
+  const contexts = new Int32Array(BATCH * CONTEXT)
+  const targets = new Int32Array(BATCH)
+  for (let i = 0; i < BATCH; i++) {
+    const position = positions[i]!
+    contexts.set(text.subarray(position - CONTEXT, position), i * CONTEXT)
+    targets[i] = text[position]!
+  }
+  return { contexts, targets }
+}
+
+/** steps × BATCH random positions in a text, each worker its own. */
+export async function drawPositions(
+  text: Uint8Array,
+  steps: number,
+  seed: number,
+  worker: number,
+): Promise<Int32Array> {
+  const shape = [steps * BATCH]
+  const range = { minval: CONTEXT, maxval: text.length, shape }
+  const drawn = random.randint(keyOf(seed, 16 + worker), range)
+  return (await drawn.data()) as Int32Array
+}
+
+function logits(parameters: np.Array[], contexts: np.Array, symbols: number): np.Array {
+  const [embedding, w1, b1, w2, b2, w3, b3] = parameters
+  // One-hot rows times the table: jit refuses the scatter that is the gradient of `np.take`.
+  const embedded = np.matmul(nn.oneHot(contexts, symbols), embedding!)
+  const seen = embedded.reshape([-1, CONTEXT * EMBEDDING])
+  const wide = nn.relu(np.matmul(seen, w1!).add(b1!))
+  const narrow = nn.relu(np.matmul(wide, w2!).add(b2!))
+  return np.matmul(narrow, w3!).add(b3!)
+}
+
+function crossEntropy(scores: np.Array, targets: np.Array, symbols: number): np.Array {
+  const each = nn.logSoftmax(scores).mul(nn.oneHot(targets, symbols))
+  return each.sum().mul(-1 / BATCH)
+}
+
+/** Zeros for a vector; for a matrix normals that keep what goes through it about as large as it was. */
+async function first(shape: readonly number[], index: number, seed: number): Promise<Float32Array> {
+  const [rows, cols] = shape
+  if (cols === undefined) return new Float32Array(rows!)
+  // Scores begin small, so that the first loss is that of a model that knows nothing.
+  const gain = index === 0 ? rows! : index === OUTPUT ? 0.02 : 2
+  const drawn = random.normal(keyOf(seed, index), [...shape]).mul(Math.sqrt(gain / rows!))
+  return (await drawn.data()) as Float32Array
+}
+
+/** Streams 0 … 15 are the parameters', 16 … the workers'. */
+function keyOf(seed: number, stream: number): np.Array {
+  return np.array(Uint32Array.of(seed, stream), { dtype: np.uint32 })
+}

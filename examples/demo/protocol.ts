@@ -1,0 +1,84 @@
+// What coordinator and workers say to each other. Text messages are JSON; binary ones are lowrank
+// frames, except for the two that follow a `task`.
+import type { Options, ParameterSpec } from 'lowrank'
+import { OUTPUT, shapesOf } from './model.ts'
+
+/** Larger than any message of the demo: a frame of the whole model, or a text. */
+export const MAX_MESSAGE_BYTES = 2 ** 30
+
+/** Characters that the held-out loss is measured on: while training, and after it. */
+export const PROBE = { during: 2048, after: 16384 }
+
+/** The first message to a worker; two binary ones follow, its share of the text and the held-out part. */
+export interface Task {
+  readonly type: 'task'
+  readonly worker: number
+  readonly workers: number
+  readonly symbols: number
+  readonly steps: number
+  readonly seed: number
+  readonly rank: number
+}
+
+/** One training run from the start, with compression or without. */
+export interface Begin {
+  readonly type: 'begin'
+  readonly compressed: boolean
+}
+
+/** The first message from a worker. */
+export interface Hello {
+  readonly type: 'hello'
+  readonly worker: number
+}
+
+/** The text has been read and the model compiled. */
+export interface Ready {
+  readonly type: 'ready'
+}
+
+/** The loss on this worker's part of the held-out probe, after so many steps. */
+export interface Loss {
+  readonly type: 'loss'
+  readonly step: number
+  /** nats, over `characters` characters */
+  readonly sum: number
+  readonly characters: number
+}
+
+/** The end of a run. Times are of the whole run, without waiting for others. */
+export interface Done {
+  readonly type: 'done'
+  /** SHA-256 of all parameters' bytes */
+  readonly parameters: string
+  /** in compress, receive and decompress */
+  readonly compressionMs: number
+  /** for gradients */
+  readonly gradientMs: number
+}
+
+export type ToWorker = Task | Begin
+export type FromWorker = Hello | Ready | Loss | Done
+
+/** The steps after which the held-out loss is measured: more at first, when it falls fast. */
+export function probes(steps: number): ReadonlySet<number> {
+  const parts = [0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1]
+  return new Set(parts.map((part) => Math.max(1, Math.round(part * steps))))
+}
+
+/** What a run's compressors are created with, apart from the sender. */
+export function compression(
+  { symbols, rank, seed }: Pick<Task, 'symbols' | 'rank' | 'seed'>,
+  compressed: boolean,
+): { shapes: ParameterSpec[]; options: Options } {
+  return {
+    shapes: shapesOf(symbols).map((shape, i) => {
+      // Uncompressed runs go through the same frames, so that both are counted alike.
+      if (!compressed) return { shape, compress: false }
+      // The output layer's gradient is the least like a matrix of low rank, and it is small: twice
+      // its share of the bytes buys half of what compression costs in loss.
+      return i === OUTPUT ? { shape, rank: 2 * rank } : { shape }
+    }),
+    options: { rank, seed },
+  }
+}

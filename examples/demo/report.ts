@@ -1,0 +1,89 @@
+// What both runs came to, for programs and for people.
+import type { Run, Settings } from './coordinator.ts'
+import type { Corpus } from './text.ts'
+
+/** All that `--json` prints. Losses in nats per character; bytes by one worker in one step. */
+export interface Report {
+  readonly settings: Settings
+  readonly symbols: number
+  readonly unigramEntropy: number
+  readonly uncompressed: Run
+  readonly compressed: Run
+  /** bytes sent uncompressed ÷ bytes sent compressed */
+  readonly compressionRatio: number
+  /** (compressed − uncompressed) ÷ uncompressed, of the last held-out losses */
+  readonly lossDifference: number
+  /** in both runs, all workers ended with the same bits */
+  readonly identical: boolean
+}
+
+export function createReport(
+  settings: Settings,
+  corpus: Corpus,
+  uncompressed: Run,
+  compressed: Run,
+): Report {
+  return {
+    settings,
+    symbols: corpus.symbols,
+    unigramEntropy: corpus.unigramEntropy,
+    uncompressed,
+    compressed,
+    compressionRatio: uncompressed.sentBytes / compressed.sentBytes,
+    lossDifference: lastLoss(compressed) / lastLoss(uncompressed) - 1,
+    identical: [uncompressed, compressed].every(({ parameters }) => new Set(parameters).size === 1),
+  }
+}
+
+/** The held-out loss after the last step. */
+export function lastLoss(run: Run): number {
+  return run.measurements.at(-1)!.loss
+}
+
+/** The report as a table of text, one column per run. */
+export function table({
+  unigramEntropy,
+  uncompressed,
+  compressed,
+  compressionRatio,
+  lossDifference,
+}: Report): string {
+  const both = (show: (run: Run) => string): [string, string] => [
+    show(uncompressed),
+    show(compressed),
+  ]
+  const below = (run: Run): string => `${(100 * (1 - lastLoss(run) / unigramEntropy)).toFixed(1)} %`
+  const rows: [string, string, string][] = [
+    ['', 'uncompressed', 'compressed'],
+    ['held-out loss, nats per character', ...both((run) => lastLoss(run).toFixed(4))],
+    ['  against uncompressed', '', `${(100 * lossDifference).toFixed(2)} %`],
+    ['  unigram entropy of the same text', ...both(() => unigramEntropy.toFixed(4))],
+    ['  below it by', ...both(below)],
+    ['bytes sent, per worker and step', ...both(({ sentBytes }) => count(sentBytes))],
+    ['bytes received, per worker and step', ...both(({ receivedBytes }) => count(receivedBytes))],
+    ['compression ratio of what is sent', '1 ×', `${compressionRatio.toFixed(1)} ×`],
+    ['gradients, ms per worker and step', ...both(({ gradientMs }) => gradientMs.toFixed(1))],
+    ['compression, ms per worker and step', ...both((run) => run.compressionMs.toFixed(1))],
+    ['aggregation, ms per step', ...both(({ aggregationMs }) => aggregationMs.toFixed(1))],
+    ['time in all, s', ...both(({ seconds }) => seconds.toFixed(1))],
+    ['parameters, SHA-256', ...both((run) => run.parameters[0]!.slice(0, 12))],
+    ['  the same bits on all workers', ...both(same)],
+  ]
+  const widths = [0, 1, 2].map((column) => Math.max(...rows.map((row) => row[column]!.length)))
+  return rows
+    .map(([label, ...values]) =>
+      [label.padEnd(widths[0]!), ...values.map((value, i) => value.padStart(widths[i + 1]! + 2))]
+        .join('')
+        .trimEnd(),
+    )
+    .join('\n')
+}
+
+function same({ parameters }: Run): string {
+  const different = new Set(parameters).size
+  return different === 1 ? `yes, ${parameters.length} of ${parameters.length}` : `NO: ${different}`
+}
+
+function count(value: number): string {
+  return Math.round(value).toLocaleString('en-US')
+}

@@ -1,0 +1,141 @@
+// One worker process: it trains the model on its own share of the text, and exchanges frames with
+// the coordinator. It ends when its connection does, so none outlives a coordinator.
+import { createHash } from 'node:crypto'
+import { on, once } from 'node:events'
+import { createCompressor } from 'lowrank'
+import { WebSocket } from 'ws'
+import { BATCH, batchAt, CONTEXT, createModel, drawPositions, type Model } from './model.ts'
+import {
+  compression,
+  type FromWorker,
+  MAX_MESSAGE_BYTES,
+  PROBE,
+  probes,
+  type Task,
+  type ToWorker,
+} from './protocol.ts'
+
+const LEARNING_RATE = 0.2
+const MOMENTUM = 0.9
+const WARM_UP = 20 // steps
+
+const [url, number] = process.argv.slice(2)
+const socket = new WebSocket(url!, { perMessageDeflate: false, maxPayload: MAX_MESSAGE_BYTES })
+socket.on('close', () => process.exit(0))
+const inbox = on(socket, 'message')
+await once(socket, 'open')
+tell({ type: 'hello', worker: Number(number) })
+
+const task = (await hear('task')) as Task
+const share = await hearBytes()
+const heldOut = await hearBytes()
+const model = await createModel(task.symbols)
+await model.gradients(await model.start(task.seed), batchAt(share, warmUpPositions())) // compiles
+tell({ type: 'ready' })
+for (;;) {
+  const { compressed } = (await hear('begin')) as Extract<ToWorker, { type: 'begin' }>
+  await train(model, compressed)
+}
+
+/** Trains once from the start; what it found goes to the coordinator. */
+async function train(model: Model, compressed: boolean): Promise<void> {
+  const { shapes, options } = compression(task, compressed)
+  const parameters = await model.start(task.seed)
+  const momenta = parameters.map(({ length }) => new Float32Array(length))
+  const compressor = await createCompressor(shapes, { ...options, sender: task.worker })
+  const positions = await drawPositions(share, task.steps, task.seed, task.worker)
+  const measured = probes(task.steps)
+  let compressionMs = 0
+  let gradientMs = 0
+  for (let step = 0; step < task.steps; step++) {
+    const begun = performance.now()
+    const batch = batchAt(share, positions.subarray(step * BATCH, (step + 1) * BATCH))
+    const gradients = await model.gradients(parameters, batch)
+    gradientMs += performance.now() - begun
+
+    // The loop of one step, with a clock that stands still while others are waited for.
+    let resumed = performance.now()
+    let frame: Uint8Array | null = await compressor.compress(gradients)
+    while (frame) {
+      compressionMs += performance.now() - resumed
+      socket.send(frame)
+      const mean = await hearBytes()
+      resumed = performance.now()
+      frame = await compressor.receive(mean)
+    }
+    await compressor.decompress(gradients)
+    compressionMs += performance.now() - resumed
+
+    descend(parameters, momenta, gradients, learningRate(step))
+    if (measured.has(step + 1)) await measure(model, parameters, step + 1)
+  }
+  compressor.dispose()
+  const hash = createHash('sha256')
+  for (const values of parameters) hash.update(values)
+  tell({ type: 'done', parameters: hash.digest('hex'), compressionMs, gradientMs })
+}
+
+/** SGD with momentum on the mean gradient (Algorithm 2, line 13 f.): in the same order everywhere. */
+function descend(
+  parameters: readonly Float32Array[],
+  momenta: readonly Float32Array[],
+  updates: readonly Float32Array[],
+  rate: number,
+): void {
+  for (const [i, x] of parameters.entries()) {
+    const momentum = momenta[i]!
+    const update = updates[i]!
+    for (let j = 0; j < x.length; j++) {
+      momentum[j] = MOMENTUM * momentum[j]! + update[j]!
+      x[j]! -= rate * (update[j]! + momentum[j]!)
+    }
+  }
+}
+
+/** Rises at first, then falls to zero along a cosine. */
+function learningRate(step: number): number {
+  const fallen = (1 + Math.cos((Math.PI * step) / task.steps)) / 2
+  return LEARNING_RATE * Math.min(1, (step + 1) / WARM_UP) * fallen
+}
+
+/** The loss on every `workers`-th batch of the probe, whose characters lie evenly in the held-out part. */
+async function measure(model: Model, parameters: Float32Array[], step: number): Promise<void> {
+  const characters = step === task.steps ? PROBE.after : PROBE.during
+  const stride = (heldOut.length - CONTEXT) / characters
+  let sum = 0
+  let measured = 0
+  for (let from = task.worker * BATCH; from < characters; from += task.workers * BATCH) {
+    const positions = Array.from(
+      { length: BATCH },
+      (_, i) => CONTEXT + Math.floor((from + i) * stride),
+    )
+    sum += BATCH * (await model.loss(parameters, batchAt(heldOut, positions)))
+    measured += BATCH
+  }
+  tell({ type: 'loss', step, sum, characters: measured })
+}
+
+function warmUpPositions(): number[] {
+  return Array<number>(BATCH).fill(CONTEXT)
+}
+
+function tell(message: FromWorker): void {
+  socket.send(JSON.stringify(message))
+}
+
+async function hear(type: ToWorker['type']): Promise<ToWorker> {
+  const [data, isBinary] = await next()
+  const message = isBinary ? { type: 'a frame' } : JSON.parse(data.toString())
+  if (message.type !== type) throw new Error(`expected "${type}", got ${message.type}`)
+  return message
+}
+
+async function hearBytes(): Promise<Uint8Array> {
+  const [data, isBinary] = await next()
+  if (!isBinary) throw new Error(`expected a frame, got ${data.toString()}`)
+  return data
+}
+
+async function next(): Promise<[data: Buffer, isBinary: boolean]> {
+  return (await inbox.next()).value
+}

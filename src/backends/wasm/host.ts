@@ -1,0 +1,113 @@
+// The deterministic part, which every worker computes alike whatever its backend: seeded normals,
+// and orthonormal bases of the means that all have received.
+import type { Host, Parameter, Plan, Random, Side } from '../../seam.ts'
+import { type Exports, instantiate } from './load.ts'
+
+/**
+ * What random numbers are for; with the seed, the key of their generator. A replaced column that
+ * depends on the others once more (a source other than the seeded one could do that) is drawn anew
+ * with a use 4 higher, and so on.
+ */
+const USE = { right: 0, left: 1, replacedLeft: 2, replacedRight: 3, nextAttempt: 4 } as const
+
+const MOST_ATTEMPTS = 16
+
+/**
+ * @param random  instead of Philox4x32-10 normals keyed with the seed
+ */
+export function createHost(module: WebAssembly.Module, seed: number, random?: Random): Host {
+  return new WasmHost(module, seed, random)
+}
+
+class WasmHost implements Host {
+  readonly #memory = new WebAssembly.Memory({ initial: 1 })
+  readonly #kernels: Exports
+  readonly #base: number
+  readonly #seed: number
+  readonly #random: Random | undefined
+
+  constructor(module: WebAssembly.Module, seed: number, random: Random | undefined) {
+    this.#kernels = instantiate(module, this.#memory)
+    this.#base = Math.ceil(this.#kernels.heapBase.value / 16) * 16
+    this.#seed = seed
+    this.#random = random
+  }
+
+  fill(parameter: Parameter, side: Side, columns: Float32Array, from: number, step: number): void {
+    const { length, at } = factorOf(parameter, side)
+    for (let column = from; column < parameter.rank; column++) {
+      const into = columns.subarray(at + column * length, at + (column + 1) * length)
+      this.#draw(into, USE[side], parameter.index, column, step)
+    }
+  }
+
+  orthonormalize(plan: Plan, side: Side, columns: Float32Array, step: number): void {
+    const use = side === 'left' ? USE.replacedLeft : USE.replacedRight
+    for (const parameter of plan.matrices) {
+      const { length, at } = factorOf(parameter, side)
+      const factor = columns.subarray(at, at + length * parameter.rank)
+      this.#basis(factor, length, parameter, use, step)
+    }
+  }
+
+  #basis(
+    factor: Float32Array,
+    length: number,
+    { rank, index }: Parameter,
+    use: number,
+    step: number,
+  ): void {
+    // The scratch lies first: its float64 want an address that is a multiple of 8.
+    const at = this.#base + 8 * length
+    this.#reserve(at + factor.byteLength)
+    const copy = new Float32Array(this.#memory.buffer, at, factor.length)
+    copy.set(factor)
+    let replacing = -1
+    let attempt = 0
+    for (;;) {
+      const from = Math.max(0, replacing)
+      const column = this.#kernels.orthonormalize(at, length, rank, from, this.#base)
+      if (column === rank) break
+      attempt = column === replacing ? attempt + 1 : 0
+      replacing = column
+      if (attempt === MOST_ATTEMPTS) {
+        throw new RangeError(
+          `"random": parameter ${index}, column ${column}: ${MOST_ATTEMPTS} columns in a row ` +
+            'depend on those before them',
+        )
+      }
+      const replaced = copy.subarray(column * length, (column + 1) * length)
+      // The kernel that draws may not grow the memory: the views stay valid.
+      this.#draw(replaced, use + USE.nextAttempt * attempt, index, column, step)
+    }
+    factor.set(copy)
+  }
+
+  #draw(into: Float32Array, use: number, parameter: number, column: number, step: number): void {
+    if (this.#random) {
+      const values = this.#random(use, parameter, column, step, into.length)
+      if (!(values instanceof Float32Array) || values.length !== into.length) {
+        throw new RangeError(`"random": expected a Float32Array of ${into.length} numbers`)
+      }
+      into.set(values)
+      return
+    }
+    const inside = into.buffer === this.#memory.buffer
+    if (!inside) this.#reserve(this.#base + into.byteLength)
+    const at = inside ? into.byteOffset : this.#base
+    this.#kernels.normal(at, into.length, this.#seed, use, parameter, column, step)
+    if (!inside) into.set(new Float32Array(this.#memory.buffer, at, into.length))
+  }
+
+  #reserve(end: number): void {
+    const missing = end - this.#memory.buffer.byteLength
+    if (missing > 0) this.#memory.grow(Math.ceil(missing / (1 << 16)))
+  }
+}
+
+/** Length of a factor's columns, and where in its arena they begin. */
+function factorOf(parameter: Parameter, side: Side): { length: number; at: number } {
+  return side === 'left'
+    ? { length: parameter.rows, at: parameter.left }
+    : { length: parameter.cols, at: parameter.right }
+}

@@ -1,0 +1,188 @@
+import { RoundError } from '../errors.ts'
+import { beginFrame, decodeFrame, type Frame, type Header, sealFrame } from './frame.ts'
+import { type Part, parts, partsLength, writeParts } from './parts.ts'
+import { createRoll, type Roll, twice } from './roll.ts'
+import { addScalars, addValues, divide, meanOf, NOTHING } from './sums.ts'
+
+/**
+ * The mean of a round's frames, as a frame that can be aggregated again: values and scalars are
+ * averaged by weight (or gathered, if that is their kind), senders united, weights summed.
+ *
+ * Frames are summed in float64 in the order of their first senders, so that the same frames in any
+ * order give the same bits; results are float32 whatever the wire types. Senders and weights come
+ * out exact. Frames of weight 0 add nothing; if there is nothing else, the mean is zero, of weight 0.
+ *
+ * @param frames  of one step and round, each named by its own senders; at any alignment
+ * @throws RangeError  if there are none
+ * @throws TypeError  if one is no Uint8Array
+ * @throws FrameError  if one is spoilt or unlike the others, or a sender occurs twice
+ */
+export function aggregate(frames: readonly Uint8Array[]): Uint8Array {
+  if (frames.length === 0) throw new RangeError('"frames": expected at least one, got none')
+  const decoded = frames.map(decodeFrame).sort(bySender)
+  const roll = createRoll()
+  for (const frame of decoded) {
+    if (!roll.admits(frame)) throw twice(frame.senders[0]!, 0)
+    roll.enter(frame)
+  }
+  const counted = decoded.filter(({ weight }) => weight > 0)
+  const sums = createSums()
+  for (const frame of counted) sums.addScalars(frame)
+  if (decoded[0]!.kind === 'gathered') return gathered(roll, sums, counted.flatMap(parts))
+  if (counted.every(({ type }) => type === 'f32')) {
+    return summed(roll, sums, (floats, weight) => meanOf(counted, weight, floats))
+  }
+  for (const frame of counted) sums.addValues(frame)
+  return summed(roll, sums, sums.mean)
+}
+
+/** One round's mean in the making, on a server that gets its frames one by one. */
+export interface Aggregate {
+  /**
+   * Adds a frame; its bytes may be used again afterwards.
+   *
+   * Float64 sums of one frame are kept, however many workers there are (gathered: every part). They
+   * are added as they come: unlike `aggregate`, another order may round differently.
+   *
+   * @returns false for a frame that is in already. One of weight 0 names nobody and is always new.
+   * @throws TypeError  if this is no Uint8Array
+   * @throws FrameError  if it is spoilt, unlike the first, or has a sender who is in with other
+   *   bytes; what was added stays as it was
+   */
+  add(frame: Uint8Array): boolean
+  /** The mean so far: a fresh frame. @throws RoundError if there is no frame yet */
+  result(): Uint8Array
+  /** Forgets everything, but keeps the memory for frames of the same size. */
+  reset(): void
+  /** of the frames; null while there is none */
+  readonly step: number | null
+  /** of the frames; null while there is none */
+  readonly round: number | null
+  /** who is in, ascending */
+  readonly senders: number[]
+  /** sum of their weights */
+  readonly weight: number
+}
+
+/** A mean in the making: see `Aggregate`. */
+export function createAggregate(): Aggregate {
+  const roll = createRoll()
+  const sums = createSums()
+  let held: Part[] = []
+  return {
+    add(bytes) {
+      const frame = decodeFrame(bytes)
+      if (!roll.admits(frame)) return false
+      if (frame.weight > 0) {
+        if (frame.kind === 'gathered') held = held.concat(parts(frame).map(copy))
+        else sums.addValues(frame)
+        sums.addScalars(frame)
+      }
+      roll.enter(frame)
+      return true
+    },
+    result() {
+      if (!roll.header) throw new RoundError('result: no frame has been added')
+      if (roll.header.kind === 'gathered') return gathered(roll, sums, held)
+      return summed(roll, sums, sums.mean)
+    },
+    reset() {
+      roll.clear()
+      sums.clear()
+      held = []
+    },
+    get step() {
+      return roll.header?.step ?? null
+    },
+    get round() {
+      return roll.header?.round ?? null
+    },
+    get senders() {
+      return Array.from(roll.senders())
+    },
+    get weight() {
+      return roll.weight()
+    },
+  }
+}
+
+interface Sums {
+  addValues(frame: Frame): void
+  addScalars(frame: Frame): void
+  /** into ← the values' mean */
+  mean(into: Float32Array, weight: number): void
+  /** The scalars' mean. */
+  scalars(weight: number): Float32Array
+  clear(): void
+}
+
+/** Float64 sums of one whole frame, in the order that frames come. */
+function createSums(): Sums {
+  let values = new Float64Array(0)
+  let scalars = new Float64Array(0)
+  let scratch = new Float32Array(0)
+  let [noValues, noScalars] = [true, true]
+  return {
+    /** Allocates before it adds, so that what fails leaves the sums as they were. */
+    addValues(frame) {
+      const { count, type } = frame
+      if (type !== 'f32' && scratch.length !== count) scratch = new Float32Array(count)
+      if (noValues && values.length !== count) values = new Float64Array(count)
+      if (noValues) values.fill(NOTHING)
+      noValues = false
+      addValues(values, frame, scratch)
+    },
+    addScalars(frame) {
+      if (noScalars) scalars = new Float64Array(frame.scalars.length).fill(NOTHING)
+      noScalars = false
+      addScalars(scalars, frame)
+    },
+    mean: (into, weight) => divide(into, values, weight),
+    scalars(weight) {
+      const means = new Float32Array(scalars.length)
+      divide(means, scalars, weight)
+      return means
+    },
+    clear() {
+      noValues = true
+      noScalars = true
+    },
+  }
+}
+
+/** The mean's frame; a mean of weight 0 is not filled, but zero. */
+function summed(
+  roll: Roll,
+  sums: Sums,
+  fill: (floats: Float32Array, weight: number) => void,
+): Uint8Array {
+  const header = united(roll, sums, roll.weight())
+  const { bytes, floats } = beginFrame({ ...header, type: 'f32' }, 4 * header.count)
+  if (header.weight > 0) fill(floats!, header.weight)
+  return sealFrame(bytes)
+}
+
+/** The frame with everyone's parts. */
+function gathered(roll: Roll, sums: Sums, held: readonly Part[]): Uint8Array {
+  const sorted = [...held].sort((a, b) => a.sender - b.sender)
+  const weight = sorted.reduce((sum, part) => sum + part.weight, 0)
+  const { bytes, values } = beginFrame(united(roll, sums, weight), partsLength(sorted))
+  writeParts(sorted, values)
+  return sealFrame(bytes)
+}
+
+function united(roll: Roll, sums: Sums, weight: number): Header {
+  const header = roll.header!
+  const none = new Float32Array(header.scalars.length)
+  const scalars = weight > 0 ? sums.scalars(weight) : none
+  return { ...header, weight, senders: roll.senders(), scalars }
+}
+
+function copy(part: Part): Part {
+  return { ...part, data: part.data.slice() }
+}
+
+/** Those that name nobody first. */
+function bySender(a: Frame, b: Frame): number {
+  return (a.senders[0] ?? -1) - (b.senders[0] ?? -1)
+}

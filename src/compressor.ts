@@ -1,0 +1,547 @@
+// One worker's side of every step: gradients in, frames out; means in, updates out. What may be
+// called when is decided here, and what callers give is checked here.
+import type { PowerSgd } from './algorithms/powersgd.ts'
+import { bytesOf } from './bytes.ts'
+import type { Header } from './codec/frame.ts'
+import { hash64 } from './codec/xxh32.ts'
+import { runAsync, runSync, type Waiting, wait } from './effects.ts'
+import { RoundError } from './errors.ts'
+import { type Framing, nextParent } from './framing.ts'
+import { integer, type Settings, show } from './options.ts'
+import { layout, ranksOf, type Spec } from './plan.ts'
+import type { Dense, Finish, Host, Incoming, Outgoing, Plan, Session, Steps, Turn } from './seam.ts'
+import { decodeState, encodeState } from './state.ts'
+
+/** Why a worker sent nothing in a step. */
+export type Absence = 'null' | 'weight' | 'gradient' | 'factors'
+
+/** What has happened to a compressor so far. */
+export interface Stats {
+  /** the number of the open step, or of the next */
+  readonly step: number
+  /** the round whose mean is awaited; null between steps */
+  readonly round: number | null
+  /** in force: one per parameter, 0 where it travels raw */
+  readonly ranks: readonly number[]
+  /** steps in which this worker's gradient counted */
+  readonly counted: number
+  /** steps it was present in, but not in the last mean: its gradient is in the residual */
+  readonly missed: number
+  /** steps it sent nothing in, by reason */
+  readonly absent: Readonly<Record<Absence, number>>
+  readonly aborted: number
+  /** of all frames made, and all means received */
+  readonly bytesSent: number
+  readonly bytesReceived: number
+}
+
+/** How a step ended. */
+export interface Outcome {
+  /** whether this worker's own gradient is in the update */
+  readonly counted: boolean
+  /** whose gradients are; empty if the mean names nobody */
+  readonly senders: readonly number[]
+  /** the sum of their weights; 0: the update is zero */
+  readonly weight: number
+}
+
+/** Where an update goes. */
+export interface DecompressOptions {
+  /** Factor of the update: −learningRate, say. Default 1. */
+  readonly scale?: number
+  /** true: add to what is there, instead of overwriting it. Default false. */
+  readonly accumulate?: boolean
+}
+
+/** What a compressor is made of; `createCompressor` puts it together. */
+export interface Parts {
+  readonly specs: readonly Spec[]
+  readonly settings: Settings
+  readonly session: Session
+  readonly host: Host
+  readonly framing: Framing
+  readonly algorithm: PowerSgd
+  readonly plan: Plan
+  readonly step: number
+  readonly parent: Uint8Array
+  readonly weight: number
+}
+
+/** One worker's compressor; made by `createCompressor`. */
+export class Compressor {
+  readonly #specs: readonly Spec[]
+  readonly #settings: Settings
+  readonly #session: Session
+  readonly #host: Host
+  readonly #framing: Framing
+  readonly #algorithm: PowerSgd
+  /** for steps that compress, and for those before `startCompressingAfter` */
+  #plan: Plan
+  readonly #rawPlan: Plan
+  /** the one that the session is arranged for */
+  #arranged: Plan
+
+  #phase: 'idle' | 'open' | 'received' | 'disposed' = 'idle'
+  #busy = false
+  #step: number
+  #round = 0
+  #parent: Uint8Array
+  #parentBefore: Uint8Array
+  /** of the last gradient that was sent */
+  #weight: number
+  #absence: Absence | null = null
+  #steps: Steps | null = null
+  #sent: Header | null = null
+  #finish: Finish | null = null
+  #outcome: Outcome | null = null
+  #updateNorm: number | null = null
+
+  #counted = 0
+  #missed = 0
+  #absent: Record<Absence, number> = { null: 0, weight: 0, gradient: 0, factors: 0 }
+  #aborted = 0
+  #bytesSent = 0
+  #bytesReceived = 0
+
+  constructor(parts: Parts) {
+    this.#specs = parts.specs
+    this.#settings = parts.settings
+    this.#session = parts.session
+    this.#host = parts.host
+    this.#framing = parts.framing
+    this.#algorithm = parts.algorithm
+    this.#plan = parts.plan
+    this.#arranged = parts.plan
+    this.#rawPlan = layout(parts.specs, Array<number>(parts.specs.length).fill(0))
+    this.#step = parts.step
+    this.#parent = parts.parent
+    this.#parentBefore = parts.parent
+    this.#weight = parts.weight
+    this.#framing.reserve(this.#plan)
+  }
+
+  /**
+   * Begins a step: compresses one gradient into the frame of its first round.
+   *
+   * The gradient is only read. What earlier steps lost goes in with it. If it is not finite, or
+   * too large for its factors, this worker is absent from the step: it sends zeros of weight 0.
+   *
+   * @param gradients  one array per parameter, in the order of `shapes`; null to follow the step
+   *   without contributing
+   * @param options.weight  of this gradient in the mean: its number of samples, say; ≥ 0, rounded
+   *   to float32. 0 is the same as null. Default 1.
+   * @returns the frame to exchange: fresh bytes, the caller's to keep
+   * @throws RangeError, TypeError  if the arrays do not fit the shapes
+   * @throws RoundError  if the last step was neither decompressed nor aborted
+   */
+  compress(
+    gradients: readonly Dense[] | null,
+    options: { weight?: number } = {},
+  ): Promise<Uint8Array> {
+    return runAsync(this.#alone(this.#compress(gradients, options)))
+  }
+
+  /** `compress` for hosts that cannot await. @throws UnsupportedError  unless on wasm */
+  compressSync(gradients: readonly Dense[] | null, options: { weight?: number } = {}): Uint8Array {
+    return runSync(this.#alone(this.#compress(gradients, options)))
+  }
+
+  *#compress(
+    gradients: readonly Dense[] | null,
+    { weight = 1 }: { weight?: number },
+  ): Waiting<Uint8Array> {
+    this.#expect('idle', 'compress')
+    const w = weightOf(weight)
+    if (gradients !== null) this.#check(gradients, 'gradients')
+    this.#arrange(this.#uncompressed ? this.#rawPlan : this.#plan)
+    this.#absence = gradients === null ? 'null' : w === 0 ? 'weight' : null
+
+    const turn = this.#turn()
+    this.#algorithm.prepare(turn)
+    if (gradients !== null && w > 0) {
+      if (yield* wait(this.#session.accumulateProject(gradients))) this.#weight = w
+      else this.#absence = 'gradient'
+    }
+    this.#phase = 'open'
+    this.#round = 0
+    this.#parentBefore = this.#parent
+    this.#updateNorm = null
+    this.#steps = this.#algorithm.step(turn)
+    return (yield* this.#advance(undefined, gradients))!
+  }
+
+  /**
+   * Takes the mean of the open round. It may come late; all workers must be given the same bytes.
+   *
+   * @param mean  what `aggregate` made of the round's frames; at the last round, it must stay as it
+   *   is until `decompress`
+   * @returns the next round's frame, or null after the last: then `decompress`
+   * @throws FrameError  if it is not the mean of this round; nothing has changed then
+   * @throws RoundError  if no round is open
+   */
+  receive(mean: Uint8Array): Promise<Uint8Array | null> {
+    return runAsync(this.#alone(this.#receive(mean)))
+  }
+
+  /** `receive` for hosts that cannot await. @throws UnsupportedError  unless on wasm */
+  receiveSync(mean: Uint8Array): Uint8Array | null {
+    return runSync(this.#alone(this.#receive(mean)))
+  }
+
+  *#receive(mean: Uint8Array): Waiting<Uint8Array | null> {
+    this.#expect('open', 'receive')
+    const { frame, counted } = this.#framing.receive(mean, this.#sent!)
+    const any = frame.weight > 0
+    this.#bytesReceived += mean.length
+    this.#parent = any ? nextParent(this.#parent, frame) : this.#parentBefore
+    this.#round++
+    const next = yield* this.#advance({ values: frame.values, any, counted }, null)
+    if (next === null) {
+      this.#phase = 'received'
+      this.#outcome = { counted, senders: [...frame.senders], weight: frame.weight }
+      // Of the matrices, ‖P̂·Q̄ᵀ‖ = ‖Q̄‖; the raw values are their own update.
+      this.#updateNorm = normOf(frame.values)
+    }
+    return next
+  }
+
+  /**
+   * Ends the step: writes the update, the weighted mean of all that was sent.
+   *
+   * @param into  one array per parameter, which may be the gradients' or, with `accumulate`, the
+   *   parameters'; null to do without
+   * @throws RoundError  before the last mean has been received
+   */
+  decompress(into: readonly Dense[] | null, options: DecompressOptions = {}): Promise<Outcome> {
+    return runAsync(this.#alone(this.#decompress(into, options)))
+  }
+
+  /** `decompress` for hosts that cannot await. @throws UnsupportedError  unless on wasm */
+  decompressSync(into: readonly Dense[] | null, options: DecompressOptions = {}): Outcome {
+    return runSync(this.#alone(this.#decompress(into, options)))
+  }
+
+  *#decompress(into: readonly Dense[] | null, options: DecompressOptions): Waiting<Outcome> {
+    const { scale = 1, accumulate = false } = options
+    this.#expect('received', 'decompress')
+    if (into !== null) this.#check(into, 'into')
+    if (!Number.isFinite(scale)) {
+      throw new RangeError(`"scale": expected a finite number, got ${show(scale)}`)
+    }
+    const outcome = this.#outcome!
+    yield* wait(this.#finish!(into === null ? null : { into, scale, accumulate }))
+    if (outcome.counted) {
+      this.#framing.settleRaw(this.#session, this.#uncompressed)
+      this.#counted++
+    } else if (this.#absence === null) this.#missed++
+    this.#end()
+    return outcome
+  }
+
+  /**
+   * A whole step over one exchange: compress, receive until the last mean, decompress.
+   * If `exchange` fails, the step stays open: `receive` the mean later, or `abort`.
+   *
+   * @param exchange  sends a frame, and resolves to the mean of all workers' frames
+   * @param options.into  where the update goes; default: over the gradients
+   */
+  async step(
+    gradients: readonly Dense[],
+    exchange: (frame: Uint8Array) => MaybePromiseOf<Uint8Array>,
+    options: DecompressOptions & { weight?: number; into?: readonly Dense[] } = {},
+  ): Promise<Outcome> {
+    const { weight = 1, into = gradients, ...how } = options
+    this.#check(into, 'into')
+    let frame: Uint8Array | null = await this.compress(gradients, { weight })
+    while (frame) frame = await this.receive(await exchange(frame))
+    return this.decompress(into, how)
+  }
+
+  /**
+   * Gives the open step up. Its number is used; its gradient is in the residual now, and goes out
+   * with the next step. Only for steps whose last mean nobody has: a worker that cannot know asks
+   * the others for the means instead, and receives them late.
+   *
+   * @throws RoundError  if no step is open, or the last mean has been received
+   */
+  abort(): void {
+    if (this.#busy) throw new RoundError('abort: another call is still running')
+    this.#expect('open', 'abort')
+    this.#parent = this.#parentBefore
+    this.#aborted++
+    this.#end()
+  }
+
+  #end(): void {
+    if (this.#absence !== null) this.#absent[this.#absence]++
+    if (this.#settings.errorFeedback === 'none') this.#session.scale('residual', 0)
+    this.#steps = null
+    this.#sent = null
+    this.#finish = null
+    this.#phase = 'idle'
+    this.#step++
+  }
+
+  /**
+   * ‖update‖₂ over all parameters, for clipping: known once the last mean has been received, and
+   * until the next step; null otherwise.
+   */
+  get updateNorm(): number | null {
+    return this.#updateNorm
+  }
+
+  get stats(): Stats {
+    return {
+      step: this.#step,
+      round: this.#phase === 'open' ? this.#round : null,
+      ranks: this.#plan.parameters.map(({ rank }) => rank),
+      counted: this.#counted,
+      missed: this.#missed,
+      absent: { ...this.#absent },
+      aborted: this.#aborted,
+      bytesSent: this.#bytesSent,
+      bytesReceived: this.#bytesReceived,
+    }
+  }
+
+  /**
+   * The state between two steps as a safetensors file: factors, and the residual unless told not to.
+   *
+   * @throws RoundError  in the middle of a step
+   */
+  save({ residual = true }: { residual?: boolean } = {}): Promise<Uint8Array> {
+    return runAsync(this.#alone(this.#save(residual)))
+  }
+
+  *#save(residual: boolean): Waiting<Uint8Array> {
+    this.#expect('idle', 'save')
+    return encodeState({
+      specs: this.#specs,
+      settings: this.#settings,
+      step: this.#step,
+      parent: this.#parent,
+      weight: this.#weight,
+      plan: this.#plan,
+      factors: this.#algorithm.factors,
+      residual: residual ? yield* this.#residual() : null,
+    })
+  }
+
+  /**
+   * Takes factors, step, ranks and parent from a peer's `save`, and keeps its own residual: how a
+   * worker comes into a fleet, or back to it.
+   *
+   * @throws RangeError  if the state is of other shapes or options
+   * @throws RoundError  in the middle of a step
+   */
+  join(state: Uint8Array): void {
+    if (this.#busy) throw new RoundError('join: another call is still running')
+    this.#expect('idle', 'join')
+    const read = decodeState(state, this.#specs, this.#settings)
+    this.#plan = layout(this.#specs, read.ranks)
+    this.#step = read.step
+    this.#algorithm.load(this.#plan, read.factors, read.step)
+    this.#parent = read.parent ?? hash64(bytesOf(this.#algorithm.factors))
+    this.#framing.reserve(this.#plan)
+  }
+
+  /**
+   * Adds a leaver's residual, times its weight over the own, to the own: nothing that it still had
+   * to send is lost. The weights are those of each one's last gradient.
+   *
+   * @throws RangeError  if the state is of other shapes or options, or without residual
+   * @throws RoundError  in the middle of a step
+   */
+  adopt(state: Uint8Array): Promise<void> {
+    return runAsync(this.#alone(this.#adopt(state)))
+  }
+
+  *#adopt(state: Uint8Array): Waiting<void> {
+    this.#expect('idle', 'adopt')
+    const { residual, weight } = decodeState(state, this.#specs, this.#settings)
+    if (!residual) throw new RangeError('"state": expected one with its residual')
+    const own = yield* this.#residual()
+    const factor = weight / this.#weight
+    for (let i = 0; i < own.length; i++) own[i] = own[i]! + factor * residual[i]!
+    this.#session.write('residual', bytesOf(own))
+  }
+
+  /**
+   * Changes ranks from the next step on; all workers must do so before the same step. What pays is
+   * decided anew. Leading columns of the factors stay; a tensor that becomes raw sends its residual
+   * whole, with its gradient.
+   *
+   * @param rank  for all parameters without one of their own, or one for each; 0: raw
+   * @throws RoundError  in the middle of a step
+   */
+  setRank(rank: number | readonly number[]): void {
+    if (this.#busy) throw new RoundError('setRank: another call is still running')
+    this.#expect('idle', 'setRank')
+    if (typeof rank !== 'number') {
+      if (!Array.isArray(rank) || rank.length !== this.#specs.length) {
+        throw new RangeError(
+          `"rank": expected a number or ${this.#specs.length} of them, got ${show(rank)}` +
+            (Array.isArray(rank) ? ` of ${rank.length}` : ''),
+        )
+      }
+      for (const [i, one] of rank.entries()) integer(`rank[${i}]`, one, 0, 65535)
+    } else integer('rank', rank, 1, 65535)
+    this.#plan = layout(this.#specs, ranksOf(this.#specs, this.#settings, rank))
+    this.#algorithm.replan(this.#plan, this.#step)
+    this.#framing.reserve(this.#plan)
+  }
+
+  /**
+   * Multiplies the residual: it is in the units of the gradient, so it must follow when those
+   * change (a loss scale, say). 0 drops what was pending.
+   *
+   * @throws RoundError  in the middle of a step
+   */
+  rescaleResidual(factor: number): void {
+    if (this.#busy) throw new RoundError('rescaleResidual: another call is still running')
+    this.#expect('idle', 'rescaleResidual')
+    if (typeof factor !== 'number' || !Number.isFinite(Math.fround(factor))) {
+      throw new RangeError(`"factor": expected a finite number, got ${show(factor)}`)
+    }
+    this.#session.scale('residual', factor)
+  }
+
+  /** Gives memory back. Every later call raises a RoundError. */
+  dispose(): void {
+    if (this.#phase === 'disposed') return
+    this.#phase = 'disposed'
+    this.#steps = null
+    this.#session.dispose()
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+
+  /** Runs the algorithm to the next frame, or to its end. */
+  *#advance(
+    incoming: Incoming | undefined,
+    gradients: readonly Dense[] | null,
+  ): Waiting<Uint8Array | null> {
+    let reply: unknown = incoming
+    for (;;) {
+      const { done, value } = this.#steps!.next(reply)
+      if (done) {
+        this.#finish = value
+        return null
+      }
+      if (!(value instanceof Promise)) return yield* this.#frame(value, gradients)
+      reply = yield value
+    }
+  }
+
+  /** The frame of the open round; without a sender if this worker is absent. */
+  *#frame({ slots }: Outgoing, gradients: readonly Dense[] | null): Waiting<Uint8Array> {
+    const position = { step: this.#step, round: this.#round, parent: this.#parent }
+    const send = (weight: number) =>
+      this.#framing.send(this.#session, this.#arranged, slots, position, weight, this.#uncompressed)
+    let made = yield* send(this.#absence === null ? this.#weight : 0)
+    if (made === null) {
+      // The factors overflow. In the first round the gradient can still be taken back; later it
+      // stays in the residual, as if the frame had been lost.
+      this.#absence = 'factors'
+      if (gradients) yield* wait(this.#session.withdraw(gradients))
+      made = (yield* send(0))!
+    }
+    this.#sent = made.header
+    this.#bytesSent += made.bytes.length
+    return made.bytes
+  }
+
+  get #uncompressed(): boolean {
+    return this.#step < this.#settings.startCompressingAfter
+  }
+
+  #arrange(plan: Plan): void {
+    if (this.#arranged === plan) return
+    this.#session.replan(plan)
+    this.#arranged = plan
+  }
+
+  #turn(): Turn {
+    const absence = () => this.#absence
+    return {
+      session: this.#session,
+      host: this.#host,
+      plan: this.#arranged,
+      step: this.#step,
+      get present() {
+        return absence() === null
+      },
+    }
+  }
+
+  *#residual(): Waiting<Float32Array> {
+    const values = new Float32Array(this.#plan.denseFloats)
+    yield* wait(this.#session.read(['residual'], values))
+    return values
+  }
+
+  /** One call at a time: what has to wait must not be overtaken. */
+  *#alone<T>(work: Waiting<T>): Waiting<T> {
+    if (this.#busy) throw new RoundError('another call of this compressor is still running')
+    this.#busy = true
+    try {
+      return yield* work
+    } finally {
+      this.#busy = false
+    }
+  }
+
+  #expect(phase: 'idle' | 'open' | 'received', call: string): void {
+    if (this.#phase === phase) return
+    const now = {
+      idle: 'no step is open: call compress first',
+      open: `step ${this.#step} awaits the mean of round ${this.#round}: receive it, or abort`,
+      received: `step ${this.#step} has its last mean: call decompress`,
+      disposed: 'this compressor has been disposed of',
+    }[this.#phase]
+    throw new RoundError(`${call}: ${now}`)
+  }
+
+  #check(arrays: readonly Dense[], name: string): void {
+    if (!Array.isArray(arrays) || arrays.length !== this.#specs.length) {
+      const got = Array.isArray(arrays) ? `${arrays.length}` : show(arrays)
+      throw new RangeError(`"${name}": expected ${this.#specs.length} arrays, got ${got}`)
+    }
+    for (const [i, { length, shape }] of this.#specs.entries()) {
+      const array: unknown = arrays[i]
+      if (!(array instanceof Float32Array)) {
+        throw new TypeError(`"${name}[${i}]": expected a Float32Array, got ${show(array)}`)
+      }
+      if (array.length !== length) {
+        throw new RangeError(
+          `"${name}[${i}]": expected ${length} floats for shape [${shape.join(', ')}], ` +
+            `got ${array.length}`,
+        )
+      }
+    }
+  }
+}
+
+type MaybePromiseOf<T> = T | PromiseLike<T>
+
+/** As frames carry it: sums of float32 come out exact in float64. */
+function weightOf(weight: unknown): number {
+  const rounded = typeof weight === 'number' ? Math.fround(weight) : Number.NaN
+  if (!(rounded >= 0 && rounded < Number.POSITIVE_INFINITY)) {
+    throw new RangeError(`"weight": expected a finite number ≥ 0, got ${show(weight)}`)
+  }
+  return rounded
+}
+
+/** ‖values‖₂ of little-endian float32 at any alignment; sums in float64. */
+function normOf(values: Uint8Array): number {
+  const view = new DataView(values.buffer, values.byteOffset, values.byteLength)
+  let sum = 0
+  for (let at = 0; at < values.byteLength; at += 4) {
+    const value = view.getFloat32(at, true)
+    sum += value * value
+  }
+  return Math.sqrt(sum)
+}

@@ -1,0 +1,192 @@
+// Between slots and frames: what a worker sends in a round as bytes, and whether what it is given
+// is the mean of that round.
+
+import { bytesOf } from './bytes.ts'
+import { aggregate } from './codec/aggregate.ts'
+import { sameStep } from './codec/alike.ts'
+import { decode, encode, encodedLength, firstNotFinite, type Wire } from './codec/floats.ts'
+import {
+  beginFrame,
+  decodeFrame,
+  FIXED,
+  type Frame,
+  type Header,
+  sealFrame,
+} from './codec/frame.ts'
+import { hash64 } from './codec/xxh32.ts'
+import { type Waiting, wait } from './effects.ts'
+import { FrameError } from './errors.ts'
+import { describe, type Settings } from './options.ts'
+import { leftColumns, rawLengths, rightColumns, type Spec } from './plan.ts'
+import type { Plan, Session, Slot } from './seam.ts'
+
+/** What stands in the headers of a round's frames. */
+export interface Position {
+  readonly step: number
+  readonly round: number
+  /** hash of the history of means; see `nextParent` */
+  readonly parent: Uint8Array
+}
+
+/** Hash of what all workers must have in common; the ranks travel beside it. */
+export function layoutHash(specs: readonly Spec[], settings: Settings): Uint8Array {
+  const shapes = JSON.stringify(specs.map(({ shape, rows }) => [rows, ...shape]))
+  return hash64(new TextEncoder().encode(`${shapes}\n${describe(settings)}`))
+}
+
+/** The parent after a mean: whoever has received other means has another one. */
+export function nextParent(parent: Uint8Array, mean: Frame): Uint8Array {
+  const bytes = new Uint8Array(parent.length + 4)
+  bytes.set(parent)
+  bytes.set(mean.bytes.subarray(4, 8), parent.length) // its checksum
+  return hash64(bytes)
+}
+
+/** One worker's frames: it knows the fleet's layout, its own number and its own wire type. */
+export class Framing {
+  readonly #layout: Uint8Array
+  readonly #sender: number
+  readonly #wire: Wire
+  /** Values as read and as others will decode them, for lossy wires. */
+  #scratch = new Float32Array(0)
+  /** What the last frame of raw values lost in encoding, for `leftover`. */
+  #lost = new Float32Array(0)
+
+  constructor(layout: Uint8Array, sender: number, wire: Wire) {
+    this.#layout = layout
+    this.#sender = sender
+    this.#wire = wire
+  }
+
+  /** Makes room for a plan's rounds, so that steps need none. */
+  reserve(plan: Plan): void {
+    if (this.#wire === 'f32') return
+    this.#scratch = new Float32Array(Math.max(plan.leftFloats, plan.rightFloats + plan.rawFloats))
+    this.#lost = new Float32Array(plan.rawFloats)
+  }
+
+  /**
+   * The frame of a round.
+   *
+   * With a lossy wire, factor slots hold afterwards what others will decode: the residual must be
+   * taken from that.
+   *
+   * @param weight  0: it has no sender, and zeros for values
+   * @param exact  send float32 whatever the wire
+   * @returns null if a value is not finite: such a frame must not leave
+   */
+  *send(
+    session: Session,
+    plan: Plan,
+    slots: readonly Slot[],
+    position: Position,
+    weight: number,
+    exact: boolean,
+  ): Waiting<{ bytes: Uint8Array; header: Header } | null> {
+    const wire = exact ? 'f32' : this.#wire
+    const columns = slots.map((slot) => columnsOf(plan, slot))
+    const segments = columns.flat()
+    const count = sum(segments)
+    const header: Header = {
+      kind: 'summed',
+      type: wire,
+      ...position,
+      layout: this.#layout,
+      weight,
+      senders: Uint32Array.from(weight > 0 ? [this.#sender] : []),
+      ranks: Uint16Array.from(plan.parameters, ({ rank }) => rank),
+      scalars: new Float32Array(0),
+      total: count,
+      offset: 0,
+      count,
+    }
+    const { bytes, values } = beginFrame(header, encodedLength(wire, segments))
+    if (wire === 'f32') {
+      if (weight > 0) {
+        const floats = new Float32Array(values.buffer, values.byteOffset, count)
+        yield* wait(session.read(slots, floats))
+        if (firstNotFinite('f32', values, count) >= 0) return null
+      }
+    } else {
+      const scratch = this.#scratch.subarray(0, count)
+      if (weight > 0) yield* wait(session.read(slots, scratch))
+      else scratch.fill(0)
+      if (firstNotFinite('f32', bytesOf(scratch), count) >= 0) return null
+      encode(wire, scratch, segments, values)
+      if (weight > 0) this.#keepDecoded(session, slots, columns.map(sum), wire, values)
+    }
+    sealFrame(bytes)
+    return { bytes, header }
+  }
+
+  /** Puts into the slots what the frame says, and keeps what raw values lost. */
+  #keepDecoded(
+    session: Session,
+    slots: readonly Slot[],
+    counts: readonly number[],
+    wire: Wire,
+    values: Uint8Array,
+  ): void {
+    const raw = slots.indexOf('raw')
+    const rawAt = raw < 0 ? 0 : sum(counts.slice(0, raw))
+    if (raw >= 0) this.#lost.set(this.#scratch.subarray(rawAt, rawAt + counts[raw]!))
+    decode(wire, values, sum(counts), this.#scratch)
+    for (const [i, slot] of slots.entries()) {
+      const at = sum(counts.slice(0, i))
+      const decoded = this.#scratch.subarray(at, at + counts[i]!)
+      if (slot !== 'raw') session.write(slot, bytesOf(decoded))
+      else for (let j = 0; j < decoded.length; j++) this.#lost[j] = this.#lost[j]! - decoded[j]!
+    }
+  }
+
+  /** Raw parameters after their frame has counted: nothing is left, but for what encoding lost. */
+  settleRaw(session: Session, exact: boolean): void {
+    if (exact || this.#wire === 'f32') session.scale('raw', 0)
+    else session.write('raw', bytesOf(this.#lost))
+  }
+
+  /**
+   * The mean of a round, checked against the frame that this worker sent in it.
+   *
+   * @returns the mean as float32, and whether the worker's own frame is in it
+   * @throws FrameError
+   */
+  receive(mean: Uint8Array, sent: Header): { frame: Frame; counted: boolean } {
+    const given = decodeFrame(mean)
+    sameStep(sent, given)
+    const present = sent.weight > 0
+    // Means from engines that sum by themselves name nobody: whoever sent something is in them.
+    const anonymous = given.weight > 0 && given.senders.length === 0
+    const listed = given.senders.includes(this.#sender)
+    if (listed && !present) {
+      throw new FrameError(
+        `"mean": contains sender ${this.#sender}, but this worker, which has that number, sent ` +
+          'nothing: give each worker a number of its own, createCompressor(shapes, { sender })',
+        FIXED + 4 * given.senders.indexOf(this.#sender),
+      )
+    }
+    // A lone worker may give its own frame: what others would have received is the float32 of it.
+    const frame = given.type === 'f32' ? given : decodeFrame(aggregate([mean]))
+    return { frame, counted: present && (listed || anonymous) }
+  }
+}
+
+/** Lengths of the columns that make up a slot: values that may share a scale on the wire. */
+function columnsOf(plan: Plan, slot: Slot): number[] {
+  switch (slot) {
+    case 'left':
+      return leftColumns(plan)
+    case 'own':
+    case 'query':
+    case 'mean':
+      return rightColumns(plan)
+    case 'raw':
+      return rawLengths(plan)
+    case 'residual':
+      return plan.parameters.map(({ length }) => length)
+  }
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((a, b) => a + b, 0)
+}

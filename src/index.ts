@@ -1,0 +1,57 @@
+// lowrank: low-rank gradient compression. This is the facade; see also lowrank/frames and
+// lowrank/kernels.
+import { createPowerSgd } from './algorithms/powersgd.ts'
+import { openHost, wasm } from './backends/wasm/index.ts'
+import { bytesOf } from './bytes.ts'
+import { hash64 } from './codec/xxh32.ts'
+import { Compressor } from './compressor.ts'
+import { Framing, layoutHash } from './framing.ts'
+import { localOf, type Options, type ParameterSpec, settingsOf } from './options.ts'
+import { layout, ranksOf, specsOf } from './plan.ts'
+import { decodeState } from './state.ts'
+
+export { aggregate, createAggregate } from './codec/aggregate.ts'
+export type { Absence, Compressor, DecompressOptions, Outcome, Stats } from './compressor.ts'
+export { FrameError, RoundError, UnsupportedError } from './errors.ts'
+export type { Options, ParameterSpec, SharedOptions } from './options.ts'
+export { type PlanSummary, plan, type Traffic } from './plan.ts'
+export type { Backend, Random } from './seam.ts'
+export { mergeStates } from './state.ts'
+export { wasm }
+
+/**
+ * Creates one worker's compressor.
+ *
+ * @param shapes  one entry per parameter, in an order that all workers share
+ * @param options  see `Options`; what all must share is hashed into every frame
+ * @throws TypeError, RangeError  naming the entry or option at fault
+ * @throws UnsupportedError  if this host does not let WebAssembly be compiled
+ */
+export async function createCompressor(
+  shapes: readonly ParameterSpec[],
+  options: Options = {},
+): Promise<Compressor> {
+  const settings = settingsOf(options)
+  const { sender, wire } = localOf(options)
+  const specs = specsOf(shapes)
+  const state = options.restore && decodeState(options.restore, specs, settings)
+  const plan = layout(specs, state?.ranks ?? ranksOf(specs, settings, settings.rank))
+  const step = state?.step ?? 0
+
+  const host = await openHost(settings.seed, options.random)
+  const session = await (options.backend ?? wasm()).open(plan)
+  const algorithm = createPowerSgd(host, plan, settings, state?.factors ?? [], step)
+  if (state?.residual) session.write('residual', bytesOf(state.residual))
+  return new Compressor({
+    specs,
+    settings,
+    session,
+    host,
+    framing: new Framing(layoutHash(specs, settings), sender, wire),
+    algorithm,
+    plan,
+    step,
+    parent: state?.parent ?? hash64(bytesOf(algorithm.factors)),
+    weight: state?.weight ?? 1,
+  })
+}

@@ -1,0 +1,134 @@
+// What a caller may ask for: names, defaults, checks. Names as in PyTorch's hook and epfml/powersgd.
+import type { Wire } from './codec/floats.ts'
+import type { Backend, Random } from './seam.ts'
+
+/** A parameter: its shape, or its shape with wishes of its own. */
+export type ParameterSpec =
+  | readonly number[]
+  | {
+      /** as the framework has it; row-major */
+      readonly shape: readonly number[]
+      /** rows of the matrix view, for layouts whose first axis is not the output; divides the length */
+      readonly rows?: number
+      /** instead of the rank of all */
+      readonly rank?: number
+      /** false: always raw. true: always compressed, vectors and single rows as well */
+      readonly compress?: boolean
+    }
+
+/** Options that all workers must share. They are hashed into every frame, except the rank, which travels. */
+export interface SharedOptions {
+  /** Columns of the factors, clipped to min(rows, cols). More is closer and larger. Default 4. */
+  readonly rank?: number
+  /** Seed of the first factors and of replaced columns. Default 0. */
+  readonly seed?: number
+  /** Power iterations a step: k means 2k rounds and k times the factors' bytes. Default 1. */
+  readonly iterations?: number
+  /** A matrix is compressed iff the floats really sent × this are fewer than its own. Default 2. */
+  readonly minCompressionRate?: number
+  /** So many steps, aborted ones included, are averaged uncompressed (float32). Default 0. */
+  readonly startCompressingAfter?: number
+  /** What Q begins with: the last step's (true), fresh numbers (false), the first ones for ever. */
+  readonly warmStart?: boolean | 'fixed'
+  /** 'local': what a worker could not send goes out later (Algorithm 2). 'none': it is lost. */
+  readonly errorFeedback?: 'local' | 'none'
+}
+
+/** Options that are each worker's own. */
+export interface Options extends SharedOptions {
+  /** The type of the values this worker sends. Default 'f32'. */
+  readonly wire?: Wire
+  /** This worker's number: an integer from 0 to 2³² − 1, unlike any other's. Default 0. */
+  readonly sender?: number
+  /** Default: `wasm()`. */
+  readonly backend?: Backend
+  /** The bytes of `save`, or any safetensors file with its names. */
+  readonly restore?: Uint8Array
+  /** Instead of the seeded normals, to replay recorded runs. */
+  readonly random?: Random
+}
+
+export type Settings = Required<SharedOptions>
+
+const DEFAULTS: Settings = {
+  rank: 4,
+  seed: 0,
+  iterations: 1,
+  minCompressionRate: 2,
+  startCompressingAfter: 0,
+  warmStart: true,
+  errorFeedback: 'local',
+}
+
+const WIRES: readonly Wire[] = ['f32', 'f16', 'bf16', 'int8']
+const LOCAL = ['wire', 'sender', 'backend', 'restore', 'random']
+
+/**
+ * Shared options with defaults filled in.
+ *
+ * @throws TypeError, RangeError  naming the option, what was expected and what came
+ */
+export function settingsOf(options: Options): Settings {
+  if (typeof options !== 'object' || options === null) {
+    throw new TypeError(`"options": expected an object, got ${show(options)}`)
+  }
+  for (const name of Object.keys(options)) {
+    if (!(name in DEFAULTS) && !LOCAL.includes(name)) {
+      throw new TypeError(`"${name}": no such option`)
+    }
+  }
+  const given = Object.fromEntries(Object.entries(options).filter(([, v]) => v !== undefined))
+  const all = { ...DEFAULTS, ...given } as Settings
+  integer('rank', all.rank, 1, 65535)
+  integer('seed', all.seed, 0, 0xffffffff)
+  integer('iterations', all.iterations, 1, 127)
+  if (typeof all.minCompressionRate !== 'number' || !(all.minCompressionRate >= 0)) {
+    throw new RangeError(`"minCompressionRate": expected ≥ 0, got ${show(all.minCompressionRate)}`)
+  }
+  if (all.startCompressingAfter !== Number.POSITIVE_INFINITY) {
+    integer('startCompressingAfter', all.startCompressingAfter, 0, 0xffffffff)
+  }
+  oneOf('warmStart', all.warmStart, [true, false, 'fixed'])
+  oneOf('errorFeedback', all.errorFeedback, ['local', 'none'])
+  return Object.fromEntries(
+    Object.keys(DEFAULTS).map((name) => [name, all[name as keyof Settings]]),
+  ) as unknown as Settings
+}
+
+/** The worker's own number and wire type, checked. */
+export function localOf(options: Options): { sender: number; wire: Wire } {
+  const { sender = 0, wire = 'f32' } = options
+  integer('sender', sender, 0, 0xffffffff)
+  oneOf('wire', wire, WIRES)
+  return { sender, wire }
+}
+
+/** The shared options as text, the same for equal options: what is hashed and what `save` keeps. */
+export function describe(settings: Settings): string {
+  const shared = Object.entries(settings).filter(([name]) => name !== 'rank')
+  return JSON.stringify(Object.fromEntries(shared.sort().map(([name, v]) => [name, String(v)])))
+}
+
+/** @throws TypeError, RangeError  if it is no integer from `least` to `most` */
+export function integer(name: string, value: unknown, least: number, most: number): void {
+  if (typeof value !== 'number') {
+    throw new TypeError(`"${name}": expected a number, got ${show(value)}`)
+  }
+  if (!Number.isInteger(value) || value < least || value > most) {
+    throw new RangeError(`"${name}": expected an integer from ${least} to ${most}, got ${value}`)
+  }
+}
+
+function oneOf(name: string, value: unknown, values: readonly unknown[]): void {
+  if (!values.includes(value)) {
+    const expected = values.map(show).join(', ')
+    throw new RangeError(`"${name}": expected one of ${expected}, got ${show(value)}`)
+  }
+}
+
+/** A value as an error message shows it. */
+export function show(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value)
+  if (typeof value === 'object' && value !== null) return value.constructor?.name ?? 'an object'
+  return typeof value === 'function' ? 'a function' : String(value)
+}

@@ -1,0 +1,259 @@
+// The interfaces between everything else. Algorithms see sessions and hosts, never bytes or
+// sockets; backends see plans and slots, never algorithms. This file imports nothing.
+
+/** A caller's array for one parameter: row-major, as long as the product of its shape. */
+export type Dense = Float32Array
+
+/** What a backend may return: a value at once (wasm), or later (GPU). */
+export type MaybePromise<T> = T | Promise<T>
+
+/** One parameter as the session stores it. All offsets and lengths count floats. */
+export interface Parameter {
+  readonly index: number
+  readonly shape: readonly number[]
+  /** product of the shape */
+  readonly length: number
+  /** the matrix view: rows × cols = length */
+  readonly rows: number
+  readonly cols: number
+  /** columns of its factors; 0: raw, it travels as it is */
+  readonly rank: number
+  /** where it begins in the residual arena: a multiple of 4 */
+  readonly offset: number
+  /** where its left factor (rows × rank, by column) begins in a left arena */
+  readonly left: number
+  /** where its right factor (cols × rank, by column) begins in a right arena */
+  readonly right: number
+  /** where it begins among the raw values, if raw */
+  readonly raw: number
+}
+
+/**
+ * The table of all parameters over flat arenas, in the order that all workers share.
+ *
+ * Left, right and raw arenas are packed in parameter order, so that a payload is an arena.
+ */
+export interface Plan {
+  readonly parameters: readonly Parameter[]
+  /** those with rank > 0, in order */
+  readonly matrices: readonly Parameter[]
+  /** those with rank 0, in order */
+  readonly raws: readonly Parameter[]
+  /** floats in the residual arena, padding included */
+  readonly arenaFloats: number
+  /** Σ length */
+  readonly denseFloats: number
+  readonly leftFloats: number
+  readonly rightFloats: number
+  readonly rawFloats: number
+}
+
+export type Side = 'left' | 'right'
+
+/**
+ * What a session keeps, by name. All are floats.
+ *
+ *   residual  every parameter, in order, unpadded: e between steps, M = g + e within one
+ *   raw       the raw parameters among them, in order
+ *   left      P̂ or P: rows × rank, by column, one matrix after another
+ *   query     Q̂, what M is multiplied by: cols × rank, by column
+ *   own       the worker's own Q, as decoded from its own frame
+ *   mean      Q̄, the mean of all workers' Q
+ */
+export type Slot = 'residual' | 'raw' | 'left' | 'query' | 'own' | 'mean'
+
+/** Where an update goes: `into ← scale · update`, or `into ← into + scale · update`. */
+export interface Sink {
+  readonly into: readonly Dense[]
+  readonly scale: number
+  readonly accumulate: boolean
+}
+
+/** Memory and arithmetic of one compressor. It owns the slots; phases run in the order called. */
+export interface Session {
+  /**
+   * M ← M + g for every parameter, left ← M·query for the matrices.
+   * False where some M + g is not finite: then every M is as it was before (to the rounding of g).
+   */
+  accumulateProject(gradients: readonly Dense[]): MaybePromise<boolean>
+  /** M ← M − g: takes the last `accumulateProject`, of the same gradients, back. */
+  withdraw(gradients: readonly Dense[]): MaybePromise<void>
+  /** left ← M·query */
+  project(): MaybePromise<void>
+  /** own ← Mᵀ·left */
+  backproject(): MaybePromise<void>
+  /**
+   * Ends a step: the sink gets left·meanᵀ for matrices and `raw` (little-endian float32, at any
+   * alignment) for raw parameters; if `deflate`, M ← M − left·ownᵀ for matrices.
+   * Without a sink, only M changes. Without `raw`, raw parameters are left alone.
+   */
+  settle(deflate: boolean, raw: Uint8Array | null, sink: Sink | null): MaybePromise<void>
+  /** The only way out: the slots' values, one after another, written over `into`. */
+  read(slots: readonly Slot[], into: Float32Array): MaybePromise<void>
+  /** Overwrites a whole slot from little-endian float32 at any alignment. */
+  write(slot: Slot, values: Uint8Array): void
+  /** slot ← factor · slot; 0 clears it, whatever it held. */
+  scale(slot: Slot, factor: number): void
+  /** A new division into matrices and raw tensors. M stays; the other slots' contents do not. */
+  replan(plan: Plan): void
+  dispose(): void
+}
+
+/** A source of kernels and memory; it keeps no state of its own and serves several compressors. */
+export interface Backend {
+  readonly name: string
+  open(plan: Plan): Promise<Session>
+}
+
+/** Standard normals for element 0 … length − 1 of one column; see `Host.normals`. */
+export type Random = (
+  use: number,
+  parameter: number,
+  column: number,
+  step: number,
+  length: number,
+) => Float32Array
+
+/** What must come out with the same bits on every worker, whatever its backend: always wasm. */
+export interface Host {
+  /**
+   * Makes each matrix's columns orthonormal, in place. Zero and dependent columns are replaced by
+   * seeded ones, orthogonal to the rest.
+   *
+   * @param columns  a whole left or right arena of the plan
+   * @param step  part of the seed of replaced columns
+   */
+  orthonormalize(plan: Plan, side: Side, columns: Float32Array, step: number): void
+  /** First factors of a matrix: standard normals, column by column from `from`. */
+  fill(parameter: Parameter, side: Side, columns: Float32Array, from: number, step: number): void
+}
+
+/** What a worker sends in a round: the values of these slots, in this order. */
+export interface Outgoing {
+  readonly slots: readonly Slot[]
+}
+
+/** What it receives: the mean over the senders' frames. */
+export interface Incoming {
+  /**
+   * Little-endian float32 at any alignment, as many as were sent; zeros if nobody's frame is in
+   * it. Valid until the step is over.
+   */
+  readonly values: Uint8Array
+  /** false: nobody's frame is in it */
+  readonly any: boolean
+  /** true: this worker's own frame is in it */
+  readonly counted: boolean
+}
+
+/** Ends a step: takes from M what has been sent, and hands the update to the sink if there is one. */
+export type Finish = (sink: Sink | null) => MaybePromise<void>
+
+/** What an algorithm is lent for one step. */
+export interface Turn {
+  readonly session: Session
+  readonly host: Host
+  readonly plan: Plan
+  /** the step's number */
+  readonly step: number
+  /** false: this worker sends nothing in this step, or nothing any more */
+  readonly present: boolean
+}
+
+/**
+ * One step as a generator: it yields what to send, is resumed with the mean of what all sent, and
+ * returns how the step ends. It also yields promises, to be resumed with what they resolve to, so
+ * that one text serves hosts that can await and hosts that cannot. The gradient has been
+ * accumulated, and projected on the slot `query`, before it begins.
+ */
+export type Steps = Generator<Outgoing | Promise<unknown>, Finish, unknown>
+
+/** A method: what it keeps between steps, and how a step goes. */
+export interface Algorithm {
+  /** Writes the slot `query` that a step begins with. */
+  prepare(turn: Turn): void
+  step(turn: Turn): Steps
+}
+
+/** Shape of one matrix and its factors. */
+export interface Dims {
+  readonly rows: number
+  readonly cols: number
+  readonly rank: number
+}
+
+/**
+ * The kernels, each on one matrix. Matrices are row-major; factors lie column by column
+ * (`p` rows × rank, `q` cols × rank). Outputs come first and overlap nothing else, except where a
+ * kernel changes its operand in place. No kernel allocates or keeps anything.
+ */
+export interface Kernels {
+  readonly name: string
+  /** m ← m + g, p ← m·q; false, and m and p as they were, where some m + g is not finite */
+  accumulateProject(
+    p: Float32Array,
+    m: Float32Array,
+    g: Float32Array,
+    q: Float32Array,
+    dims: Dims,
+  ): MaybePromise<boolean>
+  /** p ← m·q */
+  project(p: Float32Array, m: Float32Array, q: Float32Array, dims: Dims): MaybePromise<void>
+  /** q ← mᵀ·p */
+  backproject(q: Float32Array, m: Float32Array, p: Float32Array, dims: Dims): MaybePromise<void>
+  /** y ← scale·p·qᵀ, or y ← y + scale·p·qᵀ */
+  reconstruct(
+    y: Float32Array,
+    p: Float32Array,
+    q: Float32Array,
+    dims: Dims,
+    scale?: number,
+    accumulate?: boolean,
+  ): MaybePromise<void>
+  /** m ← m − p·qᵀ */
+  residual(m: Float32Array, p: Float32Array, q: Float32Array, dims: Dims): MaybePromise<void>
+  /** reconstruct(y, p, mean) and residual(m, p, own) in one pass */
+  settle(
+    y: Float32Array,
+    m: Float32Array,
+    p: Float32Array,
+    own: Float32Array,
+    mean: Float32Array,
+    dims: Dims,
+    scale?: number,
+    accumulate?: boolean,
+  ): MaybePromise<void>
+  /**
+   * Makes the columns (rows × rank, by column) an orthonormal basis of their span, in place, from
+   * column `from` on. Stops at a column that is zero or depends on those before it and returns its
+   * number, for the caller to replace it and go on from there; returns rank when all are done.
+   */
+  orthonormalize(
+    columns: Float32Array,
+    rows: number,
+    rank: number,
+    from?: number,
+  ): MaybePromise<number>
+  /** x ← standard normals of column `column` of `parameter`: Philox4x32-10, inverse CDF */
+  normal(
+    x: Float32Array,
+    seed: number,
+    use: number,
+    parameter: number,
+    column: number,
+    step: number,
+  ): MaybePromise<void>
+  /** Σ x², in float64 */
+  norm(x: Float32Array): MaybePromise<number>
+  /** y ← y + a·x */
+  accumulate(y: Float32Array, x: Float32Array, a: number): MaybePromise<void>
+  /** d ← g + weightDecay·x; m ← momentum·m + d; x ← x − learningRate·(d + m): Algorithm 2, line 13 f. */
+  momentum(
+    x: Float32Array,
+    m: Float32Array,
+    g: Float32Array,
+    learningRate: number,
+    momentum: number,
+    weightDecay: number,
+  ): MaybePromise<void>
+}

@@ -1,0 +1,225 @@
+// Checkpoints: one safetensors file, so that other programs can read and write it.
+//
+//   q/<i>         [rank, cols]      the right factor that the next step begins with, a row per column
+//   residual/<i>  the parameter's shape
+//   metadata      format 'lowrank', version, step, ranks, parent, options, weight
+import { hex } from './codec/alike.ts'
+import { decodeSafetensors, encodeSafetensors, floatsOf } from './codec/safetensors.ts'
+import { describe, type Settings, show } from './options.ts'
+import { ranksOf, type Spec } from './plan.ts'
+import type { Plan } from './seam.ts'
+
+/** What a checkpoint says, checked against shapes and options. */
+export interface State {
+  readonly step: number
+  /** null: the file does not say; then it is the hash of the factors */
+  readonly parent: Uint8Array | null
+  readonly weight: number
+  readonly ranks: readonly number[]
+  /** one per parameter: cols × rank by column; null where the file has none */
+  readonly factors: readonly (Float32Array | null)[]
+  /** every parameter, in order, unpadded; null where the file has none at all */
+  readonly residual: Float32Array | null
+}
+
+interface Contents {
+  readonly specs: readonly Spec[]
+  readonly settings: Settings
+  readonly step: number
+  readonly parent: Uint8Array
+  readonly weight: number
+  readonly plan: Plan
+  /** a right arena of the plan */
+  readonly factors: Float32Array
+  readonly residual: Float32Array | null
+}
+
+const VERSION = '1'
+
+export function encodeState(contents: Contents): Uint8Array {
+  const { specs, settings, step, parent, weight, plan, factors, residual } = contents
+  const tensors: { name: string; shape: readonly number[]; data: Float32Array }[] = []
+  for (const { index, rank, cols, right } of plan.matrices) {
+    const data = factors.subarray(right, right + rank * cols)
+    tensors.push({ name: `q/${index}`, shape: [rank, cols], data })
+  }
+  let at = 0
+  for (const [i, { shape, length }] of specs.entries()) {
+    if (!residual) break
+    tensors.push({ name: `residual/${i}`, shape, data: residual.subarray(at, at + length) })
+    at += length
+  }
+  return encodeSafetensors(tensors, {
+    format: 'lowrank',
+    version: VERSION,
+    step: String(step),
+    ranks: JSON.stringify(plan.parameters.map(({ rank }) => rank)),
+    parent: hex(parent),
+    options: describe(settings),
+    weight: String(weight),
+  })
+}
+
+/**
+ * Reads a checkpoint, of this library or of another program that uses its names.
+ *
+ * @throws RangeError  if it is none, or of other shapes or shared options
+ */
+export function decodeState(bytes: Uint8Array, specs: readonly Spec[], settings: Settings): State {
+  if (!(bytes instanceof Uint8Array)) {
+    throw new TypeError(`"state": expected a Uint8Array, got ${show(bytes)}`)
+  }
+  const { metadata, tensors } = decodeSafetensors(bytes)
+  if (metadata.options !== undefined && metadata.options !== describe(settings)) {
+    throw new RangeError(`"state": expected options ${describe(settings)}, got ${metadata.options}`)
+  }
+  if (metadata.version !== undefined && metadata.version !== VERSION) {
+    throw new RangeError(`"state": expected version ${VERSION}, got ${metadata.version}`)
+  }
+  for (const name of tensors.keys()) {
+    const index = /^(?:q|residual)\/(\d+)$/.exec(name)?.[1]
+    if (index !== undefined && Number(index) >= specs.length) {
+      throw new RangeError(`"state": has ${name}, but there are only ${specs.length} parameters`)
+    }
+  }
+  const tensor = (name: string, expected: readonly number[] | null): Float32Array | null => {
+    const found = tensors.get(name)
+    if (!found) return null
+    if (expected && String(found.shape) !== String(expected)) {
+      throw new RangeError(
+        `"state": ${name}: expected shape [${expected.join(', ')}], got [${found.shape.join(', ')}]`,
+      )
+    }
+    const floats = floatsOf(found)
+    if (!floats.every(Number.isFinite)) {
+      throw new RangeError(`"state": ${name}: expected finite numbers only`)
+    }
+    return floats
+  }
+
+  const ranks = ranksIn(metadata, tensors, specs, settings)
+  const factors = specs.map(({ cols }, i) =>
+    ranks[i] === 0 ? null : tensor(`q/${i}`, [ranks[i]!, cols]),
+  )
+  const residuals = specs.map(({ shape }, i) => tensor(`residual/${i}`, shape))
+  return {
+    step: numberIn(metadata, 'step', 0, Number.isInteger),
+    parent: metadata.parent === undefined ? null : fromHex(metadata.parent),
+    weight: numberIn(metadata, 'weight', 1, (w) => w > 0 && Number.isFinite(w)),
+    ranks,
+    factors,
+    residual: residuals.every((r) => r === null) ? null : concat(residuals, specs),
+  }
+}
+
+/**
+ * Joins the states of W workers into one for any number of workers. Its residual is the mean of
+ * theirs, each weighted as its last gradient was: the update is a mean too, so what is pending
+ * stays what it was.
+ *
+ * @param states  saved after the same step, residuals included
+ * @throws RangeError  if they are none, or do not belong together
+ */
+export function mergeStates(states: readonly Uint8Array[]): Uint8Array {
+  if (!Array.isArray(states) || states.length === 0) {
+    throw new RangeError('"states": expected at least one')
+  }
+  const files = states.map((bytes) => decodeSafetensors(bytes))
+  const first = files[0]!
+  const weights = files.map(({ metadata }) => numberIn(metadata, 'weight', 1, (w) => w > 0))
+  const weight = weights.reduce((a, b) => a + b, 0)
+  for (const [i, { metadata, tensors }] of files.entries()) {
+    for (const name of ['format', 'version', 'step', 'ranks', 'parent', 'options']) {
+      if (metadata[name] !== first.metadata[name]) {
+        throw new RangeError(
+          `"states[${i}]": ${name}: expected ${first.metadata[name]}, as in the first, ` +
+            `got ${metadata[name]}`,
+        )
+      }
+    }
+    for (const [name, { shape }] of first.tensors) {
+      if (String(tensors.get(name)?.shape) !== String(shape)) {
+        throw new RangeError(`"states[${i}]": expected ${name} of shape [${shape.join(', ')}]`)
+      }
+    }
+    if (tensors.size !== first.tensors.size) {
+      throw new RangeError(`"states[${i}]": expected the tensors of the first`)
+    }
+  }
+  const merged = [...first.tensors].map(([name, tensor]) => {
+    const data = floatsOf(tensor).slice()
+    if (name.startsWith('residual/')) {
+      const parts = files.map(({ tensors }) => floatsOf(tensors.get(name)!))
+      for (let j = 0; j < data.length; j++) {
+        data[j] = parts.reduce((sum, part, i) => sum + weights[i]! * part[j]!, 0) / weight
+      }
+    }
+    return { name, shape: tensor.shape, data }
+  })
+  return encodeSafetensors(merged, { ...first.metadata, weight: String(weight) })
+}
+
+type Metadata = Readonly<Record<string, string | undefined>>
+
+/** In force when it was saved; else as the factors' shapes say; else as the options do. */
+function ranksIn(
+  metadata: Metadata,
+  tensors: ReadonlyMap<string, { shape: readonly number[] }>,
+  specs: readonly Spec[],
+  settings: Settings,
+): number[] {
+  const found = specs.map((_, i) => tensors.get(`q/${i}`)?.shape[0])
+  if (metadata.ranks === undefined) {
+    if (found.every((rank) => rank === undefined)) return ranksOf(specs, settings, settings.rank)
+    return found.map((rank) => rank ?? 0)
+  }
+  const ranks = parse(metadata.ranks)
+  const fit = (rank: unknown, i: number) =>
+    Number.isInteger(rank) &&
+    Number(rank) >= 0 &&
+    Number(rank) <= Math.min(specs[i]!.rows, specs[i]!.cols)
+  if (!Array.isArray(ranks) || ranks.length !== specs.length || !ranks.every(fit)) {
+    throw new RangeError(`"state": ranks: expected ${specs.length} that fit, got ${metadata.ranks}`)
+  }
+  return ranks as number[]
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined // the caller says what was expected
+  }
+}
+
+function numberIn(
+  metadata: Metadata,
+  name: string,
+  absent: number,
+  valid: (value: number) => boolean,
+): number {
+  const text = metadata[name]
+  const value = text === undefined ? absent : Number(text)
+  if (text === '' || !(value >= 0) || !valid(value)) {
+    throw new RangeError(`"state": ${name}: expected a number that fits, got ${text}`)
+  }
+  return value
+}
+
+function concat(parts: readonly (Float32Array | null)[], specs: readonly Spec[]): Float32Array {
+  const all = new Float32Array(specs.reduce((sum, { length }) => sum + length, 0))
+  let at = 0
+  for (const [i, { length }] of specs.entries()) {
+    const part = parts[i]
+    if (part) all.set(part, at)
+    at += length
+  }
+  return all
+}
+
+function fromHex(text: string): Uint8Array {
+  if (!/^[0-9a-f]{16}$/.test(text)) {
+    throw new RangeError(`"state": parent: expected 16 hexadecimal digits, got ${text}`)
+  }
+  return Uint8Array.from(text.match(/../g)!, (byte) => Number.parseInt(byte, 16))
+}
