@@ -242,16 +242,17 @@ export class Compressor {
    * A whole step over one exchange: compress, receive until the last mean, decompress.
    * If `exchange` fails, the step stays open: `receive` the mean later, or `abort`.
    *
+   * @param gradients  as for `compress`
    * @param exchange  sends a frame, and resolves to the mean of all workers' frames
    * @param options.into  where the update goes; default: over the gradients
    */
   async step(
-    gradients: readonly Dense[],
-    exchange: (frame: Uint8Array) => MaybePromiseOf<Uint8Array>,
-    options: DecompressOptions & { weight?: number; into?: readonly Dense[] } = {},
+    gradients: readonly Dense[] | null,
+    exchange: (frame: Uint8Array) => Uint8Array | PromiseLike<Uint8Array>,
+    options: DecompressOptions & { weight?: number; into?: readonly Dense[] | null } = {},
   ): Promise<Outcome> {
     const { weight = 1, into = gradients, ...how } = options
-    this.#check(into, 'into')
+    if (into !== null) this.#check(into, 'into')
     let frame: Uint8Array | null = await this.compress(gradients, { weight })
     while (frame) frame = await this.receive(await exchange(frame))
     return this.decompress(into, how)
@@ -523,8 +524,6 @@ export class Compressor {
     }
   }
 }
-
-type MaybePromiseOf<T> = T | PromiseLike<T>
 
 /** As frames carry it: sums of float32 come out exact in float64. */
 function weightOf(weight: unknown): number {

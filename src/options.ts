@@ -97,9 +97,15 @@ export function settingsOf(options: Options): Settings {
 
 /** The worker's own number and wire type, checked. */
 export function localOf(options: Options): { sender: number; wire: Wire } {
-  const { sender = 0, wire = 'f32' } = options
+  const { sender = 0, wire = 'f32', backend, random } = options
   integer('sender', sender, 0, 0xffffffff)
   oneOf('wire', wire, WIRES)
+  if (backend !== undefined && typeof backend?.open !== 'function') {
+    throw new TypeError(`"backend": expected a backend, wasm() say, got ${show(backend)}`)
+  }
+  if (random !== undefined && typeof random !== 'function') {
+    throw new TypeError(`"random": expected a function, got ${show(random)}`)
+  }
   return { sender, wire }
 }
 

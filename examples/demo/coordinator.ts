@@ -7,7 +7,8 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import { fileURLToPath } from 'node:url'
-import { createAggregate } from 'lowrank'
+import { aggregate } from 'lowrank'
+import { inspect } from 'lowrank/frames'
 import { type WebSocket, WebSocketServer } from 'ws'
 import {
   type Done,
@@ -65,7 +66,7 @@ export type Settings = Pick<Task, 'workers' | 'steps' | 'rank' | 'seed'>
 interface Worker {
   readonly process: ChildProcess
   readonly ended: Promise<unknown>
-  /** the end of what it wrote to stderr: why it ended, if it knew */
+  /** the end of what it wrote to stderr, and of its connection's errors: why it ended */
   complaint: string
   socket: WebSocket | undefined
 }
@@ -102,6 +103,7 @@ export async function createFleet(
   let where = 'before training began'
   let listener: Listener = () => {}
   const lost = new Promise<never>((_, reject) => {
+    if (signal.aborted) reject(signal.reason)
     signal.addEventListener('abort', () => reject(signal.reason))
     for (const [number, worker] of workers.entries()) {
       worker.process.on('error', reject)
@@ -117,7 +119,9 @@ export async function createFleet(
           const message = isBinary ? data : (JSON.parse(data.toString()) as FromWorker)
           if (!(message instanceof Uint8Array) && message.type === 'hello') {
             number = message.worker
-            workers[number]!.socket = socket
+            const worker = workers[number]!
+            worker.socket = socket
+            socket.on('error', ({ message }) => complain(worker, message)) // its process ends next
           }
           listener(number, message)
         } catch (error) {
@@ -193,9 +197,13 @@ function start(url: string, number: number): Worker {
     socket: undefined,
   }
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
-    worker.complaint = `${worker.complaint || '\n'}${text}`.slice(-COMPLAINT)
+    complain(worker, text)
   })
   return worker
+}
+
+function complain(worker: Worker, text: string): void {
+  worker.complaint = `${worker.complaint}\n${text.trimEnd()}`.slice(-COMPLAINT)
 }
 
 /** What the coordinator does with the messages of one run. */
@@ -205,13 +213,11 @@ function createListener(
   finish: (run: Run) => void,
   watcher: Watcher,
 ): Listener {
-  const aggregate = createAggregate()
   const begun = performance.now()
   const measurements: Measurement[] = []
   let losses: Loss[] = []
   const done: Done[] = []
-  let frames = 0
-  let roundBytes = 0
+  let frames: Uint8Array[] = []
   let sentBytes = 0 // by each worker, in rounds that are over
   let receivedBytes = 0 // the same
   let aggregationMs = 0
@@ -223,22 +229,22 @@ function createListener(
     else if (message.type === 'done') end(worker, message)
   }
 
-  /** Answers the last of a round's frames with the mean. Frames are counted, not senders: a worker may abstain. */
+  /**
+   * Answers the last of a round's frames with the mean. Frames are counted, not senders: a worker
+   * may abstain. `aggregate` and not `createAggregate`, which would add them as they come: so a
+   * seed repeats a run to the last bit, whoever is faster.
+   */
   function collect(frame: Uint8Array): void {
+    frames.push(frame)
+    if (frames.length < workers.length) return
     const resumed = performance.now()
-    aggregate.add(frame)
-    roundBytes += frame.length
-    frames++
-    if (frames === workers.length) {
-      const mean = aggregate.result()
-      for (const { socket } of workers) socket!.send(mean)
-      receivedBytes += mean.length
-      watcher.step(aggregate.step!)
-      sentBytes += roundBytes / workers.length
-      aggregate.reset()
-      frames = roundBytes = 0
-    }
+    const mean = aggregate(frames)
     aggregationMs += performance.now() - resumed
+    for (const { socket } of workers) socket!.send(mean)
+    sentBytes += frames.reduce((sum, { length }) => sum + length, 0) / workers.length
+    receivedBytes += mean.length
+    frames = []
+    watcher.step(inspect(mean).step)
   }
 
   function measure(loss: Loss): void {

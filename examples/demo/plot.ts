@@ -10,29 +10,39 @@ const COLOURS = { uncompressed: '#4e79a7', compressed: '#e15759', unigram: '#666
 export function plot(report: Report): string {
   const { uncompressed, compressed, unigramEntropy, settings } = report
   const { document } = parseHTML('<!doctype html><html><body></body></html>')
-  const bytes = [uncompressed, compressed].flatMap(({ measurements }) =>
-    measurements.map(({ sentBytes }) => sentBytes),
-  )
-  const heading = { frameAnchor: 'top-left', dx: -40 } as const
-  const first = Math.min(...bytes)
+  const points = [uncompressed, compressed].flatMap(({ measurements }) => measurements)
+  const bytes = points.map(({ sentBytes }) => sentBytes)
+  const losses = [...points.map(({ loss }) => loss), unigramEntropy]
+  const least = Math.min(...losses)
+  const most = Math.max(...losses)
+  const heading = { frameAnchor: 'top-left', dx: -48 } as const
   const figure = Plot.plot({
     document,
     width: 800,
     height: 480,
-    marginTop: 64,
+    marginTop: 72,
     marginRight: 32,
-    marginLeft: 56,
-    marginBottom: 48,
+    marginLeft: 64,
+    marginBottom: 52,
     style: { background: 'white', fontSize: '13px', fontFamily: 'sans-serif' },
     x: {
       type: 'log',
       grid: true,
-      label: 'bytes sent by one worker (log scale) →',
-      domain: [first / 1.5, Math.max(...bytes) * 1.5],
+      label: 'bytes sent by one worker so far (log scale)',
+      labelAnchor: 'center',
+      labelArrow: 'none',
+      domain: [Math.min(...bytes) / 1.5, Math.max(...bytes) * 1.5],
       ticks: 6,
       tickFormat: showBytes,
     },
-    y: { grid: true, label: '↑ held-out loss, nats per character' },
+    y: {
+      grid: true,
+      label: 'held-out loss, nats per character',
+      labelAnchor: 'center',
+      labelArrow: 'none',
+      domain: [least - (most - least) / 8, most + (most - least) / 30],
+      ticks: 6,
+    },
     marks: [
       ...curve(compressed, `compressed, rank ${settings.rank}`, COLOURS.compressed),
       ...curve(uncompressed, 'uncompressed', COLOURS.uncompressed),
@@ -42,13 +52,14 @@ export function plot(report: Report): string {
         text: [`unigram entropy ${unigramEntropy.toFixed(2)}`],
         frameAnchor: 'right',
         textAnchor: 'end',
-        dy: -8,
+        dy: 10,
         fill: COLOURS.unigram,
       }),
-      Plot.text([title(report)], { ...heading, dy: -52, fontSize: 17, fontWeight: 'bold' }),
-      Plot.text([subtitle(report)], { ...heading, dy: -30, fill: COLOURS.unigram }),
+      Plot.text([title(report)], { ...heading, dy: -60, fontSize: 17, fontWeight: 'bold' }),
+      Plot.text([subtitle(report)], { ...heading, dy: -36, fill: COLOURS.unigram }),
     ],
   })
+  figure.setAttribute('xmlns', 'http://www.w3.org/2000/svg') // a file of its own, not part of a page
   return `${figure.outerHTML}\n`
 }
 
@@ -62,7 +73,8 @@ function curve(run: Run, name: string, colour: string): Plot.Markish[] {
       y: 'loss',
       text: [`${name}: ${last.loss.toFixed(3)}`],
       textAnchor: 'end',
-      dy: 16,
+      dx: -8,
+      dy: 12,
       fill: colour,
       fontWeight: 'bold',
     }),

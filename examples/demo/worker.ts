@@ -112,6 +112,7 @@ async function measure(model: Model, parameters: Float32Array[], step: number): 
     sum += BATCH * (await model.loss(parameters, batchAt(heldOut, positions)))
     measured += BATCH
   }
+  if (!Number.isFinite(sum)) throw new Error(`training diverged: the held-out loss is ${sum}`)
   tell({ type: 'loss', step, sum, characters: measured })
 }
 

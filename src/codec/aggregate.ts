@@ -1,5 +1,13 @@
 import { RoundError } from '../errors.ts'
-import { beginFrame, decodeFrame, type Frame, type Header, sealFrame } from './frame.ts'
+import {
+  beginFrame,
+  checkFloats,
+  decodeFrame,
+  type Frame,
+  type Header,
+  openFrame,
+  sealFrame,
+} from './frame.ts'
 import { type Part, parts, partsLength, writeParts } from './parts.ts'
 import { createRoll, type Roll, twice } from './roll.ts'
 import { addScalars, addValues, divide, meanOf, NOTHING } from './sums.ts'
@@ -19,20 +27,26 @@ import { addScalars, addValues, divide, meanOf, NOTHING } from './sums.ts'
  */
 export function aggregate(frames: readonly Uint8Array[]): Uint8Array {
   if (frames.length === 0) throw new RangeError('"frames": expected at least one, got none')
-  const decoded = frames.map(decodeFrame).sort(bySender)
+  const opened = frames.map(openFrame).sort(bySender)
+  // Of float32 frames the values are checked by their mean, which is finite only if they all are.
+  const late = ({ kind, type, weight }: Frame) => kind === 'summed' && type === 'f32' && weight > 0
+  for (const frame of opened) if (!late(frame)) checkFloats(frame)
   const roll = createRoll()
-  for (const frame of decoded) {
+  for (const frame of opened) {
     if (!roll.admits(frame)) throw twice(frame.senders[0]!, 0)
     roll.enter(frame)
   }
-  const counted = decoded.filter(({ weight }) => weight > 0)
+  const counted = opened.filter(({ weight }) => weight > 0)
   const sums = createSums()
   for (const frame of counted) sums.addScalars(frame)
-  if (decoded[0]!.kind === 'gathered') return gathered(roll, sums, counted.flatMap(parts))
-  if (counted.every(({ type }) => type === 'f32')) {
-    return summed(roll, sums, (floats, weight) => meanOf(counted, weight, floats))
+  if (opened[0]!.kind === 'gathered') return gathered(roll, sums, counted.flatMap(parts))
+  if (counted.every(late)) {
+    return summed(roll, sums, (floats, weight) => {
+      if (!meanOf(counted, weight, floats)) counted.forEach(checkFloats)
+    })
   }
-  for (const frame of counted) sums.addValues(frame)
+  counted.forEach(checkFloats)
+  counted.forEach(sums.addValues)
   return summed(roll, sums, sums.mean)
 }
 

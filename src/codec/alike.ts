@@ -3,12 +3,11 @@ import { AT, FIXED } from './fields.ts'
 import type { Header } from './frame.ts'
 
 /**
- * Refuses a frame that cannot be averaged with another: of another step, from other means, or cut
- * differently. Wire types may differ.
+ * Refuses a frame, or slice, of another step or round, from other means, or of another shape.
  *
  * @throws FrameError  with the byte, in `got`, of the first field that differs
  */
-export function sameStep(expected: Header, got: Header): void {
+export function sameRound(expected: Header, got: Header): void {
   compare('step', expected, got)
   compare('round', expected, got)
   sameHash('layout', 'workers disagree on shapes or options', expected, got)
@@ -17,6 +16,16 @@ export function sameStep(expected: Header, got: Header): void {
   compare('kind', expected, got)
   sameRanks(expected, got)
   compare('total', expected, got)
+}
+
+/**
+ * Refuses a frame that cannot be averaged with another: of another step, from other means, or cut
+ * differently. Wire types may differ.
+ *
+ * @throws FrameError  with the byte, in `got`, of the first field that differs
+ */
+export function sameStep(expected: Header, got: Header): void {
+  sameRound(expected, got)
   compare('offset', expected, got)
   compare('count', expected, got)
   const [want, have] = [expected.scalars.length, got.scalars.length]

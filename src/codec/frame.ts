@@ -1,11 +1,10 @@
 import { FrameError } from '../errors.ts'
-import { AT, FIXED, MAX_WEIGHT, MIN_WEIGHT, VERSION } from './fields.ts'
-import { blocksLength, firstNotFinite, valueBytes, WIRES, type Wire } from './floats.ts'
-import { checkParts, PART_HEAD } from './parts.ts'
+import { checkHeader, checkLengths } from './check.ts'
+import { AT, FIXED, headerLength, KINDS, type Kind, MAGIC, VERSION } from './fields.ts'
+import { firstNotFinite, WIRES, type Wire } from './floats.ts'
 import { xxh32 } from './xxh32.ts'
 
-export { hex, sameStep } from './alike.ts'
-export { SUMMED } from './fields.ts'
+export { FIXED, headerLength, type Kind } from './fields.ts'
 
 /**
  * One message of one round, as bytes. Little-endian throughout.
@@ -56,8 +55,8 @@ export { SUMMED } from './fields.ts'
  *     13     3  zero
  *     16     …  data      the method's own; the codec does not look into it
  *
- * A slice of a gathered frame has of each part's data, w words long, the words from
- * ⌊w · offset / total⌋ to ⌊w · (offset + 1) / total⌋.
+ * A slice of a gathered frame has of each part's data, w words long, the next ⌊w / total⌋ words, and
+ * one more if offset < w mod total.
  *
  * A change of meaning takes a new version. Readers refuse versions they do not know, and allocate
  * only after every count has been checked against the bytes at hand.
@@ -80,8 +79,6 @@ export interface Header {
   readonly count: number
 }
 
-export type Kind = 'summed' | 'gathered'
-
 /** A frame that has passed every check. `bytes` and `values` are views of what was given. */
 export interface Frame extends Header {
   readonly bytes: Uint8Array
@@ -100,9 +97,6 @@ export interface Draft {
   readonly floats?: Float32Array
 }
 
-const KINDS: readonly Kind[] = ['summed', 'gathered']
-const MAGIC = 0x4347524c // "LRGC"
-
 /**
  * Reads a frame from outside; nothing in it is trusted. Allocates the header's fields only, after
  * every check.
@@ -112,6 +106,13 @@ const MAGIC = 0x4347524c // "LRGC"
  * @throws FrameError  with the byte of the first field that is wrong
  */
 export function decodeFrame(bytes: Uint8Array): Frame {
+  const frame = openFrame(bytes)
+  checkFloats(frame)
+  return frame
+}
+
+/** `decodeFrame` without `checkFloats`, for who finds out about the values while using them. */
+export function openFrame(bytes: Uint8Array): Frame {
   const own = viewOf(bytes)
   const view = dataView(own)
   const valuesAt = checkHeader(view)
@@ -122,8 +123,17 @@ export function decodeFrame(bytes: Uint8Array): Frame {
     throw new FrameError(`checksum: the bytes give ${want}, the frame says ${got}`, AT.checksum)
   }
   const values = own.subarray(valuesAt)
-  checkValues(view, values, valuesAt)
+  checkLengths(view, values, valuesAt)
   return { ...fields(view), bytes: own, checksum, values, valuesAt }
+}
+
+/** @throws FrameError  if a summed value is not finite, or, with weight 0, not zero */
+export function checkFloats({ kind, type, values, count, weight, valuesAt }: Frame): void {
+  if (kind === 'gathered') return
+  const bad = firstNotFinite(type, values, count, weight === 0)
+  if (bad < 0) return
+  const what = weight === 0 ? 'weight 0, but a value that is not' : 'a value is not finite'
+  throw new FrameError(what, valuesAt + bad)
 }
 
 /**
@@ -181,11 +191,6 @@ export function sealFrame(bytes: Uint8Array): Uint8Array {
   return bytes
 }
 
-/** Bytes from the start of a frame to its values, for so many of each: a multiple of 4. */
-export function headerLength(senders: number, ranks: number, scalars: number): number {
-  return FIXED + 4 * (senders + scalars) + 4 * Math.ceil(ranks / 2)
-}
-
 /** A plain Uint8Array over the same bytes: a Buffer's `slice`, say, is not what it is elsewhere. */
 export function viewOf(bytes: Uint8Array): Uint8Array {
   // Not instanceof: a frame may come from another realm (an iframe, a test runner's sandbox).
@@ -193,92 +198,6 @@ export function viewOf(bytes: Uint8Array): Uint8Array {
     throw new TypeError(`a frame: expected a Uint8Array, got ${named(bytes)}`)
   }
   return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-}
-
-/** Checks everything before the values, and the frame's length. Returns where the values begin. */
-function checkHeader(view: DataView): number {
-  const size = view.byteLength
-  if (size < FIXED) throw new FrameError(`expected at least ${FIXED} bytes, got ${size}`, size)
-  if (view.getUint32(AT.magic, true) !== MAGIC) throw new FrameError('not a frame', AT.magic)
-  const version = view.getUint8(AT.version)
-  expect(version === VERSION, `version: expected ${VERSION}, got ${version}`, AT.version)
-  const kind = view.getUint8(AT.kind)
-  expect(kind < KINDS.length, `kind: expected 0 or 1, got ${kind}`, AT.kind)
-  const gathered = KINDS[kind] === 'gathered'
-  const type = view.getUint8(AT.type)
-  const types = gathered ? 1 : WIRES.length
-  expect(type < types, `type: expected 0 … ${types - 1}, got ${type}`, AT.type)
-
-  const weight = view.getFloat64(AT.weight, true)
-  const usual = Object.is(weight, 0) || (weight >= MIN_WEIGHT && weight <= MAX_WEIGHT)
-  expect(usual, `weight: expected 0, or 2⁻¹⁴⁹ … 2¹⁶⁰, got ${weight}`, AT.weight)
-  const senders = view.getUint32(AT.senders, true)
-  const ranks = view.getUint32(AT.ranks, true)
-  const scalars = view.getUint32(AT.scalars, true)
-  const total = view.getUint32(AT.total, true)
-  const offset = view.getUint32(AT.offset, true)
-  const count = view.getUint32(AT.count, true)
-  if (weight === 0) expect(senders === 0, `weight 0, but ${senders} senders`, AT.senders)
-  else expect(!gathered || senders > 0, 'a weight, but no sender', AT.senders)
-  if (offset > 0) expect(scalars === 0, 'scalars: only in the slice with offset 0', AT.scalars)
-  if (gathered) expect(total > 0, 'number of slices: expected at least 1, got 0', AT.total)
-  expect(offset <= total, `offset: expected 0 … ${total}, got ${offset}`, AT.offset)
-  const least = total > 0 ? 1 : 0
-  const most = gathered ? Math.min(1, total - offset) : total - offset
-  const fits = count >= least && count <= most
-  expect(fits, `count: expected ${least} … ${most}, got ${count}`, AT.count)
-
-  // Plain numbers: none of these sums reaches 2⁵³.
-  const valuesAt = headerLength(senders, ranks, scalars)
-  let length = 0 // the least that the values can take
-  if (gathered) length = PART_HEAD * senders
-  else if (WIRES[type] === 'int8') length = count + 5 * Math.ceil(count / 64)
-  else length = count * valueBytes(WIRES[type]!)
-  const exact = gathered ? senders === 0 : WIRES[type] !== 'int8'
-  if (size < valuesAt + length || (exact && size > valuesAt + length)) {
-    const want = `${exact ? '' : 'at least '}${valuesAt + length}`
-    throw new FrameError(
-      `length: the counts ask for ${want} bytes, got ${size}`,
-      Math.min(size, valuesAt + length),
-    )
-  }
-
-  for (let i = 1, at = FIXED + 4; i < senders; i++, at += 4) {
-    const [before, sender] = [view.getUint32(at - 4, true), view.getUint32(at, true)]
-    if (sender <= before) {
-      throw new FrameError(`senders: ${sender} follows ${before}, expected ascending order`, at)
-    }
-  }
-  const scalarsAt = FIXED + 4 * senders
-  for (let at = scalarsAt; at < scalarsAt + 4 * scalars; at += 4) {
-    const scalar = view.getFloat32(at, true)
-    expect(Number.isFinite(scalar), `scalar: expected a finite number, got ${scalar}`, at)
-  }
-  if (ranks % 2 === 1) {
-    expect(view.getUint16(valuesAt - 2, true) === 0, 'padding: expected zero', valuesAt - 2)
-  }
-  return valuesAt
-}
-
-/** Checks the values; the header has passed. */
-function checkValues(view: DataView, values: Uint8Array, valuesAt: number): void {
-  const weight = view.getFloat64(AT.weight, true)
-  if (KINDS[view.getUint8(AT.kind)] === 'gathered') {
-    checkParts(values, view.getUint32(AT.senders, true), weight, valuesAt)
-    return
-  }
-  const type = WIRES[view.getUint8(AT.type)]!
-  const count = view.getUint32(AT.count, true)
-  if (type === 'int8') {
-    const length = blocksLength(values, count)
-    if (length < 0) throw new FrameError('int8 blocks do not fit', valuesAt - 1 - length)
-    if (length < values.length) throw new FrameError('bytes after the values', valuesAt + length)
-  }
-  const bad = firstNotFinite(type, values, count, weight === 0)
-  if (bad >= 0) {
-    const what = weight === 0 ? 'weight 0, but a value that is not' : 'a value is not finite'
-    throw new FrameError(what, valuesAt + bad)
-  }
 }
 
 /** The header's fields, as copies: the bytes may be the transport's to use again. */
@@ -313,10 +232,6 @@ function eight(view: DataView, at: number): Uint8Array {
 
 function dataView(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-}
-
-function expect(right: boolean, message: string, byte: number): void {
-  if (!right) throw new FrameError(message, byte)
 }
 
 function named(value: unknown): string {

@@ -1,8 +1,8 @@
 // The arithmetic of a mean: sums of value · weight in float64, in the order given.
-import { decode } from './floats.ts'
+import { decode, firstNotFinite } from './floats.ts'
 import type { Frame } from './frame.ts'
 
-/** Floats summed at a time where all frames are at hand: the float64 sums stay in the first cache. */
+/** Floats summed at a time, so that their float64 sums stay in the first cache. */
 const CHUNK = 2048
 
 /**
@@ -19,7 +19,10 @@ export const NOTHING = -0
 export function addValues(sums: Float64Array, frame: Frame, scratch: Float32Array): void {
   if (frame.type !== 'f32') decode(frame.type, frame.values, frame.count, scratch)
   const view = viewOf(frame.type === 'f32' ? frame.values : new Uint8Array(scratch.buffer))
-  add(sums, view, 0, frame.weight, frame.count)
+  // In chunks, so that V8 compiles the function early, and not a loop in the middle of its run.
+  for (let from = 0; from < frame.count; from += CHUNK) {
+    add(sums, from, view, 4 * from, frame.weight, Math.min(CHUNK, frame.count - from))
+  }
 }
 
 /** sums ← sums + weight · scalars */
@@ -34,11 +37,14 @@ export function divide(into: Float32Array, sums: Float64Array, weight: number): 
 
 /**
  * into ← the mean of f32 frames, with the same bits as `addValues` of one after another, then `divide`.
+ * Finite values have a finite mean, so what is not finite in them shows in it.
  *
  * Sums of a whole frame in float64 are twice its size, and the memory is what takes time: in chunks
  * this has 2.4 GB/s of input, with four frames to a pass 5.5, against 1.5 (one core, 16 MB frames).
+ *
+ * @returns false if a value of the frames is not finite
  */
-export function meanOf(frames: readonly Frame[], weight: number, into: Float32Array): void {
+export function meanOf(frames: readonly Frame[], weight: number, into: Float32Array): boolean {
   const views = frames.map(({ values }) => viewOf(values))
   const sums = new Float64Array(Math.min(CHUNK, into.length))
   for (let from = 0; from < into.length; from += CHUNK) {
@@ -46,14 +52,23 @@ export function meanOf(frames: readonly Frame[], weight: number, into: Float32Ar
     sums.fill(NOTHING)
     let k = 0
     for (; k + 4 <= frames.length; k += 4) addFour(sums, frames, views, k, 4 * from, n)
-    for (; k < frames.length; k++) add(sums, views[k]!, 4 * from, frames[k]!.weight, n)
+    for (; k < frames.length; k++) add(sums, 0, views[k]!, 4 * from, frames[k]!.weight, n)
     divide(into.subarray(from, from + n), sums, weight)
   }
+  const bytes = new Uint8Array(into.buffer, into.byteOffset, into.byteLength)
+  return firstNotFinite('f32', bytes, into.length) < 0
 }
 
-/** sums[i] ← sums[i] + weight · the i-th float from byte `at`; a DataView reads at any alignment. */
-function add(sums: Float64Array, view: DataView, at: number, weight: number, n: number): void {
-  for (let i = 0; i < n; i++, at += 4) sums[i] = sums[i]! + view.getFloat32(at, true) * weight
+/** n sums from `to` on ← themselves + weight · the floats from byte `at`, at any alignment. */
+function add(
+  sums: Float64Array,
+  to: number,
+  view: DataView,
+  at: number,
+  weight: number,
+  n: number,
+): void {
+  for (let i = to; i < to + n; i++, at += 4) sums[i] = sums[i]! + view.getFloat32(at, true) * weight
 }
 
 /** `add` of frames k … k + 3: the same sums in the same order, with one load and store for four. */

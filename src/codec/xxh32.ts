@@ -8,6 +8,12 @@ const PRIME4 = 0x27d4eb2f
 const PRIME5 = 0x165667b1
 
 /**
+ * Bytes to a call of the inner loop. One call for all is slower at first, 2.3 against 6 GB/s: V8 then
+ * optimises the loop while it runs, with types that it does not know, instead of the function.
+ */
+const CHUNK = 16384
+
+/**
  * XXH32 of the bytes, as an unsigned 32-bit integer. It finds accidents, not attackers.
  *
  * Words are read through a DataView, at any alignment: V8 makes one load of it, as fast as an
@@ -16,27 +22,17 @@ const PRIME5 = 0x165667b1
 export function xxh32(bytes: Uint8Array, seed = 0): number {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   const end = bytes.byteLength
-  let at = 0
-  let hash: number
-  if (end >= 16) {
-    let a = (seed + PRIME1 + PRIME2) | 0
-    let b = (seed + PRIME2) | 0
-    let c = seed | 0
-    let d = (seed - PRIME1) | 0
-    for (const last = end - 16; at <= last; at += 16) {
-      a = (a + Math.imul(view.getInt32(at, true), PRIME2)) | 0
-      a = Math.imul((a << 13) | (a >>> 19), PRIME1)
-      b = (b + Math.imul(view.getInt32(at + 4, true), PRIME2)) | 0
-      b = Math.imul((b << 13) | (b >>> 19), PRIME1)
-      c = (c + Math.imul(view.getInt32(at + 8, true), PRIME2)) | 0
-      c = Math.imul((c << 13) | (c >>> 19), PRIME1)
-      d = (d + Math.imul(view.getInt32(at + 12, true), PRIME2)) | 0
-      d = Math.imul((d << 13) | (d >>> 19), PRIME1)
+  const striped = end - (end % 16)
+  let hash = (seed + PRIME5) | 0
+  if (striped > 0) {
+    const lanes = Int32Array.of(seed + PRIME1 + PRIME2, seed + PRIME2, seed, seed - PRIME1)
+    for (let from = 0; from < striped; from += CHUNK) {
+      stripes(lanes, view, from, Math.min(striped, from + CHUNK))
     }
+    const [a, b, c, d] = [lanes[0]!, lanes[1]!, lanes[2]!, lanes[3]!]
     hash = (rotate(a, 1) + rotate(b, 7) + rotate(c, 12) + rotate(d, 18)) | 0
-  } else {
-    hash = (seed + PRIME5) | 0
   }
+  let at = striped
   hash = (hash + end) | 0
   for (; at + 4 <= end; at += 4) {
     hash = (hash + Math.imul(view.getInt32(at, true), PRIME3)) | 0
@@ -58,6 +54,28 @@ export function hash64(bytes: Uint8Array): Uint8Array {
   view.setUint32(0, xxh32(bytes, 0), true)
   view.setUint32(4, xxh32(bytes, 1), true)
   return hash
+}
+
+/** Takes in whole stripes of 16 bytes, one word for each lane. */
+function stripes(lanes: Int32Array, view: DataView, from: number, to: number): void {
+  let a = lanes[0]!
+  let b = lanes[1]!
+  let c = lanes[2]!
+  let d = lanes[3]!
+  for (let at = from; at < to; at += 16) {
+    a = (a + Math.imul(view.getInt32(at, true), PRIME2)) | 0
+    a = Math.imul((a << 13) | (a >>> 19), PRIME1)
+    b = (b + Math.imul(view.getInt32(at + 4, true), PRIME2)) | 0
+    b = Math.imul((b << 13) | (b >>> 19), PRIME1)
+    c = (c + Math.imul(view.getInt32(at + 8, true), PRIME2)) | 0
+    c = Math.imul((c << 13) | (c >>> 19), PRIME1)
+    d = (d + Math.imul(view.getInt32(at + 12, true), PRIME2)) | 0
+    d = Math.imul((d << 13) | (d >>> 19), PRIME1)
+  }
+  lanes[0] = a
+  lanes[1] = b
+  lanes[2] = c
+  lanes[3] = d
 }
 
 function rotate(x: number, by: number): number {

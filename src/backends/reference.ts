@@ -1,0 +1,116 @@
+// Every kernel as float64 loops: slow, the text of the contract, and the file to read first.
+// Sums are kept in float64 and rounded once, when they are stored.
+import type { Dims, Kernels } from '../seam.ts'
+import { normal } from './normal.ts'
+
+/** The kernels that the fast ones are tested against. */
+export const reference: Kernels = {
+  name: 'reference',
+
+  accumulateProject(p, m, g, q, dims) {
+    if (!m.every((value, i) => Number.isFinite(Math.fround(value + g[i]!)))) return false
+    for (let i = 0; i < m.length; i++) m[i]! += g[i]!
+    project(p, m, q, dims)
+    return true
+  },
+
+  project,
+
+  backproject(q, m, p, { rows, cols, rank }) {
+    for (let k = 0; k < rank; k++) {
+      for (let j = 0; j < cols; j++) {
+        let sum = 0
+        for (let i = 0; i < rows; i++) sum += m[i * cols + j]! * p[k * rows + i]!
+        q[k * cols + j] = sum
+      }
+    }
+  },
+
+  reconstruct,
+
+  residual,
+
+  settle(y, m, p, own, mean, dims, scale = 1, accumulate = false) {
+    reconstruct(y, p, mean, dims, scale, accumulate)
+    residual(m, p, own, dims)
+  },
+
+  orthonormalize(columns, rows, rank, from = 0) {
+    const column = (k: number): Float32Array => columns.subarray(k * rows, (k + 1) * rows)
+    for (let k = from; k < rank; k++) {
+      const v = Float64Array.from(column(k))
+      const before = Math.sqrt(dot(v, v))
+      if (before === 0 || !Number.isFinite(before)) return k
+      // Twice: what rounding leaves of the former columns after once may be all that there is.
+      for (let turn = 0; turn < 2; turn++) {
+        for (let j = 0; j < k; j++) {
+          const former = column(j)
+          const amount = dot(v, former)
+          for (let i = 0; i < rows; i++) v[i]! -= amount * former[i]!
+        }
+      }
+      const after = Math.sqrt(dot(v, v))
+      if (after <= DEPENDENT * before) return k
+      for (let i = 0; i < rows; i++) columns[k * rows + i] = v[i]! / after
+    }
+    return rank
+  },
+
+  normal,
+
+  norm: (x) => dot(x, x),
+
+  accumulate(y, x, a) {
+    for (let i = 0; i < y.length; i++) y[i]! += a * x[i]!
+  },
+
+  momentum(x, m, g, learningRate, momentum, weightDecay) {
+    for (let i = 0; i < x.length; i++) {
+      const d = g[i]! + weightDecay * x[i]!
+      const velocity = momentum * m[i]! + d
+      m[i] = velocity
+      x[i]! -= learningRate * (d + velocity)
+    }
+  },
+}
+
+/** A column is dependent if this part of its length, or less, is left; as in assembly. */
+const DEPENDENT = 2 ** -20
+
+function project(p: Float32Array, m: Float32Array, q: Float32Array, dims: Dims): void {
+  const { rows, cols, rank } = dims
+  for (let k = 0; k < rank; k++) {
+    for (let i = 0; i < rows; i++) {
+      let sum = 0
+      for (let j = 0; j < cols; j++) sum += m[i * cols + j]! * q[k * cols + j]!
+      p[k * rows + i] = sum
+    }
+  }
+}
+
+function reconstruct(
+  y: Float32Array,
+  p: Float32Array,
+  q: Float32Array,
+  { rows, cols, rank }: Dims,
+  scale = 1,
+  accumulate = false,
+): void {
+  for (let i = 0; i < rows; i++) {
+    for (let j = 0; j < cols; j++) {
+      let sum = 0
+      for (let k = 0; k < rank; k++) sum += p[k * rows + i]! * q[k * cols + j]!
+      y[i * cols + j] = (accumulate ? y[i * cols + j]! : 0) + scale * sum
+    }
+  }
+}
+
+function residual(m: Float32Array, p: Float32Array, q: Float32Array, dims: Dims): void {
+  reconstruct(m, p, q, dims, -1, true)
+}
+
+function dot(x: ArrayLike<number>, y: ArrayLike<number>): number {
+  let sum = 0
+  for (let i = 0; i < x.length; i++) sum += x[i]! * y[i]!
+  return sum
+}

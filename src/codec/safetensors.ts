@@ -1,0 +1,198 @@
+// Checkpoints: the file format of https://github.com/huggingface/safetensors
+//
+//   8 bytes  length of the header, u64
+//   header   JSON { name: { dtype, shape, data_offsets: [from, to] }, "__metadata__": { … } }, blanks
+//   data     little-endian, one tensor after another without holes; offsets count from here
+
+export interface Tensor {
+  /** as in the file: F32, I64, … */
+  readonly dtype: string
+  readonly shape: readonly number[]
+  /** a view of the file, at any alignment */
+  readonly bytes: Uint8Array
+}
+
+export interface NamedFloats {
+  readonly name: string
+  readonly shape: readonly number[]
+  /** row-major; as many as the product of the shape */
+  readonly data: Float32Array
+}
+
+const METADATA = '__metadata__'
+const MAX_HEADER = 100_000_000
+const WIDTHS = new Map<unknown, number>([
+  ...['BOOL', 'U8', 'I8', 'F8_E4M3', 'F8_E5M2'].map((type) => [type, 1] as const),
+  ...['U16', 'I16', 'F16', 'BF16'].map((type) => [type, 2] as const),
+  ...['U32', 'I32', 'F32'].map((type) => [type, 4] as const),
+  ...['U64', 'I64', 'F64', 'C64'].map((type) => [type, 8] as const),
+])
+
+/**
+ * One file of float32 tensors, in the order given. The data begin at a multiple of 8.
+ *
+ * @throws RangeError  if a name occurs twice or is taken, or a length is not the product of its shape
+ */
+export function encodeSafetensors(
+  tensors: Iterable<NamedFloats>,
+  metadata: Record<string, string> = {},
+): Uint8Array {
+  const all = [...tensors]
+  const entries: [string, unknown][] = [[METADATA, metadata]]
+  const names = new Set([METADATA])
+  let size = 0
+  for (const { name, shape, data } of all) {
+    if (names.has(name)) throw new RangeError(`tensor ${quoted(name)}: the name is taken`)
+    names.add(name)
+    if (product(shape) !== data.length) {
+      throw new RangeError(`tensor ${quoted(name)}: [${shape}] does not have ${data.length} floats`)
+    }
+    const offsets = [size, size + data.byteLength]
+    entries.push([name, { dtype: 'F32', shape, data_offsets: offsets }])
+    size += data.byteLength
+  }
+  // Written entry by entry: in an object, names like "0" would come first, and "__proto__" not at all.
+  const pairs = entries.map(([name, value]) => `${JSON.stringify(name)}:${JSON.stringify(value)}`)
+  const json = new TextEncoder().encode(`{${pairs.join(',')}}`)
+  const head = 8 * Math.ceil(json.length / 8)
+  const file = new Uint8Array(8 + head + size)
+  new DataView(file.buffer).setUint32(0, head, true)
+  file.set(json, 8)
+  file.fill(0x20, 8 + json.length, 8 + head)
+  let at = 8 + head
+  for (const { data } of all) {
+    file.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), at)
+    at += data.byteLength
+  }
+  return file
+}
+
+/**
+ * Reads a file from outside; nothing in it is trusted. Its tensors are views, in the order of their data.
+ *
+ * @throws TypeError  if this is no Uint8Array
+ * @throws RangeError  that says what is wrong
+ */
+export function decodeSafetensors(bytes: Uint8Array): {
+  metadata: Record<string, string>
+  tensors: Map<string, Tensor>
+} {
+  if (Object.prototype.toString.call(bytes) !== '[object Uint8Array]') {
+    throw new TypeError('a safetensors file: expected a Uint8Array')
+  }
+  const file = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  expect(file.length >= 8, `expected at least 8 bytes, got ${file.length}`)
+  const view = new DataView(file.buffer, file.byteOffset, file.byteLength)
+  const length = view.getUint32(0, true) + 2 ** 32 * view.getUint32(4, true)
+  const most = Math.min(MAX_HEADER, file.length - 8)
+  expect(length >= 2 && length <= most, `header: expected 2 … ${most} bytes, got ${length}`)
+  const header = parse(file.subarray(8, 8 + length))
+  const data = file.subarray(8 + length)
+  const metadata = objectOf(header[METADATA] ?? {}, METADATA)
+  for (const [key, value] of Object.entries(metadata)) {
+    expect(typeof value === 'string', `metadata ${quoted(key)}: expected a string`)
+  }
+  const spans = Object.entries(header)
+    .filter(([name]) => name !== METADATA)
+    .map(([name, entry]) => spanOf(name, objectOf(entry, name)))
+    .sort((a, b) => a.from - b.from || a.to - b.to)
+  let next = 0
+  for (const { name, from, to } of spans) {
+    expect(from === next, `tensor ${quoted(name)}: expected to begin at ${next}, not at ${from}`)
+    next = to
+  }
+  expect(next === data.length, `data: expected ${next} bytes, got ${data.length}`)
+  const tensors = new Map<string, Tensor>()
+  for (const { name, dtype, shape, from, to } of spans) {
+    tensors.set(name, { dtype, shape, bytes: data.subarray(from, to) })
+  }
+  return { metadata: metadata as Record<string, string>, tensors }
+}
+
+/**
+ * The floats of an F32 tensor: a view if it is aligned, else a copy.
+ *
+ * @throws RangeError  for other types
+ */
+export function floatsOf({ dtype, bytes }: Tensor): Float32Array {
+  expect(dtype === 'F32', `expected a tensor of type F32, got ${dtype}`)
+  const aligned = bytes.byteOffset % 4 === 0 ? bytes : bytes.slice()
+  return new Float32Array(aligned.buffer, aligned.byteOffset, aligned.byteLength / 4)
+}
+
+interface Span {
+  readonly name: string
+  readonly dtype: string
+  readonly shape: readonly number[]
+  readonly from: number
+  readonly to: number
+}
+
+/** One tensor's entry; whether it lies within the data is seen when they are put in a row. */
+function spanOf(name: string, { dtype, shape, data_offsets }: Record<string, unknown>): Span {
+  const width = WIDTHS.get(dtype)
+  expect(width !== undefined, `tensor ${quoted(name)}: unknown type ${quoted(dtype)}`)
+  const counts = `tensor ${quoted(name)}: shape and offsets must be lists of integers ≥ 0`
+  expect(isCounts(shape) && isCounts(data_offsets) && data_offsets.length === 2, counts)
+  const [from, to] = data_offsets as [number, number]
+  const bytes = width * product(shape)
+  const message = `tensor ${quoted(name)}: [${shape}] of ${dtype} takes ${bytes} bytes`
+  expect(to - from === bytes, `${message}, not ${from} … ${to}`)
+  return { name, dtype: String(dtype), shape, from, to }
+}
+
+/** The header's JSON. */
+function parse(bytes: Uint8Array): Record<string, unknown> {
+  try {
+    const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
+    const value = objectOf(JSON.parse(text), 'header')
+    const twice = firstDuplicate(text)
+    expect(twice === null, `name ${quoted(twice)} occurs twice`)
+    return value
+  } catch (cause) {
+    if (cause instanceof RangeError) throw cause
+    throw new RangeError('safetensors: the header is not JSON in UTF-8', { cause })
+  }
+}
+
+/** The first key that an object of this JSON, known to be valid, has twice: `JSON.parse` is silent. */
+function firstDuplicate(json: string): string | null {
+  const open: Set<string>[] = []
+  // A key is a string before a colon; strings that are values are passed over as wholes.
+  for (const [token, key] of json.matchAll(
+    /("[^"\\]*(?:\\.[^"\\]*)*")\s*:|"[^"\\]*(?:\\.[^"\\]*)*"|[{}]/g,
+  )) {
+    if (token === '{') open.push(new Set())
+    else if (token === '}') open.pop()
+    else if (key !== undefined) {
+      const name: string = JSON.parse(key)
+      const names = open.at(-1)!
+      if (names.has(name)) return name
+      names.add(name)
+    }
+  }
+  return null
+}
+
+function objectOf(value: unknown, name: string): Record<string, unknown> {
+  const isObject = typeof value === 'object' && value !== null && !Array.isArray(value)
+  expect(isObject, `${quoted(name)}: expected an object`)
+  return value as Record<string, unknown>
+}
+
+function isCounts(value: unknown): value is number[] {
+  return Array.isArray(value) && value.every((n) => Number.isSafeInteger(n) && n >= 0)
+}
+
+function product(shape: readonly number[]): number {
+  return shape.reduce((size, n) => size * n, 1)
+}
+
+/** As JSON, cut short: names from outside may be long, or contain anything. */
+function quoted(value: unknown): string {
+  return String(JSON.stringify(value)).slice(0, 80)
+}
+
+function expect(right: boolean, message: string): asserts right {
+  if (!right) throw new RangeError(`safetensors: ${message}`)
+}

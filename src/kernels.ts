@@ -1,0 +1,13 @@
+// lowrank/kernels: the kernels themselves on single matrices, and textbook routines made of them.
+export { reference } from './backends/reference.ts'
+export { createWasmKernels, type WasmKernels } from './backends/wasm/kernels.ts'
+export {
+  type Iteration,
+  orthogonalIteration,
+  powerIteration,
+  type Qr,
+  qr,
+  type Svd,
+  svd,
+} from './decompositions.ts'
+export type { Dims, Kernels, MaybePromise } from './seam.ts'

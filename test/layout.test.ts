@@ -1,0 +1,239 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { join, posix, sep } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import ts from 'typescript'
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+
+/** Groups of files, lowest first, and the groups that each may import besides itself. */
+const LAYERS: readonly { name: string; files: RegExp; may: readonly string[] }[] = [
+  { name: 'errors', files: /^errors\.ts$/, may: [] },
+  { name: 'seam', files: /^seam\.ts$/, may: [] },
+  { name: 'helpers', files: /^(bytes|effects)\.ts$/, may: ['errors', 'seam'] },
+  { name: 'codec', files: /^codec\//, may: ['errors'] },
+  { name: 'options', files: /^options\.ts$/, may: ['errors', 'seam', 'codec'] },
+  { name: 'plan', files: /^plan\.ts$/, may: ['errors', 'seam', 'codec', 'options'] },
+  {
+    name: 'algorithms',
+    files: /^algorithms\//,
+    may: ['errors', 'seam', 'helpers', 'options', 'plan'],
+  },
+  { name: 'backends', files: /^backends\//, may: ['errors', 'seam', 'helpers', 'plan'] },
+  {
+    name: 'framing and state',
+    files: /^(framing|state)\.ts$/,
+    may: ['errors', 'seam', 'helpers', 'codec', 'options', 'plan'],
+  },
+  {
+    name: 'compressor',
+    files: /^compressor\.ts$/,
+    may: [
+      'errors',
+      'seam',
+      'helpers',
+      'codec',
+      'options',
+      'plan',
+      'algorithms',
+      'framing and state',
+    ],
+  },
+  {
+    name: 'routines',
+    files: /^(sgd|decompositions|eigen)\.ts$/,
+    may: ['errors', 'seam', 'helpers', 'options', 'plan', 'backends', 'compressor'],
+  },
+  {
+    name: 'doors',
+    files: /^(index|frames|kernels)\.ts$/,
+    may: [
+      'errors',
+      'seam',
+      'helpers',
+      'codec',
+      'options',
+      'plan',
+      'algorithms',
+      'backends',
+      'framing and state',
+      'compressor',
+      'routines',
+    ],
+  },
+]
+
+/** Files by their path under src, with their text. */
+type Files = ReadonlyMap<string, string>
+
+const src = filesIn('src')
+
+const test = suite('layout')
+
+test('imports point one way', () => {
+  assert.ok(src.size > 20, `only ${src.size} files found`)
+  assert.equal(offences(src), [])
+})
+
+test('the check finds an import that points back up', () => {
+  const before = offences(src)
+  const planted = (path: string, line: string) =>
+    offences(new Map([...src, [path, `${src.get(path)}\n${line}`]])).filter(
+      (offence) => !before.includes(offence),
+    )
+  assert.equal(planted('seam.ts', "import { FrameError } from './errors.ts'"), [
+    'seam.ts (seam) imports errors.ts (errors)',
+  ])
+  assert.equal(planted('codec/frame.ts', "export type { Plan } from '../seam.ts'"), [
+    'codec/frame.ts (codec) imports seam.ts (seam)',
+  ])
+  assert.equal(planted('algorithms/powersgd.ts', "import '../backends/wasm/index.ts'"), [
+    'algorithms/powersgd.ts (algorithms) imports backends/wasm/index.ts (backends)',
+  ])
+  assert.equal(planted('backends/reference.ts', "await import('../codec/xxh32.ts')"), [
+    'backends/reference.ts: awaits at its top level',
+    'backends/reference.ts (backends) imports codec/xxh32.ts (codec)',
+  ])
+  assert.equal(planted('plan.ts', "let c: import('./compressor.ts').Compressor"), [
+    'plan.ts (plan) imports compressor.ts (compressor)',
+  ])
+  assert.equal(planted('bytes.ts', "import { Buffer } from 'node:buffer'"), [
+    'bytes.ts imports the package node:buffer',
+  ])
+  assert.equal(planted('bytes.ts', "import { thing } from './nothing.ts'"), [
+    'bytes.ts imports nothing.ts, which is not there',
+  ])
+})
+
+test('the check finds files without a layer and awaits at the top level', () => {
+  assert.equal(offences(new Map([['other.ts', '']])), ['other.ts: belongs to no layer'])
+  const waits = (text: string) => offences(new Map([['errors.ts', text]])).length
+  assert.is(waits('if (true) { await 0 }'), 1)
+  assert.is(waits('for await (const x of []) x'), 1)
+  assert.is(waits('const f = async () => { await 0 }'), 0)
+  assert.is(waits('class A { async b() { for await (const x of []) x } }'), 0)
+})
+
+test('there is nothing to install but the package', () => {
+  const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+  for (const kind of ['dependencies', 'optionalDependencies', 'bundleDependencies']) {
+    assert.equal(manifest[kind] ?? {}, {}, kind)
+  }
+  assert.is(manifest.sideEffects, false)
+  assert.is(manifest.type, 'module')
+})
+
+test('the compiler insists on marked type imports and syntax that can be erased', () => {
+  const { config } = ts.readConfigFile(join(root, 'tsconfig.json'), ts.sys.readFile)
+  const { strict, verbatimModuleSyntax, erasableSyntaxOnly } = config.compilerOptions
+  assert.equal([strict, verbatimModuleSyntax, erasableSyntaxOnly], [true, true, true])
+})
+
+test('imports compile no WebAssembly; aggregate and plan need none', async () => {
+  const used: string[] = []
+  const real = globalThis.WebAssembly
+  globalThis.WebAssembly = new Proxy(real, {
+    get(target, key) {
+      used.push(String(key))
+      return Reflect.get(target, key)
+    },
+  })
+  try {
+    const doors = [...src.keys()].filter((path) => layerOf(path)?.name === 'doors')
+    assert.ok(doors.includes('index.ts'))
+    for (const door of doors) await import(pathToFileURL(join(root, 'src', door)).href)
+    const { aggregate, createCompressor, plan } = await import('../src/index.ts')
+    plan([[8, 8]])
+    assert.equal(used, [])
+    using compressor = await createCompressor([[3]])
+    assert.ok(used.includes('compile'), 'the probe sees what createCompressor does')
+    used.length = 0
+    aggregate([compressor.compressSync([new Float32Array(3)])])
+    assert.equal(used, [])
+  } finally {
+    globalThis.WebAssembly = real
+  }
+})
+
+test('every assembly file is exported by the index or inlined, never both', () => {
+  const assembly = filesIn('assembly')
+  const exported = new Set(importsOf('index.ts', assembly.get('index.ts')!))
+  const files = [...assembly.keys()].filter((path) => path !== 'index.ts')
+  const inline = (path: string) => path.startsWith('inline/')
+  assert.ok(files.some(inline) && files.some((path) => !inline(path)))
+  for (const path of files) {
+    const name = path.replace(/\.ts$/, '')
+    assert.is(exported.has(name), !inline(path), `assembly/${path}`)
+  }
+})
+
+test.run()
+
+/** What is wrong with these files' imports, and awaits that would make importing them wait. */
+function offences(files: Files): string[] {
+  return [...files].flatMap(([path, text]) => {
+    const layer = layerOf(path)
+    if (!layer) return [`${path}: belongs to no layer`]
+    const waits = awaitsAtTop(parse(path, text)) ? [`${path}: awaits at its top level`] : []
+    return waits.concat(
+      importsOf(path, text, true).flatMap((to) => {
+        if (to.startsWith('package:')) return [`${path} imports the package ${to.slice(8)}`]
+        const other = files.has(to) && layerOf(to)
+        if (!other) return [`${path} imports ${to}, which is not there`]
+        const allowed = other === layer || layer.may.includes(other.name)
+        const door = layer.name === 'doors' && other === layer
+        if (allowed && !door) return []
+        return [`${path} (${layer.name}) imports ${to} (${other.name})`]
+      }),
+    )
+  })
+}
+
+function layerOf(path: string) {
+  return LAYERS.find(({ files }) => files.test(path))
+}
+
+/** Paths under the folder that a file imports, exports from, or names in a type. */
+function importsOf(path: string, text: string, mark = false): string[] {
+  const found: string[] = []
+  const visit = (node: ts.Node): void => {
+    let from: ts.Node | undefined
+    if (ts.isImportDeclaration(node) || ts.isExportDeclaration(node)) from = node.moduleSpecifier
+    else if (ts.isImportTypeNode(node) && ts.isLiteralTypeNode(node.argument)) {
+      from = node.argument.literal
+    } else if (ts.isCallExpression(node) && node.expression.kind === ts.SyntaxKind.ImportKeyword) {
+      from = node.arguments[0]
+    }
+    if (from && ts.isStringLiteral(from)) {
+      const relative = from.text.startsWith('.')
+      const to = relative ? posix.join(posix.dirname(path), from.text) : from.text
+      found.push(relative || !mark ? to : `package:${to}`)
+    }
+    ts.forEachChild(node, visit)
+  }
+  visit(parse(path, text))
+  return found
+}
+
+function awaitsAtTop(node: ts.Node): boolean {
+  if (ts.isFunctionLike(node)) return false
+  if (ts.isAwaitExpression(node)) return true
+  if (ts.isForOfStatement(node) && node.awaitModifier) return true
+  return ts.forEachChild(node, (child) => awaitsAtTop(child) || undefined) ?? false
+}
+
+function parse(path: string, text: string): ts.SourceFile {
+  return ts.createSourceFile(path, text, ts.ScriptTarget.ESNext, false, ts.ScriptKind.TS)
+}
+
+function filesIn(folder: string): Files {
+  const at = join(root, folder)
+  const paths = readdirSync(at, { recursive: true, encoding: 'utf8' })
+  return new Map(
+    paths
+      .filter((path) => path.endsWith('.ts'))
+      .sort()
+      .map((path) => [path.split(sep).join('/'), readFileSync(join(at, path), 'utf8')]),
+  )
+}

@@ -1,0 +1,190 @@
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const HEAD = `import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+const a = suite('a')
+a('adds', () => assert.is(1 + 1, 2))
+`
+
+const test = suite('run')
+let folder = ''
+
+test.before.each(() => {
+  mkdirSync(join(root, 'build'), { recursive: true })
+  folder = mkdtempSync(join(root, 'build', 'run-test-'))
+})
+test.after.each(() => rmSync(folder, { recursive: true, force: true }))
+
+test('counts passed, failed and skipped tests of all suites, and exits by them', () => {
+  write('good', `${HEAD}a.run()\nconst b = suite('b')\nb('is', () => assert.ok(true))\nb.run()`)
+  write('skips', `${HEAD}a.skip('no such device')\na.run()`)
+  const good = run()
+  assert.is(lastLine(good.stdout), '3 passed, 0 failed, 1 skipped')
+  assert.match(good.stdout, 'skipped: no such device')
+  assert.is(good.status, 0)
+
+  write('bad', `${HEAD}a('fails', () => assert.is(1, 2))\na.run()`)
+  const bad = run()
+  assert.is(lastLine(bad.stdout), '4 passed, 1 failed, 1 skipped')
+  assert.match(bad.stdout, /FAIL {2}a {2}"fails"/)
+  assert.is(bad.status, 1)
+  assert.is(lastLine(run(['good']).stdout), '2 passed, 0 failed, 0 skipped')
+})
+
+const BAD: Record<string, { source: string; says: RegExp; line: string }> = {
+  'a suite that is never run': {
+    source: `${HEAD}a.run()\nconst b = suite('b')\nb('is', () => {})`,
+    says: /suite "b": \.run\(\) is missing/,
+    line: '1 passed, 1 failed, 0 skipped',
+  },
+  'a test that comes after .run()': {
+    source: `${HEAD}a.run()\na('late', () => {})`,
+    says: /suite "a": 1 tests declared after \.run\(\)/,
+    line: '1 passed, 1 failed, 0 skipped',
+  },
+  'a suite without tests': {
+    source: `${HEAD}a.run()\nsuite('b').run()`,
+    says: /suite "b": has no test/,
+    line: '1 passed, 1 failed, 0 skipped',
+  },
+  'a test that leaves others out': {
+    source: `${HEAD}a.only('one', () => {})\na.run()`,
+    says: /\.only leaves other tests out/,
+    line: '1 passed, 1 failed, 1 skipped',
+  },
+  'a file without tests': {
+    source: `export {}`,
+    says: /printed no totals/,
+    line: '0 passed, 2 failed, 0 skipped',
+  },
+  'a file that ends by itself before its tests do': {
+    source: `${HEAD}a('never', () => new Promise(() => {}))\na.run()`,
+    says: /exited early/,
+    line: '0 passed, 3 failed, 0 skipped',
+  },
+  'a file that ends the process in a test': {
+    source: `${HEAD}a('leaves', () => process.exit(0))\na.run()`,
+    says: /printed no totals/,
+    line: '0 passed, 3 failed, 0 skipped',
+  },
+  'a hook that throws, which uvu takes for success': {
+    source: `${HEAD}a.before(() => { throw new Error('hook') })\na.run()`,
+    says: /0 passed, 1 failed/,
+    line: '0 passed, 1 failed, 0 skipped',
+  },
+  'a suite that is run when the others have ended': {
+    source: `${HEAD}a.run()\nawait new Promise((done) => setTimeout(done, 200))
+const b = suite('b')\nb('is', () => {})\nb.run()`,
+    says: /printed totals twice/,
+    line: '1 passed, 1 failed, 0 skipped',
+  },
+  'a file that does not parse': {
+    source: `${HEAD}a.run(`,
+    says: /exit code 1/,
+    line: '0 passed, 3 failed, 0 skipped',
+  },
+}
+for (const [what, { source, says, line }] of Object.entries(BAD)) {
+  test(`fails for ${what}`, () => {
+    write('bad', source)
+    const { stdout, status } = run()
+    assert.match(stdout, says)
+    assert.is(lastLine(stdout), line)
+    assert.is(status, 1)
+  })
+}
+
+test('fails if there is nothing to run', () => {
+  const { stdout, status } = run(['nothing'])
+  assert.is(lastLine(stdout), '0 passed, 0 failed, 0 skipped')
+  assert.is(status, 1)
+})
+
+// A file that starts a child, notes both process numbers, and hangs.
+const HANGS = `import { spawn } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
+${HEAD}a('hangs', async () => {
+  const child = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)'], { stdio: 'inherit' })
+  writeFileSync(new URL('./pids', import.meta.url), process.pid + ' ' + child.pid)
+  await new Promise((done) => setTimeout(done, 60_000))
+})
+a.run()`
+
+test('kills a file that takes too long, and its children', async () => {
+  write('hangs', HANGS)
+  const { stdout, status } = run([], { TEST_TIMEOUT_MS: '3000' })
+  assert.match(stdout, /took longer than 3000 ms/)
+  assert.is(status, 1)
+  await gone(pids())
+})
+
+test('takes its files along when it is interrupted', async () => {
+  write('hangs', HANGS)
+  const child = spawn(process.execPath, ['--import', 'tsx', 'test/run.ts'], {
+    cwd: root,
+    env: { ...process.env, TEST_DIR: folder },
+    stdio: 'ignore',
+  })
+  const exited = once(child, 'exit')
+  await until(() => pids().length === 2, 'the file starts')
+  child.kill('SIGINT')
+  assert.equal(await exited, [130, null])
+  await gone(pids())
+})
+
+test.run()
+
+function write(name: string, source: string): void {
+  writeFileSync(join(folder, `${name}.test.ts`), source)
+}
+
+function run(filters: readonly string[] = [], env: NodeJS.ProcessEnv = {}) {
+  return spawnSync(process.execPath, ['--import', 'tsx', 'test/run.ts', ...filters], {
+    cwd: root,
+    encoding: 'utf8',
+    env: { ...process.env, TEST_DIR: folder, ...env },
+  })
+}
+
+function lastLine(text: string): string | undefined {
+  return text.trimEnd().split('\n').at(-1)
+}
+
+function pids(): number[] {
+  try {
+    return readFileSync(join(folder, 'pids'), 'utf8').split(' ').map(Number)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
+    throw error
+  }
+}
+
+function alive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false
+    throw error
+  }
+}
+
+async function gone(processes: readonly number[]): Promise<void> {
+  assert.is(processes.length, 2)
+  await until(() => !processes.some(alive), 'the processes end')
+}
+
+async function until(done: () => boolean, what: string): Promise<void> {
+  for (let turn = 0; turn < 300; turn++) {
+    if (done()) return
+    await new Promise((next) => setTimeout(next, 50))
+  }
+  assert.unreachable(`waited 15 s until ${what}`)
+}

@@ -1,0 +1,161 @@
+// What `npm test` runs: every test/**/*.test.ts in a process of its own.
+//
+//   npm test -- codec frames     only files whose path contains one of these
+//   TEST_JOBS=1                  files at a time; default 2
+//   TEST_TIMEOUT_MS=300000       a file's time, after which it and its children are killed
+//   TEST_DIR=…                   where to look, instead of the folder of this file
+//
+// A file fails if a test does, if it says nothing about its tests, or if audit.ts finds one that
+// could not run. The last line is always "N passed, N failed, N skipped".
+import { type ChildProcess, spawn } from 'node:child_process'
+import { readdirSync } from 'node:fs'
+import { constants } from 'node:os'
+import { join, relative, resolve, sep } from 'node:path'
+import type { Readable } from 'node:stream'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import type { Findings } from './support/audit.ts'
+
+interface Result {
+  readonly passed: number
+  readonly skipped: number
+  /** failed tests, and one for each other problem of the file */
+  readonly failed: number
+  /** what is wrong besides failed tests */
+  readonly problems: readonly string[]
+  /** names of tests that were skipped: they say why */
+  readonly skips: readonly string[]
+}
+
+const here = fileURLToPath(new URL('.', import.meta.url))
+const root = resolve(process.env.TEST_DIR ?? here)
+const jobs = Number(process.env.TEST_JOBS ?? 2)
+const timeoutMs = Number(process.env.TEST_TIMEOUT_MS ?? 300_000)
+const running = new Set<ChildProcess>()
+
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+  process.on(signal, () => {
+    for (const child of running) killGroup(child)
+    process.exit(128 + constants.signals[signal])
+  })
+}
+
+const wanted = process.argv.slice(2)
+const files = filesIn(root).filter((file) => !wanted.length || wanted.some((w) => file.includes(w)))
+const results: Result[] = []
+const waiting = [...files]
+if (!(jobs >= 1)) throw new RangeError(`TEST_JOBS: expected a number ≥ 1, got ${jobs}`)
+if (!(timeoutMs >= 1)) throw new RangeError(`TEST_TIMEOUT_MS: expected ≥ 1, got ${timeoutMs}`)
+if (files.length === 0) console.log(`no test file${wanted.map((w) => ` "${w}"`)} in ${root}`)
+await Promise.all(
+  Array.from({ length: jobs }, async () => {
+    for (let file = waiting.shift(); file; file = waiting.shift()) results.push(await run(file))
+  }),
+)
+const total = (of: 'passed' | 'failed' | 'skipped') => results.reduce((sum, r) => sum + r[of], 0)
+process.exitCode = files.length === 0 || total('failed') > 0 ? 1 : 0
+console.log(`${total('passed')} passed, ${total('failed')} failed, ${total('skipped')} skipped`)
+
+/** Paths below the root, with `/`, sorted. */
+function filesIn(folder: string): string[] {
+  return readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.test.ts'))
+    .map((file) => file.split(sep).join('/'))
+    .sort()
+}
+
+/** Runs one file and prints its line; its output only if it fails. */
+async function run(file: string): Promise<Result> {
+  const started = performance.now()
+  const audit = pathToFileURL(join(here, 'support/audit.ts')).href
+  const child = spawn(process.execPath, ['--import', 'tsx', '--import', audit, join(root, file)], {
+    cwd: resolve(here, '..'),
+    // A group of its own, so that children of the file can be ended with it.
+    detached: true,
+    env: { ...process.env, NO_COLOR: '1', FORCE_COLOR: '0' },
+    stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
+  })
+  running.add(child)
+  const output = collect(child.stdout!, child.stderr!)
+  const findings = collect(child.stdio[3] as Readable)
+  let late = false
+  const timer = setTimeout(() => {
+    late = true
+    killGroup(child)
+  }, timeoutMs)
+  const ended = await new Promise<string>((done) => {
+    let how = ''
+    child.once('error', (error) => done(`could not be started: ${error.message}`))
+    child.once('exit', (code, signal) => {
+      how = code === 0 ? '' : signal ? `ended by ${signal}` : `exit code ${code}`
+      killGroup(child) // what it left behind would hold the pipes open
+    })
+    child.once('close', () => done(how))
+  })
+  clearTimeout(timer)
+  running.delete(child)
+
+  const text = output()
+  const result = judge(text, findings(), late ? `took longer than ${timeoutMs} ms` : ended)
+  const seconds = ((performance.now() - started) / 1000).toFixed(1)
+  const name = relative(resolve(here, '..'), join(root, file))
+  const counts = `${result.passed} passed, ${result.failed} failed, ${result.skipped} skipped`
+  const skips = result.skips.map((skip) => `\n     skipped: ${skip}`).join('')
+  console.log(`${result.failed ? '✘' : '•'} ${name}  ${counts}  ${seconds} s${skips}`)
+  if (result.failed) console.log([text, ...result.problems.map((p) => `  ${p}`), ''].join('\n'))
+  return result
+}
+
+/** What a file's output, findings and end say. uvu prints one block of totals for all its suites. */
+function judge(text: string, findings: string, ended: string): Result {
+  const blocks = [
+    ...text.matchAll(/^ {2}Total: +(\d+)\n {2}Passed: +(\d+)\n {2}Skipped: +(\d+)$/gm),
+  ]
+  const problems: string[] = []
+  if (blocks.length === 0) problems.push('printed no totals')
+  // uvu begins anew, and runs suites twice, if one comes when it has already printed the totals.
+  if (blocks.length > 1) problems.push('printed totals twice: a suite was run after the others')
+  if (text.includes('Exiting early before testing is finished.')) problems.push('exited early')
+  const [tests, passed, skipped] = (blocks[0] ?? []).slice(1).map(Number) as [
+    number?,
+    number?,
+    number?,
+  ]
+  const broken = (tests ?? 0) - (passed ?? 0)
+  if (ended && broken === 0) problems.push(ended)
+  let skips: readonly string[] = []
+  if (findings === '') problems.push('ended without saying which tests it has')
+  else {
+    const found = JSON.parse(findings) as Findings
+    problems.push(...found.problems)
+    skips = found.skips
+  }
+  return {
+    passed: passed ?? 0,
+    skipped: skipped ?? 0,
+    failed: broken + problems.length,
+    problems: broken && ended ? [...problems, ended] : problems,
+    skips,
+  }
+}
+
+/** Keeps what streams say, interleaved as it comes. */
+function collect(...streams: Readable[]): () => string {
+  let text = ''
+  for (const stream of streams) {
+    stream.setEncoding('utf8')
+    stream.on('data', (part: string) => {
+      text += part
+    })
+  }
+  return () => text
+}
+
+/** Ends a file's process and all that it started in its group. */
+function killGroup({ pid }: ChildProcess): void {
+  if (pid === undefined) return
+  try {
+    process.kill(-pid, 'SIGKILL')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error // ESRCH: nobody is left
+  }
+}

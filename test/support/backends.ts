@@ -1,0 +1,117 @@
+import * as assert from 'uvu/assert'
+import { reference } from '../../src/backends/reference.ts'
+import { createWasmKernels } from '../../src/backends/wasm/kernels.ts'
+import type { Dims, Kernels, MaybePromise } from '../../src/seam.ts'
+import { same } from './close.ts'
+
+/** Kernels with memory in which they work in place, lent to one call at a time. */
+export interface Bench extends Kernels {
+  readonly arena: Float32Array
+}
+
+const ARENA_FLOATS = 1 << 20
+
+const wasm = await createWasmKernels({ floats: ARENA_FLOATS })
+
+export const backends: readonly Bench[] = [
+  { ...reference, arena: new Float32Array(ARENA_FLOATS) },
+  { ...wasm, arena: wasm.alloc(ARENA_FLOATS) },
+]
+
+/** What lies between operands, and must still lie there afterwards. */
+const GUARD = -12345.678
+
+/**
+ * Runs a kernel on copies of the arrays, each `offset` floats past a multiple of four and between
+ * guards. Fails if a guard, or an array after the first `changed`, is not what it was.
+ *
+ * @returns the first `changed` arrays
+ */
+export async function run(
+  on: Bench,
+  arrays: readonly Float32Array[],
+  changed: number,
+  offset: number,
+  kernel: (operands: Float32Array[]) => MaybePromise<unknown>,
+): Promise<Float32Array[]> {
+  let end = 0
+  const starts = arrays.map(({ length }) => {
+    const start = end + 4 + offset
+    end = start + length + 8
+    end -= end % 4
+    return start
+  })
+  if (end > on.arena.length) throw new RangeError(`the test needs an arena of ${end} floats`)
+  const used = on.arena.subarray(0, end)
+  used.fill(GUARD)
+  const operands = arrays.map((array, i) => {
+    const operand = used.subarray(starts[i]!, starts[i]! + array.length)
+    operand.set(array)
+    return operand
+  })
+  await kernel(operands)
+  const results = operands.slice(0, changed).map((operand) => operand.slice())
+  for (const [i, array] of arrays.entries()) if (i >= changed) same(operands[i]!, array)
+  for (const operand of operands) operand.fill(GUARD)
+  const guard = Math.fround(GUARD)
+  const touched = used.findIndex((value) => value !== guard)
+  assert.is(touched, -1, 'a float beside the operands was written')
+  return results
+}
+
+/** An output before a kernel has run: what it leaves out will be seen. */
+export function poison(n: number): Float32Array {
+  return new Float32Array(n).fill(Number.NaN)
+}
+
+export async function project(
+  on: Bench,
+  m: Float32Array,
+  q: Float32Array,
+  dims: Dims,
+  offset = 0,
+): Promise<Float32Array> {
+  const p = poison(dims.rows * dims.rank)
+  const [got] = await run(on, [p, m, q], 1, offset, ([p, m, q]) => on.project(p!, m!, q!, dims))
+  return got!
+}
+
+export async function backproject(
+  on: Bench,
+  m: Float32Array,
+  p: Float32Array,
+  dims: Dims,
+  offset = 0,
+): Promise<Float32Array> {
+  const q = poison(dims.cols * dims.rank)
+  const [got] = await run(on, [q, m, p], 1, offset, ([q, m, p]) => on.backproject(q!, m!, p!, dims))
+  return got!
+}
+
+/** Overwrites where there is no `y` to add to. */
+export async function reconstruct(
+  on: Bench,
+  p: Float32Array,
+  q: Float32Array,
+  dims: Dims,
+  { y, scale = 1, offset = 0 }: { y?: Float32Array; scale?: number; offset?: number } = {},
+): Promise<Float32Array> {
+  const into = y ?? poison(dims.rows * dims.cols)
+  const add = y !== undefined
+  const [got] = await run(on, [into, p, q], 1, offset, ([into, p, q]) =>
+    on.reconstruct(into!, p!, q!, dims, scale, add),
+  )
+  return got!
+}
+
+export async function residual(
+  on: Bench,
+  m: Float32Array,
+  p: Float32Array,
+  q: Float32Array,
+  dims: Dims,
+  offset = 0,
+): Promise<Float32Array> {
+  const [got] = await run(on, [m, p, q], 1, offset, ([m, p, q]) => on.residual(m!, p!, q!, dims))
+  return got!
+}

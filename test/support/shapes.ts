@@ -1,0 +1,34 @@
+import type { Dims } from '../../src/seam.ts'
+
+export const RANKS = [1, 2, 3, 4, 5, 7, 8, 9, 16, 32]
+
+const LENGTHS = [1, 3, 4, 5, 63, 65, 127]
+
+/**
+ * On either side of a v128's 4 lanes, of 8 and of 64, both ways; and of the strips that kernels cut
+ * long rows into.
+ */
+export function shapes(rank: number): Dims[] {
+  const small = LENGTHS.flatMap((rows) => LENGTHS.map((cols) => ({ rows, cols, rank })))
+  const long = [
+    { rows: 5, cols: 1023, rank },
+    { rows: 6, cols: 1024, rank },
+    { rows: 7, cols: 2051, rank },
+    { rows: 1, cols: 4099, rank },
+    { rows: 1027, cols: 6, rank },
+  ]
+  return [...small, ...long]
+}
+
+export function title({ rows, cols, rank }: Dims): string {
+  return `${rows} × ${cols}, rank ${rank}`
+}
+
+/** Small integers, whose products and sums are exact in float32. */
+export function integers(n: number, seed: number): Float32Array {
+  return Float32Array.from({ length: n }, (_, i) => ((i * 7 + seed * 3 + (i >> 3)) % 11) - 5)
+}
+
+export function magnitudes(x: Float32Array): Float32Array {
+  return x.map(Math.abs)
+}
