@@ -1,19 +1,15 @@
-// One worker's side of every step: gradients in, frames out; means in, updates out. What may be
-// called when is decided here, and what callers give is checked here.
+// One worker's compressor: what lives from step to step, and what may be called when.
 import type { PowerSgd } from './algorithms/powersgd.ts'
 import { bytesOf } from './bytes.ts'
-import type { Header } from './codec/frame.ts'
 import { hash64 } from './codec/xxh32.ts'
 import { runAsync, runSync, type Waiting, wait } from './effects.ts'
 import { RoundError } from './errors.ts'
-import { type Framing, nextParent } from './framing.ts'
+import type { Framing } from './framing.ts'
 import { integer, type Settings, show } from './options.ts'
-import { layout, ranksOf, type Spec } from './plan.ts'
-import type { Dense, Finish, Host, Incoming, Outgoing, Plan, Session, Steps, Turn } from './seam.ts'
+import { checkArrays, layout, ranksOf, type Spec } from './plan.ts'
+import type { Dense, Host, Plan, Session } from './seam.ts'
 import { decodeState, encodeState } from './state.ts'
-
-/** Why a worker sent nothing in a step. */
-export type Absence = 'null' | 'weight' | 'gradient' | 'factors'
+import { type Absence, type Outcome, Step } from './step.ts'
 
 /** What has happened to a compressor so far. */
 export interface Stats {
@@ -33,16 +29,6 @@ export interface Stats {
   /** of all frames made, and all means received */
   readonly bytesSent: number
   readonly bytesReceived: number
-}
-
-/** How a step ended. */
-export interface Outcome {
-  /** whether this worker's own gradient is in the update */
-  readonly counted: boolean
-  /** whose gradients are; empty if the mean names nobody */
-  readonly senders: readonly number[]
-  /** the sum of their weights; 0: the update is zero */
-  readonly weight: number
 }
 
 /** Where an update goes. */
@@ -80,21 +66,15 @@ export class Compressor {
   readonly #rawPlan: Plan
   /** the one that the session is arranged for */
   #arranged: Plan
-
-  #phase: 'idle' | 'open' | 'received' | 'disposed' = 'idle'
-  #busy = false
-  #step: number
-  #round = 0
+  /** the number of the open step, or of the next */
+  #number: number
   #parent: Uint8Array
-  #parentBefore: Uint8Array
   /** of the last gradient that was sent */
   #weight: number
-  #absence: Absence | null = null
-  #steps: Steps | null = null
-  #sent: Header | null = null
-  #finish: Finish | null = null
-  #outcome: Outcome | null = null
+  #open: Step | null = null
   #updateNorm: number | null = null
+  #busy = false
+  #disposed = false
 
   #counted = 0
   #missed = 0
@@ -113,9 +93,8 @@ export class Compressor {
     this.#plan = parts.plan
     this.#arranged = parts.plan
     this.#rawPlan = layout(parts.specs, Array<number>(parts.specs.length).fill(0))
-    this.#step = parts.step
+    this.#number = parts.step
     this.#parent = parts.parent
-    this.#parentBefore = parts.parent
     this.#weight = parts.weight
     this.#framing.reserve(this.#plan)
   }
@@ -152,22 +131,32 @@ export class Compressor {
   ): Waiting<Uint8Array> {
     this.#expect('idle', 'compress')
     const w = weightOf(weight)
-    if (gradients !== null) this.#check(gradients, 'gradients')
-    this.#arrange(this.#uncompressed ? this.#rawPlan : this.#plan)
-    this.#absence = gradients === null ? 'null' : w === 0 ? 'weight' : null
-
-    const turn = this.#turn()
-    this.#algorithm.prepare(turn)
-    if (gradients !== null && w > 0) {
-      if (yield* wait(this.#session.accumulateProject(gradients))) this.#weight = w
-      else this.#absence = 'gradient'
+    if (gradients !== null) checkArrays(gradients, this.#specs, 'gradients')
+    const exact = this.#number < this.#settings.startCompressingAfter
+    const plan = exact ? this.#rawPlan : this.#plan
+    if (plan !== this.#arranged) {
+      this.#session.replan(plan)
+      this.#arranged = plan
     }
-    this.#phase = 'open'
-    this.#round = 0
-    this.#parentBefore = this.#parent
+    const step = new Step(
+      {
+        session: this.#session,
+        host: this.#host,
+        framing: this.#framing,
+        algorithm: this.#algorithm,
+        plan,
+        number: this.#number,
+        parent: this.#parent,
+        exact,
+      },
+      w,
+    )
+    const frame = yield* step.begin(gradients)
+    this.#open = step
     this.#updateNorm = null
-    this.#steps = this.#algorithm.step(turn)
-    return (yield* this.#advance(undefined, gradients))!
+    if (step.absence === null) this.#weight = w
+    this.#bytesSent += frame.length
+    return frame
   }
 
   /**
@@ -189,19 +178,11 @@ export class Compressor {
   }
 
   *#receive(mean: Uint8Array): Waiting<Uint8Array | null> {
-    this.#expect('open', 'receive')
-    const { frame, counted } = this.#framing.receive(mean, this.#sent!)
-    const any = frame.weight > 0
+    const step = this.#expect('open', 'receive')
+    const next = yield* step.receive(mean)
     this.#bytesReceived += mean.length
-    this.#parent = any ? nextParent(this.#parent, frame) : this.#parentBefore
-    this.#round++
-    const next = yield* this.#advance({ values: frame.values, any, counted }, null)
-    if (next === null) {
-      this.#phase = 'received'
-      this.#outcome = { counted, senders: [...frame.senders], weight: frame.weight }
-      // Of the matrices, ‖P̂·Q̄ᵀ‖ = ‖Q̄‖; the raw values are their own update.
-      this.#updateNorm = normOf(frame.values)
-    }
+    this.#bytesSent += next?.length ?? 0
+    this.#updateNorm = step.updateNorm
     return next
   }
 
@@ -223,18 +204,16 @@ export class Compressor {
 
   *#decompress(into: readonly Dense[] | null, options: DecompressOptions): Waiting<Outcome> {
     const { scale = 1, accumulate = false } = options
-    this.#expect('received', 'decompress')
-    if (into !== null) this.#check(into, 'into')
-    if (!Number.isFinite(scale)) {
+    const step = this.#expect('received', 'decompress')
+    if (into !== null) checkArrays(into, this.#specs, 'into')
+    if (typeof scale !== 'number' || !Number.isFinite(Math.fround(scale))) {
       throw new RangeError(`"scale": expected a finite number, got ${show(scale)}`)
     }
-    const outcome = this.#outcome!
-    yield* wait(this.#finish!(into === null ? null : { into, scale, accumulate }))
-    if (outcome.counted) {
-      this.#framing.settleRaw(this.#session, this.#uncompressed)
-      this.#counted++
-    } else if (this.#absence === null) this.#missed++
-    this.#end()
+    const outcome = yield* step.finish(into === null ? null : { into, scale, accumulate })
+    this.#parent = step.parent
+    if (outcome.counted) this.#counted++
+    else if (step.absence === null) this.#missed++
+    this.#end(step)
     return outcome
   }
 
@@ -252,7 +231,7 @@ export class Compressor {
     options: DecompressOptions & { weight?: number; into?: readonly Dense[] | null } = {},
   ): Promise<Outcome> {
     const { weight = 1, into = gradients, ...how } = options
-    if (into !== null) this.#check(into, 'into')
+    if (into !== null) checkArrays(into, this.#specs, 'into')
     let frame: Uint8Array | null = await this.compress(gradients, { weight })
     while (frame) frame = await this.receive(await exchange(frame))
     return this.decompress(into, how)
@@ -266,21 +245,17 @@ export class Compressor {
    * @throws RoundError  if no step is open, or the last mean has been received
    */
   abort(): void {
-    if (this.#busy) throw new RoundError('abort: another call is still running')
-    this.#expect('open', 'abort')
-    this.#parent = this.#parentBefore
+    this.#refuseOverlap()
+    const step = this.#expect('open', 'abort')
     this.#aborted++
-    this.#end()
+    this.#end(step)
   }
 
-  #end(): void {
-    if (this.#absence !== null) this.#absent[this.#absence]++
+  #end({ absence }: Step): void {
+    if (absence !== null) this.#absent[absence]++
     if (this.#settings.errorFeedback === 'none') this.#session.scale('residual', 0)
-    this.#steps = null
-    this.#sent = null
-    this.#finish = null
-    this.#phase = 'idle'
-    this.#step++
+    this.#open = null
+    this.#number++
   }
 
   /**
@@ -293,8 +268,8 @@ export class Compressor {
 
   get stats(): Stats {
     return {
-      step: this.#step,
-      round: this.#phase === 'open' ? this.#round : null,
+      step: this.#number,
+      round: this.#phase === 'open' ? this.#open!.round : null,
       ranks: this.#plan.parameters.map(({ rank }) => rank),
       counted: this.#counted,
       missed: this.#missed,
@@ -319,7 +294,7 @@ export class Compressor {
     return encodeState({
       specs: this.#specs,
       settings: this.#settings,
-      step: this.#step,
+      step: this.#number,
       parent: this.#parent,
       weight: this.#weight,
       plan: this.#plan,
@@ -336,11 +311,11 @@ export class Compressor {
    * @throws RoundError  in the middle of a step
    */
   join(state: Uint8Array): void {
-    if (this.#busy) throw new RoundError('join: another call is still running')
+    this.#refuseOverlap()
     this.#expect('idle', 'join')
     const read = decodeState(state, this.#specs, this.#settings)
     this.#plan = layout(this.#specs, read.ranks)
-    this.#step = read.step
+    this.#number = read.step
     this.#algorithm.load(this.#plan, read.factors, read.step)
     this.#parent = read.parent ?? hash64(bytesOf(this.#algorithm.factors))
     this.#framing.reserve(this.#plan)
@@ -376,7 +351,7 @@ export class Compressor {
    * @throws RoundError  in the middle of a step
    */
   setRank(rank: number | readonly number[]): void {
-    if (this.#busy) throw new RoundError('setRank: another call is still running')
+    this.#refuseOverlap()
     this.#expect('idle', 'setRank')
     if (typeof rank !== 'number') {
       if (!Array.isArray(rank) || rank.length !== this.#specs.length) {
@@ -388,7 +363,7 @@ export class Compressor {
       for (const [i, one] of rank.entries()) integer(`rank[${i}]`, one, 0, 65535)
     } else integer('rank', rank, 1, 65535)
     this.#plan = layout(this.#specs, ranksOf(this.#specs, this.#settings, rank))
-    this.#algorithm.replan(this.#plan, this.#step)
+    this.#algorithm.replan(this.#plan, this.#number)
     this.#framing.reserve(this.#plan)
   }
 
@@ -399,7 +374,7 @@ export class Compressor {
    * @throws RoundError  in the middle of a step
    */
   rescaleResidual(factor: number): void {
-    if (this.#busy) throw new RoundError('rescaleResidual: another call is still running')
+    this.#refuseOverlap()
     this.#expect('idle', 'rescaleResidual')
     if (typeof factor !== 'number' || !Number.isFinite(Math.fround(factor))) {
       throw new RangeError(`"factor": expected a finite number, got ${show(factor)}`)
@@ -409,72 +384,14 @@ export class Compressor {
 
   /** Gives memory back. Every later call raises a RoundError. */
   dispose(): void {
-    if (this.#phase === 'disposed') return
-    this.#phase = 'disposed'
-    this.#steps = null
+    if (this.#disposed) return
+    this.#disposed = true
+    this.#open = null
     this.#session.dispose()
   }
 
   [Symbol.dispose](): void {
     this.dispose()
-  }
-
-  /** Runs the algorithm to the next frame, or to its end. */
-  *#advance(
-    incoming: Incoming | undefined,
-    gradients: readonly Dense[] | null,
-  ): Waiting<Uint8Array | null> {
-    let reply: unknown = incoming
-    for (;;) {
-      const { done, value } = this.#steps!.next(reply)
-      if (done) {
-        this.#finish = value
-        return null
-      }
-      if (!(value instanceof Promise)) return yield* this.#frame(value, gradients)
-      reply = yield value
-    }
-  }
-
-  /** The frame of the open round; without a sender if this worker is absent. */
-  *#frame({ slots }: Outgoing, gradients: readonly Dense[] | null): Waiting<Uint8Array> {
-    const position = { step: this.#step, round: this.#round, parent: this.#parent }
-    const send = (weight: number) =>
-      this.#framing.send(this.#session, this.#arranged, slots, position, weight, this.#uncompressed)
-    let made = yield* send(this.#absence === null ? this.#weight : 0)
-    if (made === null) {
-      // The factors overflow. In the first round the gradient can still be taken back; later it
-      // stays in the residual, as if the frame had been lost.
-      this.#absence = 'factors'
-      if (gradients) yield* wait(this.#session.withdraw(gradients))
-      made = (yield* send(0))!
-    }
-    this.#sent = made.header
-    this.#bytesSent += made.bytes.length
-    return made.bytes
-  }
-
-  get #uncompressed(): boolean {
-    return this.#step < this.#settings.startCompressingAfter
-  }
-
-  #arrange(plan: Plan): void {
-    if (this.#arranged === plan) return
-    this.#session.replan(plan)
-    this.#arranged = plan
-  }
-
-  #turn(): Turn {
-    const absence = () => this.#absence
-    return {
-      session: this.#session,
-      host: this.#host,
-      plan: this.#arranged,
-      step: this.#step,
-      get present() {
-        return absence() === null
-      },
-    }
   }
 
   *#residual(): Waiting<Float32Array> {
@@ -485,7 +402,7 @@ export class Compressor {
 
   /** One call at a time: what has to wait must not be overtaken. */
   *#alone<T>(work: Waiting<T>): Waiting<T> {
-    if (this.#busy) throw new RoundError('another call of this compressor is still running')
+    this.#refuseOverlap()
     this.#busy = true
     try {
       return yield* work
@@ -494,53 +411,37 @@ export class Compressor {
     }
   }
 
-  #expect(phase: 'idle' | 'open' | 'received', call: string): void {
-    if (this.#phase === phase) return
+  #refuseOverlap(): void {
+    if (this.#busy) throw new RoundError('another call of this compressor is still running')
+  }
+
+  get #phase(): 'idle' | 'open' | 'received' | 'disposed' {
+    if (this.#disposed) return 'disposed'
+    if (this.#open === null) return 'idle'
+    return this.#open.outcome === null ? 'open' : 'received'
+  }
+
+  /** Checks that a call fits where the step is; returns the step if there is one. */
+  #expect(phase: 'open' | 'received', call: string): Step
+  #expect(phase: 'idle', call: string): void
+  #expect(phase: 'idle' | 'open' | 'received', call: string): Step | null {
+    if (this.#phase === phase) return this.#open
     const now = {
       idle: 'no step is open: call compress first',
-      open: `step ${this.#step} awaits the mean of round ${this.#round}: receive it, or abort`,
-      received: `step ${this.#step} has its last mean: call decompress`,
+      open: `step ${this.#number} awaits the mean of round ${this.#open?.round}: receive it, or abort`,
+      received: `step ${this.#number} has its last mean: call decompress`,
       disposed: 'this compressor has been disposed of',
     }[this.#phase]
     throw new RoundError(`${call}: ${now}`)
-  }
-
-  #check(arrays: readonly Dense[], name: string): void {
-    if (!Array.isArray(arrays) || arrays.length !== this.#specs.length) {
-      const got = Array.isArray(arrays) ? `${arrays.length}` : show(arrays)
-      throw new RangeError(`"${name}": expected ${this.#specs.length} arrays, got ${got}`)
-    }
-    for (const [i, { length, shape }] of this.#specs.entries()) {
-      const array: unknown = arrays[i]
-      if (!(array instanceof Float32Array)) {
-        throw new TypeError(`"${name}[${i}]": expected a Float32Array, got ${show(array)}`)
-      }
-      if (array.length !== length) {
-        throw new RangeError(
-          `"${name}[${i}]": expected ${length} floats for shape [${shape.join(', ')}], ` +
-            `got ${array.length}`,
-        )
-      }
-    }
   }
 }
 
 /** As frames carry it: sums of float32 come out exact in float64. */
 function weightOf(weight: unknown): number {
   const rounded = typeof weight === 'number' ? Math.fround(weight) : Number.NaN
-  if (!(rounded >= 0 && rounded < Number.POSITIVE_INFINITY)) {
-    throw new RangeError(`"weight": expected a finite number ≥ 0, got ${show(weight)}`)
+  const lost = rounded === 0 && weight !== 0
+  if (!(rounded >= 0 && rounded < Number.POSITIVE_INFINITY) || lost) {
+    throw new RangeError(`"weight": expected 0 or a positive float32, got ${show(weight)}`)
   }
-  return rounded
-}
-
-/** ‖values‖₂ of little-endian float32 at any alignment; sums in float64. */
-function normOf(values: Uint8Array): number {
-  const view = new DataView(values.buffer, values.byteOffset, values.byteLength)
-  let sum = 0
-  for (let at = 0; at < values.byteLength; at += 4) {
-    const value = view.getFloat32(at, true)
-    sum += value * value
-  }
-  return Math.sqrt(sum)
+  return Math.abs(rounded) // −0 is 0
 }

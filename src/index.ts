@@ -11,12 +11,13 @@ import { layout, ranksOf, specsOf } from './plan.ts'
 import { decodeState } from './state.ts'
 
 export { aggregate, createAggregate } from './codec/aggregate.ts'
-export type { Absence, Compressor, DecompressOptions, Outcome, Stats } from './compressor.ts'
+export type { Compressor, DecompressOptions, Stats } from './compressor.ts'
 export { FrameError, RoundError, UnsupportedError } from './errors.ts'
 export type { Options, ParameterSpec, SharedOptions } from './options.ts'
 export { type PlanSummary, plan, type Traffic } from './plan.ts'
 export type { Backend, Random } from './seam.ts'
 export { mergeStates } from './state.ts'
+export type { Absence, Outcome } from './step.ts'
 export { wasm }
 
 /**

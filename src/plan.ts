@@ -11,7 +11,7 @@ import {
   settingsOf,
   show,
 } from './options.ts'
-import type { Parameter, Plan } from './seam.ts'
+import type { Dense, Parameter, Plan } from './seam.ts'
 
 /** What one worker exchanges in a step. */
 export interface Traffic {
@@ -121,6 +121,28 @@ function specOf(entry: ParameterSpec, name: string): Spec {
 
 function isShape(entry: ParameterSpec): entry is readonly number[] {
   return Array.isArray(entry)
+}
+
+/** @throws TypeError, RangeError  unless there is a Float32Array of the right length for each */
+export function checkArrays(arrays: readonly Dense[], specs: readonly Spec[], name: string): void {
+  if (!Array.isArray(arrays)) {
+    throw new TypeError(`"${name}": expected an array of Float32Arrays, got ${show(arrays)}`)
+  }
+  if (arrays.length !== specs.length) {
+    throw new RangeError(`"${name}": expected ${specs.length} arrays, got ${arrays.length}`)
+  }
+  for (const [i, { length, shape }] of specs.entries()) {
+    const array: unknown = arrays[i]
+    if (!(array instanceof Float32Array)) {
+      throw new TypeError(`"${name}[${i}]": expected a Float32Array, got ${show(array)}`)
+    }
+    if (array.length !== length) {
+      throw new RangeError(
+        `"${name}[${i}]": expected ${length} floats for shape [${shape.join(', ')}], ` +
+          `got ${array.length}`,
+      )
+    }
+  }
 }
 
 /**

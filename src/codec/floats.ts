@@ -13,7 +13,7 @@ export const BLOCK = 64
 const BLOCK_HEAD = 5
 
 /** The largest scale: 128 of them, the most that a signed byte can ask for, are a finite float32. */
-const MAX_SCALE = 2 ** 121 * (2 - 2 ** -23)
+const MAX_SCALE = 2 ** 120 * (2 - 2 ** -23)
 
 const EXPONENT = 0x7f800000
 

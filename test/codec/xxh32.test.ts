@@ -1,7 +1,8 @@
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { hash64, xxh32 } from '../../src/codec/xxh32.ts'
-import { same, shifted } from '../support/bytes.ts'
+import { shifted } from '../support/bytes.ts'
+import { same } from '../support/close.ts'
 
 const test = suite('xxh32')
 

@@ -82,6 +82,19 @@ function outside(x: Float32Array, p: Float32Array, rows: number): number {
   return Math.max(...parts)
 }
 
+const rotations = new Map<string, Float32Array>() // as every condition number needs the same ones
+
+/** Columns that are orthonormal already. */
+async function rotation(rows: number, rank: number): Promise<Float32Array> {
+  const name = `${rows} × ${rank}`
+  const columns = rotations.get(name) ?? gaussian(rows * rank, rows + rank)
+  if (!rotations.has(name)) {
+    assert.is(await reference.orthonormalize(columns, rows, rank), rank)
+    rotations.set(name, columns)
+  }
+  return columns
+}
+
 /** Columns with the given condition number: U·Σ·Vᵀ, Σ from 1 down to 1/condition by equal ratios. */
 async function conditioned(
   rows: number,
@@ -89,15 +102,14 @@ async function conditioned(
   condition: number,
   scale = 1,
 ): Promise<Float32Array> {
-  const u = gaussian(rows * rank, rows + rank)
-  const v = gaussian(rank * rank, 7)
-  assert.is(await reference.orthonormalize(u, rows, rank), rank)
-  assert.is(await reference.orthonormalize(v, rank, rank), rank)
+  const u = await rotation(rows, rank)
+  const v = await rotation(rank, rank)
+  const values = Array.from({ length: rank }, (_, s) => condition ** (-s / Math.max(1, rank - 1)))
   return Float32Array.from({ length: rows * rank }, (_, at) => {
     const [i, k] = [at % rows, Math.floor(at / rows)]
     let sum = 0
     for (let s = 0; s < rank; s++) {
-      sum += u[s * rows + i]! * condition ** (-s / Math.max(1, rank - 1)) * v[s * rank + k]!
+      sum += u[s * rows + i]! * values[s]! * v[s * rank + k]!
     }
     return scale * sum
   })

@@ -82,7 +82,9 @@ export function shifted(bytes: Uint8Array, shift: number): Uint8Array {
 
 /** Bytes from hexadecimal digits; blanks are for the reader. */
 export function fromHex(hex: string): Uint8Array {
-  return Uint8Array.from(hex.replace(/\s/g, '').match(/../g) ?? [], (pair) => Number.parseInt(pair, 16))
+  return Uint8Array.from(hex.replace(/\s/g, '').match(/../g) ?? [], (pair) =>
+    Number.parseInt(pair, 16),
+  )
 }
 
 /** Little-endian bytes of one number. */
@@ -94,16 +96,6 @@ export function bytesOf(kind: 'u16' | 'u32' | 'f32' | 'f64', value: number): num
   if (kind === 'f64') view.setFloat64(0, value, true)
   const length = { u16: 2, u32: 4, f32: 4, f64: 8 }[kind]
   return Array.from(new Uint8Array(view.buffer, 0, length))
-}
-
-/** Fails with the first index at which two sequences differ; −0 is not 0. */
-export function same(got: ArrayLike<number>, want: ArrayLike<number>, what = 'element'): void {
-  assert.is(got.length, want.length, `${what}: ${want.length} expected, got ${got.length}`)
-  for (let i = 0; i < want.length; i++) {
-    if (!Object.is(got[i], want[i])) {
-      assert.unreachable(`${what} ${i}: expected ${want[i]}, got ${got[i]}`)
-    }
-  }
 }
 
 /** Fails unless the call throws a FrameError at that byte, with a message that matches. */

@@ -82,7 +82,7 @@ export async function createWasmKernels({ floats = 0 } = {}): Promise<WasmKernel
     alloc(floats) {
       const next = align(free + 4 * floats)
       if (next > end) {
-        throw new RangeError(`"floats": ${floats} asked for, ${(end - free) / 4} left`)
+        throw new RangeError(`"floats": expected at most ${(end - free) / 4} more, got ${floats}`)
       }
       const array = new Float32Array(own.memory.buffer, free, floats)
       free = next

@@ -1,0 +1,190 @@
+// One step of one worker, from its gradient to its update. It knows which round is open and what
+// the worker has sent in it; the compressor keeps what outlives it.
+import type { Header } from './codec/frame.ts'
+import { type Waiting, wait } from './effects.ts'
+import { RoundError } from './errors.ts'
+import { type Framing, nextParent } from './framing.ts'
+import type {
+  Algorithm,
+  Dense,
+  Finish,
+  Host,
+  Incoming,
+  Outgoing,
+  Plan,
+  Session,
+  Sink,
+  Steps,
+  Turn,
+} from './seam.ts'
+
+/** Why a worker sent nothing in a step. */
+export type Absence = 'null' | 'weight' | 'gradient' | 'factors'
+
+/** How a step ended. */
+export interface Outcome {
+  /** whether this worker's own gradient is in the update */
+  readonly counted: boolean
+  /** whose gradients are; empty if the mean names nobody */
+  readonly senders: readonly number[]
+  /** the sum of their weights; 0: the update is zero */
+  readonly weight: number
+}
+
+/** What a step works with, and where it stands among the others. */
+export interface Ground {
+  readonly session: Session
+  readonly host: Host
+  readonly framing: Framing
+  readonly algorithm: Algorithm
+  readonly plan: Plan
+  /** the step's number */
+  readonly number: number
+  /** hash of the history of means */
+  readonly parent: Uint8Array
+  /** send float32 whatever the wire: an uncompressed step */
+  readonly exact: boolean
+}
+
+export class Step {
+  readonly #ground: Ground
+  readonly #weight: number
+  #steps: Steps | null = null
+  #sent: Header | null = null
+  #finish: Finish | null = null
+  #round = 0
+  #parent: Uint8Array
+  #absence: Absence | null = null
+  #outcome: Outcome | null = null
+  #updateNorm: number | null = null
+
+  /** @param weight  of the gradient, a float32 */
+  constructor(ground: Ground, weight: number) {
+    this.#ground = ground
+    this.#weight = weight
+    this.#parent = ground.parent
+  }
+
+  /** The round whose mean is awaited. */
+  get round(): number {
+    return this.#round
+  }
+
+  /** The hash of the history, the means of this step included. */
+  get parent(): Uint8Array {
+    return this.#parent
+  }
+
+  get absence(): Absence | null {
+    return this.#absence
+  }
+
+  /** Set by the last mean. */
+  get outcome(): Outcome | null {
+    return this.#outcome
+  }
+
+  /** ‖update‖₂, set by the last mean. */
+  get updateNorm(): number | null {
+    return this.#updateNorm
+  }
+
+  /** Takes the gradient in; returns the first frame. */
+  *begin(gradients: readonly Dense[] | null): Waiting<Uint8Array> {
+    const { algorithm, session } = this.#ground
+    this.#absence = gradients === null ? 'null' : this.#weight === 0 ? 'weight' : null
+    const turn = this.#turn()
+    algorithm.prepare(turn)
+    if (gradients !== null && this.#absence === null) {
+      const finite = yield* wait(session.accumulateProject(gradients))
+      if (!finite) this.#absence = 'gradient'
+    }
+    this.#steps = algorithm.step(turn)
+    return (yield* this.#advance(undefined, gradients))!
+  }
+
+  /** Takes the mean of the open round in; returns the next frame, or null after the last. */
+  *receive(mean: Uint8Array): Waiting<Uint8Array | null> {
+    const { frame, counted } = this.#ground.framing.receive(mean, this.#sent!)
+    const any = frame.weight > 0
+    // Nobody's mean changes nothing, and undoes what the step's earlier means have changed.
+    this.#parent = any ? nextParent(this.#parent, frame) : this.#ground.parent
+    this.#round++
+    const next = yield* this.#advance({ values: frame.values, any, counted }, null)
+    if (next === null) {
+      this.#outcome = { counted, senders: [...frame.senders], weight: frame.weight }
+      // Of the matrices, ‖P̂·Q̄ᵀ‖ = ‖Q̄‖; the raw values are their own update.
+      this.#updateNorm = normOf(frame.values)
+    }
+    return next
+  }
+
+  /** Takes from the residual what has counted, and hands out the update. */
+  *finish(sink: Sink | null): Waiting<Outcome> {
+    const { framing, session, exact } = this.#ground
+    yield* wait(this.#finish!(sink))
+    if (this.#outcome!.counted) framing.settleRaw(session, exact)
+    return this.#outcome!
+  }
+
+  /** Runs the algorithm to the next frame, or to its end. */
+  *#advance(
+    incoming: Incoming | undefined,
+    gradients: readonly Dense[] | null,
+  ): Waiting<Uint8Array | null> {
+    let reply: unknown = incoming
+    for (;;) {
+      const { done, value } = this.#steps!.next(reply)
+      if (done) {
+        // A generator that has thrown is done as well, with nothing to finish the step.
+        if (value === undefined) throw new RoundError('receive: this step has failed: abort it')
+        this.#finish = value
+        return null
+      }
+      if (!(value instanceof Promise)) return yield* this.#frame(value, gradients)
+      reply = yield value
+    }
+  }
+
+  /** The frame of the open round; without a sender if this worker is absent. */
+  *#frame({ slots }: Outgoing, gradients: readonly Dense[] | null): Waiting<Uint8Array> {
+    const { framing, session, plan, number, exact } = this.#ground
+    const position = { step: number, round: this.#round, parent: this.#parent }
+    const weight = this.#absence === null ? this.#weight : 0
+    let made = yield* framing.send(session, plan, slots, position, weight, exact)
+    if (made === null) {
+      // The factors overflow. In the first round the gradient can still be taken back; later it
+      // stays in the residual, as if the frame had been lost.
+      this.#absence = 'factors'
+      if (gradients) yield* wait(session.withdraw(gradients))
+      made = (yield* framing.send(session, plan, slots, position, 0, exact))!
+    }
+    this.#sent = made.header
+    return made.bytes
+  }
+
+  #turn(): Turn {
+    const { session, host, plan, number } = this.#ground
+    const absence = () => this.#absence
+    return {
+      session,
+      host,
+      plan,
+      step: number,
+      get present() {
+        return absence() === null
+      },
+    }
+  }
+}
+
+/** ‖values‖₂ of little-endian float32 at any alignment; sums in float64. */
+function normOf(values: Uint8Array): number {
+  const view = new DataView(values.buffer, values.byteOffset, values.byteLength)
+  let sum = 0
+  for (let at = 0; at < values.byteLength; at += 4) {
+    const value = view.getFloat32(at, true)
+    sum += value * value
+  }
+  return Math.sqrt(sum)
+}

@@ -1,0 +1,102 @@
+// One worker's books: everything it took, everything that went out in its name, and how far
+// float32 may have led away from their difference, which is the residual.
+import { readState, within } from '../support/fleet.ts'
+import { type Layout, product, type Row, rounded } from './table.ts'
+
+/** What counted of a worker in one step: its own last frame, and the basis that it was made with. */
+export interface Contribution {
+  readonly layout: Layout
+  /** P̂, a left arena */
+  readonly basis: Float32Array
+  /** the values of its last frame, decoded */
+  readonly own: Float32Array
+}
+
+export class Ledger {
+  readonly #table: readonly Row[]
+  /** by parameter, in float64 */
+  readonly #taken: Float64Array[]
+  readonly #given: Float64Array[]
+  readonly #slack: Float64Array[]
+  /** e, as last saved */
+  residual: Float32Array[]
+
+  /** @param residual  what it begins with: zero, or its part of a merged state */
+  constructor(table: readonly Row[], residual?: readonly Float32Array[]) {
+    this.#table = table
+    const zeros = () => table.map(({ length }) => new Float64Array(length))
+    this.#taken = residual ? residual.map((e) => Float64Array.from(e)) : zeros()
+    this.#given = zeros()
+    this.#slack = zeros()
+    this.residual = residual
+      ? residual.map((e) => e.slice())
+      : table.map(({ length }) => new Float32Array(length))
+  }
+
+  /** M ← e + g, one rounding; if it was added and taken back instead, three. */
+  take(gradients: readonly Float32Array[], kept: boolean): void {
+    this.#each((i, j) => {
+      const g = gradients[i]![j]!
+      const size = Math.abs(this.residual[i]![j]!) + (Number.isFinite(g) ? Math.abs(g) : 0)
+      if (kept) this.#taken[i]![j]! += g
+      this.#slack[i]![j]! += rounded(kept ? 1 : 3, size)
+    })
+  }
+
+  /**
+   * M ← M − P̂·Qᵀ: rank products and sums, then the difference. For raw tensors what was sent is
+   * subtracted; on a lossless wire nothing is left.
+   */
+  give({ layout, basis, own }: Contribution, gradients: readonly Float32Array[]): void {
+    for (const [i, rank] of layout.ranks.entries()) {
+      const from = layout.raw[i]!
+      const { length } = this.#table[i]!
+      const sent = own.subarray(from, from + length)
+      const { values, sizes } =
+        rank > 0 ? product(layout, i, basis, own) : { values: sent, sizes: sent.map(Math.abs) }
+      for (let j = 0; j < length; j++) {
+        const m = Math.abs(this.residual[i]![j]!) + Math.abs(gradients[i]?.[j] ?? 0)
+        this.#given[i]![j]! += values[j]!
+        this.#slack[i]![j]! += rounded(2 * rank + 2, sizes[j]! + m)
+      }
+    }
+  }
+
+  /** e ← e + factor·other: a leaver's. */
+  adopt(other: readonly Float32Array[], factor: number): void {
+    this.#each((i, j) => {
+      const amount = factor * other[i]![j]!
+      this.#taken[i]![j]! += amount
+      this.#slack[i]![j]! += rounded(2, Math.abs(amount) + Math.abs(this.residual[i]![j]!))
+    })
+  }
+
+  /** e ← factor·e: what was pending changes its unit, what has gone out does not. */
+  rescale(factor: number): void {
+    this.#each((i, j) => {
+      const e = this.residual[i]![j]!
+      this.#taken[i]![j]! += (Math.fround(factor) - 1) * e
+      this.#slack[i]![j]! += rounded(1, Math.abs(factor * e))
+    })
+  }
+
+  /** Rule 1 (a): given + residual = taken. */
+  balance(state: Uint8Array, who: string): void {
+    const { tensors } = readState(state)
+    this.residual = this.#table.map((_, i) => tensors.get(`residual/${i}`)!.data)
+    for (const [i, e] of this.residual.entries()) {
+      const want = this.#taken[i]!
+      const given = this.#given[i]!
+      const got = Float64Array.from(e, (value, j) => value + given[j]!)
+      // The books themselves are kept in float64.
+      const own = (j: number) => 2 ** -45 * (Math.abs(want[j]!) + Math.abs(given[j]!))
+      within(got, want, (j) => this.#slack[i]![j]! + own(j), `books of ${who}, parameter ${i}`)
+    }
+  }
+
+  #each(visit: (i: number, j: number) => void): void {
+    for (const [i, { length }] of this.#table.entries()) {
+      for (let j = 0; j < length; j++) visit(i, j)
+    }
+  }
+}

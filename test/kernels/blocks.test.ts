@@ -1,0 +1,246 @@
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+import { BLOCK_WORDS } from '../../src/backends/wasm/blocks.ts'
+import { instantiate, loadModule } from '../../src/backends/wasm/load.ts'
+import type { Dims } from '../../src/seam.ts'
+import { gamma, same, within } from '../support/close.ts'
+import { gaussian } from '../support/gaussian.ts'
+import { magnitudes } from '../support/shapes.ts'
+
+// The table of blocks: what is cut must give what the whole gives.
+
+const MATRICES: Dims[] = [
+  { rows: 13, cols: 37, rank: 3 },
+  { rows: 1, cols: 5, rank: 1 },
+  { rows: 1, cols: 11, rank: 0 },
+  { rows: 9, cols: 2100, rank: 5 },
+  { rows: 6, cols: 64, rank: 4 },
+  { rows: 1, cols: 2, rank: 0 },
+]
+
+const PAD = 3 // floats between matrices, and beside rows of the caller's array, so that strides count
+const GUARD = -4711
+
+type Cut = (dims: Dims) => readonly (readonly [number, number, number, number])[] // row, col, rows, cols
+
+const CUTS: Record<string, Cut> = {
+  whole: ({ rows, cols }) => [[0, 0, rows, cols]],
+  'cut by rows': ({ rows, cols }) =>
+    rows < 5
+      ? [[0, 0, rows, cols]]
+      : [
+          [0, 0, 4, cols],
+          [4, 0, rows - 4, cols],
+        ],
+  'cut by columns': ({ rows, cols }) =>
+    cols < 8
+      ? [[0, 0, rows, cols]]
+      : Array.from({ length: rows }, (_, i) => [
+          [i, 0, 1, 7] as const,
+          [i, 7, 1, 1] as const,
+          [i, 8, 1, cols - 8] as const,
+        ]).flat(),
+}
+
+const memory = new WebAssembly.Memory({ initial: 16 })
+const kernels = instantiate(await loadModule(), memory)
+
+/** Operands by name in wasm memory, and a table that cuts them. */
+function lay(cut: Cut) {
+  let next = kernels.heapBase.value
+  const array = (floats: number): Float32Array => {
+    const view = new Float32Array(memory.buffer, next, floats).fill(GUARD)
+    next += view.byteLength + 4 * PAD
+    return view
+  }
+  const sum = (of: (dims: Dims) => number): number => MATRICES.reduce((n, d) => n + of(d), 0)
+  const floats = sum(({ rows, cols }) => rows * cols + PAD)
+  const callers = sum(({ rows, cols }) => rows * (cols + PAD))
+  const left = sum(({ rows, rank }) => rows * rank)
+  const right = sum(({ cols, rank }) => cols * rank)
+  const [m, g, p, q, mean] = [floats, callers, left, right, right].map(array) as [
+    Float32Array,
+    Float32Array,
+    Float32Array,
+    Float32Array,
+    Float32Array,
+  ]
+  const words: number[][] = []
+  let [atM, atG, atP, atQ] = [0, 0, 0, 0]
+  for (const dims of MATRICES) {
+    const { rows, cols, rank } = dims
+    const stride = cols + PAD
+    for (const [i, j, height, width] of cut(dims)) {
+      const inM = 4 * (atM + i * cols + j)
+      const inG = 4 * (atG + i * stride + j)
+      const [inP, inQ] = [4 * (atP + i), 4 * (atQ + j)]
+      const first = j === 0 ? 1 : 0
+      words.push([inM, cols, height, width, rank, inP, rows, inQ, cols, inG, stride, first])
+    }
+    atM += rows * cols + PAD
+    atG += rows * stride
+    atP += rows * rank
+    atQ += cols * rank
+  }
+  const table = new Int32Array(memory.buffer, next, BLOCK_WORDS * words.length)
+  table.set(words.flat())
+  return { m, g, p, q, mean, table: table.byteOffset, count: words.length }
+}
+
+type Laid = ReturnType<typeof lay>
+
+/** Matrices from one seed, placed: `into` by rows of `stride`, guards between. */
+function fill(into: Float32Array, seed: number, padded: 'matrices' | 'rows'): void {
+  let at = 0
+  for (const [index, { rows, cols }] of MATRICES.entries()) {
+    const values = gaussian(rows * cols, 10 * seed + index)
+    for (let i = 0; i < rows; i++) {
+      into.set(values.subarray(i * cols, (i + 1) * cols), at)
+      at += cols + (padded === 'rows' ? PAD : 0)
+    }
+    at += padded === 'matrices' ? PAD : 0
+  }
+}
+
+function prepare(cut: Cut): Laid {
+  const laid = lay(cut)
+  fill(laid.m, 1, 'matrices')
+  fill(laid.g, 2, 'rows')
+  laid.q.set(gaussian(laid.q.length, 3))
+  laid.mean.set(gaussian(laid.mean.length, 4))
+  laid.p.set(gaussian(laid.p.length, 5))
+  return laid
+}
+
+/** Runs a kernel on a table, and returns copies of all operands. */
+function outcome(
+  cut: Cut,
+  kernel: (laid: Laid) => void,
+): Record<'m' | 'g' | 'p' | 'q', Float32Array> {
+  const laid = prepare(cut)
+  kernel(laid)
+  const { m, g, p, q } = laid
+  return { m: m.slice(), g: g.slice(), p: p.slice(), q: q.slice() }
+}
+
+const addProject = ({ p, m, g, q, table, count }: Laid): void => {
+  p.fill(Number.NaN)
+  const [p0, m0, g0, q0] = [p, m, g, q].map(({ byteOffset }) => byteOffset)
+  assert.is(kernels.accumulateProject(p0!, m0!, g0!, q0!, table, count), count)
+}
+
+const projectOnly = ({ p, m, q, table, count }: Laid): void => {
+  p.fill(Number.NaN)
+  kernels.project(p.byteOffset, m.byteOffset, q.byteOffset, table, count)
+}
+
+const test = suite('tables of blocks')
+
+for (const [name, cut] of Object.entries(CUTS)) {
+  test(`accumulateProject: ${name}`, () => {
+    const got = outcome(cut, addProject)
+    const want = outcome(CUTS.whole!, addProject)
+    same(got.m, want.m)
+    same(got.g, want.g)
+    if (name !== 'cut by columns') return same(got.p, want.p)
+    // The sums are in another order: both within the bound of the longest row's.
+    const size = outcome(CUTS.whole!, (laid) => {
+      laid.m.set(magnitudes(want.m))
+      laid.q.set(magnitudes(laid.q))
+      projectOnly(laid)
+    })
+    within(got.p, want.p, (i) => 2 * gamma(2102) * size.p[i]!)
+  })
+
+  test(`accumulateProject adds the caller's rows: ${name}`, () => {
+    const got = outcome(cut, addProject)
+    const before = outcome(cut, () => {})
+    let [atM, atG] = [0, 0]
+    for (const { rows, cols } of MATRICES) {
+      for (let i = 0; i < rows; i++, atG += PAD) {
+        for (let j = 0; j < cols; j++, atM++, atG++) {
+          assert.is(got.m[atM], Math.fround(before.m[atM]! + before.g[atG]!))
+        }
+      }
+      same(got.m.subarray(atM, atM + PAD), new Float32Array(PAD).fill(GUARD))
+      atM += PAD
+    }
+  })
+
+  test(`project is accumulateProject's second half: ${name}`, () => {
+    const sum = outcome(cut, addProject)
+    const got = outcome(cut, (laid) => {
+      laid.m.set(sum.m)
+      projectOnly(laid)
+    })
+    same(got.p, sum.p)
+    same(got.m, sum.m)
+  })
+
+  test(`settle is reconstruct and residual: ${name}`, () => {
+    for (const add of [0, 1]) {
+      const got = outcome(cut, ({ g, m, p, q, mean, table, count }) => {
+        const at = [g, m, p, q, mean].map(({ byteOffset }) => byteOffset)
+        kernels.settle(at[0]!, at[1]!, at[2]!, at[3]!, at[4]!, table, count, 0.7, add)
+      })
+      const want = outcome(CUTS.whole!, ({ g, m, p, q, mean, table, count }) => {
+        const at = [g, m, p, q, mean].map(({ byteOffset }) => byteOffset)
+        kernels.reconstruct(at[0]!, at[2]!, at[4]!, table, count, 0.7, add)
+        kernels.residual(at[1]!, at[2]!, at[3]!, table, count)
+      })
+      same(got.g, want.g)
+      same(got.m, want.m)
+    }
+  })
+
+  test(`accumulateProject stops at the block that is not finite: ${name}`, () => {
+    const before = prepare(cut)
+    const [m, count] = [before.m.slice(), before.count]
+    const blocks = [...new Int32Array(memory.buffer, before.table, BLOCK_WORDS * count)]
+    for (const bad of new Set([0, 1, count >> 1, count - 2, count - 1])) {
+      const laid = prepare(cut)
+      const [inG, stride, rows, cols] = [9, 10, 2, 3].map(
+        (word) => blocks[BLOCK_WORDS * bad + word]!,
+      )
+      laid.g[inG! / 4 + (rows! - 1) * stride! + cols! - 1] = Number.POSITIVE_INFINITY
+      const [p0, m0, g0, q0] = [laid.p, laid.m, laid.g, laid.q].map(({ byteOffset }) => byteOffset)
+      assert.is(kernels.accumulateProject(p0!, m0!, g0!, q0!, laid.table, count), bad)
+      for (let index = bad; index < count; index++) {
+        const [at, mStride, height, width] = blocks.slice(BLOCK_WORDS * index)
+        for (let i = 0; i < height!; i++) {
+          const start = at! / 4 + i * mStride!
+          const [got, want] = [laid.m, m].map((x) => x.subarray(start, start + width!))
+          if (index > bad) same(got!, want!)
+          // Two roundings, of numbers no larger than |m| + |g|, |g| < 6.4.
+          else within(got!, want!, (j) => gamma(2) * (2 * Math.abs(want![j]!) + 6.4))
+        }
+      }
+    }
+  })
+}
+
+test('backproject takes whole matrices, each for itself', () => {
+  const run = ({ q, m, p, table, count }: Laid): void => {
+    q.fill(Number.NaN)
+    kernels.backproject(q.byteOffset, m.byteOffset, p.byteOffset, table, count)
+  }
+  const got = outcome(CUTS.whole!, run)
+  let [atM, atP, atQ] = [0, 0, 0]
+  for (const { rows, cols, rank } of MATRICES) {
+    for (let k = 0; k < rank; k++) {
+      for (let j = 0; j < cols; j++, atQ++) {
+        let [sum, size] = [0, 0]
+        for (let i = 0; i < rows; i++) {
+          const product = got.m[atM + i * cols + j]! * got.p[atP + k * rows + i]!
+          sum += product
+          size += Math.abs(product)
+        }
+        within([got.q[atQ]!], [sum], () => gamma(rows) * size)
+      }
+    }
+    atM += rows * cols + PAD
+    atP += rows * rank
+  }
+})
+
+test.run()
