@@ -20,8 +20,8 @@ const DEPENDENT: f64 = 1.0 / 1048576.0
  * Returns rank; or the number of a column that is zero, not finite, or dependent on those before
  * it, left as it was: the caller replaces it and calls again with that number as `from`.
  *
- * The order of all sums is fixed: four running lanes, added as (0 + 2) + (1 + 3), then what remains.
- * Workers must agree on these bits.
+ * The order of all sums is fixed: four running lanes, added as (0 + 2) + (1 + 3), then what
+ * remains. Workers must agree on these bits.
  */
 export function orthonormalize(
   columns: usize,

@@ -16,6 +16,7 @@ export { FrameError, RoundError, UnsupportedError } from './errors.ts'
 export type { Options, ParameterSpec, SharedOptions } from './options.ts'
 export { type PlanSummary, plan, type Traffic } from './plan.ts'
 export type { Backend, Random } from './seam.ts'
+export { createSgd, type Sgd, type SgdOptions } from './sgd.ts'
 export { mergeStates } from './state.ts'
 export type { Absence, Outcome } from './step.ts'
 export { wasm }

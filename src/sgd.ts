@@ -1,10 +1,11 @@
 // Algorithm 2 of PowerSGD: error-feedback SGD with momentum, on a compressor.
 import { type Exports, instantiate, loadModule } from './backends/wasm/load.ts'
 import { decodeSafetensors, encodeSafetensors, floatsOf, type Tensor } from './codec/safetensors.ts'
-import type { Compressor, Outcome } from './compressor.ts'
+import type { Compressor } from './compressor.ts'
 import { RoundError } from './errors.ts'
 import { show } from './options.ts'
 import type { Dense } from './seam.ts'
+import type { Outcome } from './step.ts'
 
 /** All workers must have the same, or their parameters drift apart. */
 export interface SgdOptions {
@@ -27,7 +28,7 @@ export interface SgdOptions {
  *
  * It keeps m: as much memory as the model, made in the first step.
  *
- * @param compressor  of which every step is one; others may use it in between
+ * @param compressor  all of whose steps go through this optimiser
  * @throws TypeError, RangeError  naming the option at fault
  * @throws UnsupportedError  if this host does not let WebAssembly be compiled
  */

@@ -36,7 +36,7 @@ else {
     const opened = await browser.newPage()
     opened.on('pageerror', (error) => console.error(error))
     await opened.goto(`${server.url}${path}`)
-    await opened.waitForFunction(() => 'page' in globalThis)
+    await opened.waitForFunction(() => 'page' in globalThis, null, { timeout: 10_000 })
     return opened
   }
 

@@ -16,7 +16,7 @@
 //      8  qStride  floats from column to column in Q: the whole matrix's cols
 //      9  g        byte offset from base g (or y) of the block of the caller's array
 //     10  gStride  floats from row to row in it
-//     11  first    1: the block begins at column 0 of its rows, and P is overwritten; 0: P is added to
+//     11  first    1: the block begins at column 0 of its rows, and P is overwritten; 0: added to
 
 export const BLOCK_BYTES: usize = 48
 

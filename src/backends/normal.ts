@@ -1,6 +1,9 @@
 // Seeded Gaussian numbers for the reference, bit for bit those of assembly/normal.ts.
 
-/** Element i: lane i mod 4 of Philox4x32-10 at (⌊i/4⌋, column, parameter, step), key (seed, use). */
+/**
+ * x ← standard normals: element i is lane i mod 4 of Philox4x32-10 at counter (⌊i/4⌋, column,
+ * parameter, step) under key (seed, use), through `quantile`.
+ */
 export function normal(
   x: Float32Array,
   seed: number,

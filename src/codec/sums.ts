@@ -68,7 +68,14 @@ function add(
   weight: number,
   n: number,
 ): void {
-  for (let i = to; i < to + n; i++, at += 4) sums[i] = sums[i]! + view.getFloat32(at, true) * weight
+  let i = to
+  for (const last = to + n - 4; i <= last; i += 4, at += 16) {
+    sums[i] = sums[i]! + view.getFloat32(at, true) * weight
+    sums[i + 1] = sums[i + 1]! + view.getFloat32(at + 4, true) * weight
+    sums[i + 2] = sums[i + 2]! + view.getFloat32(at + 8, true) * weight
+    sums[i + 3] = sums[i + 3]! + view.getFloat32(at + 12, true) * weight
+  }
+  for (; i < to + n; i++, at += 4) sums[i] = sums[i]! + view.getFloat32(at, true) * weight
 }
 
 /** `add` of frames k … k + 3: the same sums in the same order, with one load and store for four. */

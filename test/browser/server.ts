@@ -36,7 +36,9 @@ export async function serve(script: string, workers: number): Promise<Server> {
     } else if (url === '/' || url === '/strict') {
       if (url === '/strict') response.setHeader('content-security-policy', STRICT)
       response.setHeader('content-type', 'text/html')
-      response.end('<!doctype html><title>lowrank</title><script type="module" src="/page.js">')
+      response.end(
+        '<!doctype html><title>lowrank</title><script type="module" src="/page.js"></script>',
+      )
     } else response.writeHead(404).end()
   })
   server.listen(0, '127.0.0.1')

@@ -114,7 +114,8 @@ for (const backend of backends) {
           within(got.m, m, (i) =>
             i === at ? 0 : UNIT * (sum[i]! + Math.abs(m[i]!)) * (1 + 2 * UNIT),
           )
-          if (at < dims.cols) same(got.m.subarray(0, 1024), m.subarray(0, 1024)) // nothing had been added
+          // Where it is among the first that are looked at, nothing had been added.
+          if (at < dims.cols) same(got.m.subarray(0, 1024), m.subarray(0, 1024))
         }
       }
     })

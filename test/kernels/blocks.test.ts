@@ -18,10 +18,11 @@ const MATRICES: Dims[] = [
   { rows: 1, cols: 2, rank: 0 },
 ]
 
-const PAD = 3 // floats between matrices, and beside rows of the caller's array, so that strides count
+const PAD = 3 // floats between matrices and beside the caller's rows, so that strides count
 const GUARD = -4711
 
-type Cut = (dims: Dims) => readonly (readonly [number, number, number, number])[] // row, col, rows, cols
+/** Parts of a matrix: first row, first column, rows, columns. */
+type Cut = (dims: Dims) => readonly (readonly [number, number, number, number])[]
 
 const CUTS: Record<string, Cut> = {
   whole: ({ rows, cols }) => [[0, 0, rows, cols]],

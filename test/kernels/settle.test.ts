@@ -10,10 +10,18 @@ for (const backend of backends) {
 
   test('writes the update from the mean, and keeps the residual from the own factor', async () => {
     const m = Float32Array.of(1, 2, 3, 4)
-    const factors = [Float32Array.of(1, 2), Float32Array.of(1, 1), Float32Array.of(2, 3)] // p, own, mean
+    const [p, own, mean] = [
+      [1, 2],
+      [1, 1],
+      [2, 3],
+    ].map((column) => Float32Array.from(column))
     const dims = { rows: 2, cols: 2, rank: 1 }
-    const [y, rest] = await run(backend, [poison(4), m, ...factors], 2, 0, ([y, m, p, own, mean]) =>
-      backend.settle(y!, m!, p!, own!, mean!, dims),
+    const [y, rest] = await run(
+      backend,
+      [poison(4), m, p!, own!, mean!],
+      2,
+      0,
+      ([y, m, p, own, mean]) => backend.settle(y!, m!, p!, own!, mean!, dims),
     )
     assert.equal(y, Float32Array.of(2, 3, 4, 6))
     assert.equal(rest, Float32Array.of(0, 1, 1, 2))

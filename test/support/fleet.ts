@@ -1,7 +1,7 @@
 // What tests of several workers share: seeded numbers, whole steps, and a look into states.
 import * as assert from 'uvu/assert'
-import { decodeFrame, type Frame } from '../../src/codec/frame.ts'
 import { decode } from '../../src/codec/floats.ts'
+import { decodeFrame, type Frame } from '../../src/codec/frame.ts'
 import { aggregate, type Compressor, type Outcome } from '../../src/index.ts'
 
 /** Half the distance from 1 to the next float32: one rounding errs by at most this part. */
@@ -153,7 +153,8 @@ export function sameFloats(got: Float32Array, want: Float32Array, what: string):
 /** The same for bytes. */
 export function sameBytes(got: Uint8Array, want: Uint8Array, what: string): void {
   const at = got.findIndex((byte, i) => byte !== want[i])
-  if (got.length !== want.length) assert.unreachable(`${what}: ${got.length} ≠ ${want.length} bytes`)
+  if (got.length !== want.length)
+    assert.unreachable(`${what}: ${got.length} ≠ ${want.length} bytes`)
   if (at >= 0) assert.unreachable(`${what}: byte ${at}: got ${got[at]}, expected ${want[at]}`)
 }
 

@@ -32,7 +32,7 @@ export async function createWasmKernels({ floats = 0 } = {}): Promise<WasmKernel
 
   /**
    * Runs a kernel on operands, of which the first `changed` are outputs. `kernel` gets their
-   * addresses, and that of `roomBytes` for scratch; outputs are copied back unless it returns false.
+   * addresses, and that of `roomBytes` for scratch; if it returns false, nothing is copied back.
    */
   function run<T>(
     operands: readonly Float32Array[],

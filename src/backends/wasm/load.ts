@@ -110,8 +110,8 @@ export interface Exports {
   orthonormalize(columns: number, rows: number, rank: number, from: number, scratch: number): number
 
   /**
-   * x ← standard normals: element i is lane i mod 4 of Philox4x32-10 at counter
-   * (⌊i/4⌋, column, parameter, step) under key (seed, use), through the inverse of the distribution.
+   * x ← standard normals: element i is lane i mod 4 of Philox4x32-10 at counter (⌊i/4⌋, column,
+   * parameter, step) under key (seed, use), through the inverse of the distribution.
    *
    * @param x  out: n floats
    */

@@ -1,0 +1,47 @@
+// Frames that are whole, but do not belong where they are given.
+import { sealFrame } from '../../src/codec/frame.ts'
+import { inspect } from '../../src/frames.ts'
+import { type Chance, flipped, truncated } from './carry.ts'
+import type { Spoilt } from './scenario.ts'
+
+const FIELDS = { layout: 16, parent: 24, weight: 32 }
+
+/** A copy with one field changed and a checksum that fits. */
+export function resealed(frame: Uint8Array, field: 'layout' | 'parent' | 'weight'): Uint8Array {
+  const copy = frame.slice()
+  const view = new DataView(copy.buffer)
+  const at = FIELDS[field]
+  if (field === 'weight') view.setFloat64(at, 2 * view.getFloat64(at, true), true)
+  else copy[at]! ^= 1
+  return sealFrame(copy)
+}
+
+/**
+ * A frame that no mean of these may take in.
+ *
+ * @param former  one of an earlier round, if there was one
+ */
+export function badFrames(
+  frames: readonly Uint8Array[],
+  former: Uint8Array | undefined,
+  how: Spoilt,
+  chance: Chance,
+): Uint8Array[] {
+  const frame = frames[Math.floor(chance() * frames.length)]!
+  switch (how) {
+    case 'nothing':
+      return []
+    case 'truncated':
+      return [truncated(frame, chance)]
+    case 'former':
+      if (former) return [former]
+      break
+    case 'foreign':
+      // A lone frame and a foreign one: neither belongs more than the other, but both cannot.
+      return [resealed(frame, 'layout')]
+    case 'twice':
+      if (inspect(frame).weight > 0) return [resealed(frame, 'weight')]
+      break
+  }
+  return [flipped(frame, chance)]
+}

@@ -1,0 +1,82 @@
+import { spawnSync } from 'node:child_process'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const readme = readFileSync(join(root, 'README.md'), 'utf8')
+
+const test = suite('README')
+
+test('the example runs as pasted, and prints what it says', () => {
+  const found = /^```js\n(.*?)^```\n.*?^```\n(.*?)^```\n/ms.exec(readme)
+  assert.ok(found, 'no example')
+  const [, example, printed] = found
+  const folder = mkdtempSync(join(tmpdir(), 'lowrank-readme-'))
+  try {
+    mkdirSync(join(folder, 'node_modules'))
+    symlinkSync(root, join(folder, 'node_modules', 'lowrank'), 'junction')
+    writeFileSync(join(folder, 'example.mjs'), example!)
+    const options = { cwd: folder, encoding: 'utf8' } as const
+    const { stdout, stderr, status } = spawnSync(process.execPath, ['example.mjs'], options)
+    assert.is(stderr, '')
+    assert.is(status, 0)
+    assert.match(stdout, 'the same parameters: true')
+    assert.is(stdout, printed)
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
+})
+
+test('functions and methods that it names exist', async () => {
+  const [lowrank, frames, kernels] = await Promise.all([
+    import('lowrank'),
+    import('lowrank/frames'),
+    import('lowrank/kernels'),
+  ])
+  const { createCompressor, createSgd } = lowrank
+  using compressor = await createCompressor([[4]])
+  const sgd = await createSgd(compressor, { learningRate: 1 })
+  const reached: object[] = [lowrank, frames, kernels, compressor, sgd]
+  const named = new Set(
+    [...readme.matchAll(/`(?:[a-z]+\.)?([a-z]\w+)\(/gi)].map(([, name]) => name!),
+  )
+  assert.ok(named.size > 15, `only ${named.size} found`)
+  for (const name of named)
+    assert.ok(
+      reached.some((where) => name in where),
+      `${name} is nowhere`,
+    )
+})
+
+test('options that it names exist', async () => {
+  const { plan } = await import('lowrank')
+  for (const option of [
+    'errorFeedback',
+    'iterations',
+    'minCompressionRate',
+    'startCompressingAfter',
+  ]) {
+    assert.match(readme, option)
+    assert.throws(() => plan([[4]], { [option]: 'nonsense' }), new RegExp(`^"${option}": expected`))
+  }
+})
+
+test('links within the repository lead somewhere', () => {
+  const links = [...readme.matchAll(/\]\(([^)#:]+)\)/g)].map(([, path]) => path!)
+  assert.ok(links.length > 4)
+  for (const link of links) assert.ok(existsSync(join(root, link)), link)
+})
+
+test.run()
