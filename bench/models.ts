@@ -1,6 +1,6 @@
 // Models whose layers readers know: shapes as their frameworks have them.
 
-/** ResNet-18 for CIFAR-10: 62 tensors, 11,173,962 parameters (the PowerSGD paper, appendix F). */
+/** ResNet-18 for CIFAR-10: 62 tensors, 11,173,962 parameters, as in the PowerSGD paper. */
 export const RESNET18: readonly (readonly number[])[] = [
   [64, 3, 3, 3],
   ...norm(64),

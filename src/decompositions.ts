@@ -1,6 +1,7 @@
-// Textbook decompositions of one matrix, by the kernels of any backend.
+// Singular values and vectors of one matrix by iteration, on the kernels of any backend.
 import { eigen } from './eigen.ts'
 import { integer, show } from './options.ts'
+import { basis, column, dot, floats, normOf, USE } from './qr.ts'
 import type { Dims, Kernels } from './seam.ts'
 
 /** How long an iteration goes on. */
@@ -17,14 +18,6 @@ export interface Iteration {
   readonly seed?: number
 }
 
-/** A = q·r */
-export interface Qr {
-  /** rows × cols by column: orthonormal */
-  readonly q: Float32Array
-  /** cols × cols by row: upper triangular, its diagonal ≥ 0 */
-  readonly r: Float32Array
-}
-
 /** A ≈ u·diag(s)·vᵀ */
 export interface Svd {
   /** rows × rank by column: orthonormal */
@@ -35,48 +28,11 @@ export interface Svd {
   readonly v: Float32Array
 }
 
-/** Of the generator's key, as a compressor's host uses it. */
-const USE = { right: 0, replacedLeft: 2, replacedRight: 3, nextAttempt: 4 } as const
-
 /**
  * A singular value is zero if it is at most this part of ‖A‖: what a column is dependent by in
  * `orthonormalize`, and 16 times what rounding a product to float32 leaves in place of a zero.
  */
 const NEGLIGIBLE = 2 ** -20
-
-/**
- * Thin QR decomposition by Gram–Schmidt, each column projected twice (Golub & Van Loan, "Matrix
- * Computations", 4th ed., §5.2.7 f.). R = Qᵀ·A is summed in float64.
- *
- * A column that depends on those before it (2⁻²⁰ of its length, or less, is left) has 0 on R's
- * diagonal and a seeded column in Q, orthogonal to all others.
- *
- * @param a  rows × cols by row, rows ≥ cols; only read
- * @param options.seed  of the columns that replace dependent ones. Default 0.
- * @throws RangeError, TypeError  naming the argument; also if A is not finite, or ‖A‖ ≥ 2¹²⁷
- */
-export async function qr(
-  kernels: Kernels,
-  a: Float32Array,
-  rows: number,
-  cols: number,
-  { seed = 0 }: { readonly seed?: number } = {},
-): Promise<Qr> {
-  await normOf(kernels, a, rows, cols)
-  integer('cols', cols, 1, rows)
-  integer('seed', seed, 0, 0xffffffff)
-  const columns = transposed(a, rows, cols)
-  const q = columns.slice()
-  const replaced = await basis(kernels, q, rows, cols, 0, seed, USE.replacedLeft)
-  const r = new Float32Array(cols * cols)
-  for (let j = 0; j < cols; j++) {
-    for (let i = 0; i <= j; i++) {
-      if (i === j && replaced.has(j)) continue
-      r[i * cols + j] = dot(column(q, i, rows), column(columns, j, rows))
-    }
-  }
-  return { q, r }
-}
 
 /**
  * Singular triplets one after another by the power method on Aᵀ·A, each kept orthogonal to those
@@ -182,8 +138,7 @@ export async function orthogonalIteration(
 
 /**
  * Truncated singular value decomposition: orthogonal iteration with a few columns more than asked
- * for, then Rayleigh–Ritz in float64 (Halko, Martinsson & Tropp, 2011, §5.1; Golub & Van Loan,
- * §8.1.4 and §8.5).
+ * for, then Rayleigh–Ritz in float64 (Halko, Martinsson & Tropp, 2011, §5.1).
  *
  * @param a  rows × cols by row; only read
  * @param rank  how many triplets; at most min(rows, cols)
@@ -249,32 +204,6 @@ function combined(
   return result
 }
 
-/**
- * Makes the columns from `from` on orthonormal, and orthogonal to those before. Zero and dependent
- * ones are replaced by seeded ones.
- *
- * @returns the numbers of those that were replaced
- */
-async function basis(
-  kernels: Kernels,
-  columns: Float32Array,
-  length: number,
-  rank: number,
-  from: number,
-  seed: number,
-  use: number,
-): Promise<Set<number>> {
-  const replaced = new Set<number>()
-  let attempt = 0
-  for (let k = from; ; ) {
-    k = await kernels.orthonormalize(columns, length, rank, k)
-    if (k >= rank) return replaced
-    attempt = replaced.has(k) ? attempt + 1 : 0
-    replaced.add(k)
-    await kernels.normal(column(columns, k, length), seed, use + USE.nextAttempt * attempt, 0, k, 0)
-  }
-}
-
 function settled(former: number, now: number, tolerance: number): boolean {
   return tolerance > 0 && Math.abs(now - former) <= tolerance * now
 }
@@ -286,48 +215,4 @@ function checked({ iterations = 100, tolerance = 1e-9, seed = 0 }: Iteration): R
   }
   integer('seed', seed, 0, 0xffffffff)
   return { iterations, tolerance, seed }
-}
-
-/** ‖A‖ (Frobenius), after a check of A and its shape. */
-async function normOf(
-  kernels: Kernels,
-  a: Float32Array,
-  rows: number,
-  cols: number,
-): Promise<number> {
-  integer('rows', rows, 1, 0x7fffffff)
-  integer('cols', cols, 1, 0x7fffffff)
-  floats('a', a, rows * cols)
-  const norm = Math.sqrt(await kernels.norm(a))
-  // No product with orthonormal columns, nor any part of its sums, is larger: so none overflows.
-  if (norm < 2 ** 127) return norm
-  throw new RangeError(`"a": expected finite numbers of a norm below 2^127, got a norm of ${norm}`)
-}
-
-function floats(name: string, array: unknown, length: number): void {
-  if (!(array instanceof Float32Array)) {
-    throw new TypeError(`"${name}": expected a Float32Array, got ${show(array)}`)
-  }
-  if (array.length !== length) {
-    throw new RangeError(`"${name}": expected ${length} floats, got ${array.length}`)
-  }
-}
-
-/** By row to by column. */
-function transposed(a: Float32Array, rows: number, cols: number): Float32Array {
-  const columns = new Float32Array(a.length)
-  for (let i = 0; i < rows; i++) {
-    for (let j = 0; j < cols; j++) columns[j * rows + i] = a[i * cols + j]!
-  }
-  return columns
-}
-
-function column(columns: Float32Array, k: number, length: number): Float32Array {
-  return columns.subarray(k * length, (k + 1) * length)
-}
-
-function dot(x: Float32Array, y: Float32Array): number {
-  let sum = 0
-  for (let i = 0; i < x.length; i++) sum += x[i]! * y[i]!
-  return sum
 }

@@ -5,9 +5,8 @@ export {
   type Iteration,
   orthogonalIteration,
   powerIteration,
-  type Qr,
-  qr,
   type Svd,
   svd,
 } from './decompositions.ts'
+export { type Qr, qr } from './qr.ts'
 export type { Dims, Kernels, MaybePromise } from './seam.ts'

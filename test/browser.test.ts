@@ -18,7 +18,11 @@ const browser = await launch()
 const bundled = await bundle()
 const server = await serve(bundled, WORKERS)
 
+const thrown: string[] = [] // by the page, uncaught
+
 const test = suite('browser')
+
+test.after.each(() => assert.equal(thrown.splice(0), []))
 
 test.after(async () => {
   await server.close()
@@ -31,10 +35,9 @@ test('the page is made of the built package and nothing else', () => {
 
 if (typeof browser === 'string') test.skip(browser)
 else {
-  /** Opens the page, and fails on what it throws. */
   const open = async (path: string) => {
     const opened = await browser.newPage()
-    opened.on('pageerror', (error) => console.error(error))
+    opened.on('pageerror', (error) => thrown.push(error.message))
     await opened.goto(`${server.url}${path}`)
     await opened.waitForFunction(() => 'page' in globalThis, null, { timeout: 10_000 })
     return opened

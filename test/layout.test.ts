@@ -20,7 +20,7 @@ const LAYERS: readonly { name: string; files: RegExp; never: readonly string[] }
   { name: 'backends', files: /^backends\//, never: ['codec', 'options', 'algorithms'] },
   { name: 'step', files: /^(framing|state|step)\.ts$/, never: ['algorithms', 'backends'] },
   { name: 'compressor', files: /^compressor\.ts$/, never: ['backends'] },
-  { name: 'routines', files: /^(sgd|decompositions|eigen)\.ts$/, never: ['algorithms'] },
+  { name: 'routines', files: /^(sgd|decompositions|eigen|qr)\.ts$/, never: ['algorithms'] },
   { name: 'doors', files: /^(index|frames|kernels)\.ts$/, never: ['doors'] },
 ]
 

@@ -11,6 +11,8 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { gzipSync } from 'node:zlib'
+import { build } from 'esbuild'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 
@@ -58,6 +60,26 @@ test('functions and methods that it names exist', async () => {
       reached.some((where) => name in where),
       `${name} is nowhere`,
     )
+})
+
+test('the package is as small as it says', async () => {
+  const [, kilobytes] = /\*\*Size\.\*\* (\d+) kB gzipped/.exec(readme) ?? []
+  const { outputFiles } = await build({
+    stdin: { contents: "export { aggregate, createCompressor } from 'lowrank'", resolveDir: root },
+    bundle: true,
+    minify: true,
+    format: 'esm',
+    write: false,
+  })
+  const size = gzipSync(outputFiles[0]!.contents, { level: 9 }).length / 1000
+  const said = Number(kilobytes)
+  assert.ok(size <= said && size > 0.85 * said, `${size} kB, but the README says ${kilobytes}`)
+})
+
+test('the module by itself is the one inside', async () => {
+  const bytes = readFileSync(fileURLToPath(import.meta.resolve('lowrank/lowrank.wasm')))
+  const { WASM_BASE64 } = await import('../src/backends/wasm/binary.ts')
+  assert.is(bytes.toString('base64'), WASM_BASE64)
 })
 
 test('options that it names exist', async () => {

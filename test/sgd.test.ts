@@ -212,6 +212,7 @@ test('one file restores compressor and momentum, and it goes on with the same bi
   const x = arrays(1)
   for (let step = 0; step < 3; step++) await sgd.step(x, arrays(5 + step), alone)
   const restore = await sgd.save()
+  const before = restore.slice()
   const again = await createSgd(await createCompressor(SHAPES, { ...OPTIONS, restore }), {
     ...options,
     restore,
@@ -223,6 +224,7 @@ test('one file restores compressor and momentum, and it goes on with the same bi
     allSame(y, x)
   }
   assert.equal(await again.save(), await sgd.save())
+  same(restore, before)
 })
 
 test('what is saved before the first step, or without residual, restores as well', async () => {
@@ -248,6 +250,15 @@ test('what is saved before the first step, or without residual, restores as well
   joined.apply(x, arrays(3))
   sgd.apply(y, arrays(3))
   allSame(y, x)
+})
+
+test('save is of the moment in which it is called', async () => {
+  const sgd = await createSgd(await createCompressor(SHAPES, OPTIONS), { learningRate: 0.1 })
+  sgd.apply(arrays(1), arrays(2))
+  const before = await sgd.save()
+  const saving = sgd.save()
+  sgd.apply(arrays(1), arrays(3))
+  same(await saving, before)
 })
 
 test('options that do not fit are named', async () => {

@@ -122,32 +122,38 @@ function spectrum(rows: number, cols: number, power: number): Float32Array {
   return m
 }
 
-for (const { power, rank, after } of [
-  { power: 0.5, rank: 4, after: { 1: 1.16, 2: 1.03, 3: 1.006, 5: 1.0007, 10: 1 } },
-  { power: 0.9, rank: 2, after: { 1: 1.38, 2: 1.005, 3: 1.0006 } },
+for (const { power, rank, first, second } of [
+  { power: 0.5, rank: 4, first: 1.16, second: 1.03 },
+  { power: 0.9, rank: 2, first: 1.38, second: 1.005 },
 ]) {
   test(`warm steps come to the best of rank ${rank}: spectrum i^−${power}`, async () => {
     const [rows, cols] = [256, 512]
     const m = spectrum(rows, cols, power)
-    const worker = await createCompressor([[rows, cols]], {
-      ...ALL,
-      rank,
-      errorFeedback: 'none', // so that every step sees the same M
-    })
     let tail = 0
     for (let k = rank; k < rows; k++) tail += (k + 1) ** (-2 * power)
-    let former = Number.POSITIVE_INFINITY
-    for (let step = 1; step <= 10; step++) {
-      const { updates } = await stepTogether([worker], [[m]])
-      const ratio = distance(updates[0]![0]!, m) / Math.sqrt(tail)
-      assert.ok(ratio >= 1 - 1e-6, `step ${step}: better than the best, ${ratio}`)
-      assert.ok(ratio <= former * (1 + 1e-6), `step ${step}: ${ratio} after ${former}`)
-      former = ratio
-      const want = (after as Record<number, number>)[step]
-      // The first figure depends on the seed, the later ones less and less.
-      const bound = [0, 0.1, 0.03, 0.01][step] ?? 0.001
-      if (want) assert.ok(Math.abs(ratio - want) <= bound, `step ${step}: ${ratio} for ${want}`)
+    const runs: number[][] = []
+    for (let seed = 0; seed < 9; seed++) {
+      const worker = await createCompressor([[rows, cols]], {
+        ...ALL,
+        rank,
+        seed,
+        errorFeedback: 'none', // so that every step sees the same M
+      })
+      const ratios: number[] = []
+      for (let step = 0; step < 10; step++) {
+        const { updates } = await stepTogether([worker], [[m]])
+        const ratio = distance(updates[0]![0]!, m) / Math.sqrt(tail)
+        assert.ok(ratio >= 1 - 1e-6, `better than the best: ${ratio}`)
+        assert.ok(ratio <= (ratios.at(-1) ?? Infinity) * (1 + 1e-6), `${ratio} after ${ratios}`)
+        ratios.push(ratio)
+      }
+      runs.push(ratios)
     }
+    // The figures depend on the seed, hence the middle one.
+    const median = (step: number) => runs.map((run) => run[step]!).sort((x, y) => x - y)[4]!
+    assert.ok(Math.abs(median(0) / first - 1) <= 0.05, `first: ${median(0)}`)
+    assert.ok(Math.abs(median(1) / second - 1) <= 0.02, `second: ${median(1)}`)
+    assert.ok(median(9) <= 1.0005, `tenth: ${median(9)}`)
   })
 }
 
@@ -293,12 +299,16 @@ test('a gradient that is not finite is as if the step had not been', async () =>
 })
 
 test('factors that overflow take the gradient back; the worker is absent', async () => {
-  const worker = await createCompressor([[4, 8], [3]], { ...ALL, rank: 1 })
-  const { outcomes } = await stepTogether(
+  // A query of equal signs: P = 3e38 · √8.
+  const random: Random = (_use, _parameter, _column, _step, length) =>
+    new Float32Array(length).fill(1)
+  const worker = await createCompressor([[4, 8], [3]], { ...ALL, rank: 1, random })
+  const { frames, outcomes } = await stepTogether(
     [worker],
     [[new Float32Array(32).fill(3e38), Float32Array.of(1, 2, 3)]],
   )
   assert.is(worker.stats.absent.factors, 1)
+  for (const [frame] of frames) assert.is(open(frame!).weight, 0)
   assert.is(outcomes[0]!.weight, 0)
   for (const e of await residualsOf(worker)) assert.ok(e.every((x) => x === 0))
 })

@@ -7,7 +7,7 @@ import { OUTPUT, shapesOf } from './model.ts'
 export const MAX_MESSAGE_BYTES = 2 ** 30
 
 /** Characters that the held-out loss is measured on: while training, and after it. */
-export const PROBE = { during: 2048, after: 16384 }
+export const PROBE = { during: 1024, after: 16384 }
 
 /** The first message to a worker; two binary ones follow, its share of the text and the held-out part. */
 export interface Task {

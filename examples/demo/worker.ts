@@ -2,7 +2,7 @@
 // the coordinator. It ends when its connection does, so none outlives a coordinator.
 import { createHash } from 'node:crypto'
 import { on, once } from 'node:events'
-import { createCompressor } from 'lowrank'
+import { createCompressor, createSgd } from 'lowrank'
 import { WebSocket } from 'ws'
 import { BATCH, batchAt, CONTEXT, createModel, drawPositions, type Model } from './model.ts'
 import {
@@ -15,7 +15,7 @@ import {
   type ToWorker,
 } from './protocol.ts'
 
-const LEARNING_RATE = 0.2
+const LEARNING_RATE = 0.1
 const MOMENTUM = 0.9
 const WARM_UP = 20 // steps
 
@@ -41,8 +41,8 @@ for (;;) {
 async function train(model: Model, compressed: boolean): Promise<void> {
   const { shapes, options } = compression(task, compressed)
   const parameters = await model.start(task.seed)
-  const momenta = parameters.map(({ length }) => new Float32Array(length))
   const compressor = await createCompressor(shapes, { ...options, sender: task.worker })
+  const sgd = await createSgd(compressor, { learningRate: LEARNING_RATE, momentum: MOMENTUM })
   const positions = await drawPositions(share, task.steps, task.seed, task.worker)
   const measured = probes(task.steps)
   let compressionMs = 0
@@ -53,43 +53,24 @@ async function train(model: Model, compressed: boolean): Promise<void> {
     const gradients = await model.gradients(parameters, batch)
     gradientMs += performance.now() - begun
 
-    // The loop of one step, with a clock that stands still while others are waited for.
-    let resumed = performance.now()
-    let frame: Uint8Array | null = await compressor.compress(gradients)
-    while (frame) {
+    let resumed = performance.now() // a clock that stands still while others are waited for
+    await compressor.step(gradients, async (frame) => {
       compressionMs += performance.now() - resumed
       socket.send(frame)
       const mean = await hearBytes()
       resumed = performance.now()
-      frame = await compressor.receive(mean)
-    }
-    await compressor.decompress(gradients)
+      return mean
+    })
     compressionMs += performance.now() - resumed
 
-    descend(parameters, momenta, gradients, learningRate(step))
+    sgd.learningRate = learningRate(step)
+    sgd.apply(parameters, gradients) // they hold the update now
     if (measured.has(step + 1)) await measure(model, parameters, step + 1)
   }
   compressor.dispose()
   const hash = createHash('sha256')
   for (const values of parameters) hash.update(values)
   tell({ type: 'done', parameters: hash.digest('hex'), compressionMs, gradientMs })
-}
-
-/** SGD with momentum on the mean gradient (Algorithm 2, line 13 f.): in the same order everywhere. */
-function descend(
-  parameters: readonly Float32Array[],
-  momenta: readonly Float32Array[],
-  updates: readonly Float32Array[],
-  rate: number,
-): void {
-  for (const [i, x] of parameters.entries()) {
-    const momentum = momenta[i]!
-    const update = updates[i]!
-    for (let j = 0; j < x.length; j++) {
-      momentum[j] = MOMENTUM * momentum[j]! + update[j]!
-      x[j]! -= rate * (update[j]! + momentum[j]!)
-    }
-  }
 }
 
 /** Rises at first, then falls to zero along a cosine. */
