@@ -4,9 +4,11 @@ import { build } from 'esbuild'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { launch } from './browser/chromium.ts'
+import { golden } from './browser/golden.ts'
 import type { Page } from './browser/page.ts'
 import { serve } from './browser/server.ts'
 import { work } from './browser/worker.ts'
+import { GOLDEN } from './support/golden.ts'
 
 declare const page: Page // in the browser
 
@@ -33,6 +35,10 @@ test('the page is made of the built package and nothing else', () => {
   assert.ok(bundled.length > 20_000, `${bundled.length} bytes`)
 })
 
+test('hashes of the built package in Node are the golden ones', async () => {
+  assert.equal(await golden(), { ...GOLDEN })
+})
+
 if (typeof browser === 'string') test.skip(browser)
 else {
   const open = async (path: string) => {
@@ -42,6 +48,12 @@ else {
     await opened.waitForFunction(() => 'page' in globalThis, null, { timeout: 10_000 })
     return opened
   }
+
+  test('hashes are the golden ones', async () => {
+    const opened = await open('/')
+    assert.equal(await opened.evaluate(() => page.golden()), { ...GOLDEN })
+    await opened.close()
+  })
 
   test('a worker in the browser and others in Node end up with the same parameters', async () => {
     const opened = await open('/')

@@ -509,8 +509,18 @@ test('a second call while one is running is refused; the first goes on', async (
 
 test('synchronous calls need a backend that is synchronous', async () => {
   const worker = await make({ backend: later() })
+  const before = await worker.save()
   assert.instance(await errorOf(() => worker.compressSync(gradients())), UnsupportedError)
-  assert.is(worker.stats.round, null)
+  sameBytes(await worker.save(), before, 'state')
+  const frame = await worker.compress(gradients())
+  const mean = aggregate([frame])
+  const stats = worker.stats
+  assert.instance(await errorOf(() => worker.receiveSync(mean)), UnsupportedError)
+  assert.equal(worker.stats, stats)
+  const next = aggregate([(await worker.receive(mean))!])
+  await worker.receive(next)
+  assert.instance(await errorOf(() => worker.decompressSync(null)), UnsupportedError)
+  assert.ok((await worker.decompress(null)).counted)
 })
 
 test('two compressors on one backend do not meet', async () => {

@@ -71,7 +71,7 @@ demo('trains twice, counts the bytes that plan tells, and ends with equal worker
 
   const picture = readFileSync(svg, 'utf8')
   assert.match(picture, /^<svg [^>]*xmlns="http:\/\/www.w3.org\/2000\/svg"/)
-  for (const text of ['compressed, rank 2', 'uncompressed', 'unigram entropy', 'bytes sent']) {
+  for (const text of ['compressed, rank 2, f16', 'uncompressed', 'unigram entropy', 'bytes sent']) {
     assert.ok(picture.includes(text), text)
   }
 })

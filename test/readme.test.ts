@@ -82,6 +82,21 @@ test('the module by itself is the one inside', async () => {
   assert.is(bytes.toString('base64'), WASM_BASE64)
 })
 
+test('the bytes of GPT-2 are those of its plan', async () => {
+  const { plan } = await import('lowrank')
+  const block = [[768], [768], [768, 2304], [2304], [768, 768], [768], [768], [768]]
+  const mlp = [[768, 3072], [3072], [3072, 768], [768]]
+  const layers = Array.from({ length: 12 }, () => [...block, ...mlp]).flat()
+  const shapes = [[50257, 768], [1024, 768], ...layers, [768], [768]]
+  const megabytes = (bytes: number) => (bytes / 1e6).toPrecision(bytes < 1e7 ? 2 : 3)
+  const [four, one] = [plan(shapes, { rank: 4 }), plan(shapes, { rank: 1 })]
+  const [sent, least, dense] = [four.bytes, one.bytes, 4 * four.denseFloats].map(megabytes)
+  const said = /GPT-2-124M sends (\S+) MB .* instead of (\S+) MB; at rank 1,\s+(\S+) MB/.exec(
+    readme,
+  )
+  assert.equal(said?.slice(1), [sent, dense, least])
+})
+
 test('options that it names exist', async () => {
   const { plan } = await import('lowrank')
   for (const option of [

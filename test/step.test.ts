@@ -313,6 +313,16 @@ test('factors that overflow take the gradient back; the worker is absent', async
   for (const e of await residualsOf(worker)) assert.ok(e.every((x) => x === 0))
 })
 
+test('whatever finite gradients come, the residual stays finite', async () => {
+  // P = [1, 1, 1, 1] for a query of [1, 0], and P̂·Qᵀ has the other sign than M in one place.
+  const random: Random = (_use, _parameter, column, _step, length) =>
+    Float32Array.from({ length }, (_, i) => (i === column ? 1 : 0))
+  const worker = await createCompressor([[4, 2]], { ...ALL, rank: 1, random })
+  const x = 3.4e38
+  await stepTogether([worker], [[Float32Array.of(1, x, 1, -x, 1, -x, 1, -x)]])
+  for (const e of await residualsOf(worker)) assert.ok(e.every(Number.isFinite), String(e))
+})
+
 test('scaling the loss and the residual together scales the update', async () => {
   const shapes = [[9, 7], [4]]
   const make = () => createCompressor(shapes, { ...ALL, rank: 2 })

@@ -61,7 +61,7 @@ export interface Fleet {
 }
 
 /** What all workers are told. */
-export type Settings = Pick<Task, 'workers' | 'steps' | 'rank' | 'seed'>
+export type Settings = Pick<Task, 'workers' | 'steps' | 'rank' | 'wire' | 'seed'>
 
 interface Worker {
   readonly process: ChildProcess

@@ -4,10 +4,11 @@ import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { constants } from 'node:os'
-import { Command, InvalidArgumentError } from 'commander'
+import { Command, InvalidArgumentError, Option } from 'commander'
 import { createFleet, type Fleet, type Run, type Settings } from './coordinator.ts'
 import { plot } from './plot.ts'
 import { createProgress } from './progress.ts'
+import { WIRES } from './protocol.ts'
 import { createReport, type Report, table } from './report.ts'
 import { type Corpus, createCorpus, readText } from './text.ts'
 
@@ -47,10 +48,10 @@ try {
 
 async function trainTwice(
   corpus: Corpus,
-  { workers, steps, rank, seed }: Settings,
+  { workers, steps, rank, wire, seed }: Settings,
   signal: AbortSignal,
 ): Promise<Report> {
-  const settings = { workers, steps, rank, seed }
+  const settings = { workers, steps, rank, wire, seed }
   process.stderr.write(`starting ${workers} workers …\n`)
   const fleet = await createFleet(corpus, settings, signal)
   process.stderr.write(`workers are ready: processes ${fleet.processes.join(', ')}\n`)
@@ -85,7 +86,12 @@ function parse(): Options {
         'low-rank gradient compression, and compares loss, bytes and time.',
     )
     .option('-w, --workers <n>', 'worker processes', integer(1, 64), 4)
-    .option('-r, --rank <n>', 'columns of the factors', integer(1, 64), 4)
+    .option('-r, --rank <n>', 'columns of the factors', integer(1, 64), 8)
+    .addOption(
+      new Option('--wire <type>', 'of the values in compressed frames')
+        .choices(WIRES)
+        .default('f16'),
+    )
     .option('-s, --steps <n>', 'training steps in each of the two runs', integer(1, 1_000_000), 500)
     .option('--seed <n>', 'of parameters, batches and factors', integer(0, 2 ** 32 - 1), 0)
     .option(

@@ -5,7 +5,7 @@ import { defaultDevice, init, jit, nn, numpy as np, random, valueAndGrad } from 
 /** Characters that the model sees before the one it predicts. */
 export const CONTEXT = 16
 /** Characters that a worker predicts in a step. */
-export const BATCH = 128
+export const BATCH = 96
 
 const EMBEDDING = 32
 const HIDDEN = [1024, 512] as const

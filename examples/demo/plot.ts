@@ -44,7 +44,11 @@ export function plot(report: Report): string {
       ticks: 6,
     },
     marks: [
-      ...curve(compressed, `compressed, rank ${settings.rank}`, COLOURS.compressed),
+      ...curve(
+        compressed,
+        `compressed, rank ${settings.rank}, ${settings.wire}`,
+        COLOURS.compressed,
+      ),
       ...curve(uncompressed, 'uncompressed', COLOURS.uncompressed),
       Plot.ruleY([unigramEntropy], { stroke: COLOURS.unigram, strokeDasharray: '4 4' }),
       Plot.text([unigramEntropy], {

@@ -9,6 +9,10 @@ export const MAX_MESSAGE_BYTES = 2 ** 30
 /** Characters that the held-out loss is measured on: while training, and after it. */
 export const PROBE = { during: 1024, after: 16384 }
 
+/** Types that frames can carry their values in. */
+export const WIRES = ['f32', 'f16', 'bf16', 'int8'] as const
+export type Wire = (typeof WIRES)[number]
+
 /** The first message to a worker; two binary ones follow, its share of the text and the held-out part. */
 export interface Task {
   readonly type: 'task'
@@ -18,6 +22,7 @@ export interface Task {
   readonly steps: number
   readonly seed: number
   readonly rank: number
+  readonly wire: Wire
 }
 
 /** One training run from the start, with compression or without. */
@@ -68,7 +73,7 @@ export function probes(steps: number): ReadonlySet<number> {
 
 /** What a run's compressors are created with, apart from the sender. */
 export function compression(
-  { symbols, rank, seed }: Pick<Task, 'symbols' | 'rank' | 'seed'>,
+  { symbols, rank, wire, seed }: Pick<Task, 'symbols' | 'rank' | 'wire' | 'seed'>,
   compressed: boolean,
 ): { shapes: ParameterSpec[]; options: Options } {
   return {
@@ -79,6 +84,6 @@ export function compression(
       // its share of the bytes buys half of what compression costs in loss.
       return i === OUTPUT ? { shape, rank: 2 * rank } : { shape }
     }),
-    options: { rank, seed },
+    options: { rank, seed, wire: compressed ? wire : 'f32' },
   }
 }

@@ -48,6 +48,7 @@ export function table({
   compressionRatio,
   lossDifference,
 }: Report): string {
+  const receivedRatio = uncompressed.receivedBytes / compressed.receivedBytes
   const both = (show: (run: Run) => string): [string, string] => [
     show(uncompressed),
     show(compressed),
@@ -61,7 +62,8 @@ export function table({
     ['  below it by', ...both(below)],
     ['bytes sent, per worker and step', ...both(({ sentBytes }) => count(sentBytes))],
     ['bytes received, per worker and step', ...both(({ receivedBytes }) => count(receivedBytes))],
-    ['compression ratio of what is sent', '1 ×', `${compressionRatio.toFixed(1)} ×`],
+    ['compression ratio, sent', '', `${compressionRatio.toFixed(1)} ×`],
+    ['compression ratio, received', '', `${receivedRatio.toFixed(1)} ×`],
     ['gradients, ms per worker and step', ...both(({ gradientMs }) => gradientMs.toFixed(1))],
     ['compression, ms per worker and step', ...both((run) => run.compressionMs.toFixed(1))],
     ['aggregation, ms per step', ...both(({ aggregationMs }) => aggregationMs.toFixed(1))],

@@ -119,7 +119,7 @@ export class Member {
     const { updateNorm } = this.compressor
     const outcome = await this.compressor.decompress(fate.writes ? into : null)
     const { senders, weight } = record.means.at(-1)!
-    const counted = senders.includes(this.sender)
+    const counted = record.counts(turn.frames.at(-1)!)
     assert.equal(outcome, { counted, senders: [...senders], weight }, 'outcome')
     record.agree(fate.writes ? into : null, updateNorm!)
     if (counted) {
@@ -135,7 +135,7 @@ export class Member {
     this.#expected.aborted++
     this.#absence()
     // What counts is what the mean says, not what the worker believes.
-    const counted = record.done && record.means.at(-1)!.senders.includes(this.sender)
+    const counted = record.done && record.counts(frames.at(-1)!)
     if (counted) this.ledger.give(record.contribution(frames.at(-1)!), gradients!)
     await this.#ended()
   }

@@ -28,6 +28,10 @@ export interface Plant {
   /** what a transport makes of a frame */
   transport?(frame: Uint8Array): Uint8Array
   aggregate?(frames: readonly Uint8Array[]): Uint8Array
+  /** how often `aggregate` rounds to float32; default 1 */
+  roundings?: number
+  /** its means name no senders */
+  anonymous?: boolean
   /** a worker aborts although its last frame has counted, and stays */
   abortsLate?: boolean
 }
@@ -289,7 +293,7 @@ class Fleet {
       const { mean, roundings } = this.#carry(bytes, script)
       const opened = bytes.map(open)
       this.#former = bytes[0]
-      record.weigh(mean, opened, roundings)
+      record.weigh(mean, opened, roundings, this.#plant.anonymous ?? false)
       for (const member of [...frames.keys()]) {
         const fate = fateOf(script, this.#members.indexOf(member))
         if (member === aborter) {
@@ -310,7 +314,7 @@ class Fleet {
   #carry(frames: readonly Uint8Array[], { spoilt, carrier }: Script): Carried {
     const { transport, aggregate } = this.#plant
     const arrived = transport ? frames.map(transport) : frames
-    if (aggregate) return { mean: aggregate(arrived), roundings: 1 }
+    if (aggregate) return { mean: aggregate(arrived), roundings: this.#plant.roundings ?? 1 }
     // A stream knows who is in twice only once it has been there before.
     const how = spoilt === 'twice' && carrier === 'stream' ? 'bit' : spoilt
     const bad = badFrames(arrived, this.#former, how, this.#chance)

@@ -108,7 +108,10 @@ export const gradient: fc.Arbitrary<Gradient> = fc.oneof(
 const fate: fc.Arbitrary<Fate> = fc.record({
   gradient,
   lost: fc.oneof({ weight: 5, arbitrary: fc.constant(0) }, { weight: 2, arbitrary: fc.nat(63) }),
-  late: fc.oneof({ weight: 6, arbitrary: fc.constant(null) }, { weight: 1, arbitrary: fc.nat(5) }),
+  late: fc.oneof(
+    { weight: 6, arbitrary: fc.constant(null) },
+    { weight: 2, arbitrary: fc.oneof(fc.nat(1), fc.nat(5)) },
+  ),
   returns: fc.boolean(),
   writes: fc.boolean(),
 })
@@ -153,7 +156,10 @@ const script: fc.Arbitrary<Script> = fc.record({
       weight: 2,
       arbitrary: fc.record({
         round: fc.nat(5),
-        who: fc.oneof(fc.constant('all' as const), fc.nat(4)),
+        who: fc.oneof(
+          { weight: 1, arbitrary: fc.constant('all' as const) },
+          { weight: 2, arbitrary: fc.integer({ min: 1, max: 4 }) },
+        ),
       }),
     },
   ),

@@ -1,9 +1,12 @@
 // What runs in the browser: bundled from the built package, called from browser.test.ts.
 import { createCompressor } from 'lowrank'
 import { createWasmKernels } from 'lowrank/kernels'
+import { golden } from './golden.ts'
 import { SHAPES, work } from './worker.ts'
 
 const page = {
+  golden,
+
   /** Takes part in a fleet: its frames go out by POST, and the means are the answers. */
   work: (sender: number, steps: number) =>
     work(sender, steps, async (frame) => {
