@@ -85,20 +85,20 @@ function learningRate(step: number): number {
 
 /** The loss on every `workers`-th batch of the probe, whose characters lie evenly in the held-out part. */
 async function measure(model: Model, parameters: Float32Array[], step: number): Promise<void> {
-  const characters = step === task.steps ? PROBE.after : PROBE.during
-  const stride = (heldOut.length - CONTEXT) / characters
+  const batches = step === task.steps ? PROBE.after : PROBE.during
+  const stride = (heldOut.length - CONTEXT) / (batches * BATCH)
   let sum = 0
-  let measured = 0
-  for (let from = task.worker * BATCH; from < characters; from += task.workers * BATCH) {
+  let characters = 0
+  for (let batch = task.worker; batch < batches; batch += task.workers) {
     const positions = Array.from(
       { length: BATCH },
-      (_, i) => CONTEXT + Math.floor((from + i) * stride),
+      (_, i) => CONTEXT + Math.floor((batch * BATCH + i) * stride),
     )
     sum += BATCH * (await model.loss(parameters, batchAt(heldOut, positions)))
-    measured += BATCH
+    characters += BATCH
   }
   if (!Number.isFinite(sum)) throw new Error(`training diverged: the held-out loss is ${sum}`)
-  tell({ type: 'loss', step, sum, characters: measured })
+  tell({ type: 'loss', step, sum, characters })
 }
 
 function warmUpPositions(): number[] {

@@ -4,7 +4,7 @@ import { aggregate } from '../../src/frames.ts'
 import { wasm } from '../../src/index.ts'
 import type { Backend, Random, Session } from '../../src/seam.ts'
 import { numbers, open } from '../support/fleet.ts'
-import type { Plant } from './play.ts'
+import type { Plant } from './roster.ts'
 import { PLAIN, type Scenario, type Script } from './scenario.ts'
 import { layoutOf, tableOf } from './table.ts'
 

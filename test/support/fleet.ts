@@ -86,6 +86,25 @@ export async function stepTogether(
   return { frames, means, updates, outcomes }
 }
 
+/** Goes through a step of a lone worker until its last mean is there: then `decompress`. */
+export async function throughRounds(
+  worker: Compressor,
+  gradients: readonly Float32Array[] | null,
+): Promise<void> {
+  let frame: Uint8Array | null = await worker.compress(gradients)
+  while (frame) frame = await worker.receive(aggregate([frame]))
+}
+
+/** The error that a call throws or rejects with. */
+export async function errorOf(call: () => unknown, what = ''): Promise<Error> {
+  try {
+    await call()
+  } catch (error) {
+    return error as Error
+  }
+  throw new Error(`nothing was thrown: ${what}`)
+}
+
 /** A safetensors file, read by a parser that has nothing in common with the library's. */
 export interface Saved {
   readonly metadata: Readonly<Record<string, string>>

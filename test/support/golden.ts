@@ -1,12 +1,22 @@
 // Runs whose results must have the same bits on every engine, as one hash each. Nothing here is
 // Node's: the same functions run in browsers. All arithmetic is + − × ÷, which every engine rounds
 // alike.
-import type { Compressor, Options } from '../../src/index.ts'
+import type { Options } from '../../src/index.ts'
 import type { Kernels } from '../../src/seam.ts'
+
+/** What is needed of a compressor, whichever build it is from. */
+interface Worker {
+  compress(gradients: readonly Float32Array[], options: { weight: number }): Promise<Uint8Array>
+  receive(mean: Uint8Array): Promise<Uint8Array | null>
+  decompress(
+    into: readonly Float32Array[],
+    options: { scale: number; accumulate: boolean },
+  ): Promise<unknown>
+}
 
 /** What is needed of the door `lowrank`. */
 export interface Lowrank {
-  createCompressor(shapes: readonly (readonly number[])[], options?: Options): Promise<Compressor>
+  createCompressor(shapes: readonly (readonly number[])[], options?: Options): Promise<Worker>
   aggregate(frames: readonly Uint8Array[]): Uint8Array
 }
 

@@ -1,0 +1,102 @@
+// What happens between two steps: workers come and go, ranks change, states are saved and restored.
+import { mergeStates } from '../../src/index.ts'
+import { readState, sameBytes, within } from '../support/fleet.ts'
+import { Ledger } from './ledger.ts'
+import type { Member } from './member.ts'
+import { dataOf, type Roster } from './roster.ts'
+import type { Event } from './scenario.ts'
+import { rounded } from './table.ts'
+
+/** Lets it happen to everyone; all are between the same two steps. */
+export async function happen(fleet: Roster, event: Event): Promise<void> {
+  const first = fleet.members[0]!
+  switch (event.kind) {
+    case 'none':
+      return
+    case 'restore':
+      for (const member of fleet.members) await restore(fleet, member)
+      break
+    case 'join': {
+      if (fleet.members.length === 8) return
+      const state = await first.compressor.save({ residual: false })
+      if (fleet.chance() < 0.5) await fleet.enlist(state)
+      else {
+        const member = await fleet.enlist()
+        member.compressor.join(state)
+        member.at = fleet.step
+      }
+      break
+    }
+    case 'leave':
+      await leave(fleet)
+      break
+    case 'merge':
+      await merge(fleet, event.workers)
+      break
+    case 'rescale':
+      for (const { compressor, ledger, wild } of fleet.members) {
+        if (wild) continue // it might leave the range of float32
+        compressor.rescaleResidual(event.factor)
+        ledger.rescale(event.factor)
+      }
+      break
+    case 'setRank': {
+      const { rank } = event
+      const count = fleet.table.length
+      fleet.wanted = typeof rank === 'number' ? rank : rank.slice(0, count)
+      for (const { compressor } of fleet.members) compressor.setRank(fleet.wanted)
+    }
+  }
+  for (const member of fleet.members) await member.audit()
+  await fleet.agreed()
+}
+
+async function restore(fleet: Roster, member: Member): Promise<void> {
+  const state = await member.compressor.save()
+  member.replace(await fleet.create(member.sender, member.wire, state))
+  sameBytes(await member.compressor.save(), state, 'a state that was restored')
+}
+
+async function leave(fleet: Roster): Promise<void> {
+  if (fleet.members.length === 1) return
+  const at = 1 + Math.floor(fleet.chance() * (fleet.members.length - 1))
+  const [leaver] = fleet.members.splice(at, 1) as [Member]
+  // What is adopted may leave the range of float32 where it is near the end, and at extreme
+  // ratios of weights.
+  if (fleet.scenario.weighing !== 'extreme' && !leaver.wild) {
+    const heir = fleet.members[Math.floor(fleet.chance() * fleet.members.length)]!
+    const state = await leaver.compressor.save()
+    const weight = async (m: Member) => Number(readState(await m.compressor.save()).metadata.weight)
+    const factor = (await weight(leaver)) / (await weight(heir))
+    await heir.compressor.adopt(state)
+    heir.ledger.adopt(leaver.ledger.residual, factor)
+  }
+  leaver.compressor.dispose()
+}
+
+async function merge(fleet: Roster, workers: number): Promise<void> {
+  const states = await Promise.all(fleet.members.map(({ compressor }) => compressor.save()))
+  const merged = mergeStates(states)
+  const files = states.map(readState)
+  const weights = files.map(({ metadata }) => Number(metadata.weight))
+  const total = weights.reduce((a, b) => a + b, 0)
+  const residual = fleet.table.map(({ length }, i) => {
+    const name = `residual/${i}`
+    const mean = (of: (x: number) => number) =>
+      Float64Array.from({ length }, (_, j) =>
+        files.reduce((sum, file, k) => sum + (weights[k]! / total) * of(dataOf(file, name)[j]!), 0),
+      )
+    const got = dataOf(readState(merged), name)
+    const sizes = mean(Math.abs)
+    within(got, mean(Number), (j) => rounded(1, sizes[j]!), 'a merged residual')
+    return got
+  })
+  const wild = fleet.members.some((member) => member.wild)
+  for (const { compressor } of fleet.members) compressor.dispose()
+  fleet.members = []
+  for (let i = 0; i < workers; i++) {
+    const member = await fleet.enlist(merged)
+    member.ledger = new Ledger(fleet.table, residual)
+    member.wild = wild
+  }
+}

@@ -1,0 +1,29 @@
+import { type Backend, wasm } from '../../src/index.ts'
+import type { Session } from '../../src/seam.ts'
+
+/** The wasm backend as one that has to be waited for. */
+export function later(): Backend {
+  return {
+    name: 'later',
+    async open(plan) {
+      const session = await wasm().open(plan)
+      const slowly = async <T>(value: T): Promise<T> => {
+        await new Promise((resolve) => setTimeout(resolve, 1))
+        return value
+      }
+      const slow: Session = {
+        accumulateProject: async (g) => slowly(await session.accumulateProject(g)),
+        withdraw: async (g) => slowly(await session.withdraw(g)),
+        project: async () => slowly(await session.project()),
+        backproject: async () => slowly(await session.backproject()),
+        settle: async (...args) => slowly(await session.settle(...args)),
+        read: async (slots, into) => slowly(await session.read(slots, into)),
+        write: (slot, values) => session.write(slot, values),
+        scale: (slot, factor) => session.scale(slot, factor),
+        replan: (plan) => session.replan(plan),
+        dispose: () => session.dispose(),
+      }
+      return slow
+    },
+  }
+}
