@@ -19,6 +19,13 @@ import { dots, STRIP } from './inline/dots'
 import { loadFirst } from './inline/lanes'
 
 /**
+ * The bits of 2¹⁰⁰. An M below it has no factor that overflows, and leaves no residual that does:
+ * no element of P·Qᵀ is larger than ‖M‖, which is below 2¹⁰⁰·√(rows·cols) ≤ 2¹¹⁶. The twin of this
+ * number is in src/backends/reference.ts.
+ */
+const LIMIT: i32 = 0x71800000
+
+/**
  * Adds the gradient to what is left of earlier ones and projects the sum, in one reading of both.
  *
  *   p       out     rows × rank  by column; overlaps nothing else
@@ -27,7 +34,7 @@ import { loadFirst } from './inline/lanes'
  *   q       in      cols × rank  by column
  *   blocks  in      count blocks, see inline/block.ts; of raw tensors only M + g is formed
  *
- * Returns count; or, where some M + g is not finite (overflow included), the number of its block.
+ * Returns count; or, where some M + g is not finite or not below 2¹⁰⁰, the number of its block.
  * M in that block is then what it was, to the rounding of g where g had been added and taken back
  * and else to the bit; P in it is undefined; the blocks before it are done, and those after it
  * untouched.
@@ -46,7 +53,7 @@ export function accumulateProject(
   return count
 }
 
-/** One block; false where some M + g is not finite. */
+/** One block; false where some M + g is too large. */
 function add(p: usize, m: usize, g: usize, q: usize, block: usize): bool {
   const rows = rowsOf(block)
   const cols = colsOf(block)
@@ -63,10 +70,10 @@ function add(p: usize, m: usize, g: usize, q: usize, block: usize): bool {
     for (let j = 0; j < cols; j += STRIP) {
       const at = <usize>j << 2
       const width = min(STRIP, cols - j)
-      // First looked at, then stored: a sum that is not finite could not be taken back. The two
+      // First looked at, then stored: an infinite sum could not be taken back. The two
       // further readings of the strip are from the cache.
       for (let row = 0; row < height; row++) {
-        if (!finite(m0 + at + <usize>row * nextInM, g0 + at + <usize>row * nextInG, width)) {
+        if (!below(m0 + at + <usize>row * nextInM, g0 + at + <usize>row * nextInG, width)) {
           accumulateRows(m, nextInM, g, nextInG, i, cols, -1)
           accumulateRows(m0, nextInM, g0, nextInG, height, j, -1)
           return false
@@ -95,8 +102,8 @@ function accumulateRows(
   for (let i = 0; i < rows; i++, m += nextInM, g += nextInG) accumulate(m, g, cols, a)
 }
 
-/** Whether x + y is finite in all n elements: whether no exponent is full of ones. */
-function finite(x: usize, y: usize, n: i32): bool {
+/** Whether |x + y| is below LIMIT in all n elements. */
+function below(x: usize, y: usize, n: i32): bool {
   const magnitude4 = i32x4.splat(0x7fffffff)
   let largest4 = i32x4.splat(0)
   for (const end = x + ((<usize>n & ~3) << 2); x < end; x += 16, y += 16) {
@@ -108,5 +115,5 @@ function finite(x: usize, y: usize, n: i32): bool {
     const sum4 = f32x4.add(loadFirst(x, rest), loadFirst(y, rest))
     largest4 = i32x4.max_s(largest4, v128.and(sum4, magnitude4))
   }
-  return !v128.any_true(i32x4.ge_s(largest4, i32x4.splat(0x7f800000)))
+  return !v128.any_true(i32x4.ge_s(largest4, i32x4.splat(LIMIT)))
 }

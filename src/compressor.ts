@@ -3,7 +3,7 @@ import type { PowerSgd } from './algorithms/powersgd.ts'
 import { bytesOf } from './bytes.ts'
 import { hash64 } from './codec/xxh32.ts'
 import { runAsync, runSync, type Waiting, wait } from './effects.ts'
-import { RoundError } from './errors.ts'
+import { RoundError, UnsupportedError } from './errors.ts'
 import type { Framing } from './framing.ts'
 import { integer, type Settings, show } from './options.ts'
 import { checkArrays, layout, ranksOf, type Spec } from './plan.ts'
@@ -52,6 +52,9 @@ export interface Parts {
   readonly parent: Uint8Array
   readonly weight: number
 }
+
+/** Half the largest float32, about: what sums of two still are below. */
+const MAX_RESIDUAL = 2 ** 127
 
 /** One worker's compressor; made by `createCompressor`. */
 export class Compressor {
@@ -102,8 +105,9 @@ export class Compressor {
   /**
    * Begins a step: compresses one gradient into the frame of its first round.
    *
-   * The gradient is only read. What earlier steps lost goes in with it. If it is not finite, or
-   * too large for its factors, this worker is absent from the step: it sends zeros of weight 0.
+   * The gradient is only read. What earlier steps lost goes in with it. If their sum is not finite
+   * or has an element of 2¹⁰⁰ or more, this worker is absent from the step: the gradient is not
+   * taken, and zeros of weight 0 are sent.
    *
    * @param gradients  one array per parameter, in the order of `shapes`; null to follow the step
    *   without contributing
@@ -122,14 +126,15 @@ export class Compressor {
 
   /** `compress` for hosts that cannot await. @throws UnsupportedError  unless on wasm */
   compressSync(gradients: readonly Dense[] | null, options: { weight?: number } = {}): Uint8Array {
-    return runSync(this.#alone(this.#compress(gradients, options)))
+    return this.#now(this.#compress(gradients, options))
   }
 
   *#compress(
     gradients: readonly Dense[] | null,
-    { weight = 1 }: { weight?: number },
+    options: { weight?: number },
   ): Waiting<Uint8Array> {
     this.#expect('idle', 'compress')
+    const { weight = 1 } = anObject(options)
     const w = weightOf(weight)
     if (gradients !== null) checkArrays(gradients, this.#specs, 'gradients')
     const exact = this.#number < this.#settings.startCompressingAfter
@@ -174,7 +179,7 @@ export class Compressor {
 
   /** `receive` for hosts that cannot await. @throws UnsupportedError  unless on wasm */
   receiveSync(mean: Uint8Array): Uint8Array | null {
-    return runSync(this.#alone(this.#receive(mean)))
+    return this.#now(this.#receive(mean))
   }
 
   *#receive(mean: Uint8Array): Waiting<Uint8Array | null> {
@@ -199,12 +204,12 @@ export class Compressor {
 
   /** `decompress` for hosts that cannot await. @throws UnsupportedError  unless on wasm */
   decompressSync(into: readonly Dense[] | null, options: DecompressOptions = {}): Outcome {
-    return runSync(this.#alone(this.#decompress(into, options)))
+    return this.#now(this.#decompress(into, options))
   }
 
   *#decompress(into: readonly Dense[] | null, options: DecompressOptions): Waiting<Outcome> {
-    const { scale = 1, accumulate = false } = options
     const step = this.#expect('received', 'decompress')
+    const { scale = 1, accumulate = false } = anObject(options)
     if (into !== null) checkArrays(into, this.#specs, 'into')
     if (typeof scale !== 'number' || !Number.isFinite(Math.fround(scale))) {
       throw new RangeError(`"scale": expected a finite number, got ${show(scale)}`)
@@ -338,7 +343,11 @@ export class Compressor {
     if (!residual) throw new RangeError('"state": expected one with its residual')
     const own = yield* this.#residual()
     const factor = weight / this.#weight
-    for (let i = 0; i < own.length; i++) own[i] = own[i]! + factor * residual[i]!
+    for (let i = 0; i < own.length; i++) {
+      own[i] = own[i]! + factor * residual[i]!
+      if (Math.abs(own[i]!) <= MAX_RESIDUAL) continue
+      throw new RangeError(`"state": its residual times ${factor}, the ratio of weights, overflows`)
+    }
     this.#session.write('residual', bytesOf(own))
   }
 
@@ -371,20 +380,43 @@ export class Compressor {
    * Multiplies the residual: it is in the units of the gradient, so it must follow when those
    * change (a loss scale, say). 0 drops what was pending.
    *
+   * @throws RangeError  if a float32 might overflow
    * @throws RoundError  in the middle of a step
    */
-  rescaleResidual(factor: number): void {
-    this.#refuseOverlap()
+  rescaleResidual(factor: number): Promise<void> {
+    return runAsync(this.#alone(this.#rescaleResidual(factor)))
+  }
+
+  *#rescaleResidual(factor: number): Waiting<void> {
     this.#expect('idle', 'rescaleResidual')
     if (typeof factor !== 'number' || !Number.isFinite(Math.fround(factor))) {
       throw new RangeError(`"factor": expected a finite number, got ${show(factor)}`)
     }
+    const norm = Math.sqrt(yield* wait(this.#session.norm()))
+    if (norm * Math.abs(factor) > MAX_RESIDUAL) {
+      throw new RangeError(`"factor": ${factor} times a residual of norm ${norm} might overflow`)
+    }
     this.#session.scale('residual', factor)
+  }
+
+  /**
+   * ‖residual‖₂ over all parameters: what is pending.
+   *
+   * @throws RoundError  in the middle of a step
+   */
+  residualNorm(): Promise<number> {
+    return runAsync(this.#alone(this.#residualNorm()))
+  }
+
+  *#residualNorm(): Waiting<number> {
+    this.#expect('idle', 'residualNorm')
+    return Math.sqrt(yield* wait(this.#session.norm()))
   }
 
   /** Gives memory back. Every later call raises a RoundError. */
   dispose(): void {
     if (this.#disposed) return
+    this.#refuseOverlap()
     this.#disposed = true
     this.#open = null
     this.#session.dispose()
@@ -411,6 +443,17 @@ export class Compressor {
     }
   }
 
+  /** Runs a call to its end at once; refused before it begins where that cannot be. */
+  #now<T>(work: Waiting<T>): T {
+    this.#refuseOverlap()
+    if (!this.#session.synchronous) {
+      throw new UnsupportedError(
+        'this backend works asynchronously: call the method without "Sync"',
+      )
+    }
+    return runSync(this.#alone(work))
+  }
+
   #refuseOverlap(): void {
     if (this.#busy) throw new RoundError('another call of this compressor is still running')
   }
@@ -434,6 +477,11 @@ export class Compressor {
     }[this.#phase]
     throw new RoundError(`${call}: ${now}`)
   }
+}
+
+function anObject<T extends object>(options: T): T {
+  if (typeof options === 'object' && options !== null) return options
+  throw new TypeError(`"options": expected an object, got ${show(options)}`)
 }
 
 /** As frames carry it: sums of float32 come out exact in float64. */

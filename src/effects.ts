@@ -1,5 +1,4 @@
 // One text for hosts that can await and hosts that cannot: generators that yield promises.
-import { UnsupportedError } from './errors.ts'
 import type { MaybePromise } from './seam.ts'
 
 /** A computation that may have to wait; it is resumed with what its promises resolve to. */
@@ -26,15 +25,9 @@ export async function runAsync<T>(waiting: Waiting<T>): Promise<T> {
   return turn.value
 }
 
-/**
- * Runs to the end at once.
- *
- * @throws UnsupportedError  if it has to wait: the backend works asynchronously
- */
+/** Runs to the end at once: what waits for nothing, as over a synchronous session. */
 export function runSync<T>(waiting: Waiting<T>): T {
   const turn = waiting.next()
-  if (turn.done) return turn.value
-  return waiting.throw(
-    new UnsupportedError('this backend works asynchronously: use the method without "Sync"'),
-  ).value as T
+  if (!turn.done) throw new Error('a synchronous session has returned a promise')
+  return turn.value
 }

@@ -71,9 +71,12 @@ export interface Sink {
 
 /** Memory and arithmetic of one compressor. It owns the slots; phases run in the order called. */
 export interface Session {
+  /** true: no method returns a promise */
+  readonly synchronous: boolean
   /**
    * M ← M + g for every parameter, left ← M·query for the matrices.
-   * False where some M + g is not finite: then every M is as it was before (to the rounding of g).
+   * False where some M + g is not finite or not below 2¹⁰⁰, so that factors or what they leave might
+   * overflow: then every M is as it was before (to the rounding of g).
    */
   accumulateProject(gradients: readonly Dense[]): MaybePromise<boolean>
   /** M ← M − g: takes the last `accumulateProject`, of the same gradients, back. */
@@ -94,6 +97,8 @@ export interface Session {
   write(slot: Slot, values: Uint8Array): void
   /** slot ← factor · slot; 0 clears it, whatever it held. */
   scale(slot: Slot, factor: number): void
+  /** Σ x² over the residual, in float64 */
+  norm(): MaybePromise<number>
   /** A new division into matrices and raw tensors. M stays; the other slots' contents do not. */
   replan(plan: Plan): void
   dispose(): void
@@ -189,7 +194,7 @@ export interface Dims {
  */
 export interface Kernels {
   readonly name: string
-  /** m ← m + g, p ← m·q; false, and m and p as they were, where some m + g is not finite */
+  /** m ← m + g, p ← m·q; false, and m and p as they were, where some |m + g| is not below 2¹⁰⁰ */
   accumulateProject(
     p: Float32Array,
     m: Float32Array,

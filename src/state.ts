@@ -103,9 +103,9 @@ export function decodeState(bytes: Uint8Array, specs: readonly Spec[], settings:
   )
   const residuals = specs.map(({ shape }, i) => tensor(`residual/${i}`, shape))
   return {
-    step: numberIn(metadata, 'step', 0, Number.isInteger),
+    step: numberIn(metadata, 'step', 0, (t) => Number.isInteger(t) && t <= 0xffffffff),
     parent: metadata.parent === undefined ? null : fromHex(metadata.parent),
-    weight: numberIn(metadata, 'weight', 1, (w) => w > 0 && Number.isFinite(w)),
+    weight: weightIn(metadata),
     ranks,
     factors,
     residual: residuals.every((r) => r === null) ? null : concat(residuals, specs),
@@ -126,7 +126,7 @@ export function mergeStates(states: readonly Uint8Array[]): Uint8Array {
   }
   const files = states.map((bytes) => decodeSafetensors(bytes))
   const first = files[0]!
-  const weights = files.map(({ metadata }) => numberIn(metadata, 'weight', 1, (w) => w > 0))
+  const weights = files.map(({ metadata }) => weightIn(metadata))
   const weight = weights.reduce((a, b) => a + b, 0)
   for (const [i, { metadata, tensors }] of files.entries()) {
     for (const name of ['format', 'version', 'step', 'ranks', 'parent', 'options']) {
@@ -152,6 +152,8 @@ export function mergeStates(states: readonly Uint8Array[]): Uint8Array {
       const parts = files.map(({ tensors }) => floatsOf(tensors.get(name)!))
       for (let j = 0; j < data.length; j++) {
         data[j] = parts.reduce((sum, part, i) => sum + weights[i]! * part[j]!, 0) / weight
+        if (Number.isFinite(data[j])) continue
+        throw new RangeError(`"states": ${name}: expected finite numbers only`)
       }
     }
     return { name, shape: tensor.shape, data }
@@ -169,17 +171,18 @@ function ranksIn(
   settings: Settings,
 ): number[] {
   const found = specs.map((_, i) => tensors.get(`q/${i}`)?.shape[0])
-  if (metadata.ranks === undefined) {
-    if (found.every((rank) => rank === undefined)) return ranksOf(specs, settings, settings.rank)
-    return found.map((rank) => rank ?? 0)
+  if (metadata.ranks === undefined && found.every((rank) => rank === undefined)) {
+    return ranksOf(specs, settings, settings.rank)
   }
-  const ranks = parse(metadata.ranks)
+  const ranks =
+    metadata.ranks === undefined ? found.map((rank) => rank ?? 0) : parse(metadata.ranks)
   const fit = (rank: unknown, i: number) =>
     Number.isInteger(rank) &&
     Number(rank) >= 0 &&
     Number(rank) <= Math.min(specs[i]!.rows, specs[i]!.cols)
   if (!Array.isArray(ranks) || ranks.length !== specs.length || !ranks.every(fit)) {
-    throw new RangeError(`"state": ranks: expected ${specs.length} that fit, got ${metadata.ranks}`)
+    const got = metadata.ranks ?? JSON.stringify(ranks)
+    throw new RangeError(`"state": ranks: expected ${specs.length} that fit the shapes, got ${got}`)
   }
   return ranks as number[]
 }
@@ -190,6 +193,10 @@ function parse(text: string): unknown {
   } catch {
     return undefined // the caller says what was expected
   }
+}
+
+function weightIn(metadata: Metadata): number {
+  return numberIn(metadata, 'weight', 1, (weight) => weight > 0 && Number.isFinite(weight))
 }
 
 function numberIn(

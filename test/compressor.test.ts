@@ -54,11 +54,12 @@ const CALLS: Record<string, (worker: Compressor, state: Uint8Array) => unknown> 
   adopt: (worker, state) => worker.adopt(state),
   setRank: (worker) => worker.setRank(1),
   rescaleResidual: (worker) => worker.rescaleResidual(2),
+  residualNorm: (worker) => worker.residualNorm(),
 }
 
 const BETWEEN = ['compress', 'compressSync', 'step', 'save', 'join', 'adopt', 'setRank']
 const ALLOWED: Record<string, readonly string[]> = {
-  idle: [...BETWEEN, 'rescaleResidual'],
+  idle: [...BETWEEN, 'rescaleResidual', 'residualNorm'],
   'round 0': ['receive', 'receiveSync', 'abort'],
   'round 1': ['receive', 'receiveSync', 'abort'],
   received: ['decompress', 'decompressSync'],

@@ -1,4 +1,4 @@
-// Any text as small integers: a share for each worker, by position, and a tail that none trains on.
+// Any text as small integers: a share for each worker, by position, and a tenth that none trains on.
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
@@ -9,14 +9,15 @@ export interface Corpus {
   readonly symbols: number
   /** one piece of the text per worker, in the order of the text */
   readonly shares: readonly Uint8Array[]
-  /** the last tenth */
+  /** every tenth of a hundred stretches: a tail alone may be a text of another kind */
   readonly heldOut: Uint8Array
   /** of the held-out part's own frequencies, in nats per character: no model without context is better */
   readonly unigramEntropy: number
 }
 
 const SYMBOLS = 256 // so that a character is a byte
-const HELD_OUT = 0.1
+const STRETCHES = 100
+const HELD_OUT = 0.1 // of them
 const LEAST = 1000 // characters in a share
 
 /**
@@ -36,29 +37,38 @@ export function readText(paths: readonly string[]): string {
  */
 export function createCorpus(text: string, workers: number): Corpus {
   const characters = Array.from(text)
-  const held = Math.floor(characters.length * HELD_OUT)
-  const trained = characters.length - held
-  if (Math.min(held, Math.floor(trained / workers)) < LEAST) {
+  const [trained, heldOut] = divide(characters)
+  if (Math.min(heldOut.length, Math.floor(trained.length / workers)) < LEAST) {
     const least = Math.max(LEAST / HELD_OUT, Math.ceil((workers * LEAST) / (1 - HELD_OUT)))
     throw new RangeError(
       `the text is too short for ${workers} workers: expected ${least} characters or more, got ${characters.length}`,
     )
   }
-  const places = vocabulary(characters.slice(0, trained))
+  const places = vocabulary(trained)
   const symbols = places.size + 1
-  const bytes = Uint8Array.from(characters, (character) => places.get(character) ?? 0)
-  const heldOut = bytes.slice(trained)
+  const encode = (part: readonly string[]): Uint8Array =>
+    Uint8Array.from(part, (character) => places.get(character) ?? 0)
+  const share = (worker: number): number => Math.floor((trained.length * worker) / workers)
+  const held = encode(heldOut)
   return {
     symbols,
     shares: Array.from({ length: workers }, (_, worker) =>
-      bytes.slice(
-        Math.floor((trained * worker) / workers),
-        Math.floor((trained * (worker + 1)) / workers),
-      ),
+      encode(trained.slice(share(worker), share(worker + 1))),
     ),
-    heldOut,
-    unigramEntropy: entropy(heldOut, symbols),
+    heldOut: held,
+    unigramEntropy: entropy(held, symbols),
   }
+}
+
+/** What is trained on and what is held out, each in the order of the text. */
+function divide(characters: readonly string[]): [trained: string[], heldOut: string[]] {
+  const parts: [string[], string[]] = [[], []]
+  const bound = (i: number): number => Math.floor((characters.length * i) / STRETCHES)
+  for (let i = 0; i < STRETCHES; i++) {
+    const part = parts[(i + 1) % (1 / HELD_OUT) === 0 ? 1 : 0]!
+    for (let at = bound(i); at < bound(i + 1); at++) part.push(characters[at]!)
+  }
+  return parts
 }
 
 /** Places from 1 on for the most frequent characters. */

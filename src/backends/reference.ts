@@ -3,12 +3,15 @@
 import type { Dims, Kernels } from '../seam.ts'
 import { normal } from './normal.ts'
 
+/** What a matrix must stay below; why, is said in assembly/accumulateProject.ts. */
+const LIMIT = 2 ** 100
+
 /** The kernels that the fast ones are tested against. */
 export const reference: Kernels = {
   name: 'reference',
 
   accumulateProject(p, m, g, q, dims) {
-    if (!m.every((value, i) => Number.isFinite(Math.fround(value + g[i]!)))) return false
+    if (!m.every((value, i) => Math.abs(Math.fround(value + g[i]!)) < LIMIT)) return false
     for (let i = 0; i < m.length; i++) m[i]! += g[i]!
     project(p, m, q, dims)
     return true

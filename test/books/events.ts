@@ -34,9 +34,8 @@ export async function happen(fleet: Roster, event: Event): Promise<void> {
       await merge(fleet, event.workers)
       break
     case 'rescale':
-      for (const { compressor, ledger, wild } of fleet.members) {
-        if (wild) continue // it might leave the range of float32
-        compressor.rescaleResidual(event.factor)
+      for (const { compressor, ledger } of fleet.members) {
+        await compressor.rescaleResidual(event.factor)
         ledger.rescale(event.factor)
       }
       break
@@ -61,9 +60,8 @@ async function leave(fleet: Roster): Promise<void> {
   if (fleet.members.length === 1) return
   const at = 1 + Math.floor(fleet.chance() * (fleet.members.length - 1))
   const [leaver] = fleet.members.splice(at, 1) as [Member]
-  // What is adopted may leave the range of float32 where it is near the end, and at extreme
-  // ratios of weights.
-  if (fleet.scenario.weighing !== 'extreme' && !leaver.wild) {
+  // At extreme ratios of weights, what is adopted may leave the range of float32.
+  if (fleet.scenario.weighing !== 'extreme') {
     const heir = fleet.members[Math.floor(fleet.chance() * fleet.members.length)]!
     const state = await leaver.compressor.save()
     const weight = async (m: Member) => Number(readState(await m.compressor.save()).metadata.weight)
@@ -91,12 +89,10 @@ async function merge(fleet: Roster, workers: number): Promise<void> {
     within(got, mean(Number), (j) => rounded(1, sizes[j]!), 'a merged residual')
     return got
   })
-  const wild = fleet.members.some((member) => member.wild)
   for (const { compressor } of fleet.members) compressor.dispose()
   fleet.members = []
   for (let i = 0; i < workers; i++) {
     const member = await fleet.enlist(merged)
     member.ledger = new Ledger(fleet.table, residual)
-    member.wild = wild
   }
 }

@@ -156,6 +156,7 @@ function altered({ write, settle }: Changes): Backend {
     async open(plan) {
       const session = await wasm().open(plan)
       return {
+        synchronous: true,
         accumulateProject: (gradients) => session.accumulateProject(gradients),
         withdraw: (gradients) => session.withdraw(gradients),
         project: () => session.project(),
@@ -164,6 +165,7 @@ function altered({ write, settle }: Changes): Backend {
         read: (slots, into) => session.read(slots, into),
         write: (...args) => (write ? write(session, ...args) : session.write(...args)),
         scale: (slot, factor) => session.scale(slot, factor),
+        norm: () => session.norm(),
         replan: (next) => session.replan(next),
         dispose: () => session.dispose(),
       }

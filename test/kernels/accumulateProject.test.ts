@@ -129,8 +129,15 @@ for (const backend of backends) {
     same(got.m, m)
   })
 
-  test('takes the largest floats, and denormals, for finite', async () => {
-    const m = Float32Array.of(3.4028234663852886e38, -3.4028234663852886e38, 1e-45, 0, -1e-45)
+  test('takes what is just below 2¹⁰⁰, and denormals; refuses 2¹⁰⁰', async () => {
+    const most = 2 ** 100 * (1 - 2 ** -24)
+    for (const limit of [2 ** 100, -(2 ** 100)]) {
+      const dims = { rows: 1, cols: 1, rank: 1 }
+      const m = Float32Array.of(limit)
+      const zero = new Float32Array(1)
+      assert.is((await accumulateProject(backend, m, zero, zero, dims)).done, false)
+    }
+    const m = Float32Array.of(most, -most, 1e-45, 0, -1e-45)
     const g = Float32Array.of(0, 0, 1e-45, -1e-45, 1e-45)
     const dims = { rows: 1, cols: 5, rank: 1 }
     const got = await accumulateProject(backend, m, g, new Float32Array(5), dims)

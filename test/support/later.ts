@@ -12,6 +12,7 @@ export function later(): Backend {
         return value
       }
       const slow: Session = {
+        synchronous: false,
         accumulateProject: async (g) => slowly(await session.accumulateProject(g)),
         withdraw: async (g) => slowly(await session.withdraw(g)),
         project: async () => slowly(await session.project()),
@@ -20,6 +21,7 @@ export function later(): Backend {
         read: async (slots, into) => slowly(await session.read(slots, into)),
         write: (slot, values) => session.write(slot, values),
         scale: (slot, factor) => session.scale(slot, factor),
+        norm: async () => slowly(await session.norm()),
         replan: (plan) => session.replan(plan),
         dispose: () => session.dispose(),
       }

@@ -28,6 +28,7 @@ interface Loaded {
 }
 
 class WasmSession implements Session {
+  readonly synchronous = true
   readonly #memory: WebAssembly.Memory
   readonly #kernels: Exports
   readonly #residual: number
@@ -221,6 +222,10 @@ class WasmSession implements Session {
 
   scale(slot: Slot, factor: number): void {
     for (const [start, count] of this.#parts(slot)) this.#kernels.scale(start, count, factor)
+  }
+
+  norm(): number {
+    return this.#kernels.norm(this.#residual, this.#plan.arenaFloats) // padding is zero
   }
 
   dispose(): void {
