@@ -80,8 +80,8 @@ export function compression(
     shapes: shapesOf(symbols).map((shape, i) => {
       // Uncompressed runs go through the same frames, so that both are counted alike.
       if (!compressed) return { shape, compress: false }
-      // The output layer's gradient is the least like a matrix of low rank, and it is small: twice
-      // its share of the bytes buys half of what compression costs in loss.
+      // The output layer is small, so that twice the rank costs few bytes; it brought the loss nearer
+      // to the uncompressed run's.
       return i === OUTPUT ? { shape, rank: 2 * rank } : { shape }
     }),
     options: { rank, seed, wire: compressed ? wire : 'f32' },
