@@ -1,5 +1,6 @@
 // One step of one worker, from its gradient to its update. It knows which round is open and what
 // the worker has sent in it; the compressor keeps what outlives it.
+import { sumOfSquares } from './codec/floats.ts'
 import type { Header } from './codec/frame.ts'
 import { type Waiting, wait } from './effects.ts'
 import { RoundError } from './errors.ts'
@@ -114,7 +115,7 @@ export class Step {
     if (next === null) {
       this.#outcome = { counted, senders: [...frame.senders], weight: frame.weight }
       // Of the matrices, ‖P̂·Q̄ᵀ‖ = ‖Q̄‖; the raw values are their own update.
-      this.#updateNorm = normOf(frame.values)
+      this.#updateNorm = Math.sqrt(sumOfSquares(frame.values))
     }
     return next
   }
@@ -176,15 +177,4 @@ export class Step {
       },
     }
   }
-}
-
-/** ‖values‖₂ of little-endian float32 at any alignment; sums in float64. */
-function normOf(values: Uint8Array): number {
-  const view = new DataView(values.buffer, values.byteOffset, values.byteLength)
-  let sum = 0
-  for (let at = 0; at < values.byteLength; at += 4) {
-    const value = view.getFloat32(at, true)
-    sum += value * value
-  }
-  return Math.sqrt(sum)
 }

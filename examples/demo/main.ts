@@ -86,7 +86,7 @@ function parse(): Options {
         'low-rank gradient compression, and compares loss, bytes and time.',
     )
     .option('-w, --workers <n>', 'worker processes', integer(1, 64), 4)
-    .option('-r, --rank <n>', 'columns of the factors', integer(1, 64), 8)
+    .option('-r, --rank <n>', 'columns of the factors', integer(1, 64), 12)
     .addOption(
       new Option('--wire <type>', 'of the values in compressed frames')
         .choices(WIRES)

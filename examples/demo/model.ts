@@ -5,12 +5,12 @@ import { defaultDevice, init, jit, nn, numpy as np, random, valueAndGrad } from 
 /** Characters that the model sees before the one it predicts. */
 export const CONTEXT = 16
 /** Characters that a worker predicts in a step. */
-export const BATCH = 96
+export const BATCH = 64
 
-const EMBEDDING = 32
-const HIDDEN = [1024, 512] as const
+const EMBEDDING = 64
+const HIDDEN = 1024
 /** The last matrix among the parameters, which gives each character its score. */
-export const OUTPUT = 5
+const OUTPUT = 3
 
 /** A model's parameters live outside, as one Float32Array per entry of `shapes`. */
 export interface Model {
@@ -64,14 +64,11 @@ export async function createModel(symbols: number): Promise<Model> {
 
 /** What `createModel` has, without creating it. */
 export function shapesOf(symbols: number): readonly (readonly number[])[] {
-  const [wide, narrow] = HIDDEN
   return [
     [symbols, EMBEDDING],
-    [CONTEXT * EMBEDDING, wide],
-    [wide],
-    [wide, narrow],
-    [narrow],
-    [narrow, symbols],
+    [CONTEXT * EMBEDDING, HIDDEN],
+    [HIDDEN],
+    [HIDDEN, symbols],
     [symbols],
   ]
 }
@@ -102,13 +99,12 @@ export async function drawPositions(
 }
 
 function logits(parameters: np.Array[], contexts: np.Array, symbols: number): np.Array {
-  const [embedding, w1, b1, w2, b2, w3, b3] = parameters
+  const [embedding, w1, b1, w2, b2] = parameters
   // One-hot rows times the table: jit refuses the scatter that is the gradient of `np.take`.
   const embedded = np.matmul(nn.oneHot(contexts, symbols), embedding!)
   const seen = embedded.reshape([-1, CONTEXT * EMBEDDING])
-  const wide = nn.relu(np.matmul(seen, w1!).add(b1!))
-  const narrow = nn.relu(np.matmul(wide, w2!).add(b2!))
-  return np.matmul(narrow, w3!).add(b3!)
+  const hidden = nn.relu(np.matmul(seen, w1!).add(b1!))
+  return np.matmul(hidden, w2!).add(b2!)
 }
 
 function crossEntropy(scores: np.Array, targets: np.Array, symbols: number): np.Array {

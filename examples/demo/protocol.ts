@@ -1,7 +1,7 @@
 // What coordinator and workers say to each other. Text messages are JSON; binary ones are lowrank
 // frames, except for the two that follow a `task`.
 import type { Options, ParameterSpec } from 'lowrank'
-import { OUTPUT, shapesOf } from './model.ts'
+import { shapesOf } from './model.ts'
 
 /** Larger than any message of the demo: a frame of the whole model, or a text. */
 export const MAX_MESSAGE_BYTES = 2 ** 30
@@ -77,13 +77,8 @@ export function compression(
   compressed: boolean,
 ): { shapes: ParameterSpec[]; options: Options } {
   return {
-    shapes: shapesOf(symbols).map((shape, i) => {
-      // Uncompressed runs go through the same frames, so that both are counted alike.
-      if (!compressed) return { shape, compress: false }
-      // The output layer is small, so that twice the rank costs few bytes; it brought the loss nearer
-      // to the uncompressed run's.
-      return i === OUTPUT ? { shape, rank: 2 * rank } : { shape }
-    }),
+    // Uncompressed runs go through the same frames, so that both are counted alike.
+    shapes: shapesOf(symbols).map((shape) => (compressed ? shape : { shape, compress: false })),
     options: { rank, seed, wire: compressed ? wire : 'f32' },
   }
 }

@@ -15,7 +15,7 @@ import {
   type ToWorker,
 } from './protocol.ts'
 
-const LEARNING_RATE = 0.2
+const LEARNING_RATE = 0.07
 const MOMENTUM = 0.9
 const WARM_UP = 20 // steps
 

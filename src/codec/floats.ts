@@ -9,6 +9,9 @@ export const WIRES: readonly Wire[] = ['f32', 'f16', 'bf16', 'int8']
 /** Values in a full int8 block; the last block of a column has what is left. */
 export const BLOCK = 64
 
+/** Bytes looked at by one call of an inner loop. */
+const CHUNK_BYTES = 1 << 14
+
 /** Bytes of an int8 block besides its values: u8 n − 1, f32 scale. */
 const BLOCK_HEAD = 5
 
@@ -156,6 +159,37 @@ export function firstNotFinite(wire: Wire, bytes: Uint8Array, count: number, zer
     if ((view.getUint16(at, true) & 0x7fff) >= full) return at
   }
   return -1
+}
+
+/** Σ x² in float64 of f32 values, at any alignment; the order is fixed. */
+export function sumOfSquares(bytes: Uint8Array): number {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  let sum = 0
+  // In chunks, so that V8 compiles the inner function early (1.1 M values: 0.7 ms; in one loop, 8).
+  for (let at = 0; at < bytes.length; at += CHUNK_BYTES) {
+    sum += squares(view, at, Math.min(at + CHUNK_BYTES, bytes.length))
+  }
+  return sum
+}
+
+function squares(view: DataView, from: number, to: number): number {
+  let a = 0
+  let b = 0
+  let c = 0
+  let d = 0
+  let at = from
+  for (; at + 16 <= to; at += 16) {
+    const w = view.getFloat32(at, true)
+    const x = view.getFloat32(at + 4, true)
+    const y = view.getFloat32(at + 8, true)
+    const z = view.getFloat32(at + 12, true)
+    a += w * w
+    b += x * x
+    c += y * y
+    d += z * z
+  }
+  for (; at < to; at += 4) a += view.getFloat32(at, true) ** 2
+  return a + c + (b + d)
 }
 
 /** The f16 nearest to the float32 with these bits. */
