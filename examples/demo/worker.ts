@@ -85,11 +85,10 @@ function learningRate(step: number): number {
 
 /** The loss on every `workers`-th batch of the probe, whose characters lie evenly in the held-out part. */
 async function measure(model: Model, parameters: Float32Array[], step: number): Promise<void> {
-  const batches = step === task.steps ? PROBE.after : PROBE.during
-  const stride = (heldOut.length - CONTEXT) / (batches * BATCH)
+  const stride = (heldOut.length - CONTEXT) / (PROBE * BATCH)
   let sum = 0
   let characters = 0
-  for (let batch = task.worker; batch < batches; batch += task.workers) {
+  for (let batch = task.worker; batch < PROBE; batch += task.workers) {
     const positions = Array.from(
       { length: BATCH },
       (_, i) => CONTEXT + Math.floor((batch * BATCH + i) * stride),
