@@ -1,5 +1,7 @@
-// lowrank/kernels: the kernels themselves on single matrices, and textbook routines made of them.
+// lowrank/kernels: the kernels themselves, on single matrices (`createWasmKernels`, `reference`) or in
+// phases over a whole plan (`wasm().open(layoutPlan(shapes))`), and textbook routines made of them.
 export { reference } from './backends/reference.ts'
+export { wasm } from './backends/wasm/index.ts'
 export { createWasmKernels, type WasmKernels } from './backends/wasm/kernels.ts'
 export {
   type Iteration,
@@ -8,5 +10,16 @@ export {
   type Svd,
   svd,
 } from './decompositions.ts'
+export { layoutPlan } from './plan.ts'
 export { type Qr, qr } from './qr.ts'
-export type { Dims, Kernels, MaybePromise } from './seam.ts'
+export type {
+  Backend,
+  Dims,
+  Kernels,
+  MaybePromise,
+  Parameter,
+  Plan,
+  Session,
+  Sink,
+  Slot,
+} from './seam.ts'

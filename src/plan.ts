@@ -45,15 +45,15 @@ export interface PlanSummary extends Traffic {
  * @throws RangeError, TypeError  naming the entry or option at fault
  */
 export function plan(shapes: readonly ParameterSpec[], options: Options = {}): PlanSummary {
-  const settings = settingsOf(options)
+  const { iterations } = settingsOf(options)
   const { wire } = localOf(options)
-  const specs = specsOf(shapes)
-  const table = layout(specs, ranksOf(specs, settings, settings.rank))
-  const rounds = roundsOf(table, settings.iterations)
+  const table = layoutPlan(shapes, options)
+  const rounds = roundsOf(table, iterations)
   const traffic = (type: Wire, senders: number): Traffic => ({
     floats: rounds.reduce((sum, lengths) => sum + total(lengths), 0),
     bytes: rounds.reduce(
-      (sum, lengths) => sum + headerLength(senders, specs.length, 0) + encodedLength(type, lengths),
+      (sum, lengths) =>
+        sum + headerLength(senders, shapes.length, 0) + encodedLength(type, lengths),
       0,
     ),
   })
@@ -74,6 +74,18 @@ export function plan(shapes: readonly ParameterSpec[], options: Options = {}): P
       return traffic('f32', workers)
     },
   }
+}
+
+/**
+ * The table of a model's parameters over flat arenas: what `wasm().open` takes, to run the phases of
+ * a step one by one.
+ *
+ * @throws RangeError, TypeError  naming the entry or option at fault
+ */
+export function layoutPlan(shapes: readonly ParameterSpec[], options: Options = {}): Plan {
+  const settings = settingsOf(options)
+  const specs = specsOf(shapes)
+  return layout(specs, ranksOf(specs, settings, settings.rank))
 }
 
 /** A checked entry of `shapes`. */
