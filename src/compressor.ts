@@ -1,15 +1,11 @@
-// One worker's compressor: what lives from step to step, and what may be called when.
-import type { PowerSgd } from './algorithms/powersgd.ts'
-import { bytesOf } from './bytes.ts'
-import { hash64 } from './codec/xxh32.ts'
-import { runAsync, runSync, type Waiting, wait } from './effects.ts'
+// The facade of one worker: its steps, and what may be called when.
+import { runAsync, runSync, type Waiting } from './effects.ts'
 import { RoundError, UnsupportedError } from './errors.ts'
-import type { Framing } from './framing.ts'
-import { integer, type Settings, show } from './options.ts'
-import { checkArrays, layout, ranksOf, type Spec } from './plan.ts'
-import type { Dense, Host, Plan, Session } from './seam.ts'
-import { decodeState, encodeState } from './state.ts'
-import { type Absence, type Outcome, Step } from './step.ts'
+import { show } from './options.ts'
+import { checkArrays } from './plan.ts'
+import type { Dense } from './seam.ts'
+import type { Standing } from './standing.ts'
+import type { Absence, Outcome, Step } from './step.ts'
 
 /** What has happened to a compressor so far. */
 export interface Stats {
@@ -39,41 +35,9 @@ export interface DecompressOptions {
   readonly accumulate?: boolean
 }
 
-/** What a compressor is made of; `createCompressor` puts it together. */
-export interface Parts {
-  readonly specs: readonly Spec[]
-  readonly settings: Settings
-  readonly session: Session
-  readonly host: Host
-  readonly framing: Framing
-  readonly algorithm: PowerSgd
-  readonly plan: Plan
-  readonly step: number
-  readonly parent: Uint8Array
-  readonly weight: number
-}
-
-/** Half the largest float32, about: what sums of two still are below. */
-const MAX_RESIDUAL = 2 ** 127
-
 /** One worker's compressor; made by `createCompressor`. */
 export class Compressor {
-  readonly #specs: readonly Spec[]
-  readonly #settings: Settings
-  readonly #session: Session
-  readonly #host: Host
-  readonly #framing: Framing
-  readonly #algorithm: PowerSgd
-  /** for steps that compress, and for those before `startCompressingAfter` */
-  #plan: Plan
-  readonly #rawPlan: Plan
-  /** the one that the session is arranged for */
-  #arranged: Plan
-  /** the number of the open step, or of the next */
-  #number: number
-  #parent: Uint8Array
-  /** of the last gradient that was sent */
-  #weight: number
+  readonly #standing: Standing
   #open: Step | null = null
   #updateNorm: number | null = null
   #busy = false
@@ -86,20 +50,8 @@ export class Compressor {
   #bytesSent = 0
   #bytesReceived = 0
 
-  constructor(parts: Parts) {
-    this.#specs = parts.specs
-    this.#settings = parts.settings
-    this.#session = parts.session
-    this.#host = parts.host
-    this.#framing = parts.framing
-    this.#algorithm = parts.algorithm
-    this.#plan = parts.plan
-    this.#arranged = parts.plan
-    this.#rawPlan = layout(parts.specs, Array<number>(parts.specs.length).fill(0))
-    this.#number = parts.step
-    this.#parent = parts.parent
-    this.#weight = parts.weight
-    this.#framing.reserve(this.#plan)
+  constructor(standing: Standing) {
+    this.#standing = standing
   }
 
   /**
@@ -136,30 +88,12 @@ export class Compressor {
     this.#expect('idle', 'compress')
     const { weight = 1 } = anObject(options)
     const w = weightOf(weight)
-    if (gradients !== null) checkArrays(gradients, this.#specs, 'gradients')
-    const exact = this.#number < this.#settings.startCompressingAfter
-    const plan = exact ? this.#rawPlan : this.#plan
-    if (plan !== this.#arranged) {
-      this.#session.replan(plan)
-      this.#arranged = plan
-    }
-    const step = new Step(
-      {
-        session: this.#session,
-        host: this.#host,
-        framing: this.#framing,
-        algorithm: this.#algorithm,
-        plan,
-        number: this.#number,
-        parent: this.#parent,
-        exact,
-      },
-      w,
-    )
+    if (gradients !== null) checkArrays(gradients, this.#standing.specs, 'gradients')
+    const step = this.#standing.begin(w)
     const frame = yield* step.begin(gradients)
     this.#open = step
     this.#updateNorm = null
-    if (step.absence === null) this.#weight = w
+    if (step.absence === null) this.#standing.sent(w)
     this.#bytesSent += frame.length
     return frame
   }
@@ -210,15 +144,14 @@ export class Compressor {
   *#decompress(into: readonly Dense[] | null, options: DecompressOptions): Waiting<Outcome> {
     const step = this.#expect('received', 'decompress')
     const { scale = 1, accumulate = false } = anObject(options)
-    if (into !== null) checkArrays(into, this.#specs, 'into')
+    if (into !== null) checkArrays(into, this.#standing.specs, 'into')
     if (typeof scale !== 'number' || !Number.isFinite(Math.fround(scale))) {
       throw new RangeError(`"scale": expected a finite number, got ${show(scale)}`)
     }
     const outcome = yield* step.finish(into === null ? null : { into, scale, accumulate })
-    this.#parent = step.parent
     if (outcome.counted) this.#counted++
     else if (step.absence === null) this.#missed++
-    this.#end(step)
+    this.#end(step, step.parent)
     return outcome
   }
 
@@ -236,7 +169,7 @@ export class Compressor {
     options: DecompressOptions & { weight?: number; into?: readonly Dense[] | null } = {},
   ): Promise<Outcome> {
     const { weight = 1, into = gradients, ...how } = options
-    if (into !== null) checkArrays(into, this.#specs, 'into')
+    if (into !== null) checkArrays(into, this.#standing.specs, 'into')
     let frame: Uint8Array | null = await this.compress(gradients, { weight })
     while (frame) frame = await this.receive(await exchange(frame))
     return this.decompress(into, how)
@@ -256,11 +189,10 @@ export class Compressor {
     this.#end(step)
   }
 
-  #end({ absence }: Step): void {
+  #end({ absence }: Step, parent?: Uint8Array): void {
     if (absence !== null) this.#absent[absence]++
-    if (this.#settings.errorFeedback === 'none') this.#session.scale('residual', 0)
     this.#open = null
-    this.#number++
+    this.#standing.end(parent)
   }
 
   /**
@@ -273,9 +205,9 @@ export class Compressor {
 
   get stats(): Stats {
     return {
-      step: this.#number,
+      step: this.#standing.number,
       round: this.#phase === 'open' ? this.#open!.round : null,
-      ranks: this.#plan.parameters.map(({ rank }) => rank),
+      ranks: this.#standing.ranks,
       counted: this.#counted,
       missed: this.#missed,
       absent: { ...this.#absent },
@@ -290,22 +222,8 @@ export class Compressor {
    *
    * @throws RoundError  in the middle of a step
    */
-  save({ residual = true }: { residual?: boolean } = {}): Promise<Uint8Array> {
-    return runAsync(this.#alone(this.#save(residual)))
-  }
-
-  *#save(residual: boolean): Waiting<Uint8Array> {
-    this.#expect('idle', 'save')
-    return encodeState({
-      specs: this.#specs,
-      settings: this.#settings,
-      step: this.#number,
-      parent: this.#parent,
-      weight: this.#weight,
-      plan: this.#plan,
-      factors: this.#algorithm.factors,
-      residual: residual ? yield* this.#residual() : null,
-    })
+  save(options: { residual?: boolean } = {}): Promise<Uint8Array> {
+    return this.#between('save', () => this.#standing.save(anObject(options).residual ?? true))
   }
 
   /**
@@ -318,12 +236,7 @@ export class Compressor {
   join(state: Uint8Array): void {
     this.#refuseOverlap()
     this.#expect('idle', 'join')
-    const read = decodeState(state, this.#specs, this.#settings)
-    this.#plan = layout(this.#specs, read.ranks)
-    this.#number = read.step
-    this.#algorithm.load(this.#plan, read.factors, read.step)
-    this.#parent = read.parent ?? hash64(bytesOf(this.#algorithm.factors))
-    this.#framing.reserve(this.#plan)
+    this.#standing.join(state)
   }
 
   /**
@@ -334,21 +247,7 @@ export class Compressor {
    * @throws RoundError  in the middle of a step
    */
   adopt(state: Uint8Array): Promise<void> {
-    return runAsync(this.#alone(this.#adopt(state)))
-  }
-
-  *#adopt(state: Uint8Array): Waiting<void> {
-    this.#expect('idle', 'adopt')
-    const { residual, weight } = decodeState(state, this.#specs, this.#settings)
-    if (!residual) throw new RangeError('"state": expected one with its residual')
-    const own = yield* this.#residual()
-    const factor = weight / this.#weight
-    for (let i = 0; i < own.length; i++) {
-      own[i] = own[i]! + factor * residual[i]!
-      if (Math.abs(own[i]!) <= MAX_RESIDUAL) continue
-      throw new RangeError(`"state": its residual times ${factor}, the ratio of weights, overflows`)
-    }
-    this.#session.write('residual', bytesOf(own))
+    return this.#between('adopt', () => this.#standing.adopt(state))
   }
 
   /**
@@ -362,18 +261,7 @@ export class Compressor {
   setRank(rank: number | readonly number[]): void {
     this.#refuseOverlap()
     this.#expect('idle', 'setRank')
-    if (typeof rank !== 'number') {
-      if (!Array.isArray(rank) || rank.length !== this.#specs.length) {
-        throw new RangeError(
-          `"rank": expected a number or ${this.#specs.length} of them, got ${show(rank)}` +
-            (Array.isArray(rank) ? ` of ${rank.length}` : ''),
-        )
-      }
-      for (const [i, one] of rank.entries()) integer(`rank[${i}]`, one, 0, 65535)
-    } else integer('rank', rank, 1, 65535)
-    this.#plan = layout(this.#specs, ranksOf(this.#specs, this.#settings, rank))
-    this.#algorithm.replan(this.#plan, this.#number)
-    this.#framing.reserve(this.#plan)
+    this.#standing.setRank(rank)
   }
 
   /**
@@ -384,19 +272,7 @@ export class Compressor {
    * @throws RoundError  in the middle of a step
    */
   rescaleResidual(factor: number): Promise<void> {
-    return runAsync(this.#alone(this.#rescaleResidual(factor)))
-  }
-
-  *#rescaleResidual(factor: number): Waiting<void> {
-    this.#expect('idle', 'rescaleResidual')
-    if (typeof factor !== 'number' || !Number.isFinite(Math.fround(factor))) {
-      throw new RangeError(`"factor": expected a finite number, got ${show(factor)}`)
-    }
-    const norm = Math.sqrt(yield* wait(this.#session.norm()))
-    if (norm * Math.abs(factor) > MAX_RESIDUAL) {
-      throw new RangeError(`"factor": ${factor} times a residual of norm ${norm} might overflow`)
-    }
-    this.#session.scale('residual', factor)
+    return this.#between('rescaleResidual', () => this.#standing.rescale(factor))
   }
 
   /**
@@ -405,12 +281,7 @@ export class Compressor {
    * @throws RoundError  in the middle of a step
    */
   residualNorm(): Promise<number> {
-    return runAsync(this.#alone(this.#residualNorm()))
-  }
-
-  *#residualNorm(): Waiting<number> {
-    this.#expect('idle', 'residualNorm')
-    return Math.sqrt(yield* wait(this.#session.norm()))
+    return this.#between('residualNorm', () => this.#standing.norm())
   }
 
   /** Gives memory back. Every later call raises a RoundError. */
@@ -419,17 +290,11 @@ export class Compressor {
     this.#refuseOverlap()
     this.#disposed = true
     this.#open = null
-    this.#session.dispose()
+    this.#standing.dispose()
   }
 
   [Symbol.dispose](): void {
     this.dispose()
-  }
-
-  *#residual(): Waiting<Float32Array> {
-    const values = new Float32Array(this.#plan.denseFloats)
-    yield* wait(this.#session.read(['residual'], values))
-    return values
   }
 
   /** One call at a time: what has to wait must not be overtaken. */
@@ -443,10 +308,23 @@ export class Compressor {
     }
   }
 
+  /** Runs a call that needs to lie between two steps. */
+  #between<T>(call: string, work: () => Waiting<T>): Promise<T> {
+    const expect = () => this.#expect('idle', call)
+    return runAsync(
+      this.#alone(
+        (function* () {
+          expect()
+          return yield* work()
+        })(),
+      ),
+    )
+  }
+
   /** Runs a call to its end at once; refused before it begins where that cannot be. */
   #now<T>(work: Waiting<T>): T {
     this.#refuseOverlap()
-    if (!this.#session.synchronous) {
+    if (!this.#standing.synchronous) {
       throw new UnsupportedError(
         'this backend works asynchronously: call the method without "Sync"',
       )
@@ -471,8 +349,8 @@ export class Compressor {
     if (this.#phase === phase) return this.#open
     const now = {
       idle: 'no step is open: call compress first',
-      open: `step ${this.#number} awaits the mean of round ${this.#open?.round}: receive it, or abort`,
-      received: `step ${this.#number} has its last mean: call decompress`,
+      open: `step ${this.#standing.number} awaits the mean of round ${this.#open?.round}: receive it, or abort`,
+      received: `step ${this.#standing.number} has its last mean: call decompress`,
       disposed: 'this compressor has been disposed of',
     }[this.#phase]
     throw new RoundError(`${call}: ${now}`)

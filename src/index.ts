@@ -8,6 +8,7 @@ import { Compressor } from './compressor.ts'
 import { Framing, layoutHash } from './framing.ts'
 import { localOf, type Options, type ParameterSpec, settingsOf } from './options.ts'
 import { layout, ranksOf, specsOf } from './plan.ts'
+import { Standing } from './standing.ts'
 import { decodeState } from './state.ts'
 
 export { aggregate, createAggregate } from './codec/aggregate.ts'
@@ -44,7 +45,7 @@ export async function createCompressor(
   const session = await (options.backend ?? wasm()).open(plan)
   const algorithm = createPowerSgd(host, plan, settings, state?.factors ?? [], step)
   if (state?.residual) session.write('residual', bytesOf(state.residual))
-  return new Compressor({
+  const standing = new Standing({
     specs,
     settings,
     session,
@@ -56,4 +57,5 @@ export async function createCompressor(
     parent: state?.parent ?? hash64(bytesOf(algorithm.factors)),
     weight: state?.weight ?? 1,
   })
+  return new Compressor(standing)
 }

@@ -19,7 +19,8 @@ const LAYERS: readonly { name: string; files: RegExp; never: readonly string[] }
   { name: 'algorithms', files: /^algorithms\//, never: ['codec'] },
   { name: 'backends', files: /^backends\//, never: ['codec', 'options', 'algorithms'] },
   { name: 'step', files: /^(framing|state|step)\.ts$/, never: ['algorithms', 'backends'] },
-  { name: 'compressor', files: /^compressor\.ts$/, never: ['backends'] },
+  { name: 'standing', files: /^standing\.ts$/, never: ['backends'] },
+  { name: 'compressor', files: /^compressor\.ts$/, never: ['algorithms', 'backends', 'codec'] },
   { name: 'routines', files: /^(sgd|decompositions|eigen|qr)\.ts$/, never: ['algorithms'] },
   { name: 'doors', files: /^(index|frames|kernels)\.ts$/, never: ['doors'] },
 ]

@@ -1,0 +1,189 @@
+// Where a worker stands between two steps: its factors, its residual, its place in the fleet's
+// history; and what may change them there.
+import type { PowerSgd } from './algorithms/powersgd.ts'
+import { bytesOf } from './bytes.ts'
+import { hash64 } from './codec/xxh32.ts'
+import { type Waiting, wait } from './effects.ts'
+import type { Framing } from './framing.ts'
+import { integer, type Settings, show } from './options.ts'
+import { layout, ranksOf, type Spec } from './plan.ts'
+import type { Host, Plan, Session } from './seam.ts'
+import { decodeState, encodeState } from './state.ts'
+import { Step } from './step.ts'
+
+/** What a compressor is made of; `createCompressor` puts it together. */
+export interface Parts {
+  readonly specs: readonly Spec[]
+  readonly settings: Settings
+  readonly session: Session
+  readonly host: Host
+  readonly framing: Framing
+  readonly algorithm: PowerSgd
+  readonly plan: Plan
+  readonly step: number
+  readonly parent: Uint8Array
+  readonly weight: number
+}
+
+/** Half the largest float32, about: what sums of two still are below. */
+const MAX_RESIDUAL = 2 ** 127
+
+/** Everything that outlives a step. Its methods are for between two steps; callers see to that. */
+export class Standing {
+  readonly #specs: readonly Spec[]
+  readonly #settings: Settings
+  readonly #session: Session
+  readonly #host: Host
+  readonly #framing: Framing
+  readonly #algorithm: PowerSgd
+  /** for steps that compress, and for those before `startCompressingAfter` */
+  #plan: Plan
+  readonly #rawPlan: Plan
+  /** the one that the session is arranged for */
+  #arranged: Plan
+  #number: number
+  #parent: Uint8Array
+  #weight: number
+
+  constructor(parts: Parts) {
+    this.#specs = parts.specs
+    this.#settings = parts.settings
+    this.#session = parts.session
+    this.#host = parts.host
+    this.#framing = parts.framing
+    this.#algorithm = parts.algorithm
+    this.#plan = parts.plan
+    this.#arranged = parts.plan
+    this.#rawPlan = layout(parts.specs, Array<number>(parts.specs.length).fill(0))
+    this.#number = parts.step
+    this.#parent = parts.parent
+    this.#weight = parts.weight
+    this.#framing.reserve(this.#plan)
+  }
+
+  get specs(): readonly Spec[] {
+    return this.#specs
+  }
+
+  /** the number of the open step, or of the next */
+  get number(): number {
+    return this.#number
+  }
+
+  get ranks(): number[] {
+    return this.#plan.parameters.map(({ rank }) => rank)
+  }
+
+  get synchronous(): boolean {
+    return this.#session.synchronous
+  }
+
+  /** The next step, with the session arranged for it. */
+  begin(weight: number): Step {
+    const exact = this.#number < this.#settings.startCompressingAfter
+    const plan = exact ? this.#rawPlan : this.#plan
+    if (plan !== this.#arranged) {
+      this.#session.replan(plan)
+      this.#arranged = plan
+    }
+    const ground = {
+      session: this.#session,
+      host: this.#host,
+      framing: this.#framing,
+      algorithm: this.#algorithm,
+      plan,
+      number: this.#number,
+      parent: this.#parent,
+      exact,
+    }
+    return new Step(ground, weight)
+  }
+
+  /** A gradient has been taken in with this weight. */
+  sent(weight: number): void {
+    this.#weight = weight
+  }
+
+  /** A step is over. @param parent  with its means; none if they do not count */
+  end(parent?: Uint8Array): void {
+    if (this.#settings.errorFeedback === 'none') this.#session.scale('residual', 0)
+    this.#parent = parent ?? this.#parent
+    this.#number++
+  }
+
+  *save(residual: boolean): Waiting<Uint8Array> {
+    return encodeState({
+      specs: this.#specs,
+      settings: this.#settings,
+      step: this.#number,
+      parent: this.#parent,
+      weight: this.#weight,
+      plan: this.#plan,
+      factors: this.#algorithm.factors,
+      residual: residual ? yield* this.#residual() : null,
+    })
+  }
+
+  join(state: Uint8Array): void {
+    const read = decodeState(state, this.#specs, this.#settings)
+    this.#plan = layout(this.#specs, read.ranks)
+    this.#number = read.step
+    this.#algorithm.load(this.#plan, read.factors, read.step)
+    this.#parent = read.parent ?? hash64(bytesOf(this.#algorithm.factors))
+    this.#framing.reserve(this.#plan)
+  }
+
+  *adopt(state: Uint8Array): Waiting<void> {
+    const { residual, weight } = decodeState(state, this.#specs, this.#settings)
+    if (!residual) throw new RangeError('"state": expected one with its residual')
+    const own = yield* this.#residual()
+    const factor = weight / this.#weight
+    for (let i = 0; i < own.length; i++) {
+      own[i] = own[i]! + factor * residual[i]!
+      if (Math.abs(own[i]!) <= MAX_RESIDUAL) continue
+      throw new RangeError(`"state": its residual times ${factor}, the ratio of weights, overflows`)
+    }
+    this.#session.write('residual', bytesOf(own))
+  }
+
+  setRank(rank: number | readonly number[]): void {
+    if (typeof rank !== 'number') {
+      if (!Array.isArray(rank) || rank.length !== this.#specs.length) {
+        throw new RangeError(
+          `"rank": expected a number or ${this.#specs.length} of them, got ${show(rank)}` +
+            (Array.isArray(rank) ? ` of ${rank.length}` : ''),
+        )
+      }
+      for (const [i, one] of rank.entries()) integer(`rank[${i}]`, one, 0, 65535)
+    } else integer('rank', rank, 1, 65535)
+    this.#plan = layout(this.#specs, ranksOf(this.#specs, this.#settings, rank))
+    this.#algorithm.replan(this.#plan, this.#number)
+    this.#framing.reserve(this.#plan)
+  }
+
+  *rescale(factor: number): Waiting<void> {
+    if (typeof factor !== 'number' || !Number.isFinite(Math.fround(factor))) {
+      throw new RangeError(`"factor": expected a finite number, got ${show(factor)}`)
+    }
+    const norm = yield* this.norm()
+    if (norm * Math.abs(factor) > MAX_RESIDUAL) {
+      throw new RangeError(`"factor": ${factor} times a residual of norm ${norm} might overflow`)
+    }
+    this.#session.scale('residual', factor)
+  }
+
+  /** ‖residual‖₂ */
+  *norm(): Waiting<number> {
+    return Math.sqrt(yield* wait(this.#session.norm()))
+  }
+
+  dispose(): void {
+    this.#session.dispose()
+  }
+
+  *#residual(): Waiting<Float32Array> {
+    const values = new Float32Array(this.#plan.denseFloats)
+    yield* wait(this.#session.read(['residual'], values))
+    return values
+  }
+}
