@@ -110,7 +110,12 @@ export interface Backend {
   open(plan: Plan): Promise<Session>
 }
 
-/** Standard normals for element 0 … length − 1 of one column; see `Host.normals`. */
+/**
+ * Where random numbers come from: standard normals, elements 0 … length − 1 of one column. The same
+ * arguments must give the same bits on every worker.
+ *
+ * @param use  0: the first Q; 1: the first P; 2, 3: a replaced column of P, of Q; + 4 per further attempt
+ */
 export type Random = (
   use: number,
   parameter: number,

@@ -1,16 +1,9 @@
 // States as files: those that other programs write, and those that are refused.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import {
-  type Compressor,
-  createCompressor,
-  mergeStates,
-  type Options,
-  type ParameterSpec,
-} from '../src/index.ts'
+import { mergeStates } from '../src/index.ts'
 import {
   errorOf,
-  gradientsOf,
   open,
   readState,
   sameBytes,
@@ -19,25 +12,9 @@ import {
   uniform,
   writeState,
 } from './support/fleet.ts'
+import { fleetOf, gradients, make, SHAPES, train } from './support/small.ts'
 
 const test = suite('files')
-
-const SHAPES = [[6, 8], [5], [3, 4, 2]]
-const OPTIONS: Options = { rank: 2, minCompressionRate: 0 }
-const make = (options: Options = {}, shapes: readonly ParameterSpec[] = SHAPES) =>
-  createCompressor(shapes, { ...OPTIONS, ...options })
-const gradients = (seed: number) => gradientsOf(SHAPES, seed)
-const fleetOf = (count: number, options: Options = {}) =>
-  Promise.all(Array.from({ length: count }, (_, sender) => make({ ...options, sender })))
-const train = async (fleet: readonly Compressor[], steps: number, seed = 1) => {
-  for (let i = 0; i < steps; i++) {
-    await stepTogether(
-      fleet,
-      fleet.map((_, w) => gradients(seed + 10 * i + w)),
-      fleet.map((_, w) => w + 1),
-    )
-  }
-}
 
 const FACTORS = { 'q/0': { shape: [2, 8], data: uniform(16, 1) } }
 const RESIDUAL = { 'residual/2': { shape: [3, 4, 2], data: uniform(24, 2) } }

@@ -1,7 +1,6 @@
 // Steps of other kinds: uncompressed, without feedback, cold; and gradients that cannot be taken.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { reference } from '../src/backends/reference.ts'
 import { type Backend, createCompressor, type Options, type Random, wasm } from '../src/index.ts'
 import {
   gradientsOf,
@@ -13,14 +12,9 @@ import {
   uniform,
   within,
 } from './support/fleet.ts'
+import { ALL, distance, norm } from './support/norms.ts'
 
 const test = suite('modes')
-
-/** Compress whatever can be. */
-const ALL: Options = { minCompressionRate: 0 }
-
-const norm = (x: ArrayLike<number>) => Math.sqrt(reference.norm(Float32Array.from(x)) as number)
-const distance = (x: Float32Array, y: Float32Array) => norm(x.map((value, i) => value - y[i]!))
 
 test('a gradient that is not finite is as if the step had not been', async () => {
   const shapes = [[9, 7], [4]]

@@ -8,10 +8,8 @@ import {
   createCompressor,
   mergeStates,
   type Options,
-  type ParameterSpec,
 } from '../src/index.ts'
 import {
-  gradientsOf,
   readState,
   residualsOf,
   type Saved,
@@ -21,25 +19,9 @@ import {
   UNIT,
   within,
 } from './support/fleet.ts'
+import { fleetOf, gradients, make, train } from './support/small.ts'
 
 const test = suite('state')
-
-const SHAPES = [[6, 8], [5], [3, 4, 2]]
-const OPTIONS: Options = { rank: 2, minCompressionRate: 0 }
-const make = (options: Options = {}, shapes: readonly ParameterSpec[] = SHAPES) =>
-  createCompressor(shapes, { ...OPTIONS, ...options })
-const gradients = (seed: number) => gradientsOf(SHAPES, seed)
-const fleetOf = (count: number, options: Options = {}) =>
-  Promise.all(Array.from({ length: count }, (_, sender) => make({ ...options, sender })))
-const train = async (fleet: readonly Compressor[], steps: number, seed = 1) => {
-  for (let i = 0; i < steps; i++) {
-    await stepTogether(
-      fleet,
-      fleet.map((_, w) => gradients(seed + 10 * i + w)),
-      fleet.map((_, w) => w + 1),
-    )
-  }
-}
 
 test('a file of named tensors, and metadata that say the rest', async () => {
   const worker = await make({ seed: 5 })

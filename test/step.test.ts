@@ -15,14 +15,9 @@ import {
   uniform,
   within,
 } from './support/fleet.ts'
+import { ALL, distance, norm } from './support/norms.ts'
 
 const test = suite('step')
-
-/** Compress whatever can be. */
-const ALL: Options = { minCompressionRate: 0 }
-
-const norm = (x: ArrayLike<number>) => Math.sqrt(reference.norm(Float32Array.from(x)) as number)
-const distance = (x: Float32Array, y: Float32Array) => norm(x.map((value, i) => value - y[i]!))
 
 /** The update of one worker's first step. */
 async function updateOf(
