@@ -30,8 +30,29 @@ export interface SharedOptions {
   readonly startCompressingAfter?: number
   /** What Q begins with: the last step's (true), fresh numbers (false), the first ones for ever. */
   readonly warmStart?: boolean | 'fixed'
-  /** 'local': what a worker could not send goes out later (Algorithm 2). 'none': it is lost. */
-  readonly errorFeedback?: 'local' | 'none'
+  /**
+   * What a worker keeps of M, its gradient and residual, when its frame has counted.
+   *
+   * 'local' (default): M − P̂·Qᵀ, what it could not send itself; it goes out later (Algorithm 2).
+   * 'aggregated': M − P̂·Q̄ᵀ, what is missing in the update that all share, as the paper's code and
+   * PyTorch's hook have it. In exact arithmetic the updates are those of 'local'. But the residuals
+   * no longer tell what each worker has pending: only Σ weight·residual does, of workers whose
+   * weights never change. A worker that misses a step keeps its M, and the sum still balances; one
+   * that leaves without `adopt` takes with it what cancels in the others'. Raw tensors: as 'local'.
+   * 'none': nothing.
+   */
+  readonly errorFeedback?: 'local' | 'aggregated' | 'none'
+  /**
+   * Other defaults, to compute what another program does; options given beside it count more.
+   *
+   * 'paper': the code that the paper's authors published with it (RankKReducer of epfml/powersgd),
+   * to the rounding of float32. Every matrix is compressed, single rows and columns too; Q̂ is
+   * last step's Q̄ as it is; P̂ comes of Gram–Schmidt in one pass, with 1e-8 added to the norms of
+   * P̄ × the sum of weights; feedback is aggregated. Its faults come along: gradients of about 1e-5 and
+   * below die out, a matrix that is zero once stays zero for ever, and from dependent columns P̂ is
+   * not orthonormal.
+   */
+  readonly preset?: 'paper'
 }
 
 /** Options that are each worker's own. */
@@ -48,9 +69,20 @@ export interface Options extends SharedOptions {
   readonly random?: Random
 }
 
-export type Settings = Required<SharedOptions>
+/** What presets decide besides: no options of their own, but shared and hashed like them. */
+interface Manners {
+  /** what stays raw however well it would pay: vectors, and matrices of one row or column; or vectors */
+  readonly alwaysRaw: 'thin' | 'vectors'
+  /** Q̂: an orthonormal basis of the factors, or the factors as they are */
+  readonly query: 'orthonormal' | 'as-is'
+  /** P̂: the host's orthonormal basis, or that of algorithms/gramschmidt.ts */
+  readonly basis: 'orthonormal' | 'gram-schmidt'
+}
 
-const DEFAULTS: Settings = {
+/** The shared options with preset and defaults written out. */
+export type Settings = Required<Omit<SharedOptions, 'preset'>> & Manners
+
+const DEFAULTS: Required<Omit<SharedOptions, 'preset'>> = {
   rank: 4,
   seed: 0,
   iterations: 1,
@@ -60,11 +92,24 @@ const DEFAULTS: Settings = {
   errorFeedback: 'local',
 }
 
+const MANNERS: Manners = { alwaysRaw: 'thin', query: 'orthonormal', basis: 'orthonormal' }
+
+const PRESETS: Readonly<Record<NonNullable<SharedOptions['preset']>, Partial<Settings>>> = {
+  paper: {
+    minCompressionRate: 0,
+    errorFeedback: 'aggregated',
+    alwaysRaw: 'vectors',
+    query: 'as-is',
+    basis: 'gram-schmidt',
+  },
+}
+
 const WIRES: readonly Wire[] = ['f32', 'f16', 'bf16', 'int8']
 const LOCAL = ['wire', 'sender', 'backend', 'restore', 'random']
+const NAMES = [...Object.keys(DEFAULTS), 'preset', ...LOCAL]
 
 /**
- * Shared options with defaults filled in.
+ * Shared options with preset and defaults filled in.
  *
  * @throws TypeError, RangeError  naming the option, what was expected and what came
  */
@@ -73,12 +118,13 @@ export function settingsOf(options: Options): Settings {
     throw new TypeError(`"options": expected an object, got ${show(options)}`)
   }
   for (const name of Object.keys(options)) {
-    if (!(name in DEFAULTS) && !LOCAL.includes(name)) {
-      throw new TypeError(`"${name}": no such option`)
-    }
+    if (!NAMES.includes(name)) throw new TypeError(`"${name}": no such option`)
   }
+  const { preset } = options
+  if (preset !== undefined) oneOf('preset', preset, Object.keys(PRESETS))
+  const defaults: Settings = { ...DEFAULTS, ...MANNERS, ...(preset && PRESETS[preset]) }
   const given = Object.fromEntries(Object.entries(options).filter(([, v]) => v !== undefined))
-  const all = { ...DEFAULTS, ...given } as Settings
+  const all = { ...defaults, ...given } as Settings
   integer('rank', all.rank, 1, 65535)
   integer('seed', all.seed, 0, 0xffffffff)
   integer('iterations', all.iterations, 1, 127)
@@ -89,9 +135,9 @@ export function settingsOf(options: Options): Settings {
     integer('startCompressingAfter', all.startCompressingAfter, 0, 0xffffffff)
   }
   oneOf('warmStart', all.warmStart, [true, false, 'fixed'])
-  oneOf('errorFeedback', all.errorFeedback, ['local', 'none'])
+  oneOf('errorFeedback', all.errorFeedback, ['local', 'aggregated', 'none'])
   return Object.fromEntries(
-    Object.keys(DEFAULTS).map((name) => [name, all[name as keyof Settings]]),
+    Object.keys(defaults).map((name) => [name, all[name as keyof Settings]]),
   ) as unknown as Settings
 }
 

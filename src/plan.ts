@@ -158,8 +158,8 @@ export function checkArrays(arrays: readonly Dense[], specs: readonly Spec[], na
 }
 
 /**
- * The rank of each parameter, 0 where it stays raw: vectors, single rows or columns, what is told
- * to, and what would not pay.
+ * The rank of each parameter, 0 where it stays raw: vectors, single rows or columns (but for some
+ * presets), what is told to, and what would not pay.
  *
  * @param wanted  for all, or one per parameter
  */
@@ -172,7 +172,8 @@ export function ranksOf(
     const asked = typeof wanted === 'number' ? (rank ?? wanted) : wanted[i]!
     const r = Math.min(asked, rows, cols)
     if (compress !== undefined) return compress ? r : 0
-    if (shape.length <= 1 || Math.min(rows, cols) === 1) return 0
+    if (shape.length <= 1) return 0
+    if (settings.alwaysRaw === 'thin' && Math.min(rows, cols) === 1) return 0
     const sent = settings.iterations * r * (rows + cols)
     return sent * settings.minCompressionRate < rows * cols ? r : 0
   })

@@ -150,14 +150,19 @@ export interface Incoming {
    * it. Valid until the step is over.
    */
   readonly values: Uint8Array
-  /** false: nobody's frame is in it */
-  readonly any: boolean
+  /** the sum of the senders' weights; 0: nobody's frame is in it */
+  readonly weight: number
   /** true: this worker's own frame is in it */
   readonly counted: boolean
 }
 
-/** Ends a step: takes from M what has been sent, and hands the update to the sink if there is one. */
-export type Finish = (sink: Sink | null) => MaybePromise<void>
+/** How a step ends. */
+export interface Finish {
+  /** Takes from M what has been sent, and hands the update to the sink if there is one. */
+  settle(sink: Sink | null): MaybePromise<void>
+  /** ‖update‖² of the matrices; null: it is Σ x² over what the last mean says of them */
+  readonly squares: number | null
+}
 
 /** What an algorithm is lent for one step. */
 export interface Turn {

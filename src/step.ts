@@ -107,15 +107,18 @@ export class Step {
   /** Takes the mean of the open round in; returns the next frame, or null after the last. */
   *receive(mean: Uint8Array): Waiting<Uint8Array | null> {
     const { frame, counted } = this.#ground.framing.receive(mean, this.#sent!)
-    const any = frame.weight > 0
+    const { values, weight } = frame
     // Nobody's mean changes nothing, and undoes what the step's earlier means have changed.
-    this.#parent = any ? nextParent(this.#parent, frame) : this.#ground.parent
+    this.#parent = weight > 0 ? nextParent(this.#parent, frame) : this.#ground.parent
     this.#round++
-    const next = yield* this.#advance({ values: frame.values, any, counted }, null)
+    const next = yield* this.#advance({ values, weight, counted }, null)
     if (next === null) {
-      this.#outcome = { counted, senders: [...frame.senders], weight: frame.weight }
-      // Of the matrices, ‖P̂·Q̄ᵀ‖ = ‖Q̄‖; the raw values are their own update.
-      this.#updateNorm = Math.sqrt(sumOfSquares(frame.values))
+      this.#outcome = { counted, senders: [...frame.senders], weight }
+      // Of the matrices, ‖P̂·Q̄ᵀ‖ = ‖Q̄‖ where P̂ is orthonormal. The raw values, which come last, are
+      // their own update.
+      const { squares } = this.#finish!
+      const rest = squares === null ? 0 : values.length - 4 * this.#ground.plan.rawFloats
+      this.#updateNorm = Math.sqrt((squares ?? 0) + sumOfSquares(values.subarray(rest)))
     }
     return next
   }
@@ -123,7 +126,7 @@ export class Step {
   /** Takes from the residual what has counted, and hands out the update. */
   *finish(sink: Sink | null): Waiting<Outcome> {
     const { framing, session, exact } = this.#ground
-    yield* wait(this.#finish!(sink))
+    yield* wait(this.#finish!.settle(sink))
     if (this.#outcome!.counted) framing.settleRaw(session, exact)
     return this.#outcome!
   }

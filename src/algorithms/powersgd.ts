@@ -1,10 +1,11 @@
 // PowerSGD, full step: one power iteration from the last step's Q, its two products averaged over
 // the workers. Vogels, Karimireddy, Jaggi 2019 (arXiv 1905.13727), Algorithm 1 with the feedback of
-// Algorithm 2: the residual is taken from the worker's own Q, not from the mean.
+// Algorithm 2: the residual is taken from the worker's own Q, or from the mean if asked to.
 import { bytesOf } from '../bytes.ts'
 import { wait } from '../effects.ts'
 import type { Settings } from '../options.ts'
 import type { Algorithm, Host, Incoming, Plan, Steps, Turn } from '../seam.ts'
+import { gramSchmidt, squaresOf } from './gramschmidt.ts'
 
 /** PowerSGD's state between steps: the right factors, not yet orthonormal. */
 export interface PowerSgd extends Algorithm {
@@ -16,7 +17,10 @@ export interface PowerSgd extends Algorithm {
   load(plan: Plan, factors: readonly (Float32Array | null)[], step: number): void
 }
 
-type Needs = Pick<Settings, 'iterations' | 'warmStart'>
+type Needs = Pick<Settings, 'iterations' | 'warmStart' | 'errorFeedback' | 'query' | 'basis'>
+
+/** What the paper's code adds to the norm of a column of Σ weight·P. */
+const EPSILON = 1e-8
 
 /**
  * @param factors  one per parameter of the plan; those that are null are drawn
@@ -54,15 +58,22 @@ class FullStep implements PowerSgd {
     this.load(plan, factors, step)
   }
 
-  prepare({ session, plan, step }: Turn): void {
-    if (plan.matrices.length === 0) return
-    this.#right.set(this.factors)
-    this.#host.orthonormalize(plan, 'right', this.#right, step)
-    session.write('query', bytesOf(this.#right))
+  prepare(turn: Turn): void {
+    if (turn.plan.matrices.length > 0) this.#query(turn, bytesOf(this.factors))
+  }
+
+  /** Makes Q̂ of right factors. */
+  #query({ session, host, plan, step }: Turn, factors: Uint8Array): void {
+    const right = bytesOf(this.#right)
+    right.set(factors)
+    if (this.#settings.query === 'orthonormal') {
+      host.orthonormalize(plan, 'right', this.#right, step)
+    }
+    session.write('query', right)
   }
 
   *step(turn: Turn): Steps {
-    const { session, host, plan, step } = turn
+    const { session, plan, step } = turn
     let q: Incoming
     for (let k = 1; ; k++) {
       if (plan.matrices.length > 0) {
@@ -71,9 +82,7 @@ class FullStep implements PowerSgd {
       }
       if (k === this.#settings.iterations || plan.matrices.length === 0) break
       q = (yield { slots: ['own'] }) as Incoming
-      bytesOf(this.#right).set(q.values)
-      host.orthonormalize(plan, 'right', this.#right, step)
-      session.write('query', bytesOf(this.#right))
+      this.#query(turn, q.values)
       if (turn.present) yield* wait(session.project())
     }
     // Raw tensors travel last, so that one set of senders decides for them and the matrices alike.
@@ -81,8 +90,18 @@ class FullStep implements PowerSgd {
     const mean = q.values.subarray(0, 4 * plan.rightFloats)
     const raw = q.values.subarray(4 * plan.rightFloats)
     session.write('mean', mean)
-    if (q.any && plan.matrices.length > 0) this.#next(mean, step + 1)
-    return (sink) => session.settle(q.counted, raw, sink)
+    if (this.#settings.errorFeedback === 'aggregated') session.write('own', mean)
+    if (q.weight > 0 && plan.matrices.length > 0) this.#next(mean, step + 1)
+    return {
+      settle: (sink) => session.settle(q.counted, raw, sink),
+      squares: this.#settings.basis === 'gram-schmidt' ? this.#squares(plan, mean) : null,
+    }
+  }
+
+  /** ‖P̂·Q̄ᵀ‖², where P̂ need not be orthonormal. */
+  #squares(plan: Plan, mean: Uint8Array): number {
+    bytesOf(this.#right).set(mean)
+    return squaresOf(plan, this.#left, this.#right)
   }
 
   /** Sends P, receives P̄, and leaves P̂ in the session. */
@@ -90,7 +109,10 @@ class FullStep implements PowerSgd {
     const p = (yield { slots: ['left'] }) as Incoming
     const left = bytesOf(this.#left)
     left.set(p.values)
-    host.orthonormalize(plan, 'left', this.#left, step)
+    // Of nobody's P, Gram–Schmidt would make P̂ = 0, and so Q̄ = 0 for ever.
+    if (this.#settings.basis === 'gram-schmidt' && p.weight > 0) {
+      gramSchmidt(plan, this.#left, EPSILON / p.weight)
+    } else host.orthonormalize(plan, 'left', this.#left, step)
     session.write('left', left)
   }
 

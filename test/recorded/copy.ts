@@ -1,0 +1,30 @@
+// Makes the small copy in `cases` from a folder of recordings: node --import tsx test/recorded/copy.ts <folder>
+//
+// The cases of paper-algorithm1 come as they are; of real-gradients only these parameters, with
+// everything that the file says of them or of all.
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { readState, writeState } from '../support/fleet.ts'
+
+const KEPT: Readonly<Record<string, readonly number[]>> = {
+  // From 22 × 22 to 22 × 198, the first layer and the last among them
+  'convnet-cifar10-early': [0, 3, 15, 27],
+  // The gradient with the smallest norm of all
+  'lstm-wikitext2-late': [1],
+}
+
+const [from] = process.argv.slice(2)
+if (from === undefined) throw new TypeError('expected the folder of the recordings')
+const to = fileURLToPath(new URL('cases', import.meta.url))
+for (const family of ['paper-algorithm1', 'real-gradients']) mkdirSync(`${to}/${family}`, { recursive: true })
+for (const name of readdirSync(`${from}/paper-algorithm1`)) {
+  const file = `paper-algorithm1/${name}`
+  writeFileSync(`${to}/${file}`, readFileSync(`${from}/${file}`))
+}
+for (const [name, kept] of Object.entries(KEPT)) {
+  const file = `real-gradients/${name}.safetensors`
+  const { metadata, tensors } = readState(new Uint8Array(readFileSync(`${from}/${file}`)))
+  const of = (tensor: string) => Number(/\/(\d+)$/.exec(tensor)?.[1] ?? kept[0])
+  const some = [...tensors].filter(([tensor]) => kept.includes(of(tensor)))
+  writeFileSync(`${to}/${file}`, writeState(Object.fromEntries(some), metadata))
+}

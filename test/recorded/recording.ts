@@ -1,0 +1,82 @@
+// Recorded runs of other programs: where they lie, what is in a file, and how numbers compare.
+import { existsSync, readFileSync } from 'node:fs'
+import * as assert from 'uvu/assert'
+import { readState, writeState } from '../support/fleet.ts'
+
+/** One file. Tensors keep their parameter's shape; factors are length × rank, row after row. */
+export interface Recording<Config> {
+  readonly config: Config
+  readonly has: (name: string) => boolean
+  /** @throws if the file has none of that name */
+  readonly get: (name: string) => Float32Array
+  /** a factor column by column, as the library lays it out */
+  readonly factor: (name: string) => Float32Array
+}
+
+/** The whole recordings, where they lie beside the checkout; and the copy of a part. */
+const WHOLE = new URL('../../../shared/fixtures/', import.meta.url)
+const COPY = new URL('cases/', import.meta.url)
+
+/** The file of the copy, or with `whole` the one that it was made of, where that is at hand. */
+export function recording<Config>(
+  path: string,
+  { whole = false } = {},
+): Recording<Config> & { readonly whole: boolean } {
+  const all = new URL(`${path}.safetensors`, WHOLE)
+  const found = whole && existsSync(all)
+  const url = found ? all : new URL(`${path}.safetensors`, COPY)
+  const { metadata, tensors } = readState(new Uint8Array(readFileSync(url)))
+  const tensor = (name: string) => {
+    const one = tensors.get(name)
+    if (!one) throw new Error(`${path} has no ${name}`)
+    return one
+  }
+  return {
+    whole: found,
+    config: JSON.parse(metadata.config!) as Config,
+    has: (name) => tensors.has(name),
+    get: (name) => tensor(name).data,
+    factor(name) {
+      const { shape, data } = tensor(name)
+      return transposed(data, shape[0]!, shape[1]!)
+    },
+  }
+}
+
+/** What a compressor is to begin with, as a file that another program might have written. */
+export function stateOf(
+  factors: ReadonlyMap<number, { data: Float32Array; rank: number }>,
+  residuals: ReadonlyMap<number, { data: Float32Array; shape: readonly number[] }> = new Map(),
+): Uint8Array {
+  const tensors: Record<string, { shape: number[]; data: Float32Array }> = {}
+  for (const [i, { data, rank }] of factors) {
+    tensors[`q/${i}`] = { shape: [rank, data.length / rank], data }
+  }
+  for (const [i, { data, shape }] of residuals) {
+    tensors[`residual/${i}`] = { shape: [...shape], data }
+  }
+  return writeState(tensors)
+}
+
+/** rows × cols by row to cols × rows by row: the same numbers column by column. */
+export function transposed(x: Float32Array, rows: number, cols: number): Float32Array {
+  return Float32Array.from(x, (_, at) => x[(at % rows) * cols + Math.floor(at / rows)]!)
+}
+
+export function largest(...arrays: readonly Float32Array[]): number {
+  return arrays.flatMap((x) => [...x]).reduce((most, value) => Math.max(most, Math.abs(value)), 0)
+}
+
+/** Fails unless no element is farther off than `tolerance` times `size`. */
+export function close(
+  got: Float32Array,
+  want: Float32Array,
+  tolerance: number,
+  size: number,
+  what: string,
+): void {
+  assert.is(got.length, want.length, what)
+  const off = largest(got.map((value, i) => value - want[i]!))
+  if (off <= tolerance * size) return
+  assert.unreachable(`${what}: off by ${off / size} of the largest entry, more than ${tolerance}`)
+}
