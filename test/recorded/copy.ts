@@ -16,7 +16,8 @@ const KEPT: Readonly<Record<string, readonly number[]>> = {
 const [from] = process.argv.slice(2)
 if (from === undefined) throw new TypeError('expected the folder of the recordings')
 const to = fileURLToPath(new URL('cases', import.meta.url))
-for (const family of ['paper-algorithm1', 'real-gradients']) mkdirSync(`${to}/${family}`, { recursive: true })
+for (const family of ['paper-algorithm1', 'real-gradients'])
+  mkdirSync(`${to}/${family}`, { recursive: true })
 for (const name of readdirSync(`${from}/paper-algorithm1`)) {
   const file = `paper-algorithm1/${name}`
   writeFileSync(`${to}/${file}`, readFileSync(`${from}/${file}`))

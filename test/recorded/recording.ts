@@ -13,8 +13,11 @@ export interface Recording<Config> {
   readonly factor: (name: string) => Float32Array
 }
 
-/** The whole recordings, where they lie beside the checkout; and the copy of a part. */
-const WHOLE = new URL('../../../shared/fixtures/', import.meta.url)
+/** Relative to the largest entry: what rounding may lose. */
+const CONSERVED = 1e-6
+
+/** The whole recordings lie in the checkout or beside it, where there are any; the copy of a part here. */
+const WHOLE = ['../../', '../../../'].map((up) => new URL(`${up}shared/fixtures/`, import.meta.url))
 const COPY = new URL('cases/', import.meta.url)
 
 /** The file of the copy, or with `whole` the one that it was made of, where that is at hand. */
@@ -22,9 +25,9 @@ export function recording<Config>(
   path: string,
   { whole = false } = {},
 ): Recording<Config> & { readonly whole: boolean } {
-  const all = new URL(`${path}.safetensors`, WHOLE)
-  const found = whole && existsSync(all)
-  const url = found ? all : new URL(`${path}.safetensors`, COPY)
+  const all = WHOLE.map((folder) => new URL(`${path}.safetensors`, folder))
+  const found = whole ? all.find((url) => existsSync(url)) : undefined
+  const url = found ?? new URL(`${path}.safetensors`, COPY)
   const { metadata, tensors } = readState(new Uint8Array(readFileSync(url)))
   const tensor = (name: string) => {
     const one = tensors.get(name)
@@ -32,7 +35,7 @@ export function recording<Config>(
     return one
   }
   return {
-    whole: found,
+    whole: found !== undefined,
     config: JSON.parse(metadata.config!) as Config,
     has: (name) => tensors.has(name),
     get: (name) => tensor(name).data,
@@ -79,4 +82,21 @@ export function close(
   const off = largest(got.map((value, i) => value - want[i]!))
   if (off <= tolerance * size) return
   assert.unreachable(`${what}: off by ${off / size} of the largest entry, more than ${tolerance}`)
+}
+
+export function meanOf(arrays: readonly Float32Array[]): Float32Array {
+  return arrays[0]!.map((_, j) => arrays.reduce((sum, x) => sum + x[j]!, 0) / arrays.length)
+}
+
+/** The mean of what went in is the update and the mean of what is left. */
+export function conserved(
+  inputs: readonly Float32Array[],
+  update: Float32Array,
+  residuals: readonly Float32Array[],
+  what: string,
+): void {
+  const left = meanOf(residuals)
+  const out = update.map((x, j) => x + left[j]!)
+  // Of the update too: that of edges-w2-r4, parameter 1, is twice its input.
+  close(out, meanOf(inputs), CONSERVED, largest(...inputs, update), what)
 }
