@@ -45,12 +45,12 @@ export interface SharedOptions {
   /**
    * Other defaults, to compute what another program does; options given beside it count more.
    *
-   * 'paper': the code that the paper's authors published with it (RankKReducer of epfml/powersgd),
-   * to the rounding of float32. Every matrix is compressed, single rows and columns too; Q̂ is
-   * last step's Q̄ as it is; P̂ comes of Gram–Schmidt in one pass, with 1e-8 added to the norms of
-   * P̄ × the sum of weights; feedback is aggregated. Its faults come along: gradients of about 1e-5 and
-   * below die out, a matrix that is zero once stays zero for ever, and from dependent columns P̂ is
-   * not orthonormal.
+   * 'paper': the code that the paper's authors published (RankKReducer of epfml/powersgd), to the
+   * rounding of float32. Every matrix is compressed, single rows and columns too; Q̂ is the last
+   * step's Q̄ as it is; P̂ comes of Gram–Schmidt in one pass, with 1e-8 added to the norms of P̄ × the sum
+   * of weights; feedback is aggregated. Its faults come along: singular values below about 1e-4 are
+   * damped and die out, a matrix that is zero once is never sent again, and where columns depend on
+   * each other P̂ is not orthonormal. For comparison, not for training.
    */
   readonly preset?: 'paper'
 }
@@ -71,7 +71,7 @@ export interface Options extends SharedOptions {
 
 /** What presets decide besides: no options of their own, but shared and hashed like them. */
 interface Manners {
-  /** what stays raw however well it would pay: vectors, and matrices of one row or column; or vectors */
+  /** what never pays: vectors and matrices of one row or column, or vectors alone */
   readonly alwaysRaw: 'thin' | 'vectors'
   /** Q̂: an orthonormal basis of the factors, or the factors as they are */
   readonly query: 'orthonormal' | 'as-is'
@@ -79,10 +79,12 @@ interface Manners {
   readonly basis: 'orthonormal' | 'gram-schmidt'
 }
 
-/** The shared options with preset and defaults written out. */
-export type Settings = Required<Omit<SharedOptions, 'preset'>> & Manners
+type Chosen = Required<Omit<SharedOptions, 'preset'>>
 
-const DEFAULTS: Required<Omit<SharedOptions, 'preset'>> = {
+/** The shared options with preset and defaults written out. */
+export type Settings = Chosen & Manners
+
+const DEFAULTS: Chosen = {
   rank: 4,
   seed: 0,
   iterations: 1,
@@ -155,9 +157,14 @@ export function localOf(options: Options): { sender: number; wire: Wire } {
   return { sender, wire }
 }
 
-/** The shared options as text, the same for equal options: what is hashed and what `save` keeps. */
+/**
+ * The shared options as text, the same for equal options: what is hashed and what `save` keeps. The
+ * manners of presets are in it where they are unusual: more of them will change nobody else's.
+ */
 export function describe(settings: Settings): string {
-  const shared = Object.entries(settings).filter(([name]) => name !== 'rank')
+  const shared = Object.entries(settings).filter(
+    ([name, v]) => name !== 'rank' && v !== MANNERS[name as keyof Manners],
+  )
   return JSON.stringify(Object.fromEntries(shared.sort().map(([name, v]) => [name, String(v)])))
 }
 

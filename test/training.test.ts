@@ -82,6 +82,11 @@ test('golden: fifty steps of three workers', async () => {
   assert.is(await goldenRun({ createCompressor, aggregate }), GOLDEN.run)
 })
 
+test('golden: the same under the preset of the paper', async () => {
+  const hash = await goldenRun({ createCompressor, aggregate }, sha256, { preset: 'paper' })
+  assert.is(hash, GOLDEN.paper)
+})
+
 test('golden: normals, from wasm and from the reference', async () => {
   assert.is(await goldenNormals(await createWasmKernels()), GOLDEN.normals)
   assert.is(await goldenNormals(reference, sha256), GOLDEN.normals)

@@ -1,0 +1,100 @@
+// Presets: defaults of other programs, written out into settings that all workers must share.
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+import { aggregate, createCompressor, FrameError, type Options, plan } from '../src/index.ts'
+import { errorOf, gradientsOf, open, readState, stepTogether } from './support/fleet.ts'
+import { ALL } from './support/norms.ts'
+
+const SHAPES = [[6, 8], [1, 9], [7, 1], [5], { shape: [3, 4], compress: false }]
+
+const test = suite('presets')
+
+test("'paper' compresses whatever has more than one dimension", () => {
+  const ranks = (options: Options) => plan(SHAPES, options).parameters.map(({ rank }) => rank)
+  assert.equal(ranks({ preset: 'paper' }), [4, 1, 1, 0, 0])
+  assert.equal(ranks(ALL), [4, 0, 0, 0, 0])
+})
+
+test('options beside a preset count more than it; undefined ones do not count', async () => {
+  const kept = async (options: Options) => {
+    const worker = await createCompressor([[6, 8]], options)
+    return JSON.parse(readState(await worker.save()).metadata.options!)
+  }
+  const paper = await kept({ preset: 'paper' })
+  const { errorFeedback, minCompressionRate, alwaysRaw, query, basis, preset } = paper
+  assert.equal(
+    { errorFeedback, minCompressionRate, alwaysRaw, query, basis, preset },
+    {
+      errorFeedback: 'aggregated',
+      minCompressionRate: '0',
+      alwaysRaw: 'vectors',
+      query: 'as-is',
+      basis: 'gram-schmidt',
+      preset: undefined, // what it stands for is hashed, not its name
+    },
+  )
+  const other = await kept({ preset: 'paper', errorFeedback: 'local', warmStart: false })
+  assert.equal(other, { ...paper, errorFeedback: 'local', warmStart: 'false' })
+  assert.equal(await kept({ preset: 'paper', errorFeedback: undefined as never }), paper)
+  assert.not.ok('query' in (await kept({})), 'usual manners go without saying')
+})
+
+test('workers that differ in what a preset stands for are told so', async () => {
+  const shapes = [[6, 8]]
+  const frame = async (options: Options, sender: number) => {
+    const worker = await createCompressor(shapes, { rank: 2, ...options, sender })
+    return worker.compressSync(gradientsOf(shapes, sender))
+  }
+  const paper = await frame({ preset: 'paper' }, 0)
+  const alike: Options = { preset: 'paper', errorFeedback: 'aggregated', minCompressionRate: 0 }
+  assert.is(open(aggregate([paper, await frame(alike, 1)])).weight, 2)
+  for (const unlike of [
+    { errorFeedback: 'aggregated', minCompressionRate: 0 },
+    { preset: 'paper', errorFeedback: 'local' },
+  ] satisfies Options[]) {
+    const other = await frame(unlike, 1)
+    assert.instance(await errorOf(() => aggregate([paper, other])), FrameError)
+  }
+})
+
+test("manners are no options, and 'paper' is the only preset", () => {
+  for (const name of ['alwaysRaw', 'query', 'basis', 'toString']) {
+    assert.throws(() => plan([[6, 8]], { [name]: 'as-is' }), `"${name}": no such option`)
+  }
+  for (const preset of ['papers', 'toString', null, 3]) {
+    const options = { preset } as unknown as Options
+    assert.throws(() => plan([[6, 8]], options), /^"preset": expected one of "paper", got /)
+  }
+})
+
+test("'paper': a first round in which nobody was heard does not end the matrices", async () => {
+  const shapes = [[6, 8]]
+  const make = (sender: number) => createCompressor(shapes, { preset: 'paper', rank: 2, sender })
+  const [heard, silent] = [await make(0), await make(1)]
+  await heard.compress(gradientsOf(shapes, 1))
+  const empty = aggregate([await silent.compress(null)])
+  const frames = [await heard.receive(empty), await silent.receive(empty)] as Uint8Array[]
+  const mean = aggregate(frames)
+  assert.is(open(mean).weight, 1)
+  for (const worker of [heard, silent]) {
+    assert.is(await worker.receive(mean), null)
+    assert.ok((await worker.decompress(null)).weight > 0)
+    assert.ok(worker.updateNorm! > 0)
+  }
+  const { means } = await stepTogether([heard, silent], [gradientsOf(shapes, 2), null])
+  assert.ok(open(means[0]!).floats.some((x) => x !== 0))
+})
+
+test("'paper': products that overflow make a worker absent, and the update zero", async () => {
+  const shapes = [[6, 8]]
+  const worker = await createCompressor(shapes, { preset: 'paper', rank: 1 })
+  const huge = () => gradientsOf(shapes, 1, 2 ** 90)
+  await stepTogether([worker], [huge()])
+  // The query is now about as large as the gradient, and P its square.
+  const { outcomes, updates } = await stepTogether([worker], [huge()])
+  assert.equal(outcomes[0], { counted: false, senders: [], weight: 0 })
+  assert.ok(updates[0]![0]!.every((x) => x === 0))
+  assert.is(worker.stats.absent.factors, 1)
+})
+
+test.run()
