@@ -35,15 +35,16 @@ export interface SharedOptions {
    *
    * 'local' (default): M − P̂·Qᵀ, what it could not send itself; it goes out later (Algorithm 2).
    * 'aggregated': M − P̂·Q̄ᵀ, what is missing in the update that all share, as the paper's code and
-   * PyTorch's hook have it. In exact arithmetic the updates are those of 'local'. But the residuals
-   * no longer tell what each worker has pending: only Σ weight·residual does, of workers whose
-   * weights never change. A worker that misses a step keeps its M, and the sum still balances; one
-   * that leaves without `adopt` takes with it what cancels in the others'. Raw tensors: as 'local'.
+   * PyTorch's hook have it. In exact arithmetic the updates are those of 'local' while everyone takes
+   * part in every step, with weights that never change. But one residual no longer tells what its
+   * worker has pending: only Σ weight·residual over the fleet does. A worker that misses a step keeps
+   * its M, and that sum still balances; other weights, or leaving without `adopt`, unbalance it. Raw
+   * tensors: as 'local'.
    * 'none': nothing.
    */
   readonly errorFeedback?: 'local' | 'aggregated' | 'none'
   /**
-   * Other defaults, to compute what another program does; options given beside it count more.
+   * Other defaults, to compute what another program does; options given beside it override it.
    *
    * 'paper': the code that the paper's authors published (RankKReducer of epfml/powersgd), to the
    * rounding of float32. Every matrix is compressed, single rows and columns too; Q̂ is the last

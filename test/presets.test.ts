@@ -15,7 +15,7 @@ test("'paper' compresses whatever has more than one dimension", () => {
   assert.equal(ranks(ALL), [4, 0, 0, 0, 0])
 })
 
-test('options beside a preset count more than it; undefined ones do not count', async () => {
+test('options beside a preset override it; undefined ones do not', async () => {
   const kept = async (options: Options) => {
     const worker = await createCompressor([[6, 8]], options)
     return JSON.parse(readState(await worker.save()).metadata.options!)

@@ -114,38 +114,37 @@ function optionsOf({ config: { rank, reuse_query } }: Case): Options {
 
 /** Workers that stand before step t: at the first one new, later with what was recorded. */
 function fleet(file: Case, t: number): Promise<Compressor[]> {
-  const { workers, shapes, compressed, reuse_query } = file.config
-  const queries = reuse_query ? (t === 0 ? 'init/q' : `step${t - 1}/q`) : `step${t}/q_in`
-  const random: Random = (use, parameter, column, step, length) => {
-    assert.is(use, 0, 'only first factors are drawn')
-    return file
-      .factor(`step${step}/q_in/${parameter}`)
-      .slice(column * length, (column + 1) * length)
-  }
-  const some = <T>(of: (i: number) => T) =>
-    new Map(compressed.flatMap((yes, i) => (yes ? [[i, of(i)] as const] : [])))
+  const { workers, shapes, reuse_query } = file.config
+  const create = (options: Options) => createCompressor(shapes, { ...optionsOf(file), ...options })
   return Promise.all(
     Array.from({ length: workers }, (_, sender) => {
-      const factors = some((i) => factorOf(file, `${queries}/${i}`, i))
-      const residuals = some((i) => ({
-        data: residualOf(file, t - 1, sender, i),
-        shape: shapes[i]!,
-      }))
-      return createCompressor(shapes, {
-        ...optionsOf(file),
-        sender,
-        // The query of a run without warm start is drawn; of a single step, it is given.
-        ...(t === 0 && !reuse_query ? {} : { restore: stateOf(factors, residuals) }),
-        // The number after the last step's has no recorded query.
-        ...(t === 0 && !reuse_query ? { random: beyond(random, file.config.steps) } : {}),
-      })
+      // Without warm start, a run draws its queries; a step by itself is given one.
+      if (t === 0 && !reuse_query) return create({ sender, random: drawn(file) })
+      const query = reuse_query ? (t === 0 ? 'init/q' : `step${t - 1}/q`) : `step${t}/q_in`
+      return create({ sender, restore: stateBefore(file, t, query, sender) })
     }),
   )
 }
 
-function beyond(random: Random, steps: number): Random {
-  return (use, parameter, column, step, length) =>
-    step < steps ? random(use, parameter, column, step, length) : new Float32Array(length)
+/** The recorded queries; zeros for the step after the last one, which has none. */
+function drawn(file: Case): Random {
+  return (use, parameter, column, step, length) => {
+    assert.is(use, 0, 'only first factors are drawn')
+    if (step === file.config.steps) return new Float32Array(length)
+    const query = file.factor(`step${step}/q_in/${parameter}`)
+    return query.slice(column * length, (column + 1) * length)
+  }
+}
+
+function stateBefore(file: Case, t: number, query: string, worker: number): Uint8Array {
+  const { shapes, compressed } = file.config
+  const matrices = [...shapes.keys()].filter((i) => compressed[i])
+  return stateOf(
+    new Map(matrices.map((i) => [i, factorOf(file, `${query}/${i}`, i)])),
+    new Map(
+      matrices.map((i) => [i, { data: residualOf(file, t - 1, worker, i), shape: shapes[i]! }]),
+    ),
+  )
 }
 
 function factorOf(file: Case, name: string, i: number) {
