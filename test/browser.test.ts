@@ -1,102 +1,123 @@
-import { existsSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
-import { build } from 'esbuild'
+import { stripVTControlCharacters } from 'node:util'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { launch } from './browser/chromium.ts'
-import { golden } from './browser/golden.ts'
+import * as chromium from './browser/chromium.ts'
+import * as firefox from './browser/firefox.ts'
 import type { Page } from './browser/page.ts'
 import { serve } from './browser/server.ts'
 import { work } from './browser/worker.ts'
+import { bundleForBrowsers, bundleTests } from './built/bundle.ts'
 import { GOLDEN } from './support/golden.ts'
 
-declare const page: Page // in the browser
+// In the browser:
+declare const page: Page
+declare const exec: () => Promise<string>
 
 const WORKERS = 3
 const STEPS = 10
-const root = fileURLToPath(new URL('..', import.meta.url))
 
-const browser = await launch()
-const bundled = await bundle()
-const server = await serve(bundled, WORKERS)
+const bundles = {
+  '/page.js': await bundleForBrowsers('test/browser/page.ts'),
+  '/worker.js': await bundleForBrowsers('test/browser/webworker.ts'),
+  '/tests.js': await bundleTests(['kernels'], 'browser'),
+}
+const scripts = Object.entries(bundles).map(([path, { text }]) => [path, text])
+const browsers = [
+  ['Chromium', await chromium.launch()],
+  ['Firefox', await firefox.launch()],
+] as const
+const server = await serve(Object.fromEntries(scripts), WORKERS)
 
-const thrown: string[] = [] // by the page, uncaught
+const alone = suite('what browsers are given')
 
-const test = suite('browser')
-
-test.after.each(() => assert.equal(thrown.splice(0), []))
-
-test.after(async () => {
-  await server.close()
-  if (typeof browser !== 'string') await browser.close()
-})
-
-test('the page is made of the built package and nothing else', () => {
-  assert.ok(bundled.length > 20_000, `${bundled.length} bytes`)
-})
-
-test('hashes of the built package in Node are the golden ones', async () => {
-  assert.equal(await golden(), { ...GOLDEN })
-})
-
-if (typeof browser === 'string') test.skip(browser)
-else {
-  const open = async (path: string) => {
-    const opened = await browser.newPage()
-    opened.on('pageerror', (error) => thrown.push(error.message))
-    await opened.goto(`${server.url}${path}`)
-    await opened.waitForFunction(() => 'page' in globalThis, null, { timeout: 10_000 })
-    return opened
+alone('is the built package, not its sources', () => {
+  for (const [path, { inputs }] of Object.entries(bundles)) {
+    assert.ok(
+      inputs.some((input) => input.startsWith('dist/')),
+      path,
+    )
+    assert.not.ok(
+      inputs.some((input) => input.startsWith('src/')),
+      path,
+    )
   }
+})
 
-  test('hashes are the golden ones', async () => {
-    const opened = await open('/')
-    assert.equal(await opened.evaluate(() => page.golden()), { ...GOLDEN })
-    await opened.close()
-  })
+alone.run()
 
-  test('a worker in the browser and others in Node end up with the same parameters', async () => {
-    const opened = await open('/')
-    assert.is(await opened.evaluate(() => page.isolated()), false, 'no special headers')
-    const steps = STEPS
-    const [first, ...others] = await Promise.all([
-      opened.evaluate(([sender, steps]) => page.work(sender, steps), [0, steps] as const),
-      work(1, steps, server.exchange),
-      work(2, steps, server.exchange),
-    ])
-    assert.ok(first.some((bits) => bits !== 0))
-    for (const parameters of others) assert.equal(parameters, first)
-    await opened.close()
-  })
+for (const [name, browser] of browsers) {
+  const test = suite(name)
+  if (typeof browser === 'string') test.skip(`${name}: ${browser}`)
+  else {
+    const thrown: string[] = [] // by pages, uncaught
+    const open = (path: string) =>
+      browser.open(`${server.url}${path}`, (message) => thrown.push(message))
 
-  test('a policy against compiling WebAssembly gives an error that says what to do', async () => {
-    const opened = await open('/strict')
-    const expected =
-      "UnsupportedError: compiling WebAssembly is not allowed here: add 'wasm-unsafe-eval' to " +
-      'script-src in the content security policy'
-    assert.equal(await opened.evaluate(() => page.errors()), [expected, expected])
-    await opened.close()
-  })
+    test.after.each(() => assert.equal(thrown.splice(0), []))
+    test.after(() => browser.close())
+
+    test('hashes are the golden ones', async () => {
+      const tab = await open('/')
+      assert.equal(await tab.evaluate(() => page.golden()), { ...GOLDEN })
+      await tab.close()
+    })
+
+    test('hashes are the golden ones in a web worker', async () => {
+      const tab = await open('/')
+      assert.equal(await tab.evaluate(() => page.goldenInWorker()), { ...GOLDEN })
+      await tab.close()
+    })
+
+    test('hashes are the golden ones in a page that is isolated from other origins', async () => {
+      const tab = await open('/isolated')
+      assert.is(await tab.evaluate(() => page.isolated()), true)
+      assert.equal(await tab.evaluate(() => page.golden()), { ...GOLDEN })
+      await tab.close()
+    })
+
+    test('a worker in the browser and others in Node end up with the same parameters', async () => {
+      const tab = await open('/')
+      assert.is(await tab.evaluate(() => page.isolated()), false, 'no special headers')
+      const [first, ...others] = await Promise.all([
+        tab.evaluate((steps) => page.work(0, steps), STEPS),
+        work(1, STEPS, server.exchange),
+        work(2, STEPS, server.exchange),
+      ])
+      assert.ok(first.some((bits) => bits !== 0))
+      for (const parameters of others) assert.equal(parameters, first)
+      await tab.close()
+    })
+
+    test('a policy against compiling WebAssembly gives an error that says what to do', async () => {
+      const tab = await open('/strict')
+      const expected =
+        "UnsupportedError: compiling WebAssembly is not allowed here: add 'wasm-unsafe-eval' to " +
+        'script-src in the content security policy'
+      assert.equal(await tab.evaluate(() => page.errors()), [expected, expected])
+      await tab.close()
+    })
+
+    test("a policy with 'wasm-unsafe-eval' is enough", async () => {
+      const tab = await open('/allowed')
+      assert.equal(await tab.evaluate(() => page.golden()), { ...GOLDEN })
+      await tab.close()
+    })
+
+    // V8 has run them in Node.
+    if (name === 'Firefox') {
+      test('the tests of kernels pass', async () => {
+        const tab = await open('/tests')
+        const printed = stripVTControlCharacters(await tab.evaluate(() => exec()))
+        const [, total, passed] = /Total: +(\d+)\s+Passed: +(\d+)/.exec(printed) ?? []
+        assert.ok(Number(total) > 200, printed.slice(-300))
+        assert.is(passed, total, printed)
+        await tab.close()
+      })
+    }
+  }
+  test.run()
 }
 
-test.run()
-
-/** The page's script: the package is found by its name, as an application would find it. */
-async function bundle(): Promise<string> {
-  if (!existsSync(`${root}/dist/index.js`)) throw new Error('no dist: npm run build comes first')
-  const { outputFiles, metafile } = await build({
-    absWorkingDir: root,
-    entryPoints: ['test/browser/page.ts'],
-    bundle: true,
-    format: 'esm',
-    platform: 'browser',
-    target: 'es2022',
-    write: false,
-    metafile: true,
-    logLevel: 'silent',
-  })
-  for (const input of Object.keys(metafile.inputs)) {
-    assert.match(input, /^(dist|test)\//, 'the bundle holds the built package, not its source')
-  }
-  return outputFiles[0]!.text
-}
+const last = suite('the server')
+last('closes', () => server.close())
+last.run()

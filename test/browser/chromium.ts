@@ -3,7 +3,8 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } 
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { type Browser, chromium } from 'playwright-core'
+import { chromium } from 'playwright-core'
+import type { Browser } from './tab.ts'
 
 /**
  * Starts the browser.
@@ -16,7 +17,23 @@ export async function launch(): Promise<Browser | string> {
     return `@sparticuz/chromium is for linux, not ${process.platform}`
   const executablePath = await unpack()
   try {
-    return await chromium.launch({ executablePath, args: ['--no-sandbox', '--headless'] })
+    const launched = await chromium.launch({
+      executablePath,
+      args: ['--no-sandbox', '--headless'],
+    })
+    return {
+      name: `chromium/${launched.version()}`,
+      async open(url, thrown) {
+        const page = await launched.newPage()
+        page.on('pageerror', (error) => thrown(error.message))
+        await page.goto(url)
+        return {
+          evaluate: (run, value) => page.evaluate(run as () => never, value),
+          close: () => page.close(),
+        }
+      },
+      close: () => launched.close(),
+    }
   } catch (error) {
     const missing = /error while loading shared libraries: (\S+):/.exec(String(error))
     if (!missing) throw error

@@ -1,11 +1,20 @@
 // What runs in the browser: bundled from the built package, called from browser.test.ts.
 import { createCompressor } from 'lowrank'
 import { createWasmKernels } from 'lowrank/kernels'
-import { golden } from './golden.ts'
+import { golden } from '../built/golden.ts'
 import { SHAPES, work } from './worker.ts'
 
 const page = {
   golden,
+
+  /** The golden hashes from a web worker. */
+  goldenInWorker(): Promise<Awaited<ReturnType<typeof golden>>> {
+    return new Promise((resolve, reject) => {
+      const worker = new Worker('/worker.js', { type: 'module' })
+      worker.onmessage = ({ data }) => resolve(data)
+      worker.onerror = ({ message }) => reject(new Error(message))
+    })
+  },
 
   /** Takes part in a fleet: its frames go out by POST, and the means are the answers. */
   work: (sender: number, steps: number) =>

@@ -1,4 +1,4 @@
-// Serves the page to the browser, and aggregates the fleet's frames for all its workers.
+// Serves pages to the browsers, and aggregates the fleet's frames for all its workers.
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -12,17 +12,41 @@ export interface Server {
   close(): Promise<void>
 }
 
-/** Script from the own origin only, and no 'wasm-unsafe-eval'. */
-const STRICT = "default-src 'self'; script-src 'self'"
+/** The page's script by the page's path and headers. */
+const PAGES: Readonly<
+  Record<string, { script: string; headers: Readonly<Record<string, string>> }>
+> = {
+  '/': { script: '/page.js', headers: {} },
+  '/isolated': {
+    script: '/page.js',
+    headers: {
+      'cross-origin-opener-policy': 'same-origin',
+      'cross-origin-embedder-policy': 'require-corp',
+    },
+  },
+  '/strict': {
+    script: '/page.js',
+    headers: { 'content-security-policy': "default-src 'self'; script-src 'self'" },
+  },
+  '/allowed': {
+    script: '/page.js',
+    headers: {
+      'content-security-policy': "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'",
+    },
+  },
+  '/tests': { script: '/tests.js', headers: {} },
+}
 
 /**
- * `/` is the page, `/strict` the same under a content security policy that forbids compiling
- * WebAssembly; POST `/mean` is `exchange`.
+ * Serves pages, each of them a script under other headers; POST `/mean` is `exchange`.
  *
- * @param script  the page's
+ * @param scripts  by their paths
  * @param workers  how many frames make a round
  */
-export async function serve(script: string, workers: number): Promise<Server> {
+export async function serve(
+  scripts: Readonly<Record<string, string>>,
+  workers: number,
+): Promise<Server> {
   const exchange = rounds(workers)
   const server = createServer(async (request, response) => {
     const { url, method } = request
@@ -31,13 +55,13 @@ export async function serve(script: string, workers: number): Promise<Server> {
         (mean) => response.end(mean),
         (error) => response.writeHead(400).end(String(error)),
       )
-    } else if (url === '/page.js') {
-      response.setHeader('content-type', 'text/javascript').end(script)
-    } else if (url === '/' || url === '/strict') {
-      if (url === '/strict') response.setHeader('content-security-policy', STRICT)
-      response.setHeader('content-type', 'text/html')
+    } else if (url && url in scripts) {
+      response.setHeader('content-type', 'text/javascript').end(scripts[url])
+    } else if (url && url in PAGES) {
+      const { script, headers } = PAGES[url]!
+      response.writeHead(200, { ...headers, 'content-type': 'text/html' })
       response.end(
-        '<!doctype html><title>lowrank</title><script type="module" src="/page.js"></script>',
+        `<!doctype html><title>lowrank</title><script type="module" src="${script}"></script>`,
       )
     } else response.writeHead(404).end()
   })

@@ -12,6 +12,7 @@ interface Worker {
     into: readonly Float32Array[],
     options: { scale: number; accumulate: boolean },
   ): Promise<unknown>
+  save(options?: { residual: boolean }): Promise<Uint8Array>
 }
 
 /** What is needed of the door `lowrank`. */
@@ -28,6 +29,8 @@ export const GOLDEN = {
   paper: 'e4c9f3cea91cec5131338faf6d77a070e78fb473193eb79a809af72ffdb57bba',
   normals: 'b233a0746b0fbbd504f92deffa456c462aaa1848cd6c39fce92f7ac06398190b',
   basis: '131cabd62cb3928c488f493bce570de5f29157ae814b9ad8f028bebcc5465e6c',
+  update: '8896d3cd6064005760d98221564c00b458b9190958aea67f398ecacfe6a665ce',
+  frames: '9a91d2699bab24467285fa828733116a1b61b428bdea196ed9b2cd1db73f0c4a',
 } as const
 
 const SHAPES = [[16, 12], [16], [4, 16], [4]] as const
@@ -106,7 +109,7 @@ export async function goldenBasis(kernels: Kernels, sha256: Sha256 = digest): Pr
 }
 
 /** Whole numbers below 2³¹, of which products stay exact: Lehmer's generator. */
-function source(seed: number): () => number {
+export function source(seed: number): () => number {
   let state = seed + 1
   return () => {
     state = (state * 48271) % 2147483647
@@ -168,7 +171,7 @@ function gradientsOf(model: readonly Float32Array[], { inputs, targets }: Batch)
   return sums.map((values) => Float32Array.from(values))
 }
 
-function bytesOf(arrays: readonly Float32Array[]): Uint8Array {
+export function bytesOf(arrays: readonly Float32Array[]): Uint8Array {
   const all = new Float32Array(arrays.reduce((sum, { length }) => sum + length, 0))
   let at = 0
   for (const array of arrays) {
@@ -178,7 +181,7 @@ function bytesOf(arrays: readonly Float32Array[]): Uint8Array {
   return new Uint8Array(all.buffer)
 }
 
-async function digest(bytes: Uint8Array): Promise<string> {
+export async function digest(bytes: Uint8Array): Promise<string> {
   const hash = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes.slice()))
   return Array.from(hash, (byte) => byte.toString(16).padStart(2, '0')).join('')
 }

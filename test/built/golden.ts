@@ -1,5 +1,6 @@
-// The golden hashes of the built package: the same text in Node and in the browser.
+// All golden hashes from the built package, found by its name: the same text in every engine.
 import * as lowrank from 'lowrank'
+import * as frames from 'lowrank/frames'
 import { createWasmKernels } from 'lowrank/kernels'
 import {
   type GOLDEN,
@@ -8,6 +9,7 @@ import {
   goldenRun,
   type Lowrank,
 } from '../support/golden.ts'
+import { goldenFrames, goldenUpdate } from '../support/goldenFrames.ts'
 
 export async function golden(): Promise<Record<keyof typeof GOLDEN, string>> {
   const kernels = await createWasmKernels()
@@ -18,5 +20,7 @@ export async function golden(): Promise<Record<keyof typeof GOLDEN, string>> {
     paper: await goldenRun(built, undefined, { preset: 'paper' }),
     normals: await goldenNormals(kernels),
     basis: await goldenBasis(kernels),
+    update: await goldenUpdate(built, frames),
+    frames: await goldenFrames(built, frames),
   }
 }

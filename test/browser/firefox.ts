@@ -1,0 +1,58 @@
+// A Firefox of the system's, driven over WebDriver BiDi by puppeteer-core from test/engines.
+import { accessSync, constants } from 'node:fs'
+import { createRequire } from 'node:module'
+import { delimiter, join } from 'node:path'
+import type { Browser, Tab } from './tab.ts'
+
+/** What is used of puppeteer-core, whose types are not there where it is not installed. */
+interface Puppeteer {
+  launch(options: { browser: 'firefox'; executablePath: string }): Promise<{
+    version(): Promise<string>
+    newPage(): Promise<
+      Tab & {
+        on(event: 'pageerror', listener: (error: Error) => void): void
+        goto(url: string): Promise<unknown>
+      }
+    >
+    close(): Promise<void>
+  }>
+}
+
+/** Starts the browser, or says why this machine cannot. */
+export async function launch(): Promise<Browser | string> {
+  const executablePath = inPath('firefox') ?? inPath('firefox-esr')
+  if (!executablePath) return 'PATH has no firefox or firefox-esr'
+  const require = createRequire(new URL('../engines/package.json', import.meta.url))
+  let puppeteer: Puppeteer
+  try {
+    puppeteer = require('puppeteer-core')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'MODULE_NOT_FOUND') throw error
+    return 'puppeteer-core is not installed: npm ci --prefix test/engines'
+  }
+  const firefox = await puppeteer.launch({ browser: 'firefox', executablePath })
+  return {
+    name: await firefox.version(),
+    async open(url, thrown) {
+      const page = await firefox.newPage()
+      page.on('pageerror', (error) => thrown(error.message))
+      await page.goto(url)
+      return page
+    },
+    close: () => firefox.close(),
+  }
+}
+
+function inPath(command: string): string | undefined {
+  const folders = (process.env.PATH ?? '').split(delimiter).filter(Boolean)
+  return folders.map((folder) => join(folder, command)).find(executable)
+}
+
+function executable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK)
+    return true
+  } catch {
+    return false // not there, or not ours to run
+  }
+}

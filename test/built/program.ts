@@ -1,0 +1,11 @@
+// What runs in Node, Bun and Deno: prints the golden hashes of the main thread and of a worker.
+import { once } from 'node:events'
+import { isMainThread, parentPort, Worker } from 'node:worker_threads'
+import { golden } from './golden.ts'
+
+if (isMainThread) {
+  const worker = new Worker(new URL(import.meta.url))
+  const [[inWorker], inMain] = await Promise.all([once(worker, 'message'), golden()])
+  await worker.terminate()
+  console.log(JSON.stringify({ inMain, inWorker }))
+} else parentPort!.postMessage(await golden())

@@ -1,0 +1,93 @@
+import { execFile } from 'node:child_process'
+import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+import { bundleBesidePackage, bundleTests } from './built/bundle.ts'
+import { GOLDEN } from './support/golden.ts'
+
+/** For one run of an engine, which takes a second, or with tests 15; more beside other work. */
+const TIMEOUT_MS = 200_000
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const installed = (path: string) => join(root, 'test/engines/node_modules', path)
+const deno = ['--quiet', '--no-prompt', '--node-modules-dir=manual', '--allow-read', '--allow-env']
+
+/** `tests`: with those of kernels and codec, on JavaScriptCore and on a V8 newer than Node's. */
+const ENGINES: readonly { name: string; path: string; args?: readonly string[]; tests?: true }[] = [
+  { name: 'this Node', path: process.execPath },
+  { name: 'Node 20, the oldest', path: installed('node20/bin/node') },
+  { name: 'Node 22', path: installed('node22/bin/node') },
+  { name: 'Node 24', path: installed('node24/bin/node') },
+  { name: 'Node 26', path: installed('node26/bin/node') },
+  { name: 'Bun', path: installed('@oven/bun-linux-x64/bin/bun'), tests: true },
+  {
+    name: 'Deno',
+    path: installed('@deno/linux-x64-glibc/deno'),
+    args: ['run', ...deno],
+    tests: true,
+  },
+]
+
+const program = await bundleBesidePackage('test/built/program.ts')
+const tests = await bundleTests(['kernels', 'codec'], 'node')
+let folder: string
+
+const test = suite('engines')
+
+test.before(() => {
+  folder = mkdtempSync(join(tmpdir(), 'lowrank-engines-'))
+  const lowrank = join(folder, 'node_modules/lowrank')
+  mkdirSync(lowrank, { recursive: true })
+  for (const part of ['package.json', 'dist']) {
+    cpSync(join(root, part), join(lowrank, part), { recursive: true })
+  }
+  writeFileSync(join(folder, 'package.json'), '{ "dependencies": { "lowrank": "*" } }')
+  writeFileSync(join(folder, 'golden.mjs'), program.text)
+  writeFileSync(join(folder, 'tests.mjs'), tests.text)
+})
+
+test.after(() => rmSync(folder, { recursive: true }))
+
+test('what engines are given holds the built package, not its sources', () => {
+  assert.ok(program.inputs.every((input) => input.startsWith('test/')))
+  assert.ok(tests.inputs.some((input) => input.startsWith('dist/')))
+  assert.not.ok([...program.inputs, ...tests.inputs].some((input) => input.startsWith('src/')))
+})
+
+for (const { name, path, args = [], tests } of ENGINES) {
+  if (!existsSync(path)) {
+    test.skip(`${name} is not installed: npm ci --prefix test/engines`)
+    continue
+  }
+  const run = (script: string) =>
+    promisify(execFile)(path, [...args, script], {
+      cwd: folder,
+      timeout: TIMEOUT_MS,
+      killSignal: 'SIGKILL',
+      maxBuffer: 1 << 24,
+      env: { NO_COLOR: '1', HOME: folder },
+    }).catch((error) => {
+      throw new Error(`${error.message}\n${error.stdout}`)
+    })
+
+  test(`${name}: hashes are the golden ones, in the main thread and in a worker`, async () => {
+    const { stdout, stderr } = await run('golden.mjs')
+    assert.is(stderr, '')
+    assert.equal(JSON.parse(stdout), { inMain: { ...GOLDEN }, inWorker: { ...GOLDEN } })
+  })
+
+  if (tests) {
+    test(`${name}: the tests of kernels and codec pass`, async () => {
+      const { stdout } = await run('tests.mjs')
+      const [, total, passed] = /Total: +(\d+)\s+Passed: +(\d+)/.exec(stdout) ?? []
+      assert.ok(Number(total) > 400, stdout.slice(-300))
+      assert.is(passed, total)
+    })
+  }
+}
+
+test.run()
