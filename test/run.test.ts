@@ -38,6 +38,13 @@ test('counts passed, failed and skipped tests of all suites, and exits by them',
   assert.is(lastLine(run(['good']).stdout), '2 passed, 0 failed, 0 skipped')
 })
 
+test('leaves alone what installed packages bring', () => {
+  write('good', `${HEAD}a.run()`)
+  mkdirSync(join(folder, 'engines', 'node_modules', 'zod'), { recursive: true })
+  write('engines/node_modules/zod/theirs', `${HEAD}a('fails', () => assert.is(1, 2))\na.run()`)
+  assert.is(lastLine(run().stdout), '1 passed, 0 failed, 0 skipped')
+})
+
 const BAD: Record<string, { source: string; says: RegExp; line: string }> = {
   'a suite that is never run': {
     source: `${HEAD}a.run()\nconst b = suite('b')\nb('is', () => {})`,
