@@ -1,4 +1,6 @@
 // The facade of one worker: its steps, and what may be called when.
+// For programs whose `lib` does not have Symbol.dispose: the declaration files keep this line.
+/// <reference lib="esnext.disposable" preserve="true" />
 import { runAsync, runSync, type Waiting } from './effects.ts'
 import { RoundError, UnsupportedError } from './errors.ts'
 import { show } from './options.ts'

@@ -47,6 +47,7 @@ export class Sgd {
   #velocities: Dense[] | null
   #busy = false
 
+  /** @internal `createSgd` calls it. */
   constructor(compressor: Compressor, options: SgdOptions, module: WebAssembly.Module) {
     if (typeof options !== 'object' || options === null) {
       throw new TypeError(`"options": expected an object, got ${show(options)}`)
