@@ -11,10 +11,9 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { gzipSync } from 'node:zlib'
-import { build } from 'esbuild'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
+import { bundledSize } from './support/size.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const readme = readFileSync(join(root, 'README.md'), 'utf8')
@@ -64,14 +63,8 @@ test('functions and methods that it names exist', async () => {
 
 test('the package is as small as it says', async () => {
   const [, kilobytes] = /\*\*Size\.\*\* (\d+) kB gzipped/.exec(readme) ?? []
-  const { outputFiles } = await build({
-    stdin: { contents: "export { aggregate, createCompressor } from 'lowrank'", resolveDir: root },
-    bundle: true,
-    minify: true,
-    format: 'esm',
-    write: false,
-  })
-  const size = gzipSync(outputFiles[0]!.contents, { level: 9 }).length / 1000
+  const contents = "export { aggregate, createCompressor } from 'lowrank'"
+  const size = (await bundledSize(contents, root)) / 1000
   const said = Number(kilobytes)
   assert.ok(size <= said && size > 0.85 * said, `${size} kB, but the README says ${kilobytes}`)
 })

@@ -1,0 +1,47 @@
+// Prints what the built package costs those who import it; fails where that is too much.
+import { execFileSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { bundledSize } from '../test/support/size.ts'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const { exports } = JSON.parse(readFileSync(resolve(root, 'package.json'), 'utf8'))
+// Those that are files, not modules, have no conditions.
+const doors = Object.keys(exports).filter((path) => typeof exports[path] === 'object')
+
+await hold(
+  'aggregate, createCompressor',
+  20,
+  "export { aggregate, createCompressor } from 'lowrank'",
+)
+await hold(
+  'everything',
+  45,
+  doors.map((door) => `export * from 'lowrank${door.slice(1)}'`).join('\n'),
+)
+console.log(
+  `${medianOf(Array.from({ length: 9 }, readyMs)).toFixed(1)} ms in Node from import to a compressor`,
+)
+
+async function hold(what: string, most: number, contents: string): Promise<void> {
+  const kilobytes = (await bundledSize(contents, root)) / 1000
+  const verdict = kilobytes > most ? `: TOO MUCH, ${most} are allowed` : ` of ${most}`
+  console.log(`${kilobytes.toFixed(1)} kB gzipped${verdict}: ${what}`)
+  if (kilobytes > most) process.exitCode = 1
+}
+
+/** In a process of its own. Only told, never held: it is the machine's as much as the package's. */
+function readyMs(): number {
+  const program = `
+    const began = performance.now()
+    const { createCompressor } = await import('lowrank')
+    await createCompressor([[256, 512], [256]])
+    console.log(performance.now() - began)`
+  const args = ['--input-type=module', '--eval', program]
+  return Number(execFileSync(process.execPath, args, { cwd: root, encoding: 'utf8' }))
+}
+
+function medianOf(times: number[]): number {
+  return times.sort((a, b) => a - b)[times.length >> 1]!
+}

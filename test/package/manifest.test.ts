@@ -1,0 +1,79 @@
+// What is in the tarball, and whether its package.json tells everyone where it is.
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { checkPackage, createPackageFromTarballData, type Problem } from '@arethetypeswrong/core'
+import { publint } from 'publint'
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+import { GOLDEN } from '../support/golden.ts'
+import { createProject, runNode } from './project.ts'
+
+const project = await createProject()
+const installed = join(project.folder, 'node_modules/lowrank')
+
+const test = suite('manifest')
+
+test.after(() => project.remove())
+
+test('publint has nothing to say, suggestions included', async () => {
+  const { messages } = await publint({ pack: { tarball: project.tarball.buffer }, strict: true })
+  assert.equal(messages, [])
+})
+
+test('types are found wherever ES modules are', async () => {
+  const analysis = await checkPackage(createPackageFromTarballData(project.tarball))
+  assert.ok(analysis.types, 'no types')
+  assert.ok(Object.keys(analysis.entrypoints).includes('./kernels'))
+  // Old resolution knows no "exports", and require() of an ES module is what engines >= 20.19 allow;
+  // bytes have no types.
+  const elsewhere = ['node10', 'node16-cjs']
+  const concerns = (problem: Problem) =>
+    !('resolutionKind' in problem && elsewhere.includes(problem.resolutionKind)) &&
+    !('entrypoint' in problem && problem.entrypoint === './lowrank.wasm')
+  assert.equal(analysis.problems.filter(concerns), [])
+})
+
+test('it holds what is needed to run and to read, and no more', () => {
+  const top = readdirSync(installed).sort()
+  const expected = [
+    'CHANGELOG.md',
+    'LICENSE',
+    'README.md',
+    'assembly',
+    'dist',
+    'package.json',
+    'src',
+  ]
+  assert.equal(top, expected)
+  const files = readdirSync(installed, { recursive: true, encoding: 'utf8' })
+  assert.ok(files.some((file) => file.endsWith('.wasm')))
+  assert.equal(
+    files.filter((file) => /test|bench|node_modules|\.tgz$/.test(file)),
+    [],
+  )
+})
+
+test('import in Node comes to the golden hash', () => {
+  const program = project.write(
+    'import.js',
+    `import * as lowrank from 'lowrank'
+     import { goldenRun } from './golden.js'
+     console.log(await goldenRun(lowrank))`,
+  )
+  assert.is(runNode(program), GOLDEN.run)
+})
+
+test('require in Node comes to the golden hash: no module awaits at its top level', () => {
+  const program = project.write(
+    'require.cjs',
+    `const { aggregate, createCompressor } = require('lowrank')
+     const doors = [require('lowrank/frames').inspect, require('lowrank/kernels').svd]
+     if (!doors.every((one) => typeof one === 'function')) throw new Error(String(doors))
+     import('./golden.js').then(async ({ goldenRun }) => {
+       console.log(await goldenRun({ aggregate, createCompressor }))
+     })`,
+  )
+  assert.is(runNode(program), GOLDEN.run)
+})
+
+test.run()

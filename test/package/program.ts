@@ -1,0 +1,38 @@
+// A program as users write them. types.test.ts compiles a copy of it against the packed declarations.
+import { aggregate, type Compressor, createCompressor, createSgd, plan } from 'lowrank'
+import { createAggregate, inspect, join, split } from 'lowrank/frames'
+import { createWasmKernels, layoutPlan, svd, wasm } from 'lowrank/kernels'
+
+const shapes = [[16, 12], [16], { shape: [3, 3, 2, 8], rows: 9, compress: false }]
+
+export async function train(gradients: Float32Array[]): Promise<number> {
+  const compressor: Compressor = await createCompressor(shapes, { rank: 2, wire: 'bf16' })
+  const sgd = await createSgd(compressor, { learningRate: 0.1 })
+  let frame: Uint8Array | null = await compressor.compress(gradients, { weight: 2 })
+  while (frame) frame = await compressor.receive(aggregate([frame]))
+  const { counted, senders } = await compressor.decompress(gradients)
+  sgd.apply(gradients, gradients)
+  compressor.dispose()
+  return counted ? senders.length : plan(shapes).bytes
+}
+
+export function carry(frame: Uint8Array): string {
+  const server = createAggregate()
+  server.add(join(split(frame, 1 << 14)))
+  return inspect(server.result()).parent
+}
+
+export async function kernels(m: Float32Array): Promise<readonly unknown[]> {
+  const session = await wasm().open(layoutPlan(shapes))
+  return [session.synchronous, await svd(await createWasmKernels(), m, 16, 12, 2)]
+}
+
+/** What the declarations must refuse; else they were not found, and everything is `any`. */
+export function wrong(): unknown {
+  // @ts-expect-error: a number
+  const compressor = createCompressor(shapes, { rank: 'four' })
+  // @ts-expect-error: bytes
+  const inspected = inspect('frame')
+  // @ts-expect-error: an array
+  return [compressor, inspected, layoutPlan(16)]
+}

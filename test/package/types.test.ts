@@ -1,0 +1,60 @@
+// The declarations, in the programs of others: nothing is skipped, and no types are installed there.
+import { readFileSync } from 'node:fs'
+import ts from 'typescript'
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+import { createProject } from './project.ts'
+
+const PROGRAM = readFileSync(new URL('program.ts', import.meta.url), 'utf8')
+const { Bundler, NodeNext } = ts.ModuleResolutionKind
+
+const project = await createProject()
+const program = project.write('program.ts', PROGRAM)
+
+const test = suite('types')
+
+test.after(() => project.remove())
+
+for (const [name, module, moduleResolution] of [
+  ['bundler', ts.ModuleKind.ESNext, Bundler],
+  ['nodenext', ts.ModuleKind.NodeNext, NodeNext],
+] as const) {
+  for (const lib of [['es2022'], ['esnext', 'dom']]) {
+    test(`a strict program compiles: moduleResolution ${name}, lib ${lib.join(', ')}`, () => {
+      const options = { module, moduleResolution, lib: lib.map((one) => `lib.${one}.d.ts`) }
+      assert.equal(complaints(options), [])
+    })
+  }
+}
+
+test('the check finds what does not compile', () => {
+  project.write('program.ts', `${PROGRAM}\nexport const text: string = plan(shapes).bytes\n`)
+  try {
+    const [complaint, ...others] = complaints({ module: ts.ModuleKind.NodeNext })
+    assert.match(complaint!, "Type 'number' is not assignable to type 'string'")
+    assert.equal(others, [])
+  } finally {
+    project.write('program.ts', PROGRAM)
+  }
+})
+
+test.run()
+
+function complaints(options: ts.CompilerOptions): string[] {
+  const strictest: ts.CompilerOptions = {
+    target: ts.ScriptTarget.ES2022,
+    strict: true,
+    exactOptionalPropertyTypes: true,
+    skipLibCheck: false,
+    noEmit: true,
+    types: [],
+    ...options,
+  }
+  const compiled = ts.createProgram([program], strictest)
+  return ts
+    .getPreEmitDiagnostics(compiled)
+    .map(
+      ({ file, messageText }) =>
+        `${file?.fileName}: ${ts.flattenDiagnosticMessageText(messageText, '\n')}`,
+    )
+}
