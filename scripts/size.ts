@@ -10,8 +10,7 @@ const { exports } = JSON.parse(readFileSync(resolve(root, 'package.json'), 'utf8
 // Those that are files, not modules, have no conditions.
 const doors = Object.keys(exports).filter((path) => typeof exports[path] === 'object')
 
-// Kilobytes: what we are after, and what fails. The first is not reached yet; never raise the second
-// without a line in the change log.
+// Kilobytes: what is wanted, and what fails. Where they differ, the first has not been reached yet.
 await hold(
   'createCompressor, aggregate',
   20,

@@ -47,6 +47,9 @@ test('it holds what is needed to run and to read, and no more', () => {
   assert.equal(top, expected)
   const files = readdirSync(installed, { recursive: true, encoding: 'utf8' })
   assert.ok(files.some((file) => file.endsWith('.wasm')))
+  // Each takes Node most of a millisecond to load.
+  const modules = files.filter((file) => file.endsWith('.js'))
+  assert.ok(modules.length < 10, `${modules}`)
   assert.equal(
     files.filter((file) => /test|bench|node_modules|\.tgz$/.test(file)),
     [],
