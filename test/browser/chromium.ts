@@ -3,37 +3,40 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } 
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { chromium } from 'playwright-core'
+import { chromium, type Browser as PlaywrightBrowser } from 'playwright-core'
 import type { Browser } from './tab.ts'
 
+/** Starts the browser; or says why this machine cannot. */
+export async function launch(): Promise<Browser | string> {
+  const launched = await launchPlaywright()
+  if (typeof launched === 'string') return launched
+  return {
+    name: `chromium/${launched.version()}`,
+    async open(url, thrown) {
+      const page = await launched.newPage()
+      page.on('pageerror', (error) => thrown(error.message))
+      await page.goto(url)
+      return {
+        evaluate: (run, value) => page.evaluate(run as () => never, value),
+        close: () => page.close(),
+      }
+    },
+    close: () => launched.close(),
+  }
+}
+
 /**
- * Starts the browser.
+ * The same as playwright has it, for pages that load themselves anew.
  *
  * @returns or says why this machine cannot: the package is for Linux, and takes some libraries from
  *   the system
  */
-export async function launch(): Promise<Browser | string> {
+export async function launchPlaywright(): Promise<PlaywrightBrowser | string> {
   if (process.platform !== 'linux')
     return `@sparticuz/chromium is for linux, not ${process.platform}`
   const executablePath = await unpack()
   try {
-    const launched = await chromium.launch({
-      executablePath,
-      args: ['--no-sandbox', '--headless'],
-    })
-    return {
-      name: `chromium/${launched.version()}`,
-      async open(url, thrown) {
-        const page = await launched.newPage()
-        page.on('pageerror', (error) => thrown(error.message))
-        await page.goto(url)
-        return {
-          evaluate: (run, value) => page.evaluate(run as () => never, value),
-          close: () => page.close(),
-        }
-      },
-      close: () => launched.close(),
-    }
+    return await chromium.launch({ executablePath, args: ['--no-sandbox', '--headless'] })
   } catch (error) {
     const missing = /error while loading shared libraries: (\S+):/.exec(String(error))
     if (!missing) throw error

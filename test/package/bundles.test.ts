@@ -13,7 +13,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url'
 import { build as esbuild } from 'esbuild'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { launch } from '../browser/chromium.ts'
+import { launchPlaywright } from '../browser/chromium.ts'
 import { GOLDEN } from '../support/golden.ts'
 import { createProject, runNode } from './project.ts'
 
@@ -22,7 +22,7 @@ const installed = existsSync(fileURLToPath(new URL('../consumers/node_modules', 
 const noTools = installed ? null : 'not installed: npm ci --prefix test/consumers'
 
 const project = await createProject()
-const browser = await launch()
+const browser = await launchPlaywright()
 const noBrowser = typeof browser === 'string' ? browser : null
 
 const main = project.write(
