@@ -28,9 +28,9 @@ import { addScalars, addValues, divide, meanOf, NOTHING } from './sums.ts'
 export function aggregate(frames: readonly Uint8Array[]): Uint8Array {
   if (frames.length === 0) throw new RangeError('"frames": expected at least one, got none')
   const opened = frames.map(openFrame).sort(bySender)
-  // Of float32 frames the values are checked by their mean, which is finite only if they all are.
-  const late = ({ kind, type, weight }: Frame) => kind === 'summed' && type === 'f32' && weight > 0
-  for (const frame of opened) if (!late(frame)) checkFloats(frame)
+  // The values that count are checked by their mean, which is finite only if they all are; but for int8,
+  // whose scales must also be positive.
+  for (const frame of opened) if (frame.type === 'int8' || frame.weight === 0) checkFloats(frame)
   const roll = createRoll()
   for (const frame of opened) {
     if (!roll.admits(frame)) throw twice(frame.senders[0]!, 0)
@@ -40,14 +40,9 @@ export function aggregate(frames: readonly Uint8Array[]): Uint8Array {
   const sums = createSums()
   for (const frame of counted) sums.addScalars(frame)
   if (opened[0]!.kind === 'gathered') return gathered(roll, sums, counted.flatMap(parts))
-  if (counted.every(late)) {
-    return summed(roll, sums, (floats, weight) => {
-      if (!meanOf(counted, weight, floats)) counted.forEach(checkFloats)
-    })
-  }
-  counted.forEach(checkFloats)
-  counted.forEach(sums.addValues)
-  return summed(roll, sums, sums.mean)
+  return summed(roll, sums, (floats, weight) => {
+    if (!meanOf(counted, weight, floats)) counted.forEach(checkFloats)
+  })
 }
 
 /** One round's mean in the making, on a server that gets its frames one by one. */
@@ -134,17 +129,13 @@ interface Sums {
 function createSums(): Sums {
   let values = new Float64Array(0)
   let scalars = new Float64Array(0)
-  let scratch = new Float32Array(0)
   let [noValues, noScalars] = [true, true]
   return {
     /** Allocates before it adds, so that what fails leaves the sums as they were. */
     addValues(frame) {
-      const { count, type } = frame
-      if (type !== 'f32' && scratch.length !== count) scratch = new Float32Array(count)
-      if (noValues && values.length !== count) values = new Float64Array(count)
-      if (noValues) values.fill(NOTHING)
+      if (noValues && values.length !== frame.count) values = new Float64Array(frame.count)
+      addValues(values, frame, noValues)
       noValues = false
-      addValues(values, frame, scratch)
     },
     addScalars(frame) {
       if (noScalars) scalars = new Float64Array(frame.scalars.length).fill(NOTHING)

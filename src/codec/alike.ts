@@ -52,8 +52,8 @@ function sameHash(
   expected: Header,
   got: Header,
 ): void {
+  if (expected[field].every((byte, i) => byte === got[field][i])) return
   const [want, have] = [hex(expected[field]), hex(got[field])]
-  if (want === have) return
   throw new FrameError(`${field}: expected ${want}, got ${have}: ${meaning}`, AT[field])
 }
 
