@@ -10,7 +10,7 @@ import {
 } from './frame.ts'
 import { type Part, parts, partsLength, writeParts } from './parts.ts'
 import { createRoll, type Roll, twice } from './roll.ts'
-import { addScalars, addValues, divide, meanOf, NOTHING } from './sums.ts'
+import { addScalars, addValues, meanOf, noScalars } from './sums.ts'
 
 /**
  * The mean of a round's frames, as a frame that can be aggregated again: values and scalars are
@@ -37,10 +37,10 @@ export function aggregate(frames: readonly Uint8Array[]): Uint8Array {
     roll.enter(frame)
   }
   const counted = opened.filter(({ weight }) => weight > 0)
-  const sums = createSums()
-  for (const frame of counted) sums.addScalars(frame)
-  if (opened[0]!.kind === 'gathered') return gathered(roll, sums, counted.flatMap(parts))
-  return summed(roll, sums, (floats, weight) => {
+  const scalars = noScalars(opened[0]!)
+  for (const frame of counted) addScalars(scalars, frame)
+  if (opened[0]!.kind === 'gathered') return gathered(roll, scalars, counted.flatMap(parts))
+  return summed(roll, scalars, (floats, weight) => {
     if (!meanOf(counted, weight, floats)) counted.forEach(checkFloats)
   })
 }
@@ -76,7 +76,9 @@ export interface Aggregate {
 /** A mean in the making: see `Aggregate`. */
 export function createAggregate(): Aggregate {
   const roll = createRoll()
-  const sums = createSums()
+  let empty = true
+  let values = new Float64Array(0)
+  let scalars: Float64Array = new Float64Array(0)
   let held: Part[] = []
   return {
     add(bytes) {
@@ -84,20 +86,25 @@ export function createAggregate(): Aggregate {
       if (!roll.admits(frame)) return false
       if (frame.weight > 0) {
         if (frame.kind === 'gathered') held = held.concat(parts(frame).map(copy))
-        else sums.addValues(frame)
-        sums.addScalars(frame)
+        else {
+          if (empty && values.length !== frame.count) values = new Float64Array(frame.count)
+          addValues(values, frame, empty)
+        }
+        if (empty) scalars = noScalars(frame)
+        addScalars(scalars, frame)
+        empty = false
       }
       roll.enter(frame)
       return true
     },
     result() {
       if (!roll.header) throw new RoundError('result: no frame has been added')
-      if (roll.header.kind === 'gathered') return gathered(roll, sums, held)
-      return summed(roll, sums, sums.mean)
+      if (roll.header.kind === 'gathered') return gathered(roll, scalars, held)
+      return summed(roll, scalars, (floats, weight) => meanOf([], weight, floats, values))
     },
     reset() {
       roll.clear()
-      sums.clear()
+      empty = true
       held = []
     },
     get step() {
@@ -115,71 +122,31 @@ export function createAggregate(): Aggregate {
   }
 }
 
-interface Sums {
-  addValues(frame: Frame): void
-  addScalars(frame: Frame): void
-  /** into ← the values' mean */
-  mean(into: Float32Array, weight: number): void
-  /** The scalars' mean. */
-  scalars(weight: number): Float32Array
-  clear(): void
-}
-
-/** Float64 sums of one whole frame, in the order that frames come. */
-function createSums(): Sums {
-  let values = new Float64Array(0)
-  let scalars = new Float64Array(0)
-  let [noValues, noScalars] = [true, true]
-  return {
-    /** Allocates before it adds, so that what fails leaves the sums as they were. */
-    addValues(frame) {
-      if (noValues && values.length !== frame.count) values = new Float64Array(frame.count)
-      addValues(values, frame, noValues)
-      noValues = false
-    },
-    addScalars(frame) {
-      if (noScalars) scalars = new Float64Array(frame.scalars.length).fill(NOTHING)
-      noScalars = false
-      addScalars(scalars, frame)
-    },
-    mean: (into, weight) => divide(into, values, weight),
-    scalars(weight) {
-      const means = new Float32Array(scalars.length)
-      divide(means, scalars, weight)
-      return means
-    },
-    clear() {
-      noValues = true
-      noScalars = true
-    },
-  }
-}
-
 /** The mean's frame; a mean of weight 0 is not filled, but zero. */
 function summed(
   roll: Roll,
-  sums: Sums,
+  scalars: Float64Array,
   fill: (floats: Float32Array, weight: number) => void,
 ): Uint8Array {
-  const header = united(roll, sums, roll.weight())
+  const header = united(roll, scalars, roll.weight())
   const { bytes, floats } = beginFrame({ ...header, type: 'f32' }, 4 * header.count)
   if (header.weight > 0) fill(floats!, header.weight)
   return sealFrame(bytes)
 }
 
 /** The frame with everyone's parts. */
-function gathered(roll: Roll, sums: Sums, held: readonly Part[]): Uint8Array {
+function gathered(roll: Roll, scalars: Float64Array, held: readonly Part[]): Uint8Array {
   const sorted = [...held].sort((a, b) => a.sender - b.sender)
   const weight = sorted.reduce((sum, part) => sum + part.weight, 0)
-  const { bytes, values } = beginFrame(united(roll, sums, weight), partsLength(sorted))
+  const { bytes, values } = beginFrame(united(roll, scalars, weight), partsLength(sorted))
   writeParts(sorted, values)
   return sealFrame(bytes)
 }
 
-function united(roll: Roll, sums: Sums, weight: number): Header {
+/** @param sums  of the scalars; looked at if the weight is > 0 */
+function united(roll: Roll, sums: Float64Array, weight: number): Header {
   const header = roll.header!
-  const none = new Float32Array(header.scalars.length)
-  const scalars = weight > 0 ? sums.scalars(weight) : none
+  const scalars = header.scalars.map((_, i) => (weight > 0 ? sums[i]! / weight : 0))
   return { ...header, weight, senders: roll.senders(), scalars }
 }
 

@@ -3,7 +3,8 @@
 /** floats ← what n f16 mean; one that is not finite stays so. */
 export function fromF16(codes: Uint16Array, n: number, floats: Float32Array): void {
   meanings ??= f16Meanings()
-  lookUp(codes, n, floats, meanings)
+  const table = meanings
+  for (let i = 0; i < n; i++) floats[i] = table[codes[i]!]!
 }
 
 /** The float32 with these bits ← n bf16. */
@@ -49,10 +50,6 @@ function f16Meanings(): Float32Array {
     for (let i = 0; i < 1024; i++) table[1024 * top + i] = (first + i) * scale
   }
   return table
-}
-
-function lookUp(codes: Uint16Array, n: number, floats: Float32Array, table: Float32Array): void {
-  for (let i = 0; i < n; i++) floats[i] = table[codes[i]!]!
 }
 
 function f16(bits: number): number {

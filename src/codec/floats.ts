@@ -1,7 +1,7 @@
 // Floats on the wire: f32, f16, bf16, and int8 in blocks that share a scale.
 
 import { fromBf16, fromBytes, fromF16, toBf16, toF16 } from './codes.ts'
-import { CHUNK_VALUES, chunks, createNear, type Near } from './near.ts'
+import { CHUNK_VALUES, chunks, createNear, dataView, type Near } from './near.ts'
 
 /** How the values of a frame are encoded. */
 export type Wire = 'f32' | 'f16' | 'bf16' | 'int8'
@@ -17,6 +17,9 @@ const BLOCK_HEAD = 5
 
 /** The largest scale: 128 of them, the most that a signed byte can ask for, are a finite float32. */
 const MAX_SCALE = 2 ** 120 * (2 - 2 ** -23)
+
+/** The bits that are all set in what is not finite. */
+const EXPONENT = { f32: 0x7f800000, f16: 0x7c00, bf16: 0x7f80 }
 
 /** Bytes of one value; int8 has none, for its blocks vary. */
 export function valueBytes(wire: Wire): number {
@@ -56,7 +59,7 @@ export function encode(
     into.set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength))
     return
   }
-  const view = new DataView(into.buffer, into.byteOffset, into.byteLength)
+  const view = dataView(into)
   if (wire === 'int8') {
     encodeBlocks(values, segments, view)
     return
@@ -110,7 +113,7 @@ export function createReader(wire: Wire, bytes: Uint8Array): Reader {
 }
 
 function createBlockReader(bytes: Uint8Array): Reader {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const view = dataView(bytes)
   const signed = new Int8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   let at = 0
   // Of the block that is being read.
@@ -160,9 +163,9 @@ export function firstNotFinite(wire: Wire, bytes: Uint8Array, count: number, zer
   if (wire === 'int8') return firstBadScale(bytes, count, zero)
   // A full exponent + 1 carries into the sign, and so does any bit but the sign + the same ones.
   const size = valueBytes(wire)
-  const [exponent, last, sign] = EXPONENTS[wire]
-  const mask = zero ? sign - 1 : exponent
-  const carry = zero ? sign - 1 : last
+  const sign = 2 ** (8 * size - 1)
+  const mask = zero ? sign - 1 : EXPONENT[wire]
+  const carry = zero ? mask : mask & -mask
   const both = size === 2 ? 0x10001 : 1 // two values to a word, and no carry from one to the other
   for (const { near, length, from } of chunks(bytes.subarray(0, size * count))) {
     // What is behind the last value is zero or has been looked at.
@@ -173,13 +176,6 @@ export function firstNotFinite(wire: Wire, bytes: Uint8Array, count: number, zer
   }
   return -1
 }
-
-/** Of each type: all bits of the exponent, its last one, and the sign. */
-const EXPONENTS = {
-  f32: [0x7f800000, 0x800000, 2 ** 31],
-  f16: [0x7c00, 0x400, 2 ** 15],
-  bf16: [0x7f80, 0x80, 2 ** 15],
-} as const
 
 /** All bits that any (word & mask) + carry has, in n words and up to three more. */
 function carries(words: Int32Array, n: number, mask: number, carry: number): number {
@@ -195,7 +191,7 @@ function carries(words: Int32Array, n: number, mask: number, carry: number): num
 }
 
 function firstBadScale(bytes: Uint8Array, count: number, zero: boolean): number {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const view = dataView(bytes)
   for (let left = count, at = 0; left > 0; ) {
     const n = bytes[at]! + 1
     const scale = view.getFloat32(at + 1, true)

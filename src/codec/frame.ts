@@ -2,6 +2,7 @@ import { FrameError } from '../errors.ts'
 import { checkHeader, checkLengths } from './check.ts'
 import { AT, FIXED, headerLength, KINDS, type Kind, MAGIC, VERSION } from './fields.ts'
 import { firstNotFinite, WIRES, type Wire } from './floats.ts'
+import { dataView } from './near.ts'
 import { xxh32 } from './xxh32.ts'
 
 export { FIXED, headerLength, type Kind } from './fields.ts'
@@ -202,36 +203,27 @@ export function viewOf(bytes: Uint8Array): Uint8Array {
 
 /** The header's fields, as copies: the bytes may be the transport's to use again. */
 function fields(view: DataView): Header {
-  const senders = new Uint32Array(view.getUint32(AT.senders, true))
-  const scalars = new Float32Array(view.getUint32(AT.scalars, true))
-  const ranks = new Uint16Array(view.getUint32(AT.ranks, true))
-  let at = FIXED
-  for (let i = 0; i < senders.length; i++, at += 4) senders[i] = view.getUint32(at, true)
-  for (let i = 0; i < scalars.length; i++, at += 4) scalars[i] = view.getFloat32(at, true)
-  for (let i = 0; i < ranks.length; i++, at += 2) ranks[i] = view.getUint16(at, true)
+  const senders = view.getUint32(AT.senders, true)
+  const scalars = view.getUint32(AT.scalars, true)
+  const ranks = view.getUint32(AT.ranks, true)
+  const length = headerLength(senders, ranks, scalars)
+  const { buffer } = new Uint8Array(view.buffer, view.byteOffset, length).slice()
+  const scalarsAt = FIXED + 4 * senders
   return {
     kind: KINDS[view.getUint8(AT.kind)]!,
     type: WIRES[view.getUint8(AT.type)]!,
     round: view.getUint8(AT.round),
     step: view.getUint32(AT.step, true),
-    layout: eight(view, AT.layout),
-    parent: eight(view, AT.parent),
+    layout: new Uint8Array(buffer, AT.layout, 8),
+    parent: new Uint8Array(buffer, AT.parent, 8),
     weight: view.getFloat64(AT.weight, true),
-    senders,
-    ranks,
-    scalars,
+    senders: new Uint32Array(buffer, FIXED, senders),
+    scalars: new Float32Array(buffer, scalarsAt, scalars),
+    ranks: new Uint16Array(buffer, scalarsAt + 4 * scalars, ranks),
     total: view.getUint32(AT.total, true),
     offset: view.getUint32(AT.offset, true),
     count: view.getUint32(AT.count, true),
   }
-}
-
-function eight(view: DataView, at: number): Uint8Array {
-  return new Uint8Array(view.buffer, view.byteOffset + at, 8).slice()
-}
-
-function dataView(bytes: Uint8Array): DataView {
-  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }
 
 function named(value: unknown): string {

@@ -48,3 +48,8 @@ export function* chunks(bytes: Uint8Array): Generator<Chunk, void> {
     yield { near, length: chunk.length, from }
   }
 }
+
+/** For single fields, at any alignment. (Loops of `setInt32` take 6 ns a turn in Node 24.) */
+export function dataView(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+}

@@ -1,6 +1,7 @@
 import { FrameError } from '../errors.ts'
 import { WIRES, type Wire } from './floats.ts'
 import type { Frame } from './frame.ts'
+import { dataView } from './near.ts'
 
 /** What one sender put into a gathered frame. The layout is in the table of frame.ts. */
 export interface Part {
@@ -18,7 +19,7 @@ export const PART_HEAD = 16
 /** The parts of a decoded gathered frame, ascending by sender. */
 export function parts(frame: Frame): Part[] {
   const { values } = frame
-  const view = new DataView(values.buffer, values.byteOffset, values.byteLength)
+  const view = dataView(values)
   const found: Part[] = []
   let at = 0
   for (const sender of frame.senders) {
@@ -41,7 +42,7 @@ export function partsLength(of: readonly Part[]): number {
 
 /** Writes the parts, in the order given, which must be the senders'. */
 export function writeParts(of: readonly Part[], into: Uint8Array): void {
-  const view = new DataView(into.buffer, into.byteOffset, into.byteLength)
+  const view = dataView(into)
   let at = 0
   for (const { weight, type, data } of of) {
     view.setFloat64(at, weight, true)
@@ -63,7 +64,7 @@ export function checkParts(
   weight: number,
   valuesAt: number,
 ): void {
-  const view = new DataView(values.buffer, values.byteOffset, values.byteLength)
+  const view = dataView(values)
   let at = 0
   let sum = 0
   for (let i = 0; i < senders; i++) {

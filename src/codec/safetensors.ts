@@ -4,6 +4,8 @@
 //   header   JSON { name: { dtype, shape, data_offsets: [from, to] }, "__metadata__": { … } }, blanks
 //   data     little-endian, one tensor after another without holes; offsets count from here
 
+import { dataView } from './near.ts'
+
 export interface Tensor {
   /** as in the file: F32, I64, … */
   readonly dtype: string
@@ -82,7 +84,7 @@ export function decodeSafetensors(bytes: Uint8Array): {
   }
   const file = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   expect(file.length >= 8, `expected at least 8 bytes, got ${file.length}`)
-  const view = new DataView(file.buffer, file.byteOffset, file.byteLength)
+  const view = dataView(file)
   const length = view.getUint32(0, true) + 2 ** 32 * view.getUint32(4, true)
   const most = Math.min(MAX_HEADER, file.length - 8)
   expect(length >= 2 && length <= most, `header: expected 2 … ${most} bytes, got ${length}`)

@@ -1,7 +1,7 @@
 // XXH32, the checksum of frames and the hash of what workers must agree on.
 // https://github.com/Cyan4973/xxHash/blob/dev/doc/xxhash_spec.md
 
-import { chunks } from './near.ts'
+import { chunks, dataView } from './near.ts'
 
 const PRIME1 = 0x9e3779b1 | 0
 const PRIME2 = 0x85ebca77 | 0
@@ -16,7 +16,7 @@ const PRIME5 = 0x165667b1
  * words takes 9; 5 from memory.
  */
 export function xxh32(bytes: Uint8Array, seed = 0): number {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const view = dataView(bytes)
   const end = bytes.byteLength
   const striped = end - (end % 16)
   let hash = (seed + PRIME5) | 0

@@ -132,7 +132,7 @@ test('takes mixed wire types; the result is float32', () => {
 })
 
 test('streaming gives the bits of aggregate, if frames come by sender', () => {
-  for (const type of ['f32', 'f16', 'int8'] as const) {
+  for (const type of ['f32', 'f16', 'bf16', 'int8'] as const) {
     const frames = Array.from({ length: 6 }, (_, sender) =>
       frameOf(gaussian(5000, sender), { type, senders: [sender], weight: sender + 0.5 }),
     )
@@ -205,6 +205,36 @@ test('finds the value that is not finite, also where only the mean is looked at'
   hidden[0] = spoil(frames[0]!, 80, bytesOf('f32', Number.POSITIVE_INFINITY))
   hidden[1] = spoil(frames[1]!, 80, bytesOf('f32', Number.NEGATIVE_INFINITY))
   refuses(() => aggregate(hidden), 80, /not finite/)
+})
+
+test('finds a code that is not finite, in the frame and at the byte, whatever else is added', () => {
+  const codes = {
+    f16: [0x7c00, 0xfc00, 0x7e01, 0xffff],
+    bf16: [0x7f80, 0xff80, 0x7fc1, 0xffff],
+  }
+  for (const type of ['f16', 'bf16'] as const) {
+    const frames = [0, 1, 2, 3, 4].map((sender) =>
+      frameOf(gaussian(5001, sender), { type: sender < 3 ? type : 'f32', senders: [sender] }),
+    )
+    const valuesAt = decodeFrame(frames[0]!).valuesAt
+    for (const i of [0, 2047, 2048, 5000]) {
+      for (const code of codes[type]) {
+        const spoilt = [...frames]
+        spoilt[1] = spoil(frames[1]!, valuesAt + 2 * i, bytesOf('u16', code))
+        refuses(() => aggregate(spoilt), valuesAt + 2 * i, /not finite/)
+        refuses(() => aggregate([spoilt[1]!]), valuesAt + 2 * i, /not finite/)
+      }
+    }
+  }
+})
+
+test('refuses a scale below zero, which no value shows', () => {
+  const frames = [0, 1].map((sender) =>
+    frameOf(gaussian(100, sender), { type: 'int8', senders: [sender] }),
+  )
+  const at = decodeFrame(frames[1]!).valuesAt + 1
+  frames[1] = spoil(frames[1]!, at, bytesOf('f32', -1))
+  refuses(() => aggregate(frames), at, /not finite/)
 })
 
 test('the largest values and weights have a finite mean', () => {
