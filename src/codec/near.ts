@@ -1,6 +1,6 @@
-// Loops over memory that is not in a cache are slow in V8, 2.4 GB/s, and memcpy, which `set` is, takes 23
-// (one core of a Xeon, Node 20 and 24). So whatever is looped over is first copied to where it is near, a
-// chunk at a time; it is then also aligned.
+// Loops over what is not in a near cache are slow in V8, 2.4 GB/s, and memcpy, which `set` is, takes 11 from
+// memory and 23 from the third cache (one core of a Xeon, Node 20 and 24). So whatever is looped over is
+// first copied to where it is near, a chunk at a time; it is then also aligned.
 
 /** Bytes that are brought near at a time. */
 export const CHUNK = 16384

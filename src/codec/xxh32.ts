@@ -13,7 +13,7 @@ const PRIME5 = 0x165667b1
  * XXH32 of the bytes, as an unsigned 32-bit integer. It finds accidents, not attackers.
  *
  * Its multiplications, one to a cycle, are the limit: 8 GB/s from the first cache, where a plain XOR of the
- * words takes 9; 5 from memory.
+ * words takes 9; 4 from memory. (In one loop with the sums of a mean 2.4, one after the other 3.2.)
  */
 export function xxh32(bytes: Uint8Array, seed = 0): number {
   const view = dataView(bytes)
