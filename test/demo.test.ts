@@ -1,10 +1,5 @@
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
-import { once } from 'node:events'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { setTimeout } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import { gzipSync } from 'node:zlib'
 import { plan } from 'lowrank'
 import { suite } from 'uvu'
@@ -12,17 +7,9 @@ import * as assert from 'uvu/assert'
 import { compression } from '../examples/demo/protocol.ts'
 import type { Report } from '../examples/demo/report.ts'
 import { createCorpus, readText } from '../examples/demo/text.ts'
-
-const MAIN = fileURLToPath(new URL('../examples/demo/main.ts', import.meta.url))
-const NODE = ['--import', 'tsx', MAIN]
+import { allGone, folder, run, startLong } from './support/demo.ts'
 
 const demo = suite('demo')
-let folder: string
-
-demo.before(() => {
-  folder = mkdtempSync(join(tmpdir(), 'lowrank-demo-'))
-})
-demo.after(() => rmSync(folder, { recursive: true }))
 
 demo('trains twice, counts the bytes that plan tells, and ends with equal workers', () => {
   const svg = join(folder, 'loss.svg')
@@ -107,7 +94,17 @@ demo('workers end by themselves when the coordinator is killed', async () => {
 demo('--help names every option', () => {
   const { status, stdout } = run(['--help'])
   assert.is(status, 0)
-  for (const option of ['workers', 'rank', 'steps', 'seed', 'text', 'svg', 'json']) {
+  for (const option of [
+    'transport',
+    'workers',
+    'wire',
+    'rank',
+    'steps',
+    'seed',
+    'text',
+    'svg',
+    'json',
+  ]) {
     assert.match(stdout, `--${option}`)
   }
 })
@@ -157,46 +154,3 @@ demo('divides a text by position', () => {
 })
 
 demo.run()
-
-function run(args: readonly string[]): { status: number | null; stdout: string; stderr: string } {
-  const svg = args.includes('--svg') ? [] : ['--svg', join(folder, 'unused.svg')]
-  return spawnSync(process.execPath, [...NODE, ...args, ...svg], { encoding: 'utf8' })
-}
-
-interface Long {
-  readonly child: ChildProcess
-  /** process numbers */
-  readonly workers: number[]
-  readonly ended: Promise<{ code: number | null; stderr: string }>
-}
-
-/** A run of two workers that would take long, in its first steps. */
-async function startLong(): Promise<Long> {
-  const args = [...NODE, '-w', '2', '-s', '100000', '--svg', join(folder, 'never.svg')]
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'ignore', 'pipe'] })
-  let stderr = ''
-  child.stderr.setEncoding('utf8')
-  const ended = once(child, 'close').then(([code]) => ({ code, stderr }))
-  for await (const text of child.stderr.iterator({ destroyOnReturn: false })) {
-    stderr += text
-    if (/processes .*\n/.test(stderr)) break
-  }
-  child.stderr.on('data', (text) => {
-    stderr += text
-  })
-  const workers = /processes (.*)\n/.exec(stderr)?.[1]?.split(', ').map(Number)
-  assert.ok(workers, stderr)
-  await setTimeout(300) // into the first steps
-  return { child, workers, ended }
-}
-
-/** Waits until none of the processes runs; one that is dead and not yet reaped does not. */
-async function allGone(processes: readonly number[]): Promise<void> {
-  const running = (): number[] =>
-    processes.filter((pid) => {
-      const state = spawnSync('ps', ['-o', 'stat=', '-p', `${pid}`], { encoding: 'utf8' })
-      return /^[^Z\s]/.test(state.stdout)
-    })
-  for (let turn = 0; turn < 50 && running().length > 0; turn++) await setTimeout(100)
-  assert.equal(running(), [])
-}

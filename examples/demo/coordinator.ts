@@ -15,53 +15,10 @@ import {
   type FromWorker,
   type Loss,
   MAX_MESSAGE_BYTES,
-  type Task,
   type ToWorker,
 } from './protocol.ts'
+import { createTally, type Fleet, type Run, type Settings, type Watcher } from './run.ts'
 import type { Corpus } from './text.ts'
-
-/** The held-out loss at one point of a run. */
-export interface Measurement {
-  readonly step: number
-  /** in frames, by one worker, since the run began */
-  readonly sentBytes: number
-  /** nats per character */
-  readonly loss: number
-}
-
-/** What a run came to. Bytes are of frames on the wire, without WebSocket's own few. */
-export interface Run {
-  readonly measurements: readonly Measurement[]
-  /** by one worker in one step */
-  readonly sentBytes: number
-  readonly receivedBytes: number
-  /** of the last step's parameters, one per worker: SHA-256 */
-  readonly parameters: readonly string[]
-  /** of one worker in one step: compress, receive, decompress */
-  readonly compressionMs: number
-  readonly gradientMs: number
-  /** of the coordinator in one step */
-  readonly aggregationMs: number
-  readonly seconds: number
-}
-
-/** What a run tells while it goes on. */
-export interface Watcher {
-  step(step: number): void
-  measured(measurement: Measurement): void
-}
-
-/** Worker processes, connected and ready. */
-export interface Fleet {
-  readonly processes: readonly number[]
-  /** @throws Error  if a worker is lost: which, when, and how it ended */
-  train(compressed: boolean, watcher: Watcher): Promise<Run>
-  /** Ends all processes; they keep nothing that is worth a goodbye. */
-  close(): Promise<void>
-}
-
-/** What all workers are told. */
-export type Settings = Pick<Task, 'workers' | 'steps' | 'rank' | 'wire' | 'seed'>
 
 interface Worker {
   readonly process: ChildProcess
@@ -213,15 +170,10 @@ function createListener(
   finish: (run: Run) => void,
   watcher: Watcher,
 ): Listener {
-  const begun = performance.now()
-  const measurements: Measurement[] = []
+  const tally = createTally(steps, watcher)
   let losses: Loss[] = []
   const done: Done[] = []
   let frames: Uint8Array[] = []
-  let sentBytes = 0 // by each worker, in rounds that are over
-  let receivedBytes = 0 // the same
-  let aggregationMs = 0
-  const each = (ms: number): number => ms / steps
 
   return (worker, message) => {
     if (message instanceof Uint8Array) collect(message)
@@ -239,43 +191,23 @@ function createListener(
     if (frames.length < workers.length) return
     const resumed = performance.now()
     const mean = aggregate(frames)
-    aggregationMs += performance.now() - resumed
+    const aggregationMs = performance.now() - resumed
     for (const { socket } of workers) socket!.send(mean)
-    sentBytes += frames.reduce((sum, { length }) => sum + length, 0) / workers.length
-    receivedBytes += mean.length
+    const sentBytes = frames.reduce((sum, { length }) => sum + length, 0) / workers.length
     frames = []
-    watcher.step(inspect(mean).step)
+    tally.exchanged(inspect(mean).step, sentBytes, mean.length, aggregationMs)
   }
 
   function measure(loss: Loss): void {
     losses.push(loss)
     if (losses.length < workers.length) return
-    const sum = losses.reduce((total, { sum }) => total + sum, 0)
-    const characters = losses.reduce((total, { characters }) => total + characters, 0)
-    const measurement = {
-      step: loss.step,
-      sentBytes,
-      loss: sum / characters,
-    }
-    measurements.push(measurement)
+    tally.measured(losses)
     losses = []
-    watcher.measured(measurement)
   }
 
   function end(worker: number, message: Done): void {
     done[worker] = message
-    if (Object.keys(done).length < workers.length) return
-    const mean = (values: number[]): number => values.reduce((a, b) => a + b, 0) / values.length
-    finish({
-      measurements,
-      sentBytes: each(sentBytes),
-      receivedBytes: each(receivedBytes),
-      parameters: done.map(({ parameters }) => parameters),
-      compressionMs: each(mean(done.map(({ compressionMs }) => compressionMs))),
-      gradientMs: each(mean(done.map(({ gradientMs }) => gradientMs))),
-      aggregationMs: each(aggregationMs),
-      seconds: (performance.now() - begun) / 1000,
-    })
+    if (Object.keys(done).length === workers.length) finish(tally.finish(done))
   }
 }
 

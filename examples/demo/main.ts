@@ -1,22 +1,16 @@
 // Trains one model twice from the same start, uncompressed and compressed, on worker processes
-// that exchange frames over WebSocket; then says what it cost and what came of it.
+// that exchange frames; then says what it cost and what came of it.
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
 import { constants } from 'node:os'
-import { Command, InvalidArgumentError, Option } from 'commander'
-import { createFleet, type Fleet, type Run, type Settings } from './coordinator.ts'
+import { createFleet } from './coordinator.ts'
+import { endWithLauncher, launch, startedByMpi } from './mpirun.ts'
+import { type Options, parse } from './options.ts'
 import { plot } from './plot.ts'
-import { createProgress } from './progress.ts'
-import { WIRES } from './protocol.ts'
+import { createProgress, SILENT } from './progress.ts'
 import { createReport, type Report, table } from './report.ts'
-import { type Corpus, createCorpus, readText } from './text.ts'
-
-interface Options extends Settings {
-  readonly text: readonly string[]
-  readonly svg: string
-  readonly json: boolean
-}
+import type { Fleet } from './run.ts'
+import { createCorpus, readText } from './text.ts'
 
 /** How a run ends that someone asked to end. */
 class Interrupted extends Error {
@@ -28,89 +22,83 @@ class Interrupted extends Error {
   }
 }
 
-const options = parse()
-const controller = new AbortController()
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-  process.on(signal, () => controller.abort(new Interrupted(signal)))
-}
-
 try {
-  const corpus = createCorpus(readText(options.text), options.workers)
-  const report = await trainTwice(corpus, options, controller.signal)
-  writeFileSync(options.svg, plot(report))
-  await print(options.json ? JSON.stringify(report, null, 2) : table(report))
-  process.stderr.write(`loss against bytes sent: ${options.svg}\n`)
-  if (!report.identical) throw new Error('the workers’ parameters differ')
+  const options = parse()
+  if (options.transport === 'ws') await coordinate(options)
+  else if (startedByMpi()) await takePart(options)
+  else await launch(options.settings.workers, catchSignals())
 } catch (error) {
   process.stderr.write(`demo: ${error instanceof Error ? error.message : error}\n`)
   process.exitCode = error instanceof Interrupted ? error.exitCode : 1
 }
 
-async function trainTwice(
-  corpus: Corpus,
-  { workers, steps, rank, wire, seed }: Settings,
-  signal: AbortSignal,
-): Promise<Report> {
-  const settings = { workers, steps, rank, wire, seed }
-  process.stderr.write(`starting ${workers} workers …\n`)
+/** Trains on workers that this process starts. */
+async function coordinate(options: Options): Promise<void> {
+  const { settings, text } = options
+  const signal = catchSignals()
+  const corpus = createCorpus(readText(text), settings.workers)
+  process.stderr.write(`starting ${settings.workers} workers …\n`)
   const fleet = await createFleet(corpus, settings, signal)
-  process.stderr.write(`workers are ready: processes ${fleet.processes.join(', ')}\n`)
+  const runs = await trainTwice(fleet, settings.steps, true)
+  await publish(createReport('ws', settings, corpus, ...runs), options)
+}
+
+/** Trains as one of the workers that mpirun has started; the first one reports. */
+async function takePart(options: Options): Promise<void> {
+  const { openMpi } = await import('./mpi.ts') // and koffi's native code, for those who need it
+  const { joinFleet } = await import('./collective.ts')
+  const mpi = openMpi()
+  const { worker, workers } = mpi
+  if (worker === 0) endWithLauncher()
   try {
-    const uncompressed = await train(fleet, false, steps)
-    const compressed = await train(fleet, true, steps)
-    return createReport(settings, corpus, uncompressed, compressed)
+    if (options.workersGiven && options.settings.workers !== workers) {
+      throw new RangeError(
+        `"--workers": expected ${workers}, as many as MPI has, got ${options.settings.workers}`,
+      )
+    }
+    const settings = { ...options.settings, workers }
+    const corpus = createCorpus(readText(options.text), workers)
+    const fleet = await joinFleet(mpi, corpus, settings)
+    const runs = await trainTwice(fleet, settings.steps, worker === 0)
+    if (worker === 0) await publish(createReport('mpi', settings, corpus, ...runs), options)
+  } catch (error) {
+    throw new Error(`worker ${worker}: ${(error as Error).message}`, { cause: error })
+  }
+}
+
+/** @param shown  whether this process tells how it goes */
+async function trainTwice(fleet: Fleet, steps: number, shown: boolean) {
+  if (shown) process.stderr.write(`workers are ready: processes ${fleet.processes.join(', ')}\n`)
+  try {
+    return [await train(false), await train(true)] as const
   } finally {
     await fleet.close()
   }
-}
 
-async function train(fleet: Fleet, compressed: boolean, steps: number): Promise<Run> {
-  const progress = createProgress(compressed ? '  compressed' : 'uncompressed', steps)
-  try {
-    return await fleet.train(compressed, progress)
-  } finally {
-    progress.stop()
-  }
-}
-
-/** On stdout, and not lost when it is a pipe. */
-async function print(text: string): Promise<void> {
-  if (!process.stdout.write(`${text}\n`)) await once(process.stdout, 'drain')
-}
-
-function parse(): Options {
-  const lib = createRequire(import.meta.url).resolve('typescript/lib/lib.dom.d.ts')
-  const command = new Command('demo')
-    .description(
-      'Trains a character language model on several processes over WebSocket, with and without\n' +
-        'low-rank gradient compression, and compares loss, bytes and time.',
-    )
-    .option('-w, --workers <n>', 'worker processes', integer(1, 64), 4)
-    .option('-r, --rank <n>', 'columns of the factors', integer(1, 64), 12)
-    .addOption(
-      new Option('--wire <type>', 'of the values in compressed frames')
-        .choices(WIRES)
-        .default('f16'),
-    )
-    .option('-s, --steps <n>', 'training steps in each of the two runs', integer(1, 1_000_000), 500)
-    .option('--seed <n>', 'of parameters, batches and factors', integer(0, 2 ** 32 - 1), 0)
-    .option(
-      '-t, --text <paths...>',
-      'files, plain or .gz, or directories of .txt and .txt.gz (default: lib.dom.d.ts)',
-    )
-    .option('--svg <path>', 'where the picture goes', 'demo-loss.svg')
-    .option('--json', 'print the results as JSON, and nothing else, on stdout', false)
-    .allowExcessArguments(false)
-    .parse()
-  return { text: [lib], ...command.opts<Omit<Options, 'text'>>() }
-}
-
-function integer(least: number, most: number): (text: string) => number {
-  return (text) => {
-    const value = Number(text)
-    if (!/^\d+$/.test(text) || value < least || value > most) {
-      throw new InvalidArgumentError(`Expected an integer from ${least} to ${most}.`)
+  async function train(compressed: boolean) {
+    if (!shown) return await fleet.train(compressed, SILENT)
+    const progress = createProgress(compressed ? '  compressed' : 'uncompressed', steps)
+    try {
+      return await fleet.train(compressed, progress)
+    } finally {
+      progress.stop()
     }
-    return value
   }
+}
+
+/** The picture, and the results on stdout; they are not lost when it is a pipe. */
+async function publish(report: Report, { svg, json }: Options): Promise<void> {
+  writeFileSync(svg, plot(report))
+  const text = json ? JSON.stringify(report, null, 2) : table(report)
+  if (!process.stdout.write(`${text}\n`)) await once(process.stdout, 'drain')
+  process.stderr.write(`loss against bytes sent: ${svg}\n`)
+  if (!report.identical) throw new Error('the workers’ parameters differ')
+}
+
+function catchSignals(): AbortSignal {
+  const controller = new AbortController()
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.on(signal, () => controller.abort(new Interrupted(signal)))
+  }
+  return controller.signal
 }

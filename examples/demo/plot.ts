@@ -1,14 +1,15 @@
 // The picture: held-out loss against bytes sent, as SVG.
 import * as Plot from '@observablehq/plot'
 import { parseHTML } from 'linkedom'
-import type { Run } from './coordinator.ts'
 import type { Report } from './report.ts'
+import type { Run } from './run.ts'
 
 const COLOURS = { uncompressed: '#4e79a7', compressed: '#e15759', unigram: '#666666' }
+const BYTES = { ws: 'sent by', mpi: 'given to MPI_Allreduce by' }
 
 /** Both runs' loss over the bytes that one worker had sent (log scale), and the unigram entropy. */
 export function plot(report: Report): string {
-  const { uncompressed, compressed, unigramEntropy, settings } = report
+  const { transport, uncompressed, compressed, unigramEntropy, settings } = report
   const { document } = parseHTML('<!doctype html><html><body></body></html>')
   const points = [uncompressed, compressed].flatMap(({ measurements }) => measurements)
   const bytes = points.map(({ sentBytes }) => sentBytes)
@@ -28,7 +29,7 @@ export function plot(report: Report): string {
     x: {
       type: 'log',
       grid: true,
-      label: 'bytes sent by one worker so far (log scale)',
+      label: `bytes ${BYTES[transport]} one worker so far (log scale)`,
       labelAnchor: 'center',
       labelArrow: 'none',
       domain: [Math.min(...bytes) / 1.5, Math.max(...bytes) * 1.5],

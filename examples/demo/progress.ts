@@ -1,11 +1,14 @@
 // Live progress on stderr: a bar where it is a terminal, else a line at every measurement.
 import cliProgress from 'cli-progress'
-import type { Watcher } from './coordinator.ts'
+import type { Watcher } from './run.ts'
 
 /** Progress of one run; `stop` leaves the last state on the screen. */
 export interface Progress extends Watcher {
   stop(): void
 }
+
+/** For those that only take part. */
+export const SILENT: Watcher = { step() {}, measured() {} }
 
 /** @param name  of the run: what its lines begin with */
 export function createProgress(name: string, steps: number): Progress {

@@ -1,9 +1,11 @@
 // What both runs came to, for programs and for people.
-import type { Run, Settings } from './coordinator.ts'
+import type { Transport } from './options.ts'
+import type { Run, Settings } from './run.ts'
 import type { Corpus } from './text.ts'
 
 /** All that `--json` prints. Losses in nats per character; bytes by one worker in one step. */
 export interface Report {
+  readonly transport: Transport
   readonly settings: Settings
   readonly symbols: number
   readonly unigramEntropy: number
@@ -18,12 +20,14 @@ export interface Report {
 }
 
 export function createReport(
+  transport: Transport,
   settings: Settings,
   corpus: Corpus,
   uncompressed: Run,
   compressed: Run,
 ): Report {
   return {
+    transport,
     settings,
     symbols: corpus.symbols,
     unigramEntropy: corpus.unigramEntropy,
@@ -40,8 +44,15 @@ export function lastLoss(run: Run): number {
   return run.measurements.at(-1)!.loss
 }
 
+/** What a table's rows are about. How often MPI_Allreduce sends what it is given is its own matter. */
+const WORDS = {
+  ws: { sent: 'sent', received: 'received', aggregation: 'aggregation' },
+  mpi: { sent: 'to be summed', received: 'of the sum', aggregation: 'MPI_Allreduce, with waiting' },
+}
+
 /** The report as a table of text, one column per run. */
 export function table({
+  transport,
   unigramEntropy,
   uncompressed,
   compressed,
@@ -49,6 +60,7 @@ export function table({
   lossDifference,
 }: Report): string {
   const receivedRatio = uncompressed.receivedBytes / compressed.receivedBytes
+  const { sent, received, aggregation } = WORDS[transport]
   const both = (show: (run: Run) => string): [string, string] => [
     show(uncompressed),
     show(compressed),
@@ -60,13 +72,13 @@ export function table({
     ['  against uncompressed', '', `${(100 * lossDifference).toFixed(2)} %`],
     ['  unigram entropy of the same text', ...both(() => unigramEntropy.toFixed(4))],
     ['  below it by', ...both(below)],
-    ['bytes sent, per worker and step', ...both(({ sentBytes }) => count(sentBytes))],
-    ['bytes received, per worker and step', ...both(({ receivedBytes }) => count(receivedBytes))],
-    ['compression ratio, sent', '', `${compressionRatio.toFixed(1)} ×`],
-    ['compression ratio, received', '', `${receivedRatio.toFixed(1)} ×`],
+    [`bytes ${sent}, per worker and step`, ...both(({ sentBytes }) => count(sentBytes))],
+    [`bytes ${received}, per worker and step`, ...both((run) => count(run.receivedBytes))],
+    [`compression ratio, ${sent}`, '', `${compressionRatio.toFixed(1)} ×`],
+    [`compression ratio, ${received}`, '', `${receivedRatio.toFixed(1)} ×`],
     ['gradients, ms per worker and step', ...both(({ gradientMs }) => gradientMs.toFixed(1))],
     ['compression, ms per worker and step', ...both((run) => run.compressionMs.toFixed(1))],
-    ['aggregation, ms per step', ...both(({ aggregationMs }) => aggregationMs.toFixed(1))],
+    [`${aggregation}, ms per step`, ...both(({ aggregationMs }) => aggregationMs.toFixed(1))],
     ['time in all, s', ...both(({ seconds }) => seconds.toFixed(1))],
     ['parameters, SHA-256', ...both((run) => run.parameters[0]!.slice(0, 12))],
     ['  the same bits on all workers', ...both(same)],

@@ -1,0 +1,46 @@
+// A fleet without a coordinator: this process is one of its workers, and MPI_Allreduce adds up what
+// all of them send.
+import { fromPayload, inspect, payload } from 'lowrank/frames'
+import type { Mpi } from './mpi.ts'
+import { createTally, type Fleet, type Settings } from './run.ts'
+import type { Corpus } from './text.ts'
+import { createTrainer, type Link } from './training.ts'
+
+/**
+ * Joins the others. All call the same methods; each gets the whole run.
+ *
+ * A worker that fails leaves without ending MPI, so that mpirun ends those that wait for it.
+ */
+export async function joinFleet(mpi: Mpi, corpus: Corpus, settings: Settings): Promise<Fleet> {
+  const { worker, workers } = mpi
+  const task = { type: 'task', worker, symbols: corpus.symbols, ...settings } as const
+  const trainer = await createTrainer(task, corpus.shares[worker]!, corpus.heldOut)
+  let failed = false
+  return {
+    processes: mpi.gather(process.pid),
+    async train(compressed, watcher) {
+      const tally = createTally(settings.steps, watcher)
+      const link: Link = {
+        async exchange(frame) {
+          const begun = performance.now()
+          const own = payload(frame)
+          const sum = mpi.sum(own)
+          const mean = fromPayload(sum, frame, workers)
+          const { step } = inspect(frame)
+          tally.exchanged(step, own.byteLength, sum.byteLength, performance.now() - begun)
+          return mean
+        },
+        measured: (loss) => tally.measured(mpi.gather(loss)),
+      }
+      try {
+        return tally.finish(mpi.gather(await trainer.train(compressed, link)))
+      } catch (error) {
+        failed = true
+        throw error
+      }
+    },
+    async close() {
+      if (!failed) mpi.finalize()
+    },
+  }
+}

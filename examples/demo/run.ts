@@ -1,0 +1,99 @@
+// What a training run is and comes to, whatever carries the frames.
+import type { Done, Loss, Task } from './protocol.ts'
+
+/** The held-out loss at one point of a run. */
+export interface Measurement {
+  readonly step: number
+  /** by one worker, since the run began */
+  readonly sentBytes: number
+  /** nats per character */
+  readonly loss: number
+}
+
+/**
+ * What a run came to. Bytes are of frames, without WebSocket's own few; with MPI, of the floats that
+ * a worker gives to MPI_Allreduce and gets from it.
+ */
+export interface Run {
+  readonly measurements: readonly Measurement[]
+  /** by one worker in one step */
+  readonly sentBytes: number
+  readonly receivedBytes: number
+  /** of the last step's parameters, one per worker: SHA-256 */
+  readonly parameters: readonly string[]
+  /** of one worker in one step: compress, receive, decompress */
+  readonly compressionMs: number
+  readonly gradientMs: number
+  /** of the coordinator in one step; with MPI, of worker 0, waiting for the others included */
+  readonly aggregationMs: number
+  readonly seconds: number
+}
+
+/** What a run tells while it goes on. */
+export interface Watcher {
+  step(step: number): void
+  measured(measurement: Measurement): void
+}
+
+/** Workers, ready to train. */
+export interface Fleet {
+  readonly processes: readonly number[]
+  /** @throws Error  if a worker is lost: which, when, and how it ended */
+  train(compressed: boolean, watcher: Watcher): Promise<Run>
+  /** Ends it, whether runs succeeded or not. */
+  close(): Promise<void>
+}
+
+/** What all workers are told. */
+export type Settings = Pick<Task, 'workers' | 'steps' | 'rank' | 'wire' | 'seed'>
+
+/** A run in the making. */
+export interface Tally {
+  /** A round is over; bytes are one worker's. */
+  exchanged(step: number, sentBytes: number, receivedBytes: number, aggregationMs: number): void
+  /** @param losses  of all workers, after the same step */
+  measured(losses: readonly Loss[]): void
+  /** @param done  of all workers, in their order */
+  finish(done: readonly Done[]): Run
+}
+
+/** Begins a run, and its clock. */
+export function createTally(steps: number, watcher: Watcher): Tally {
+  const begun = performance.now()
+  const measurements: Measurement[] = []
+  const totals = { sentBytes: 0, receivedBytes: 0, aggregationMs: 0 }
+  return {
+    exchanged(step, sentBytes, receivedBytes, aggregationMs) {
+      totals.sentBytes += sentBytes
+      totals.receivedBytes += receivedBytes
+      totals.aggregationMs += aggregationMs
+      watcher.step(step)
+    },
+    measured(losses) {
+      const measurement = {
+        step: losses[0]!.step,
+        sentBytes: totals.sentBytes,
+        loss: total(losses, 'sum') / total(losses, 'characters'),
+      }
+      measurements.push(measurement)
+      watcher.measured(measurement)
+    },
+    finish: (done) => ({
+      measurements,
+      sentBytes: totals.sentBytes / steps,
+      receivedBytes: totals.receivedBytes / steps,
+      parameters: done.map(({ parameters }) => parameters),
+      compressionMs: total(done, 'compressionMs') / done.length / steps,
+      gradientMs: total(done, 'gradientMs') / done.length / steps,
+      aggregationMs: totals.aggregationMs / steps,
+      seconds: (performance.now() - begun) / 1000,
+    }),
+  }
+}
+
+function total<K extends string>(
+  items: readonly { readonly [key in K]: number }[],
+  key: K,
+): number {
+  return items.reduce((sum, item) => sum + item[key], 0)
+}

@@ -1,0 +1,95 @@
+// The loop of a step on one worker: gradient, frames, update. How frames travel is the caller's.
+import { createHash } from 'node:crypto'
+import { createCompressor, createSgd } from 'lowrank'
+import { BATCH, batchAt, CONTEXT, createModel, drawPositions } from './model.ts'
+import { compression, type Done, type Loss, PROBE, probes, type Task } from './protocol.ts'
+
+const LEARNING_RATE = 0.07
+const MOMENTUM = 0.9
+const WARM_UP = 20 // steps
+
+/** One worker with its model compiled. */
+export interface Trainer {
+  /** Trains once from the start. @throws Error  if training diverges */
+  train(compressed: boolean, link: Link): Promise<Done>
+}
+
+/** A worker's connection to the others. */
+export interface Link {
+  /** The mean of all workers' frames of this round. */
+  exchange(frame: Uint8Array): Promise<Uint8Array>
+  /** Takes the loss on this worker's part of the probe. */
+  measured(loss: Loss): void
+}
+
+/**
+ * @param share  the text that this worker trains on
+ * @param heldOut  the text that none trains on
+ */
+export async function createTrainer(
+  task: Task,
+  share: Uint8Array,
+  heldOut: Uint8Array,
+): Promise<Trainer> {
+  const model = await createModel(task.symbols)
+  const anywhere = Array<number>(BATCH).fill(CONTEXT)
+  await model.gradients(await model.start(task.seed), batchAt(share, anywhere)) // compiles
+  return { train }
+
+  async function train(compressed: boolean, link: Link): Promise<Done> {
+    const { shapes, options } = compression(task, compressed)
+    const parameters = await model.start(task.seed)
+    const compressor = await createCompressor(shapes, { ...options, sender: task.worker })
+    const sgd = await createSgd(compressor, { learningRate: LEARNING_RATE, momentum: MOMENTUM })
+    const positions = await drawPositions(share, task.steps, task.seed, task.worker)
+    const measured = probes(task.steps)
+    let compressionMs = 0
+    let gradientMs = 0
+    for (let step = 0; step < task.steps; step++) {
+      const begun = performance.now()
+      const batch = batchAt(share, positions.subarray(step * BATCH, (step + 1) * BATCH))
+      const gradients = await model.gradients(parameters, batch)
+      gradientMs += performance.now() - begun
+
+      let resumed = performance.now() // a clock that stands still while others are waited for
+      await compressor.step(gradients, async (frame) => {
+        compressionMs += performance.now() - resumed
+        const mean = await link.exchange(frame)
+        resumed = performance.now()
+        return mean
+      })
+      compressionMs += performance.now() - resumed
+
+      sgd.learningRate = learningRate(step)
+      sgd.apply(parameters, gradients) // they hold the update now
+      if (measured.has(step + 1)) link.measured(await measure(parameters, step + 1))
+    }
+    compressor.dispose()
+    const hash = createHash('sha256')
+    for (const values of parameters) hash.update(values)
+    return { type: 'done', parameters: hash.digest('hex'), compressionMs, gradientMs }
+  }
+
+  /** Rises at first, then falls to zero along a cosine. */
+  function learningRate(step: number): number {
+    const fallen = (1 + Math.cos((Math.PI * step) / task.steps)) / 2
+    return LEARNING_RATE * Math.min(1, (step + 1) / WARM_UP) * fallen
+  }
+
+  /** The loss on every `workers`-th batch of the probe, whose characters lie evenly in the held-out part. */
+  async function measure(parameters: Float32Array[], step: number): Promise<Loss> {
+    const stride = (heldOut.length - CONTEXT) / (PROBE * BATCH)
+    let sum = 0
+    let characters = 0
+    for (let batch = task.worker; batch < PROBE; batch += task.workers) {
+      const positions = Array.from(
+        { length: BATCH },
+        (_, i) => CONTEXT + Math.floor((batch * BATCH + i) * stride),
+      )
+      sum += BATCH * (await model.loss(parameters, batchAt(heldOut, positions)))
+      characters += BATCH
+    }
+    if (!Number.isFinite(sum)) throw new Error(`training diverged: the held-out loss is ${sum}`)
+    return { type: 'loss', step, sum, characters }
+  }
+}

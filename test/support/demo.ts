@@ -1,0 +1,72 @@
+// Runs of the demo, as a user starts them.
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import * as assert from 'uvu/assert'
+
+const MAIN = fileURLToPath(new URL('../../examples/demo/main.ts', import.meta.url))
+
+/** The demo's command line, but for its options. */
+export const DEMO = [process.execPath, '--import', 'tsx', MAIN]
+
+/** A folder for pictures that is gone with this process. */
+export const folder = mkdtempSync(join(tmpdir(), 'lowrank-demo-'))
+process.on('exit', () => rmSync(folder, { recursive: true }))
+
+/** How a run ended, and what it said. */
+export interface Ended {
+  readonly status: number | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+/** Runs the demo to its end. @param command  what starts it, such as mpirun */
+export function run(options: readonly string[], command: readonly string[] = []): Ended {
+  const svg = options.includes('--svg') ? [] : ['--svg', join(folder, 'unused.svg')]
+  const [name, ...args] = [...command, ...DEMO, ...options, ...svg]
+  return spawnSync(name!, args, { encoding: 'utf8' })
+}
+
+/** A run that goes on. */
+export interface Long {
+  readonly child: ChildProcess
+  /** process numbers */
+  readonly workers: number[]
+  readonly ended: Promise<{ code: number | null; stderr: string }>
+}
+
+/** A run of two workers that would take long, in its first steps. */
+export async function startLong(options: readonly string[] = []): Promise<Long> {
+  const svg = join(folder, 'never.svg')
+  const [name, ...args] = [...DEMO, ...options, '-w', '2', '-s', '100000', '--svg', svg]
+  const child = spawn(name!, args, { stdio: ['ignore', 'ignore', 'pipe'] })
+  let stderr = ''
+  child.stderr.setEncoding('utf8')
+  const ended = once(child, 'close').then(([code]) => ({ code, stderr }))
+  for await (const text of child.stderr.iterator({ destroyOnReturn: false })) {
+    stderr += text
+    if (/processes .*\n/.test(stderr)) break
+  }
+  child.stderr.on('data', (text) => {
+    stderr += text
+  })
+  const workers = /processes (.*)\n/.exec(stderr)?.[1]?.split(', ').map(Number)
+  assert.ok(workers, stderr)
+  await setTimeout(300) // into the first steps
+  return { child, workers, ended }
+}
+
+/** Waits until none of the processes runs; one that is dead and not yet reaped does not. */
+export async function allGone(processes: readonly number[]): Promise<void> {
+  const running = (): number[] =>
+    processes.filter((pid) => {
+      const state = spawnSync('ps', ['-o', 'stat=', '-p', `${pid}`], { encoding: 'utf8' })
+      return /^[^Z\s]/.test(state.stdout)
+    })
+  for (let turn = 0; turn < 50 && running().length > 0; turn++) await setTimeout(100)
+  assert.equal(running(), [])
+}
