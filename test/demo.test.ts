@@ -66,7 +66,7 @@ demo('trains twice, counts the bytes that plan tells, and ends with equal worker
 demo('ends with a clear message when a worker is killed, and leaves no process', async () => {
   const { child, workers, ended } = await startLong()
   process.kill(workers[1]!, 'SIGKILL')
-  const { code, stderr } = await ended
+  const { code, stderr } = await ended()
   assert.is(code, 1)
   assert.match(
     stderr,
@@ -79,7 +79,7 @@ for (const [signal, code] of [['SIGINT', 130] as const, ['SIGTERM', 143] as cons
   demo(`${signal} leaves no process behind`, async () => {
     const { child, workers, ended } = await startLong()
     child.kill(signal)
-    assert.is((await ended).code, code)
+    assert.is((await ended()).code, code)
     await allGone([child.pid!, ...workers])
   })
 }
@@ -87,7 +87,7 @@ for (const [signal, code] of [['SIGINT', 130] as const, ['SIGTERM', 143] as cons
 demo('workers end by themselves when the coordinator is killed', async () => {
   const { child, workers, ended } = await startLong()
   child.kill('SIGKILL')
-  await ended
+  await ended()
   await allGone(workers)
 })
 

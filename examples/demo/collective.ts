@@ -1,5 +1,6 @@
 // A fleet without a coordinator: this process is one of its workers, and MPI_Allreduce adds up what
 // all of them send.
+import { setImmediate } from 'node:timers/promises'
 import { fromPayload, inspect, payload } from 'lowrank/frames'
 import type { Mpi } from './mpi.ts'
 import { createTally, type Fleet, type Settings } from './run.ts'
@@ -22,6 +23,7 @@ export async function joinFleet(mpi: Mpi, corpus: Corpus, settings: Settings): P
       const tally = createTally(settings.steps, watcher)
       const link: Link = {
         async exchange(frame) {
+          await setImmediate() // a turn of the event loop, which no other await here needs: see `endWithLauncher`
           const begun = performance.now()
           const own = payload(frame)
           const sum = mpi.sum(own)

@@ -36,7 +36,8 @@ export interface Long {
   readonly child: ChildProcess
   /** process numbers */
   readonly workers: number[]
-  readonly ended: Promise<{ code: number | null; stderr: string }>
+  /** Its end. @throws Error  if it has not come in 30 seconds */
+  ended(): Promise<{ code: number | null; stderr: string }>
 }
 
 /** A run of two workers that would take long, in its first steps. */
@@ -46,7 +47,7 @@ export async function startLong(options: readonly string[] = []): Promise<Long> 
   const child = spawn(name!, args, { stdio: ['ignore', 'ignore', 'pipe'] })
   let stderr = ''
   child.stderr.setEncoding('utf8')
-  const ended = once(child, 'close').then(([code]) => ({ code, stderr }))
+  const closed = once(child, 'close')
   for await (const text of child.stderr.iterator({ destroyOnReturn: false })) {
     stderr += text
     if (/processes .*\n/.test(stderr)) break
@@ -57,7 +58,18 @@ export async function startLong(options: readonly string[] = []): Promise<Long> 
   const workers = /processes (.*)\n/.exec(stderr)?.[1]?.split(', ').map(Number)
   assert.ok(workers, stderr)
   await setTimeout(300) // into the first steps
-  return { child, workers, ended }
+  const late = async (): Promise<never> => {
+    await setTimeout(30_000, null, { ref: false })
+    throw new Error(`process ${child.pid} has not ended: ${stderr}`)
+  }
+  return {
+    child,
+    workers,
+    async ended() {
+      const [code] = await Promise.race([closed, late()])
+      return { code, stderr }
+    },
+  }
 }
 
 /** Waits until none of the processes runs; one that is dead and not yet reaped does not. */
