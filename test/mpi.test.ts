@@ -13,6 +13,9 @@ const SHORT = ['-s', '2', '-r', '2', '--json']
 const KINDS = ['uncompressed', 'compressed'] as const
 
 const open = spawnSync('mpirun', ['--version'], { encoding: 'utf8' }).stdout?.includes('Open MPI')
+const mpirun = ['mpirun', '--oversubscribe']
+if (process.getuid?.() === 0) mpirun.push('--allow-run-as-root')
+
 if (!open) mpi.skip('there is no Open MPI: apt-get install openmpi-bin')
 else {
   mpi('two workers end with the bits that they have over WebSocket', () => {
@@ -28,9 +31,7 @@ else {
   })
 
   mpi('under mpirun, three workers have equal bits; a sum is all that travels', () => {
-    const mpirun = ['mpirun', '--oversubscribe', '-n', '3']
-    if (process.getuid?.() === 0) mpirun.push('--allow-run-as-root')
-    const report = reportOf(run([...SHORT, '--transport', 'mpi'], mpirun))
+    const report = reportOf(run([...SHORT, '--transport', 'mpi'], [...mpirun, '-n', '3']))
     assert.is(report.settings.workers, 3)
     assert.is(report.identical, true)
     for (const kind of KINDS) {
@@ -69,6 +70,12 @@ else {
     await allGone(workers)
   })
 
+  mpi('refuses another number of workers than mpirun has started', () => {
+    const { status, stderr } = run(['--transport', 'mpi', '-w', '3'], [...mpirun, '-n', '1'])
+    assert.is(status, 1)
+    assert.match(stderr, /"--workers": expected 1, as many as MPI has, got 3/)
+  })
+
   mpi('a worker that fails ends the run, and says why', () => {
     const { status, stdout, stderr } = run(['--transport', 'mpi', '-w', '2', '-t', 'no-such-file'])
     assert.is(status, 1)
@@ -85,6 +92,12 @@ mpi('refuses a wire type that MPI_Allreduce cannot sum', () => {
     stderr,
     /^demo: "--wire": expected f32 with --transport mpi, got f16: .*--transport ws/,
   )
+})
+
+mpi('says what to install where there is no mpirun', () => {
+  const { status, stderr } = run(['--transport', 'mpi'], ['/usr/bin/env', 'PATH=/nowhere'])
+  assert.is(status, 1)
+  assert.match(stderr, /^demo: mpirun was not found: install Open MPI/)
 })
 
 for (const round of [0, 1]) {

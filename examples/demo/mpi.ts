@@ -1,5 +1,6 @@
-// Open MPI, versions 4 and 5, through koffi: the few functions that the demo needs, by their names in
-// mpi.h. Its handles are addresses of global variables (other MPIs have numbers there).
+// Open MPI (4.1; 5 has the same library version), through koffi: the few functions that the demo
+// needs, by their names in mpi.h. Its handles are addresses of global variables (other MPIs have
+// numbers there).
 //
 // Every call blocks this thread until the other processes have made it, too. So signals find no
 // JavaScript to handle them: leave them their default, which ends the process.
