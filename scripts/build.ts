@@ -1,8 +1,9 @@
-// assembly/ → build/release.wasm → src/backends/wasm/binary.ts (embedded) → dist/.
+// assembly/ → build/release.wasm, build/relaxed.wasm → src/backends/wasm/binary.ts (embedded) → dist/.
 import { execFileSync } from 'node:child_process'
 import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { deflateRawSync } from 'node:zlib'
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '..')
 const run = (script: string, ...args: string[]) =>
@@ -12,18 +13,27 @@ const run = (script: string, ...args: string[]) =>
   })
 
 mkdirSync(resolve(root, 'build'), { recursive: true })
-run('assemblyscript/bin/asc.js', '--target', 'release')
+for (const target of ['release', 'relaxed']) {
+  run('assemblyscript/bin/asc.js', '--target', target)
+}
 
-const wasm = readFileSync(resolve(root, 'build/release.wasm'))
+const plain = readFileSync(resolve(root, 'build/release.wasm'))
+const relaxed = readFileSync(resolve(root, 'build/relaxed.wasm'))
+// In one stream: the second repeats most of the first.
+const packed = deflateRawSync(Buffer.concat([plain, relaxed]), { level: 9 })
 writeFileSync(
   resolve(root, 'src/backends/wasm/binary.ts'),
   `// Made by scripts/build.ts from assembly/; not kept in git.
-/** The kernels' module, ${wasm.length} bytes, as base64: nothing to fetch, nothing to configure. */
-export const WASM_BASE64 =
-  '${wasm.toString('base64')}'
+/** Two modules of ${plain.length} and ${relaxed.length} bytes, raw deflate, base64: nothing to fetch. */
+export const PACKED =
+  '${packed.toString('base64')}'
+
+/** The first module's length when unpacked. */
+export const PLAIN_BYTES = ${plain.length}
 `,
 )
 
 rmSync(resolve(root, 'dist'), { recursive: true, force: true })
 run('typescript/bin/tsc', '-p', 'tsconfig.build.json')
 copyFileSync(resolve(root, 'build/release.wasm'), resolve(root, 'dist/lowrank.wasm'))
+copyFileSync(resolve(root, 'build/relaxed.wasm'), resolve(root, 'dist/lowrank.relaxed.wasm'))

@@ -1,7 +1,7 @@
 // lowrank: low-rank gradient compression. This is the facade; see also lowrank/frames and
 // lowrank/kernels.
 import { createPowerSgd } from './algorithms/powersgd.ts'
-import { openHost, wasm } from './backends/wasm/index.ts'
+import { openHost, type WasmOptions, wasm } from './backends/wasm/index.ts'
 import { bytesOf } from './bytes.ts'
 import { hash64 } from './codec/xxh32.ts'
 import { Compressor } from './compressor.ts'
@@ -20,7 +20,7 @@ export type { Backend, Random } from './seam.ts'
 export { createSgd, type Sgd, type SgdOptions } from './sgd.ts'
 export { mergeStates } from './state.ts'
 export type { Absence, Outcome } from './step.ts'
-export { wasm }
+export { type WasmOptions, wasm }
 
 /**
  * Creates one worker's compressor.

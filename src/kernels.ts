@@ -1,7 +1,7 @@
 // lowrank/kernels: the kernels themselves, on single matrices (`createWasmKernels`, `reference`) or in
 // phases over a whole plan (`wasm().open(layoutPlan(shapes))`), and textbook routines made of them.
 export { reference } from './backends/reference.ts'
-export { wasm } from './backends/wasm/index.ts'
+export { type WasmOptions, wasm } from './backends/wasm/index.ts'
 export { createWasmKernels, type WasmKernels } from './backends/wasm/kernels.ts'
 export {
   type Iteration,

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { aggregate, createCompressor, type Options } from '../src/index.ts'
+import { aggregate, createCompressor, type Options, wasm } from '../src/index.ts'
 import { createWasmKernels, reference } from '../src/kernels.ts'
 import { uniform } from './support/fleet.ts'
 import { GOLDEN, goldenBasis, goldenNormals, goldenRun } from './support/golden.ts'
@@ -79,11 +79,11 @@ test('rank 1 with feedback reaches the dense loss in the same steps; without, it
 const sha256 = async (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex')
 
 test('golden: fifty steps of three workers', async () => {
-  assert.is(await goldenRun({ createCompressor, aggregate }), GOLDEN.run)
+  assert.is(await goldenRun({ createCompressor, aggregate, wasm }), GOLDEN.run)
 })
 
 test('golden: the same under the preset of the paper', async () => {
-  const hash = await goldenRun({ createCompressor, aggregate }, sha256, { preset: 'paper' })
+  const hash = await goldenRun({ createCompressor, aggregate, wasm }, sha256, { preset: 'paper' })
   assert.is(hash, GOLDEN.paper)
 })
 

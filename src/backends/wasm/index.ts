@@ -1,14 +1,33 @@
 // The default backend: WebAssembly with SIMD, on the CPU, wherever JavaScript runs.
 import type { Backend, Host, Random } from '../../seam.ts'
 import { createHost } from './host.ts'
-import { loadModule } from './load.ts'
+import { loadModule, moduleFor } from './load.ts'
 import { createSession } from './session.ts'
 
-/** The kernels in WebAssembly. Compiled at the first use, shared by all compressors. */
-export function wasm(): Backend {
+/** How the kernels run; each worker's own choice. */
+export interface WasmOptions {
+  /**
+   * Relaxed SIMD: multiply-adds that the engine may fuse, where workers need not agree on bits: in
+   * their own P and Q, and what these leave in the residual. true: with it, or not at all; false: a
+   * worker's frames are the same on every engine. Default: where the engine has it.
+   */
+  readonly relaxed?: boolean
+}
+
+/**
+ * The kernels in WebAssembly. Compiled at the first use, shared by all compressors.
+ *
+ * Opening a session raises an UnsupportedError if this host has not what is asked for.
+ *
+ * @throws TypeError, RangeError  naming the option at fault
+ */
+export function wasm({ relaxed }: WasmOptions = {}): Backend {
+  if (relaxed !== undefined && typeof relaxed !== 'boolean') {
+    throw new TypeError(`"relaxed": expected true or false, got ${String(relaxed)}`)
+  }
   return {
     name: 'wasm',
-    open: async (plan) => createSession(await loadModule(), plan),
+    open: async (plan) => createSession(await moduleFor(relaxed), plan),
   }
 }
 

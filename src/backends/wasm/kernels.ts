@@ -1,7 +1,7 @@
 // The kernels in WebAssembly, on single matrices in arrays of the caller's.
 import type { Dims, Kernels } from '../../seam.ts'
 import { BLOCK_WORDS } from './blocks.ts'
-import { type Exports, instantiate, loadModule } from './load.ts'
+import { type Exports, instantiate, moduleFor } from './load.ts'
 
 /** Kernels whose arrays may lie where they work, so that nothing is copied. */
 export interface WasmKernels extends Kernels {
@@ -20,10 +20,14 @@ export interface WasmKernels extends Kernels {
  * into a memory of its own, which grows as needed, and its outputs back.
  *
  * @param options.floats  how many `alloc` can give in all, each array rounded up to a multiple of 4
+ * @param options.relaxed  true: with relaxed SIMD; false: the same bits on every engine. Default false.
  * @throws UnsupportedError  if this host cannot compile the module
  */
-export async function createWasmKernels({ floats = 0 } = {}): Promise<WasmKernels> {
-  const module = await loadModule()
+export async function createWasmKernels({
+  floats = 0,
+  relaxed = false,
+} = {}): Promise<WasmKernels> {
+  const module = await moduleFor(relaxed)
   // Two memories: growing one would detach every array that lies in it.
   const own = new Workplace(module, ROOM_BYTES + align(4 * floats))
   const lent = new Workplace(module, 0)

@@ -1,6 +1,6 @@
 // The kernels' module: compiled once, when it is first asked for; instantiated per memory.
 import { UnsupportedError } from '../../errors.ts'
-import { WASM_BASE64 } from './binary.ts'
+import { type Binaries, unpack } from './unpack.ts'
 
 /**
  * What assembly/index.ts exports. All pointers are byte addresses in the imported memory, aligned
@@ -159,16 +159,41 @@ export interface Exports {
   ): void
 }
 
-let compiled: Promise<WebAssembly.Module> | undefined
+let binaries: Promise<Binaries> | undefined
+let plain: Promise<WebAssembly.Module> | undefined
+let relaxed: Promise<WebAssembly.Module | null> | undefined
+
+/** The modules' bytes, unpacked at the first call. */
+export function loadBinaries(): Promise<Binaries> {
+  binaries ??= unpack()
+  return binaries
+}
 
 /**
- * The module, compiled at the first call and shared by all: it holds code only, no state.
+ * The module whose bits are the same on every engine, compiled at the first call and shared by all:
+ * it holds code only, no state.
  *
  * @throws UnsupportedError  if WebAssembly, its SIMD, or compiling it is not to be had here
  */
 export function loadModule(): Promise<WebAssembly.Module> {
-  compiled ??= compile()
-  return compiled
+  plain ??= compile()
+  return plain
+}
+
+/** The module with fused multiply-adds; null where the engine does not know relaxed SIMD. */
+function loadRelaxed(): Promise<WebAssembly.Module | null> {
+  relaxed ??= compileRelaxed()
+  return relaxed
+}
+
+/**
+ * @param relaxed  true: the one with relaxed SIMD; false: the plain one; undefined: what there is
+ * @throws UnsupportedError  if it is not to be had here
+ */
+export async function moduleFor(relaxed: boolean | undefined): Promise<WebAssembly.Module> {
+  const fused = relaxed === false ? null : await loadRelaxed()
+  if (relaxed && !fused) throw new UnsupportedError('this host does not know relaxed SIMD')
+  return fused ?? loadModule()
 }
 
 /** An instance over the given memory, at once: the module is small and compiled already. */
@@ -181,7 +206,7 @@ async function compile(): Promise<WebAssembly.Module> {
   if (typeof WebAssembly === 'undefined') {
     throw new UnsupportedError('this host has no WebAssembly')
   }
-  const bytes = Uint8Array.from(atob(WASM_BASE64), (character) => character.charCodeAt(0))
+  const bytes = (await loadBinaries()).plain
   try {
     return await WebAssembly.compile(bytes)
   } catch (cause) {
@@ -195,4 +220,14 @@ async function compile(): Promise<WebAssembly.Module> {
       { cause },
     )
   }
+}
+
+async function compileRelaxed(): Promise<WebAssembly.Module | null> {
+  const [bytes] = await Promise.all([loadBinaries(), loadModule()])
+  // Compiled rather than validated: some engines validate what their processor cannot run. The
+  // plain module has been compiled, so that no policy is in the way.
+  return WebAssembly.compile(bytes.relaxed).catch((error) => {
+    if (error instanceof WebAssembly.CompileError) return null
+    throw error
+  })
 }
