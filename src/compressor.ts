@@ -205,6 +205,27 @@ export class Compressor {
     return this.#updateNorm
   }
 
+  /**
+   * With `resident: true`, the arrays inside the backend's memory, one per parameter: write gradients
+   * there, and give these very arrays to `compress` and `decompress`, which then copy nothing. What
+   * they hold is the caller's; zeros at first.
+   *
+   * `setRank` and `join` may enlarge the memory: read this again after them, for older arrays may be
+   * empty then.
+   *
+   * @throws TypeError  without that option
+   * @throws RoundError  after `dispose`
+   */
+  get gradients(): readonly Dense[] {
+    if (this.#disposed) throw new RoundError('gradients: this compressor has been disposed of')
+    const { gradients } = this.#standing
+    if (gradients !== null) return gradients
+    throw new TypeError(
+      '"gradients": there are none, expected createCompressor(shapes, { resident: true }) and a ' +
+        'backend that has them',
+    )
+  }
+
   get stats(): Stats {
     return {
       step: this.#standing.number,

@@ -35,14 +35,14 @@ export async function createCompressor(
   options: Options = {},
 ): Promise<Compressor> {
   const settings = settingsOf(options)
-  const { sender, wire } = localOf(options)
+  const { sender, wire, resident } = localOf(options)
   const specs = specsOf(shapes)
   const state = options.restore && decodeState(options.restore, specs, settings)
   const plan = layout(specs, state?.ranks ?? ranksOf(specs, settings, settings.rank))
   const step = state?.step ?? 0
 
   const host = await openHost(settings.seed, options.random)
-  const session = await (options.backend ?? wasm()).open(plan)
+  const session = await (options.backend ?? wasm()).open(plan, { resident })
   const algorithm = createPowerSgd(host, plan, settings, state?.factors ?? [], step)
   if (state?.residual) session.write('residual', bytesOf(state.residual))
   const standing = new Standing({

@@ -64,6 +64,12 @@ export interface Options extends SharedOptions {
   readonly sender?: number
   /** Default: `wasm()`. */
   readonly backend?: Backend
+  /**
+   * true: `compressor.gradients` are arrays inside the backend's memory, to write gradients into: what
+   * is given to `compress` and `decompress` there is not copied. As much memory as the model. Default
+   * false.
+   */
+  readonly resident?: boolean
   /** The bytes of `save`, or any safetensors file with its names. */
   readonly restore?: Uint8Array
   /** Instead of the seeded normals, to replay recorded runs. */
@@ -108,7 +114,7 @@ const PRESETS: Readonly<Record<NonNullable<SharedOptions['preset']>, Partial<Set
 }
 
 const WIRES: readonly Wire[] = ['f32', 'f16', 'bf16', 'int8']
-const LOCAL = ['wire', 'sender', 'backend', 'restore', 'random']
+const LOCAL = ['wire', 'sender', 'backend', 'resident', 'restore', 'random']
 const NAMES = [...Object.keys(DEFAULTS), 'preset', ...LOCAL]
 
 /**
@@ -144,18 +150,19 @@ export function settingsOf(options: Options): Settings {
   ) as unknown as Settings
 }
 
-/** The worker's own number and wire type, checked. */
-export function localOf(options: Options): { sender: number; wire: Wire } {
-  const { sender = 0, wire = 'f32', backend, random } = options
+/** What is each worker's own, checked. */
+export function localOf(options: Options): { sender: number; wire: Wire; resident: boolean } {
+  const { sender = 0, wire = 'f32', backend, resident = false, random } = options
   integer('sender', sender, 0, 0xffffffff)
   oneOf('wire', wire, WIRES)
   if (backend !== undefined && typeof backend?.open !== 'function') {
     throw new TypeError(`"backend": expected a backend, wasm() say, got ${show(backend)}`)
   }
+  oneOf('resident', resident, [true, false])
   if (random !== undefined && typeof random !== 'function') {
     throw new TypeError(`"random": expected a function, got ${show(random)}`)
   }
-  return { sender, wire }
+  return { sender, wire, resident }
 }
 
 /**

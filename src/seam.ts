@@ -74,6 +74,12 @@ export interface Session {
   /** true: no method returns a promise */
   readonly synchronous: boolean
   /**
+   * Arrays in the session's memory, one per parameter; null unless asked for. What lies there is the
+   * caller's. Given these, `accumulateProject`, `withdraw` and `settle` copy nothing. `replan` may
+   * make them anew, with what they held.
+   */
+  readonly gradients: readonly Dense[] | null
+  /**
    * M ← M + g for every parameter, left ← M·query for the matrices.
    * False where some M + g is not finite or not below 2¹⁰⁰, so that factors or what they leave might
    * overflow: then every M is as it was before (to the rounding of g).
@@ -107,7 +113,8 @@ export interface Session {
 /** A source of kernels and memory; it keeps no state of its own and serves several compressors. */
 export interface Backend {
   readonly name: string
-  open(plan: Plan): Promise<Session>
+  /** @param wishes.resident  whether the session is to lend `gradients` */
+  open(plan: Plan, wishes?: { readonly resident?: boolean }): Promise<Session>
 }
 
 /**

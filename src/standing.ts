@@ -7,7 +7,7 @@ import { type Waiting, wait } from './effects.ts'
 import type { Framing } from './framing.ts'
 import { integer, type Settings, show } from './options.ts'
 import { layout, ranksOf, type Spec } from './plan.ts'
-import type { Host, Plan, Session } from './seam.ts'
+import type { Dense, Host, Plan, Session } from './seam.ts'
 import { decodeState, encodeState } from './state.ts'
 import { Step } from './step.ts'
 
@@ -74,6 +74,10 @@ export class Standing {
     return this.#plan.parameters.map(({ rank }) => rank)
   }
 
+  get gradients(): readonly Dense[] | null {
+    return this.#session.gradients
+  }
+
   get synchronous(): boolean {
     return this.#session.synchronous
   }
@@ -82,10 +86,7 @@ export class Standing {
   begin(weight: number): Step {
     const exact = this.#number < this.#settings.startCompressingAfter
     const plan = exact ? this.#rawPlan : this.#plan
-    if (plan !== this.#arranged) {
-      this.#session.replan(plan)
-      this.#arranged = plan
-    }
+    this.#arrange(plan)
     const ground = {
       session: this.#session,
       host: this.#host,
@@ -97,6 +98,13 @@ export class Standing {
       exact,
     }
     return new Step(ground, weight)
+  }
+
+  /** Memory may grow here: not in a step, for the caller's gradients may lie there. */
+  #arrange(plan: Plan): void {
+    if (plan === this.#arranged) return
+    this.#session.replan(plan)
+    this.#arranged = plan
   }
 
   /** A gradient has been taken in with this weight. */
@@ -126,7 +134,9 @@ export class Standing {
 
   join(state: Uint8Array): void {
     const read = decodeState(state, this.#specs, this.#settings)
-    this.#plan = layout(this.#specs, read.ranks)
+    const plan = layout(this.#specs, read.ranks)
+    this.#arrange(plan)
+    this.#plan = plan
     this.#number = read.step
     this.#algorithm.load(this.#plan, read.factors, read.step)
     this.#parent = read.parent ?? hash64(bytesOf(this.#algorithm.factors))
@@ -156,7 +166,9 @@ export class Standing {
       }
       for (const [i, one] of rank.entries()) integer(`rank[${i}]`, one, 0, 65535)
     } else integer('rank', rank, 1, 65535)
-    this.#plan = layout(this.#specs, ranksOf(this.#specs, this.#settings, rank))
+    const plan = layout(this.#specs, ranksOf(this.#specs, this.#settings, rank))
+    this.#arrange(plan)
+    this.#plan = plan
     this.#algorithm.replan(this.#plan, this.#number)
     this.#framing.reserve(this.#plan)
   }

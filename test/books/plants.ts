@@ -157,6 +157,7 @@ function altered({ write, settle }: Changes): Backend {
       const session = await wasm().open(plan)
       return {
         synchronous: true,
+        gradients: null,
         accumulateProject: (gradients) => session.accumulateProject(gradients),
         withdraw: (gradients) => session.withdraw(gradients),
         project: () => session.project(),

@@ -1,10 +1,10 @@
 // The table of blocks that the plan kernels walk; its twin is the block in assembly/inline.
 import type { Parameter, Plan } from '../../seam.ts'
 
-/** A part of one parameter as a kernel sees it: some of its rows, or a part of a row. */
+/** A part of one parameter as a kernel sees it: some whole rows, or all rows of some columns. */
 export interface Block {
   readonly parameter: Parameter
-  /** its first float within the parameter; its floats follow one another */
+  /** its first float within the parameter */
   readonly start: number
   readonly rows: number
   readonly cols: number
@@ -15,51 +15,83 @@ export interface Block {
 /** Blocks that fit the tile together: filled, computed and emptied in one go. */
 export type Tile = readonly Block[]
 
-/** One block per matrix: for phases that need no tile. */
-export function wholeMatrices(plan: Plan): Block[] {
-  return plan.matrices.map((parameter) => {
-    const { rows, cols } = parameter
-    return { parameter, start: 0, rows, cols, at: 0 }
-  })
+/** 128 KiB: a tile and the part of M under it fit a core's second cache together. */
+const TILE_FLOATS = 1 << 15
+
+/** Rows that kernels sweep at a time. */
+const SWEEP = 4
+
+/** How large a tile must be: it holds a sweep of the widest matrix. */
+export function tileFloats(plan: Plan): number {
+  return plan.matrices.reduce(
+    (most, { rows, cols }) => Math.max(most, Math.min(SWEEP, rows) * cols),
+    TILE_FLOATS,
+  )
 }
 
-/**
- * Cuts all parameters into blocks of at most `tileFloats` floats, and fills tiles with them.
- * Kernels sweep four rows at a time, so a block has a multiple of four where it can.
- */
+/** Cuts all parameters into blocks, and fills tiles of `tileFloats` floats with them. */
 export function tilesOf(plan: Plan, tileFloats: number): Tile[] {
   const tiles: Block[][] = []
   let used = tileFloats // no tile yet
   for (const parameter of plan.parameters) {
     const { length, rank } = parameter
-    // A raw tensor is one long row: it has no other structure that matters.
-    const cols = rank === 0 ? length : parameter.cols
-    const blockCols = Math.min(cols, tileFloats)
-    const fit = Math.floor(tileFloats / blockCols)
-    const most = fit >= 4 ? fit - (fit % 4) : fit
+    // A raw tensor is one long row, that may be cut anywhere: it has no other structure that matters.
+    const cols = rank === 0 ? Math.min(length, tileFloats) : parameter.cols
+    const fit = Math.floor(tileFloats / cols)
+    const most = fit - (fit >= SWEEP ? fit % SWEEP : 0)
     for (let start = 0; start < length; ) {
-      const column = start % cols
-      const whole = blockCols === cols
-      const rows = whole ? Math.min(most, (length - start) / cols) : 1
-      const width = whole ? cols : Math.min(blockCols, cols - column)
-      if (used + rows * width > tileFloats) {
+      const left = length - start
+      const rows = rank === 0 ? 1 : Math.min(most, left / cols)
+      const floats = Math.min(rows * cols, left)
+      if (used + floats > tileFloats) {
         tiles.push([])
         used = 0
       }
-      tiles.at(-1)!.push({ parameter, start, rows, cols: width, at: used })
-      used += rows * width
-      start += rows * width
+      tiles.at(-1)!.push({ parameter, start, rows, cols: floats / rows, at: used })
+      used += floats
+      start += floats
     }
   }
   return tiles
 }
 
+/** Less is not worth a block of its own. */
+const LEAST_FLOATS = 1 << 16
+const LEAST_COLS = 64
+
+/**
+ * Blocks that hold all rows, each matrix cut into so many or fewer; the largest first, so that no
+ * thread is left with one at the end.
+ */
+export function columnsOf(plan: Plan, parts: number): Block[] {
+  const blocks = plan.matrices.flatMap((parameter) => {
+    const { rows, cols } = parameter
+    const most = Math.max(1, Math.min(parts, Math.floor((rows * cols) / LEAST_FLOATS)))
+    // A multiple of what kernels take at a time, or the whole width.
+    const width = Math.max(LEAST_COLS, 16 * Math.ceil(cols / most / 16))
+    const block = (start: number): Block => {
+      return { parameter, start, rows, cols: Math.min(width, cols - start), at: 0 }
+    }
+    return Array.from({ length: Math.ceil(cols / width) }, (_, i) => block(i * width))
+  })
+  return blocks.sort((a, b) => b.rows * b.cols - a.rows * a.cols)
+}
+
 /** Words of one block in the table. */
 export const BLOCK_WORDS = 12
 
-/** Writes one block, as assembly/inline/block.ts reads it. */
-export function writeBlock(table: Int32Array, index: number, block: Block): void {
-  const { parameter, start, rows, cols, at } = block
+/**
+ * Writes one block, as assembly/inline/block.ts reads it.
+ *
+ * @param g  where it lies in the caller's arrays, in floats: from row to row `gStride`
+ */
+export function writeBlock(
+  table: Int32Array,
+  index: number,
+  { parameter, start, rows, cols }: Block,
+  g: number,
+  gStride: number,
+): void {
   const raw = parameter.rank === 0
   const stride = raw ? cols : parameter.cols
   const row = raw ? 0 : Math.floor(start / stride)
@@ -75,8 +107,8 @@ export function writeBlock(table: Int32Array, index: number, block: Block): void
       parameter.rows, // pStride
       4 * (parameter.right + column), // q
       parameter.cols, // qStride
-      4 * at, // g
-      cols, // gStride
+      4 * g,
+      gStride,
       column === 0 ? 1 : 0, // first
     ],
     index * BLOCK_WORDS,

@@ -1,8 +1,9 @@
 // The default backend: WebAssembly with SIMD, on the CPU, wherever JavaScript runs.
 import type { Backend, Host, Random } from '../../seam.ts'
+import { Alone } from './crew.ts'
 import { createHost } from './host.ts'
 import { loadModule, moduleFor } from './load.ts'
-import { createSession } from './session.ts'
+import { WasmSession } from './session.ts'
 
 /** How the kernels run; each worker's own choice. */
 export interface WasmOptions {
@@ -27,7 +28,9 @@ export function wasm({ relaxed }: WasmOptions = {}): Backend {
   }
   return {
     name: 'wasm',
-    open: async (plan) => createSession(await moduleFor(relaxed), plan),
+    async open(plan, { resident = false } = {}) {
+      return new WasmSession(new Alone(await moduleFor(relaxed)), plan, resident)
+    },
   }
 }
 

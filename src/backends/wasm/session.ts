@@ -1,55 +1,67 @@
 // One compressor's memory and phases in WebAssembly.
 //
-// The memory, from low to high addresses: the residual arena, which stays where it is; the tile,
-// through which callers' arrays are streamed; the factors; the tables of blocks. Nothing is
-// allocated after creation, except where new ranks need larger factors.
+// The memory, from low to high addresses: the residual arena; if asked for, one like it for the
+// caller's gradients; both stay where they are. Then the tiles, through which other arrays are
+// streamed; the factors; the tables of blocks. Nothing is allocated after creation, except where
+// new ranks need larger factors.
 import { bytesOf } from '../../bytes.ts'
-import type { Dense, Plan, Session, Sink, Slot } from '../../seam.ts'
-import { BLOCK_WORDS, type Block, type Tile, tilesOf, wholeMatrices, writeBlock } from './blocks.ts'
-import { type Exports, instantiate } from './load.ts'
-
-/** 128 KiB: a tile and the part of M under it fit a core's second cache together. */
-const TILE_FLOATS = 1 << 15
+import type { Dense, Parameter, Plan, Session, Sink, Slot } from '../../seam.ts'
+import {
+  BLOCK_WORDS,
+  type Block,
+  columnsOf,
+  type Tile,
+  tileFloats,
+  tilesOf,
+  writeBlock,
+} from './blocks.ts'
+import type { Crew, Stream, Unit, Work } from './crew.ts'
 
 const PAGE_BYTES = 1 << 16
 const MOST_PAGES = 1 << 16
 
-/** @throws RangeError  if the model does not fit the 4 GiB that wasm can address */
-export function createSession(module: WebAssembly.Module, plan: Plan): Session {
-  return new WasmSession(module, plan)
+/** Where the caller's arrays are for kernels: base, units whose blocks say where, how they get there. */
+interface Place {
+  readonly base: number
+  readonly work: Work
+  readonly streamed: boolean
 }
 
-/** A tile with its table of blocks in wasm memory. */
-interface Loaded {
-  readonly tile: Tile
-  readonly table: number
-  /** those of its blocks that belong to matrices */
-  readonly compressed: Tile
-}
-
-class WasmSession implements Session {
+export class WasmSession implements Session {
   readonly synchronous = true
-  readonly #memory: WebAssembly.Memory
-  readonly #kernels: Exports
+  readonly #crew: Crew
   readonly #residual: number
+  /** 0: there are none */
+  readonly #gradients: number
   readonly #tile: number
   #plan: Plan
   #left = 0
   #query = 0
   #own = 0
   #mean = 0
-  #matrices = 0
-  #tiles: Loaded[] = []
-  #floats: Float32Array
+  #tileFloats = 0
+  #tiles: readonly Tile[] = []
+  /** all parameters in blocks of rows: through tiles, and in place */
+  #streamed: Work = { units: [], floats: 0 }
+  #resident: Work = { units: [], floats: 0 }
+  /** matrices in blocks of columns */
+  #columns: Work = { units: [], floats: 0 }
+  #floats = new Float32Array(0)
+  #lent: readonly Dense[] | null = null
 
-  constructor(module: WebAssembly.Module, plan: Plan) {
+  /** @throws RangeError  if the model does not fit the 4 GiB that wasm can address */
+  constructor(crew: Crew, plan: Plan, resident: boolean) {
+    this.#crew = crew
     this.#plan = plan
-    this.#memory = new WebAssembly.Memory({ initial: 1 })
-    this.#kernels = instantiate(module, this.#memory)
-    this.#residual = align(this.#kernels.heapBase.value)
-    this.#tile = align(this.#residual + 4 * plan.arenaFloats)
-    this.#floats = new Float32Array(this.#memory.buffer)
+    this.#residual = align(crew.kernels.heapBase.value)
+    const end = align(this.#residual + 4 * plan.arenaFloats)
+    this.#gradients = resident ? end : 0
+    this.#tile = resident ? align(end + 4 * plan.arenaFloats) : end
     this.#arrange(plan)
+  }
+
+  get gradients(): readonly Dense[] | null {
+    return this.#lent
   }
 
   replan(plan: Plan): void {
@@ -59,37 +71,49 @@ class WasmSession implements Session {
 
   /** Gives the factors and tables their places, and writes the tables. */
   #arrange(plan: Plan): void {
-    const tiles = tilesOf(plan, TILE_FLOATS)
-    const left = align(this.#tile + 4 * TILE_FLOATS)
+    const floats = Math.ceil(tileFloats(plan) / 4) * 4
+    const tiles = tilesOf(plan, floats)
+    const columns = columnsOf(plan, this.#crew.parts)
+    const left = align(this.#tile + 4 * floats * this.#crew.tiles)
     const query = align(left + 4 * plan.leftFloats)
     const own = align(query + 4 * plan.rightFloats)
     const mean = align(own + 4 * plan.rightFloats)
-    const matrices = align(mean + 4 * plan.rightFloats)
-    const blocks = tiles.reduce((sum, tile) => sum + tile.length, plan.matrices.length)
-    const end = matrices + 4 * BLOCK_WORDS * blocks
-    this.#reserve(end, plan)
+    const tables = align(mean + 4 * plan.rightFloats)
+    const copies = this.#gradients ? 2 : 1
+    const blocks = tiles.reduce((sum, tile) => sum + copies * tile.length, columns.length)
+    this.#reserve(tables + 4 * BLOCK_WORDS * blocks, plan)
 
     this.#left = left
     this.#query = query
     this.#own = own
     this.#mean = mean
-    this.#matrices = matrices
-    const write = (at: number, list: readonly Block[]): number => {
-      const table = new Int32Array(this.#memory.buffer, at, BLOCK_WORDS * list.length)
-      for (const [i, block] of list.entries()) writeBlock(table, i, block)
-      return at + table.byteLength
+    this.#tileFloats = floats
+    this.#tiles = tiles
+    let at = tables
+    const lay = (list: readonly Block[], g: (block: Block) => [number, number]): Unit => {
+      const table = new Int32Array(this.#crew.memory.buffer, at, BLOCK_WORDS * list.length)
+      for (const [i, block] of list.entries()) writeBlock(table, i, block, ...g(block))
+      const unit = { table: at, blocks: list.length }
+      at += table.byteLength
+      return unit
     }
-    let at = write(matrices, wholeMatrices(plan))
-    this.#tiles = tiles.map((tile) => {
-      const table = at
-      at = write(at, tile)
-      return { tile, table, compressed: tile.filter(({ parameter }) => parameter.rank > 0) }
-    })
+    const inTile = (i: number) => (block: Block) =>
+      [this.#tileAt(i) + block.at, block.cols] as [number, number]
+    const inPlace = ({ parameter, start, cols }: Block) =>
+      [parameter.offset + start, parameter.rank === 0 ? cols : parameter.cols] as [number, number]
+    const all = plan.denseFloats
+    this.#streamed = { units: tiles.map((tile, i) => lay(tile, inTile(i))), floats: all }
+    if (this.#gradients) {
+      this.#resident = { units: tiles.map((tile) => lay(tile, inPlace)), floats: all }
+    }
+    const units = columns.map((block) => lay([block], inPlace))
+    this.#columns = { units, floats: all - plan.rawFloats }
   }
 
   #reserve(bytes: number, plan: Plan): void {
+    const { memory } = this.#crew
     const pages = Math.ceil(bytes / PAGE_BYTES)
-    const missing = pages - this.#memory.buffer.byteLength / PAGE_BYTES
+    const missing = pages - memory.buffer.byteLength / PAGE_BYTES
     if (pages > MOST_PAGES) {
       throw new RangeError(
         `"shapes": ${plan.denseFloats} floats need ${bytes} bytes, more than the 4 GiB of one ` +
@@ -98,96 +122,96 @@ class WasmSession implements Session {
     }
     if (missing > 0) {
       try {
-        this.#memory.grow(missing)
+        memory.grow(missing)
       } catch (cause) {
         throw new RangeError(`"shapes": this host cannot give ${bytes} bytes to WebAssembly`, {
           cause,
         })
       }
-      this.#floats = new Float32Array(this.#memory.buffer) // the old view is detached now
     }
+    if (missing > 0 || this.#floats.length === 0) this.#renew(plan)
+  }
+
+  /** Views on all of the memory: older ones are detached, or too short. */
+  #renew({ parameters }: Plan): void {
+    this.#floats = new Float32Array(this.#crew.memory.buffer)
+    if (this.#gradients === 0) return
+    const view = ({ offset, length }: Parameter) => this.#view(this.#gradients + 4 * offset, length)
+    this.#lent = parameters.map(view)
   }
 
   accumulateProject(gradients: readonly Dense[]): boolean {
-    for (const [i, { tile, table }] of this.#tiles.entries()) {
-      for (const block of tile) this.#fill(block, gradients)
-      const done = this.#kernels.accumulateProject(
-        this.#left,
-        this.#residual,
-        this.#tile,
-        this.#query,
-        table,
-        tile.length,
-      )
-      if (done < tile.length) {
-        this.#subtract(tile.slice(0, done))
-        for (const { tile } of this.#tiles.slice(0, i)) this.#withdrawTile(tile, gradients)
-        return false
-      }
-    }
-    return true
+    const { base, work, streamed } = this.#placeOf(gradients)
+    const before = [this.#left, this.#residual, base, this.#query]
+    const fill = (i: number) => this.#fill(i, this.#tiles[i]!, gradients)
+    const stream = streamed ? { fill, empty: () => {} } : undefined
+    const done = this.#crew.run('accumulateProject', before, [], work, stream)
+    const tiles = this.#tiles.map((tile, i) => tile.slice(0, done[i]!))
+    if (tiles.every((tile, i) => tile.length === this.#tiles[i]!.length)) return true
+    this.#subtract(gradients, tiles)
+    return false
   }
 
   withdraw(gradients: readonly Dense[]): void {
-    for (const { tile } of this.#tiles) this.#withdrawTile(tile, gradients)
+    this.#subtract(gradients, this.#tiles)
   }
 
-  #withdrawTile(tile: Tile, gradients: readonly Dense[]): void {
-    for (const block of tile) this.#fill(block, gradients)
-    this.#subtract(tile)
-  }
-
-  /** M ← M − tile, for these blocks. */
-  #subtract(blocks: readonly Block[]): void {
-    for (const { parameter, start, rows, cols, at } of blocks) {
-      const m = this.#residual + 4 * (parameter.offset + start)
-      this.#kernels.accumulate(m, this.#tile + 4 * at, rows * cols, -1)
+  /** M ← M − g, for these blocks. */
+  #subtract(gradients: readonly Dense[], tiles: readonly Tile[]): void {
+    const { base, streamed } = this.#placeOf(gradients)
+    for (const [i, tile] of tiles.entries()) {
+      if (streamed) this.#fill(i, tile, gradients)
+      for (const { parameter, start, rows, cols, at } of tile) {
+        const g = streamed ? this.#tileAt(i) + at : parameter.offset + start
+        const m = this.#residual + 4 * (parameter.offset + start)
+        this.#crew.kernels.accumulate(m, base + 4 * g, rows * cols, -1)
+      }
     }
   }
 
   project(): void {
-    const count = this.#plan.matrices.length
-    this.#kernels.project(this.#left, this.#residual, this.#query, this.#matrices, count)
+    const before = [this.#left, this.#residual, this.#query]
+    this.#crew.run('project', before, [], this.#streamed)
   }
 
   backproject(): void {
-    const count = this.#plan.matrices.length
-    this.#kernels.backproject(this.#own, this.#residual, this.#left, this.#matrices, count)
+    const before = [this.#own, this.#residual, this.#left]
+    this.#crew.run('backproject', before, [], this.#columns)
   }
 
   settle(deflate: boolean, raw: Uint8Array | null, sink: Sink | null): void {
+    const [m, p, own, mean] = [this.#residual, this.#left, this.#own, this.#mean]
     if (sink === null) {
-      if (!deflate) return
-      const count = this.#plan.matrices.length
-      this.#kernels.residual(this.#residual, this.#left, this.#own, this.#matrices, count)
+      if (deflate) this.#crew.run('residual', [m, p, own], [], this.#streamed)
       return
     }
-    for (const loaded of this.#tiles) this.#settleTile(loaded, deflate, sink)
+    const { base, work, streamed } = this.#placeOf(sink.into)
+    const after = [sink.scale, sink.accumulate ? 1 : 0]
+    const stream = streamed ? this.#settling(sink) : undefined
+    if (deflate) this.#crew.run('settle', [base, m, p, own, mean], after, work, stream)
+    else this.#crew.run('reconstruct', [base, p, mean], after, work, stream)
     if (raw) this.#settleRaw(raw, sink)
   }
 
-  #settleTile({ tile, table, compressed }: Loaded, deflate: boolean, sink: Sink): void {
-    if (compressed.length === 0) return
-    if (sink.accumulate) for (const block of compressed) this.#fill(block, sink.into)
-    const { scale } = sink
-    const add = sink.accumulate ? 1 : 0
-    const [y, m, p] = [this.#tile, this.#residual, this.#left]
-    if (deflate) {
-      this.#kernels.settle(y, m, p, this.#own, this.#mean, table, tile.length, scale, add)
-    } else {
-      this.#kernels.reconstruct(y, p, this.#mean, table, tile.length, scale, add)
+  /** Updates on their way through the tiles; raw tensors do not take it. */
+  #settling({ into, accumulate }: Sink): Stream {
+    const matrices = (i: number) => this.#tiles[i]!.filter(({ parameter }) => parameter.rank > 0)
+    return {
+      fill: (i) => {
+        if (accumulate) this.#fill(i, matrices(i), into)
+      },
+      empty: (i) => this.#empty(i, matrices(i), into),
     }
-    for (const block of compressed) this.#empty(block, sink.into)
   }
 
   /** into ← scale · raw, or into ← into + scale · raw; through the tile, for alignment. */
   #settleRaw(raw: Uint8Array, { into, scale, accumulate }: Sink): void {
-    const tile = this.#view(this.#tile, TILE_FLOATS)
+    const tile = this.#view(this.#tile, this.#tileFloats)
     const factor = Math.fround(scale) // as in the matrices' kernel
     for (const parameter of this.#plan.raws) {
       const to = into[parameter.index]!
-      for (let start = 0; start < parameter.length; start += TILE_FLOATS) {
-        const count = Math.min(TILE_FLOATS, parameter.length - start)
+      for (let start = 0; start < parameter.length; start += tile.length) {
+        const count = Math.min(tile.length, parameter.length - start)
         const from = 4 * (parameter.raw + start)
         bytesOf(tile).set(raw.subarray(from, from + 4 * count))
         if (factor === 1 && !accumulate) {
@@ -221,15 +245,17 @@ class WasmSession implements Session {
   }
 
   scale(slot: Slot, factor: number): void {
-    for (const [start, count] of this.#parts(slot)) this.#kernels.scale(start, count, factor)
+    for (const [start, count] of this.#parts(slot)) {
+      this.#crew.kernels.scale(start, count, factor)
+    }
   }
 
   norm(): number {
-    return this.#kernels.norm(this.#residual, this.#plan.arenaFloats) // padding is zero
+    return this.#crew.kernels.norm(this.#residual, this.#plan.arenaFloats) // padding is zero
   }
 
   dispose(): void {
-    // The memory goes with the session; nothing outside it holds a view.
+    this.#crew.leave()
   }
 
   /** Where a slot's values lie, in order: [address, floats]. */
@@ -251,15 +277,37 @@ class WasmSession implements Session {
     }
   }
 
-  /** Copies a block of the caller's arrays into the tile. */
-  #fill({ parameter, start, rows, cols, at }: Block, from: readonly Dense[]): void {
-    const part = from[parameter.index]!.subarray(start, start + rows * cols)
-    this.#floats.set(part, this.#tile / 4 + at)
+  /** In place if these are the very arrays that `gradients` gives; any others go through the tiles. */
+  #placeOf(arrays: readonly Dense[]): Place {
+    const lent = this.#lent?.every(
+      ({ buffer, byteOffset }, i) =>
+        arrays[i]!.buffer === buffer && arrays[i]!.byteOffset === byteOffset,
+    )
+    return lent
+      ? { base: this.#gradients, work: this.#resident, streamed: false }
+      : { base: this.#tile, work: this.#streamed, streamed: true }
   }
 
-  /** Copies a block of the tile into the caller's arrays. */
-  #empty({ parameter, start, rows, cols, at }: Block, to: readonly Dense[]): void {
-    to[parameter.index]!.set(this.#view(this.#tile + 4 * at, rows * cols), start)
+  /** Where the tile of unit i begins, in floats from the first tile. */
+  #tileAt(i: number): number {
+    return (i % this.#crew.tiles) * this.#tileFloats
+  }
+
+  /** Copies blocks of the caller's arrays into unit i's tile. */
+  #fill(i: number, blocks: readonly Block[], from: readonly Dense[]): void {
+    const tile = this.#tile / 4 + this.#tileAt(i)
+    for (const { parameter, start, rows, cols, at } of blocks) {
+      const part = from[parameter.index]!.subarray(start, start + rows * cols)
+      this.#floats.set(part, tile + at)
+    }
+  }
+
+  /** Copies blocks of unit i's tile into the caller's arrays. */
+  #empty(i: number, blocks: readonly Block[], to: readonly Dense[]): void {
+    const tile = this.#tile + 4 * this.#tileAt(i)
+    for (const { parameter, start, rows, cols, at } of blocks) {
+      to[parameter.index]!.set(this.#view(tile + 4 * at, rows * cols), start)
+    }
   }
 
   #view(address: number, floats: number): Float32Array {

@@ -1,0 +1,94 @@
+// Who runs the phases of one session: the calling thread alone, or with others (threads.ts).
+import { type Exports, instantiate } from './load.ts'
+
+/** The kernels that walk a table of blocks. Their numbers, for other threads, are their places here. */
+export const PHASES = [
+  'accumulateProject',
+  'project',
+  'backproject',
+  'reconstruct',
+  'residual',
+  'settle',
+] as const
+
+export type PhaseKernel = (typeof PHASES)[number]
+
+/** Neighbouring blocks of a table, for one call of a kernel. Units of a table may run in any order. */
+export interface Unit {
+  /** address of the first block */
+  readonly table: number
+  readonly blocks: number
+}
+
+/** Units, and how much work they are. */
+export interface Work {
+  readonly units: readonly Unit[]
+  readonly floats: number
+}
+
+/** Copies between the caller's arrays and tiles, for phases that work on tiles. */
+export interface Stream {
+  /** Before a unit runs. */
+  fill(unit: number): void
+  /** After it has run, in order. */
+  empty(unit: number): void
+}
+
+export interface Crew {
+  /** of the calling thread */
+  readonly kernels: Exports
+  readonly memory: WebAssembly.Memory
+  /** how many tiles there must be; unit u of a stream has tile u mod this */
+  readonly tiles: number
+  /** into how many blocks of columns a large matrix is cut */
+  readonly parts: number
+  /**
+   * Runs a phase: one kernel on all units, also where a block of one is refused.
+   *
+   * @param before  operands before the table of blocks
+   * @param after  operands after the count of blocks
+   * @returns of each unit, how many blocks were done before one was refused
+   */
+  run(
+    kernel: PhaseKernel,
+    before: readonly number[],
+    after: readonly number[],
+    work: Work,
+    stream?: Stream,
+  ): number[]
+  /** Nothing is run any more. */
+  leave(): void
+}
+
+/** The calling thread, with a memory of its own. */
+export class Alone implements Crew {
+  readonly memory: WebAssembly.Memory
+  readonly kernels: Exports
+  readonly tiles = 1
+  readonly parts = 1
+
+  constructor(module: WebAssembly.Module, memory = new WebAssembly.Memory({ initial: 1 })) {
+    this.memory = memory
+    this.kernels = instantiate(module, memory)
+  }
+
+  run(
+    kernel: PhaseKernel,
+    before: readonly number[],
+    after: readonly number[],
+    { units }: Work,
+    stream?: Stream,
+  ): number[] {
+    const call = this.kernels[kernel] as (...operands: number[]) => number | undefined
+    return units.map(({ table, blocks }, i) => {
+      stream?.fill(i)
+      const done = call(...before, table, blocks, ...after) ?? blocks
+      stream?.empty(i)
+      return done
+    })
+  }
+
+  leave(): void {
+    // The memory goes with the session; nothing outside it holds a view.
+  }
+}

@@ -1,0 +1,96 @@
+// One worker's way through all that a session can be asked for, to be gone with arrays here or
+// there, on one thread or several: nothing of what comes out may depend on that.
+import { bytesOf } from '../../src/bytes.ts'
+import { aggregate, type Compressor, createCompressor, type Options } from '../../src/index.ts'
+import { sameBytes, sameFloats, throughRounds, uniform } from './fleet.ts'
+
+/** Wider than a tile of 2¹⁵ floats, longer than one, narrow, raw, and many blocks in one tile. */
+export const SHAPES = [[6, 40_000], [9], [300, 7, 5, 5], [50_000], [11, 6], [2, 3], [700, 150]]
+
+/** Where a step's gradients and its update are. */
+export type Arrays = 'foreign' | 'resident' | 'mixed'
+
+export interface Course {
+  readonly frames: Uint8Array[]
+  /** updates, and residuals in between */
+  readonly floats: Float32Array[]
+}
+
+const lengths = SHAPES.map((shape) => shape.reduce((a, b) => a * b, 1))
+const most = uniform(2 * Math.max(...lengths), 1)
+
+/** @param own  what the worker is free to choose: nothing of it may be seen in what comes out */
+export async function course(own: Options, arrays: Arrays, shared: Options = {}): Promise<Course> {
+  const options = { rank: 3, minCompressionRate: 0, startCompressingAfter: 1, ...shared, ...own }
+  using worker = await createCompressor(SHAPES, { ...options, resident: arrays !== 'foreign' })
+  const done: Course = { frames: [], floats: [] }
+
+  const follow = async (gradients: readonly Float32Array[]) => {
+    let frame: Uint8Array | null = await worker.compress(gradients)
+    while (frame) {
+      done.frames.push(frame)
+      frame = await worker.receive(aggregate([frame]))
+    }
+  }
+  const keep = async (floats: readonly Float32Array[]) => {
+    done.floats.push(...floats.map((one) => one.slice()))
+    const state = await worker.save()
+    done.floats.push(new Float32Array(state.slice(state.length % 4).buffer))
+  }
+  for (let step = 0; step < 3; step++) {
+    const gradients = filled(worker, arrays, step)
+    await follow(gradients)
+    await worker.decompress(gradients) // in place
+    await keep(gradients)
+  }
+  // Added to what is there, after a step without a gradient of its own.
+  const parameters = filled(worker, arrays, 3)
+  await follow(filled(worker, 'foreign', 4))
+  await worker.decompress(parameters, { scale: -0.25, accumulate: true })
+  await keep(parameters)
+  // Not finite: in a raw parameter, in the last one, in two.
+  for (const bad of [[3], [6], [0, 2]]) {
+    const gradients = filled(worker, arrays, 5)
+    for (const i of bad) gradients[i]![Math.floor(0.7 * lengths[i]!)] = Number.NaN
+    await follow(gradients)
+    await worker.decompress(null)
+    await keep(gradients)
+  }
+  // Given up; then other ranks, for which the memory grows.
+  await worker.compress(filled(worker, arrays, 6))
+  worker.abort()
+  worker.setRank(6)
+  const gradients = filled(worker, arrays, 7)
+  await follow(gradients)
+  await worker.decompress(gradients, { scale: 0.5 })
+  await keep(gradients)
+  // The update goes nowhere.
+  await throughRounds(worker, filled(worker, arrays, 8))
+  await worker.decompress(null)
+  await keep([])
+  return done
+}
+
+/** Arrays of the wanted kind with seeded numbers. */
+function filled(worker: Compressor, arrays: Arrays, seed: number): Float32Array[] {
+  return lengths.map((length, i) => {
+    const resident = arrays === 'resident' || (arrays === 'mixed' && i % 2 === 0)
+    const array = resident ? worker.gradients[i]! : new Float32Array(length)
+    const from = 1009 * seed + 13 * i
+    array.set(most.subarray(from, from + length))
+    return array
+  })
+}
+
+/** Fails at the first bit that differs. */
+export function sameCourse(got: Course, want: Course, what: string): void {
+  if (got.frames.length !== want.frames.length) throw new Error(`${what}: other rounds`)
+  for (const [i, frame] of want.frames.entries()) {
+    sameBytes(got.frames[i]!, frame, `${what}, frame ${i}`)
+  }
+  if (got.floats.length !== want.floats.length) throw new Error(`${what}: other arrays`)
+  for (const [i, floats] of want.floats.entries()) {
+    if (Buffer.compare(bytesOf(got.floats[i]!), bytesOf(floats)) === 0) continue
+    sameFloats(got.floats[i]!, floats, `${what}, array ${i}`)
+  }
+}
