@@ -5,6 +5,7 @@ import * as chromium from './browser/chromium.ts'
 import * as firefox from './browser/firefox.ts'
 import type { Page } from './browser/page.ts'
 import { serve } from './browser/server.ts'
+import { threaded } from './browser/threads.ts'
 import { work } from './browser/worker.ts'
 import { bundleForBrowsers, bundleTests } from './built/bundle.ts'
 import { GOLDEN } from './support/golden.ts'
@@ -100,6 +101,35 @@ for (const [name, browser] of browsers) {
     test("a policy with 'wasm-unsafe-eval' is enough", async () => {
       const tab = await open('/allowed')
       assert.equal(await tab.evaluate(() => page.golden()), { ...GOLDEN })
+      await tab.close()
+    })
+
+    test('threads, in a page that is isolated: the same bits as one thread in Node', async () => {
+      const tab = await open('/isolated')
+      const want = await threaded(1)
+      for (const how of [
+        [1, false],
+        [2, false],
+        [3, false],
+        [2, true],
+        [3, true],
+      ] as const) {
+        assert.is(await tab.evaluate((how) => page.threaded(how), how), want, `${how}`)
+      }
+      await tab.close()
+    })
+
+    test('threads, in a page that is not: an error that says what to do', async () => {
+      const tab = await open('/')
+      const told = await tab.evaluate((how) => page.threaded(how), [2, false] as const)
+      assert.match(told, /^UnsupportedError: "threads": memory is not shared here: serve the page/)
+      await tab.close()
+    })
+
+    test('threads, under a policy against workers from blobs: the same', async () => {
+      const tab = await open('/blobless')
+      const told = await tab.evaluate((how) => page.threaded(how), [2, false] as const)
+      assert.match(told, /^UnsupportedError: "threads": a worker could not be started: .*'blob:'/)
       await tab.close()
     })
 

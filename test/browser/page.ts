@@ -2,6 +2,7 @@
 import { createCompressor } from 'lowrank'
 import { createWasmKernels } from 'lowrank/kernels'
 import { golden } from '../built/golden.ts'
+import { threaded } from './threads.ts'
 import { SHAPES, work } from './worker.ts'
 
 const page = {
@@ -14,6 +15,19 @@ const page = {
       worker.onmessage = ({ data }) => resolve(data)
       worker.onerror = ({ message }) => reject(new Error(message))
     })
+  },
+
+  /** The hash, or what asking for threads throws. @param others  the page's thread gets no unit */
+  async threaded([threads, others]: readonly [threads: number, others: boolean]): Promise<string> {
+    const { compareExchange } = Atomics
+    if (others) Atomics.compareExchange = () => -1 as never
+    try {
+      return await threaded(threads)
+    } catch (error) {
+      return String(error)
+    } finally {
+      Atomics.compareExchange = compareExchange
+    }
   },
 
   /** Takes part in a fleet: its frames go out by POST, and the means are the answers. */

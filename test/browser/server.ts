@@ -12,28 +12,28 @@ export interface Server {
   close(): Promise<void>
 }
 
+const ISOLATED = {
+  'cross-origin-opener-policy': 'same-origin',
+  'cross-origin-embedder-policy': 'require-corp',
+}
+
+/** Compiling WebAssembly is allowed; workers made of text are not. */
+const NO_BLOBS = {
+  'content-security-policy': "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'",
+}
+
 /** The page's script by the page's path and headers. */
 const PAGES: Readonly<
   Record<string, { script: string; headers: Readonly<Record<string, string>> }>
 > = {
   '/': { script: '/page.js', headers: {} },
-  '/isolated': {
-    script: '/page.js',
-    headers: {
-      'cross-origin-opener-policy': 'same-origin',
-      'cross-origin-embedder-policy': 'require-corp',
-    },
-  },
+  '/isolated': { script: '/page.js', headers: ISOLATED },
+  '/blobless': { script: '/page.js', headers: { ...ISOLATED, ...NO_BLOBS } },
   '/strict': {
     script: '/page.js',
     headers: { 'content-security-policy': "default-src 'self'; script-src 'self'" },
   },
-  '/allowed': {
-    script: '/page.js',
-    headers: {
-      'content-security-policy': "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'",
-    },
-  },
+  '/allowed': { script: '/page.js', headers: NO_BLOBS },
   '/tests': { script: '/tests.js', headers: {} },
 }
 

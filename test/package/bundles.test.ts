@@ -27,9 +27,9 @@ const noBrowser = typeof browser === 'string' ? browser : null
 
 const main = project.write(
   'main.js',
-  `import { aggregate, createCompressor } from 'lowrank'
+  `import { aggregate, createCompressor, wasm } from 'lowrank'
    import { goldenRun } from './golden.js'
-   globalThis.hash = goldenRun({ aggregate, createCompressor })
+   globalThis.hash = goldenRun({ aggregate, createCompressor, wasm })
    globalThis.hash.then(console.log)`,
 )
 // Training belongs into a worker.

@@ -69,11 +69,11 @@ test('import in Node comes to the golden hash', () => {
 test('require in Node comes to the golden hash: no module awaits at its top level', () => {
   const program = project.write(
     'require.cjs',
-    `const { aggregate, createCompressor } = require('lowrank')
+    `const { aggregate, createCompressor, wasm } = require('lowrank')
      const doors = [require('lowrank/frames').inspect, require('lowrank/kernels').svd]
      if (!doors.every((one) => typeof one === 'function')) throw new Error(String(doors))
      import('./golden.js').then(async ({ goldenRun }) => {
-       console.log(await goldenRun({ aggregate, createCompressor }))
+       console.log(await goldenRun({ aggregate, createCompressor, wasm }))
      })`,
   )
   assert.is(runNode(program), GOLDEN.run)

@@ -57,18 +57,21 @@ export function tilesOf(plan: Plan, tileFloats: number): Tile[] {
 
 /** Less is not worth a block of its own. */
 const LEAST_FLOATS = 1 << 16
-const LEAST_COLS = 64
+
+/** Narrower blocks are slower to read: rows end before the processor has seen that they go on. */
+const GOOD_COLS = 256
 
 /**
- * Blocks that hold all rows, each matrix cut into so many or fewer; the largest first, so that no
- * thread is left with one at the end.
+ * Blocks that hold all rows: for each thread one of a large matrix, or two of a wide one, so that who
+ * is held up keeps the others for less long. The largest come first, for the same reason.
  */
-export function columnsOf(plan: Plan, parts: number): Block[] {
+export function columnsOf(plan: Plan, threads: number): Block[] {
   const blocks = plan.matrices.flatMap((parameter) => {
     const { rows, cols } = parameter
-    const most = Math.max(1, Math.min(parts, Math.floor((rows * cols) / LEAST_FLOATS)))
-    // A multiple of what kernels take at a time, or the whole width.
-    const width = Math.max(LEAST_COLS, 16 * Math.ceil(cols / most / 16))
+    const good = Math.min(2 * threads, Math.floor(cols / GOOD_COLS))
+    const most = Math.floor((rows * cols) / LEAST_FLOATS)
+    const parts = threads === 1 ? 1 : Math.max(1, Math.min(most, Math.max(threads, good)))
+    const width = parts === 1 ? cols : 16 * Math.ceil(cols / parts / 16)
     const block = (start: number): Block => {
       return { parameter, start, rows, cols: Math.min(width, cols - start), at: 0 }
     }

@@ -26,22 +26,24 @@ export interface Work {
   readonly floats: number
 }
 
-/** Copies between the caller's arrays and tiles, for phases that work on tiles. */
-export interface Stream {
-  /** Before a unit runs. */
-  fill(unit: number): void
-  /** After it has run, in order. */
-  empty(unit: number): void
+/** What only the calling thread can do: it alone sees the caller's arrays. */
+export interface Own {
+  /** before a unit runs: fills its tile */
+  fill?(unit: number): void
+  /** while the others take units */
+  meanwhile?(): void
 }
 
 export interface Crew {
   /** of the calling thread */
   readonly kernels: Exports
   readonly memory: WebAssembly.Memory
-  /** how many tiles there must be; unit u of a stream has tile u mod this */
+  /** how many run units at the same time */
+  readonly threads: number
+  /** the calling thread's part of it */
+  readonly alone: Alone
+  /** how many tiles there must be; unit u has tile u mod this */
   readonly tiles: number
-  /** into how many blocks of columns a large matrix is cut */
-  readonly parts: number
   /**
    * Runs a phase: one kernel on all units, also where a block of one is refused.
    *
@@ -54,18 +56,25 @@ export interface Crew {
     before: readonly number[],
     after: readonly number[],
     work: Work,
-    stream?: Stream,
+    own?: Own,
   ): number[]
   /** Nothing is run any more. */
   leave(): void
+}
+
+/** What it can do besides if it runs all units itself. */
+export interface AloneOwn extends Own {
+  /** after a unit has run: empties its tile */
+  empty?(unit: number): void
 }
 
 /** The calling thread, with a memory of its own. */
 export class Alone implements Crew {
   readonly memory: WebAssembly.Memory
   readonly kernels: Exports
+  readonly alone: Alone = this
+  readonly threads = 1
   readonly tiles = 1
-  readonly parts = 1
 
   constructor(module: WebAssembly.Module, memory = new WebAssembly.Memory({ initial: 1 })) {
     this.memory = memory
@@ -76,14 +85,15 @@ export class Alone implements Crew {
     kernel: PhaseKernel,
     before: readonly number[],
     after: readonly number[],
-    { units }: Work,
-    stream?: Stream,
+    work: Work,
+    own: AloneOwn = {},
   ): number[] {
+    own.meanwhile?.()
     const call = this.kernels[kernel] as (...operands: number[]) => number | undefined
-    return units.map(({ table, blocks }, i) => {
-      stream?.fill(i)
+    return work.units.map(({ table, blocks }, i) => {
+      own.fill?.(i)
       const done = call(...before, table, blocks, ...after) ?? blocks
-      stream?.empty(i)
+      own.empty?.(i)
       return done
     })
   }
