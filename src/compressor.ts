@@ -220,10 +220,7 @@ export class Compressor {
     if (this.#disposed) throw new RoundError('gradients: this compressor has been disposed of')
     const { gradients } = this.#standing
     if (gradients !== null) return gradients
-    throw new TypeError(
-      '"gradients": there are none, expected createCompressor(shapes, { resident: true }) and a ' +
-        'backend that has them',
-    )
+    throw new TypeError('"gradients": expected { resident: true }, and a backend that has them')
   }
 
   get stats(): Stats {

@@ -1,7 +1,7 @@
 // DESIGN's rule 10: a step makes nothing that is as large as the model, but the frames themselves.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { aggregate, createCompressor, createSgd } from '../src/index.ts'
+import { aggregate, createCompressor, createSgd, wasm } from '../src/index.ts'
 import { gaussian } from './support/gaussian.ts'
 
 const test = suite('memory')
@@ -76,6 +76,22 @@ for (const wire of ['f32', 'f16', 'int8'] as const) {
     assert.equal(used, { bytes: 0, grown: 0, large: [] })
   })
 }
+
+test('nor with gradients in their memory, nor with several threads', async () => {
+  for (const threads of [1, 2]) {
+    using worker = await createCompressor(SHAPES, { resident: true, backend: wasm({ threads }) })
+    const one = async () => {
+      for (const [i, gradient] of worker.gradients.entries()) gradient.set(gradients[i]!)
+      await worker.step(worker.gradients, (frame) => aggregate([frame]))
+      await train(worker, 1)
+    }
+    await one()
+    const used = await allocations(async () => {
+      for (let i = 0; i < 10; i++) await one()
+    })
+    assert.equal(used, { bytes: 0, grown: 0, large: [] })
+  }
+})
 
 test('the optimiser neither', async () => {
   const worker = await createCompressor(SHAPES, { rank: 4 })

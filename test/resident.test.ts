@@ -28,6 +28,7 @@ const KINDS: Options[] = [
   { wire: 'f32' },
   { wire: 'int8', iterations: 2 },
   { wire: 'f16', errorFeedback: 'none' },
+  { errorFeedback: 'aggregated', warmStart: false },
 ]
 
 for (const shared of KINDS) {

@@ -36,7 +36,11 @@ async function byOthers<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
-const KINDS: Options[] = [{ wire: 'f32' }, { wire: 'int8', iterations: 2 }]
+const KINDS: Options[] = [
+  { wire: 'f32' },
+  { wire: 'int8', iterations: 2 },
+  { errorFeedback: 'aggregated' },
+]
 
 for (const shared of KINDS) {
   test(`the same bits for any number: ${JSON.stringify(shared)}`, async () => {

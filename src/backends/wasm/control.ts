@@ -1,5 +1,15 @@
 // What threads say to each other: words of shared memory that belong to no session.
-import { PHASES } from './crew.ts'
+import type { PhaseKernel } from './crew.ts'
+
+/** A kernel's number is its place here. */
+export const PHASES: readonly PhaseKernel[] = [
+  'accumulateProject',
+  'project',
+  'backproject',
+  'reconstruct',
+  'residual',
+  'settle',
+]
 
 /** Where words are. */
 export const WORD = {

@@ -1,17 +1,14 @@
 // Who runs the phases of one session: the calling thread alone, or with others (threads.ts).
 import { type Exports, instantiate } from './load.ts'
 
-/** The kernels that walk a table of blocks. Their numbers, for other threads, are their places here. */
-export const PHASES = [
-  'accumulateProject',
-  'project',
-  'backproject',
-  'reconstruct',
-  'residual',
-  'settle',
-] as const
-
-export type PhaseKernel = (typeof PHASES)[number]
+/** The kernels that walk a table of blocks. */
+export type PhaseKernel =
+  | 'accumulateProject'
+  | 'project'
+  | 'backproject'
+  | 'reconstruct'
+  | 'residual'
+  | 'settle'
 
 /** Neighbouring blocks of a table, for one call of a kernel. Units of a table may run in any order. */
 export interface Unit {

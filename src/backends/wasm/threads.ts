@@ -8,19 +8,12 @@ import {
   type Message,
   MOST_OPERANDS,
   MOST_UNITS,
+  PHASES,
   SOURCE,
   UNIT_WORDS,
   WORD,
 } from './control.ts'
-import {
-  Alone,
-  type Crew,
-  type Own,
-  PHASES,
-  type PhaseKernel,
-  type Unit,
-  type Work,
-} from './crew.ts'
+import { Alone, type Crew, type Own, type PhaseKernel, type Unit, type Work } from './crew.ts'
 import { type Exports, loadBinaries, loadModule, moduleFor } from './load.ts'
 import { shareable } from './shareable.ts'
 import { startThread, type Thread } from './worker.ts'
