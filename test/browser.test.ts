@@ -131,6 +131,8 @@ for (const [name, browser] of browsers) {
       const told = await tab.evaluate((how) => page.threaded(how), [2, false] as const)
       assert.match(told, /^UnsupportedError: "threads": a worker could not be started: .*'blob:'/)
       await tab.close()
+      // Firefox tells of each violation.
+      for (const message of thrown.splice(0)) assert.match(message, /^Content-Security-Policy:/)
     })
 
     // V8 has run them in Node.

@@ -197,6 +197,25 @@ test('a thread that cannot be started is an error, and not the end', async () =>
     () => errorOf(make),
   )
   assert.is(none.message, '"threads": this host has no workers')
+  // The second of two: the first one ends.
+  let started = 0
+  let terminated = 0
+  class One extends real.Worker {
+    constructor(source: string, options: workers.WorkerOptions) {
+      if (started++ > 0) throw new Error('no room for another')
+      super(source, options)
+    }
+    override terminate() {
+      terminated++
+      return super.terminate()
+    }
+  }
+  const second = await withModules(
+    () => ({ Worker: One }),
+    () => errorOf(() => createCompressor(LARGE, { backend: wasm({ threads: 3 }) })),
+  )
+  assert.is(second.message, 'no room for another')
+  assert.is(terminated, 1)
   using worker = await make()
   assert.is(worker.stats.step, 0)
 })
@@ -260,6 +279,7 @@ test('what fails in a phase, here or there, is told, and nobody is left waiting'
     await errorOf(async () => team.join(await sharedModuleFor(false))),
     UnsupportedError,
   )
+  crew.leave()
   crew.leave()
   assert.is(ended, 1)
 })

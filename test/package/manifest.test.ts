@@ -29,7 +29,7 @@ test('types are found wherever ES modules are', async () => {
   const elsewhere = ['node10', 'node16-cjs']
   const concerns = (problem: Problem) =>
     !('resolutionKind' in problem && elsewhere.includes(problem.resolutionKind)) &&
-    !('entrypoint' in problem && problem.entrypoint === './lowrank.wasm')
+    !('entrypoint' in problem && problem.entrypoint.endsWith('.wasm'))
   assert.equal(analysis.problems.filter(concerns), [])
 })
 

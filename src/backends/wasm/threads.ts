@@ -49,7 +49,7 @@ export class Team {
   /** whoever waits for all to have read a message, by session */
   readonly #waiting = new Map<unknown, { left: number; done(): void; failed(error: Error): void }>()
   #failure: Error | null = null
-  #sessions = 0
+  readonly #sessions = new Set<number>()
   #last = 0
 
   /**
@@ -71,8 +71,13 @@ export class Team {
     this.#ended = ended
     const heard = (session: unknown) => this.#heard(session)
     const failed = (reason: string) => this.#failed(reason)
-    while (this.#others.length < threads - 1) {
-      this.#others.push(startThread(SOURCE, heard, failed))
+    try {
+      while (this.#others.length < threads - 1) {
+        this.#others.push(startThread(SOURCE, heard, failed))
+      }
+    } catch (error) {
+      this.#end()
+      throw error
     }
   }
 
@@ -86,7 +91,7 @@ export class Team {
     const memory = new WebAssembly.Memory({ initial: 1, maximum: 1 << 16, shared: true })
     const session = ++this.#last
     const control = session === 1 ? { control: this.#control } : {}
-    this.#sessions++
+    this.#sessions.add(session)
     try {
       await new Promise<void>((done, failed) => {
         if (this.#failure) throw this.#failure
@@ -102,13 +107,17 @@ export class Team {
   }
 
   leave(session: number): void {
+    if (!this.#sessions.delete(session)) return
     this.#waiting.delete(session)
-    if (--this.#sessions > 0) {
-      this.#post({ session })
-      return
+    if (this.#sessions.size > 0) this.#post({ session })
+    else {
+      this.#end()
+      this.#ended()
     }
+  }
+
+  #end(): void {
     for (const other of this.#others) other.end()
-    this.#ended()
   }
 
   /** To all; who sleeps is woken, to read it. */
