@@ -1,4 +1,5 @@
-// assembly/ → build/release.wasm, build/relaxed.wasm → src/backends/wasm/binary.ts (embedded) → dist/.
+// assembly/ → build/release.wasm, build/relaxed.wasm → src/backends/wasm/binary.ts (embedded)
+// → build/modules/, of which scripts/bundle.ts makes dist/.
 import { execFileSync } from 'node:child_process'
 import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
@@ -33,7 +34,10 @@ export const PLAIN_BYTES = ${plain.length}
 `,
 )
 
-rmSync(resolve(root, 'dist'), { recursive: true, force: true })
+for (const folder of ['build/modules', 'dist']) {
+  rmSync(resolve(root, folder), { recursive: true, force: true })
+}
+mkdirSync(resolve(root, 'dist'))
 run('typescript/bin/tsc', '-p', 'tsconfig.build.json')
 copyFileSync(resolve(root, 'build/release.wasm'), resolve(root, 'dist/lowrank.wasm'))
 copyFileSync(resolve(root, 'build/relaxed.wasm'), resolve(root, 'dist/lowrank.relaxed.wasm'))

@@ -62,7 +62,7 @@ test.after(() => rmSync(folder, { recursive: true }))
 
 test('what engines are given holds the built package, not its sources', () => {
   assert.ok(program.inputs.every((input) => input.startsWith('test/')))
-  assert.ok(tests.inputs.some((input) => input.startsWith('dist/')))
+  assert.ok(tests.inputs.some((input) => input.startsWith('build/modules/')))
   assert.not.ok([...program.inputs, ...tests.inputs].some((input) => input.startsWith('src/')))
 })
 

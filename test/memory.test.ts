@@ -1,7 +1,8 @@
 // DESIGN's rule 10: a step makes nothing that is as large as the model, but the frames themselves.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { aggregate, createCompressor, createSgd, wasm } from '../src/index.ts'
+import { aggregate, createCompressor, createSgd } from '../src/index.ts'
+import { wasm } from '../src/threads.ts'
 import { gaussian } from './support/gaussian.ts'
 
 const test = suite('memory')

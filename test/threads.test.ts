@@ -14,8 +14,9 @@ import {
   createCompressor,
   type Options,
   UnsupportedError,
-  wasm,
+  wasm as wasmAlone,
 } from '../src/index.ts'
+import { wasm } from '../src/threads.ts'
 import { type Arrays, course, sameCourse } from './support/course.ts'
 import { errorOf, sameBytes, uniform } from './support/fleet.ts'
 import { GOLDEN, goldenRun } from './support/golden.ts'
@@ -100,7 +101,8 @@ test('a backend serves several compressors, one after another and at the same ti
 
 /** Runs a script on the built package in a process of its own; gives what it printed. */
 async function child(script: string, status = 0): Promise<string> {
-  const source = `import { createCompressor, wasm } from 'lowrank'
+  const source = `import { createCompressor } from 'lowrank'
+    import { wasm } from 'lowrank/threads'
     const backend = wasm({ threads: 3 })
     const worker = await createCompressor([[400, 500]], { backend, resident: true })
     worker.compressSync(worker.gradients)
@@ -154,7 +156,8 @@ test('a compressor may live in a worker, which may be ended', async () => {
     worker.dispose()
     const { Worker } = await import('node:worker_threads')
     const inner = new Worker(\`
-      import('lowrank').then(async ({ createCompressor, wasm }) => {
+      import('lowrank').then(async ({ createCompressor }) => {
+        const { wasm } = await import('lowrank/threads')
         const own = await createCompressor([[400, 500]], { backend: wasm({ threads: 2 }) })
         const { parentPort } = await import('node:worker_threads')
         parentPort.postMessage(own.compressSync([new Float32Array(200000)]).length)
@@ -237,7 +240,11 @@ test('no shared memory, no threads: never silently one', async () => {
   }
 })
 
-test('numbers that are none are refused', () => {
+test('numbers that are none are refused, and threads by the door that has none', () => {
+  assert.throws(
+    () => wasmAlone({ threads: 2 } as object),
+    (error: Error) => error instanceof TypeError && /lowrank\/threads/.test(error.message),
+  )
   for (const threads of [0, -1, 1.5, 65, Number.NaN, '2', null]) {
     assert.throws(
       () => wasm({ threads: threads as number }),

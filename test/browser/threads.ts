@@ -1,6 +1,7 @@
 // A model large enough for several threads, in Node and in the browser: the same text for both, on
 // the built package.
-import { aggregate, createCompressor, wasm } from 'lowrank'
+import { aggregate, createCompressor } from 'lowrank'
+import { wasm } from 'lowrank/threads'
 
 const SHAPES = [[400, 500], [6, 30_000], [70_000]]
 

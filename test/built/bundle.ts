@@ -64,13 +64,13 @@ function fits(file: string, platform: 'browser' | 'node'): boolean {
   return !text.includes(' import(') && (platform === 'node' || !text.includes("'node:"))
 }
 
-/** src/… → dist/… */
+/** src/… → build/modules/…, of which dist is made */
 const built: Plugin = {
   name: 'built',
   setup({ onResolve }) {
     onResolve({ filter: /\/src\/.*\.ts$/ }, ({ path, resolveDir }) => ({
       path: resolve(resolveDir, path)
-        .replace(join(root, 'src'), join(root, 'dist'))
+        .replace(join(root, 'src'), join(root, 'build/modules'))
         .replace(/\.ts$/, '.js'),
     }))
   },

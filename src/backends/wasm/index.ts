@@ -4,9 +4,6 @@ import { Alone, type Crew } from './crew.ts'
 import { createHost } from './host.ts'
 import { loadModule, moduleFor } from './load.ts'
 import { WasmSession } from './session.ts'
-import type { Team } from './threads.ts'
-
-const MOST_THREADS = 64
 
 /** How the kernels run; each worker's own choice. */
 export interface WasmOptions {
@@ -16,41 +13,34 @@ export interface WasmOptions {
    * worker's frames are the same on every engine. Default: where the engine has it.
    */
   readonly relaxed?: boolean
-  /**
-   * How many work on a phase, the calling one included: 1 … 64. The bits are the same for any number.
-   * Those besides it begin with the backend's first session, and end with its last. More than 1 needs
-   * shared memory: a page must be cross-origin isolated. Default 1.
-   */
-  readonly threads?: number
 }
 
 /**
- * The kernels in WebAssembly. Compiled at the first use, shared by all compressors.
+ * The kernels in WebAssembly, on the calling thread; for several there is `wasm` of
+ * `lowrank/threads`. Compiled at the first use, shared by all compressors.
  *
  * Opening a session raises an UnsupportedError if this host has not what is asked for.
  *
- * @throws TypeError, RangeError  naming the option at fault
+ * @throws TypeError  naming the option at fault
  */
-export function wasm({ relaxed, threads = 1 }: WasmOptions = {}): Backend {
+export function wasm(options: WasmOptions = {}): Backend {
+  if ('threads' in options) {
+    throw new TypeError('"threads": an option of the wasm that lowrank/threads exports')
+  }
+  const { relaxed } = checked(options)
+  return backendOf(async () => new Alone(await moduleFor(relaxed)))
+}
+
+export function checked<T extends WasmOptions>(options: T): T {
+  const { relaxed } = options
   if (relaxed !== undefined && typeof relaxed !== 'boolean') {
     throw new TypeError(`"relaxed": expected true or false, got ${String(relaxed)}`)
   }
-  if (!Number.isInteger(threads) || threads < 1 || threads > MOST_THREADS) {
-    throw new RangeError(`"threads": expected 1 … ${MOST_THREADS}, got ${String(threads)}`)
-  }
-  let team: Team | null = null // while there are sessions
+  return options
+}
 
-  async function gather(): Promise<Crew> {
-    if (threads === 1) return new Alone(await moduleFor(relaxed))
-    const { sharedModuleFor, Team } = await import('./threads.ts')
-    const module = await sharedModuleFor(relaxed)
-    const ended = () => {
-      team = null
-    }
-    team ??= new Team(threads, ended)
-    return team.join(module)
-  }
-
+/** @param gather  those who run the phases of one session */
+export function backendOf(gather: () => Promise<Crew>): Backend {
   return {
     name: 'wasm',
     async open(plan, { resident = false } = {}) {
