@@ -1,103 +1,130 @@
-// Every kernel alone, in wasm memory: node --import tsx bench/kernels.ts [--json]
+// Every kernel alone, in wasm memory, beside streams of what it must move and the same in C.
 //
-// GB/s counts what must be read and written of the matrices, or of the columns if there is no
-// matrix; factors beside a matrix are not counted. To be set against the streams of the same size,
-// and of as many arrays: one may fit a last-level cache where three do not.
-import { createWasmKernels, type Dims } from '../src/kernels.ts'
-import { type Case, type Measured, measure, report } from './measure.ts'
+// Bytes count what must be read and written of the matrices, or of the columns if there is no matrix;
+// factors beside a matrix are not counted.
+import type { Dims } from 'lowrank/kernels'
+import { type Arrays, createArrays, verify } from './arrays.ts'
+import { byEffort, ranksOf, type Settings } from './effort.ts'
+import { type Case, measure, withRatios } from './measure.ts'
+import { measureNative } from './native.ts'
+import { kernelName, type Row } from './results.ts'
+import type { Section } from './sections.ts'
+import { best, createProbes, isProbe, MIXES, type Mix, ON_MATRIX, streamName } from './stream.ts'
+import { Unavailable } from './tools.ts'
 
-const SHAPES = [
-  { rows: 512, cols: 4608 }, // a convolution of ResNet-18's last stage, 9 MB
-  { rows: 4096, cols: 4096 }, // a linear layer of a language model, 64 MB
-]
-const RANKS = [1, 2, 4]
-
-const [mostFloats, mostFactor] = [4096 * 4096, 4608 * 4]
-const kernels = await createWasmKernels({ floats: 3 * mostFloats + 6 * mostFactor })
-// Small factors: whatever is added to M time and again leaves it far from infinity.
-const [m, g, y] = [filled(mostFloats, 1), filled(mostFloats, 1e-3), filled(mostFloats, 1)]
-const [p, q] = [filled(mostFactor, 1e-3), filled(mostFactor, 1e-3)]
-const [own, mean] = [filled(mostFactor, 1e-3), filled(mostFactor, 1e-3)]
-const [toLeft, toRight] = [kernels.alloc(mostFactor), kernels.alloc(mostFactor)]
-
-const sections: Record<string, Measured[]> = {}
-for (const { rows, cols } of SHAPES) {
-  sections[`${rows} × ${cols}`] = measure([
-    ...streams(rows * cols),
-    ...RANKS.flatMap((rank) => onMatrix({ rows, cols, rank })),
-    ...RANKS.flatMap((rank) => onColumns(rows, rank)),
-  ])
-}
-report(sections)
-
-function streams(n: number): Case[] {
-  const [x, into, velocity] = [g.subarray(0, n), y.subarray(0, n), m.subarray(0, n)]
-  const entry = (name: string, perElement: number, flops: number, run: () => void): Case => ({
-    name,
-    run,
-    bytes: perElement * n,
-    flops: flops * n,
-  })
-  return [
-    entry('copy (memcpy)', 8, 0, () => into.set(x)),
-    entry('norm: Σ x²', 4, 2, () => kernels.norm(x)),
-    entry('accumulate: y + a·x', 12, 2, () => kernels.accumulate(into, x, 1e-3)),
-    entry('momentum', 20, 7, () => kernels.momentum(into, velocity, x, 1e-3, 0.9, 1e-4)),
-  ]
+interface Size {
+  readonly rows: number
+  readonly cols: number
 }
 
-function onMatrix(dims: Dims): Case[] {
+const LARGE: Size = { rows: 4096, cols: 4096 } // a linear layer of a language model, 64 MB
+const CONVOLUTION: Size = { rows: 512, cols: 4608 } // of ResNet-18's last stage, 9 MB
+const EMBEDDING: Size = { rows: 28869, cols: 650 } // of the paper's LSTM, 72 MB
+const TINY: Size = { rows: 37, cols: 66 }
+
+export function sizesOf(settings: Settings): readonly Size[] {
+  return byEffort(settings, [LARGE, CONVOLUTION, EMBEDDING], [LARGE, CONVOLUTION], [TINY])
+}
+
+/** The title of the table of one size. */
+export function kernelsTitle({ rows, cols }: Size): string {
+  return `kernels, ${rows} × ${cols}`
+}
+
+const mixes = Object.keys(MIXES) as Mix[]
+
+export const kernels: Section = async (settings, { progress, table, skip }) => {
+  const ranks = ranksOf(settings)
+  for (const size of sizesOf(settings)) {
+    const title = kernelsTitle(size)
+    const n = size.rows * size.cols
+    const probes = await createProbes(n)
+    const arrays = await createArrays(size, Math.max(...ranks))
+    for (const rank of ranks) verify(arrays, { ...size, rank })
+    const rows = await measure(
+      [
+        ...mixes.flatMap((mix) => probes.cases(mix)),
+        ...ranks.flatMap((rank) => onMatrix(arrays, { ...size, rank })),
+        onVector(arrays, n),
+        ...ranks.flatMap((rank) => onColumns(arrays, size.rows, rank)),
+      ],
+      settings,
+      (name) => progress(`${title}: ${name}`),
+    )
+    let native: Row[] = []
+    try {
+      progress(`${title}: in C`)
+      native = measureNative(size, ranks, settings)
+    } catch (error) {
+      if (!(error instanceof Unavailable)) throw error
+      skip(`kernels in C: ${error.message}`)
+    }
+    table({
+      title,
+      ratios: 'percent',
+      against: '% of stream',
+      rows: withRatios([
+        ...mixes.map((mix) => best(mix, rows)),
+        ...rows.filter((row) => !isProbe(row)),
+        ...native,
+      ]),
+    })
+  }
+}
+
+function onMatrix({ on, m, g, y, p, q, own, toLeft, toRight }: Arrays, dims: Dims): Case[] {
   const { rows, cols, rank } = dims
-  const n = rows * cols
-  const [matrix, gradient, update] = [m.subarray(0, n), g.subarray(0, n), y.subarray(0, n)]
   const left = p.subarray(0, rows * rank)
-  const [right, ownRight, meanRight] = [q, own, mean].map((x) => x.subarray(0, cols * rank))
-  const entry = (name: string, perElement: number, flops: number, run: () => void): Case => ({
-    name: `${name}, r = ${rank}`,
-    run,
-    bytes: perElement * n,
-    flops: flops * n,
-  })
-  const [pOut, qOut] = [toLeft.subarray(0, rows * rank), toRight.subarray(0, cols * rank)]
-  return [
-    entry('accumulateProject', 12, 1 + 2 * rank, () =>
-      kernels.accumulateProject(pOut, matrix, gradient, right!, dims),
-    ),
-    entry('project', 4, 2 * rank, () => kernels.project(pOut, matrix, right!, dims)),
-    entry('backproject', 4, 2 * rank, () => kernels.backproject(qOut, matrix, left, dims)),
-    entry('reconstruct', 4, 2 * rank, () => kernels.reconstruct(update, left, right!, dims)),
-    entry('residual', 8, 2 * rank, () => kernels.residual(matrix, left, right!, dims)),
-    entry('settle', 12, 4 * rank, () =>
-      kernels.settle(update, matrix, left, ownRight!, meanRight!, dims),
-    ),
-  ]
+  const mean = q.subarray(0, cols * rank)
+  const ownRight = own.subarray(0, cols * rank)
+  const leftOut = toLeft.subarray(0, rows * rank)
+  const rightOut = toRight.subarray(0, cols * rank)
+  const runs: Readonly<Record<string, () => unknown>> = {
+    accumulateProject: () => on.accumulateProject(leftOut, m, g, mean, dims),
+    project: () => on.project(leftOut, m, mean, dims),
+    backproject: () => on.backproject(rightOut, m, left, dims),
+    settle: () => on.settle(y, m, left, ownRight, mean, dims),
+    reconstruct: () => on.reconstruct(y, left, mean, dims),
+    residual: () => on.residual(m, left, mean, dims),
+  }
+  return Object.entries(ON_MATRIX).map(([name, { mix, flops }]) => ({
+    name: kernelName(name, rank),
+    run: runs[name]!,
+    bytes: MIXES[mix] * rows * cols,
+    flops: flops(rank) * rows * cols,
+    yardstick: streamName(mix),
+  }))
 }
 
-function onColumns(rows: number, rank: number): Case[] {
-  const columns = toLeft.subarray(0, rows * rank)
-  const entry = (name: string, perElement: number, flops: number, run: () => void): Case => ({
-    name: `${name}, r = ${rank}`,
-    run,
-    bytes: perElement * rows * rank,
-    flops: flops * rows * rank,
-  })
-  return [
-    entry('normal', 4, 0, () => {
-      for (let k = 0; k < rank; k++) {
-        kernels.normal(columns.subarray(k * rows, (k + 1) * rows), 0, 0, 0, k, 0)
-      }
-    }),
-    // Its own result is as much work as any other input: k columns before it, twice.
-    entry('orthonormalize', 8, 4 * (rank - 1) + 3, () =>
-      kernels.orthonormalize(columns, rows, rank),
-    ),
-  ]
+function onVector({ on, m }: Arrays, n: number): Case {
+  return {
+    name: 'norm',
+    run: () => on.norm(m),
+    bytes: MIXES.read * n,
+    flops: 2 * n,
+    yardstick: streamName('read'),
+  }
 }
 
-/** Seeded normals times a scale. */
-function filled(floats: number, scale: number): Float32Array {
-  const array = kernels.alloc(floats)
-  kernels.normal(array, 1, 0, 0, 0, 0)
-  for (let i = 0; i < floats; i++) array[i] = array[i]! * scale
-  return array
+function onColumns({ on, columns }: Arrays, rows: number, rank: number): Case[] {
+  const some = columns.subarray(0, rows * rank)
+  const single = Array.from({ length: rank }, (_, k) => some.subarray(k * rows, (k + 1) * rows))
+  return [
+    {
+      name: kernelName('normal', rank),
+      run() {
+        for (const [k, column] of single.entries()) on.normal(column, 0, 0, 0, k, 0)
+      },
+      bytes: MIXES.write * rows * rank,
+      yardstick: streamName('write'),
+    },
+    {
+      name: kernelName('orthonormalize', rank),
+      // Its own result is as much work as any other input: the columns before each, twice.
+      run: () => on.orthonormalize(some, rows, rank),
+      bytes: MIXES.update * rows * rank,
+      flops: (4 * (rank - 1) + 3) * rows * rank,
+      yardstick: streamName('update'),
+    },
+  ]
 }

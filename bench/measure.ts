@@ -1,89 +1,91 @@
-// How every benchmark here measures and reports.
-import { cpus } from 'node:os'
+// How every benchmark here measures: in turns, after a warm-up, medians with their spread.
 import { Bench } from 'tinybench'
+import { byEffort, type Settings } from './effort.ts'
+import type { Row } from './results.ts'
 
-/** One thing that is timed; its inputs exist before. */
+/** One thing to time; its inputs exist before. */
 export interface Case {
   readonly name: string
-  readonly run: () => void
-  /** that must be moved in any case: read + written */
-  readonly bytes: number
-  /** arithmetic operations; 0: none worth counting */
-  readonly flops: number
+  readonly run: () => unknown
+  /** runs before each of its turns, untimed */
+  readonly before?: () => void
+  /** `run` returns a promise, and the time until it is resolved counts */
+  readonly later?: boolean
+  readonly bytes?: number
+  readonly flops?: number
+  /** name of the case that does the same work as a yardstick */
+  readonly yardstick?: string
+  readonly note?: string
 }
 
-export interface Measured {
-  readonly name: string
-  /** median */
-  readonly ms: number
-  /** median of the distances from the median */
-  readonly spread: number
-  readonly gigabytesPerSecond: number
-  readonly gigaflops: number
-  readonly samples: number
-}
+/** Called before a case is timed. */
+export type Progress = (name: string) => void
 
-const CASE_MS = 500
-
-/** Times the cases one after another, each alone for half a second after a warm-up. */
-export function measure(cases: readonly Case[]): Measured[] {
-  const bench = new Bench({ time: CASE_MS, warmupTime: 100, retainSamples: true, throws: true })
-  for (const { name, run } of cases) bench.add(name, run)
-  bench.runSync()
-  return cases.map(({ name, bytes, flops }, i) => {
-    const result = bench.tasks[i]!.result
-    if (result.state !== 'completed') throw new Error(`${name}: ${result.state}`)
-    const { p50, mad, samplesCount } = result.latency
-    return {
-      name,
-      ms: p50,
-      spread: mad,
-      gigabytesPerSecond: bytes / p50 / 1e6,
-      gigaflops: flops / p50 / 1e6,
-      samples: samplesCount,
-    }
-  })
-}
+/** So that a slow spell of the machine, or another program's, hits all cases and no ratio alone. */
+const TURNS = 3
 
 /**
- * Tables for people; with --json one object on standard output for programs.
+ * Times all cases, a third of each at a time.
  *
- * @param yardstick  what all medians are divided by in a column of their own
+ * WebAssembly and JavaScript are compiled again, better, after some calls: what runs before the first
+ * turn is not counted.
  */
-export function report(
-  sections: Readonly<Record<string, readonly Measured[]>>,
-  yardstick?: Measured,
-): void {
-  const machine = {
-    cpu: cpus()[0]?.model ?? 'unknown',
-    node: process.version,
-    date: new Date().toISOString().slice(0, 10),
+export async function measure(
+  cases: readonly Case[],
+  settings: Settings,
+  progress: Progress,
+): Promise<Row[]> {
+  const time = byEffort(settings, 300, 150, 3) / TURNS
+  const samples = cases.map(() => [] as number[])
+  for (let turn = 0; turn < TURNS; turn++) {
+    for (const [i, { name, run, before, later = false }] of cases.entries()) {
+      progress(name)
+      before?.()
+      const bench = new Bench({
+        time,
+        iterations: 2,
+        warmup: turn === 0 || before !== undefined,
+        warmupTime: time,
+        warmupIterations: 2,
+        retainSamples: true,
+        throws: true,
+      })
+      bench.add(name, run, { async: later })
+      const [task] = later ? await bench.run() : bench.runSync()
+      const { result } = task!
+      if (result.state !== 'completed') throw new Error(`${name}: ${result.state}`)
+      samples[i]!.push(...result.latency.samples!)
+    }
   }
-  if (process.argv.includes('--json')) {
-    console.log(JSON.stringify({ ...machine, yardstick, sections }, null, 2))
-    return
-  }
-  console.log(`${machine.cpu}, Node ${machine.node}, one thread, ${machine.date}`)
-  for (const [title, rows] of Object.entries(sections)) {
-    console.log(`\n${title}`)
-    console.table(rows.map((measured) => row(measured, yardstick)))
-  }
-}
-
-function row(measured: Measured, yardstick?: Measured): Record<string, string | number> {
-  const { name, ms, spread, gigabytesPerSecond, gigaflops, samples } = measured
-  return {
+  return cases.map(({ name, bytes = 0, flops = 0, yardstick, note }, i) => ({
     name,
-    'median ms': digits(ms),
-    '± ms': digits(spread),
-    'GB/s': digits(gigabytesPerSecond),
-    ...(gigaflops > 0 && { 'GFLOP/s': digits(gigaflops) }),
-    ...(yardstick && { '× yardstick': digits(ms / yardstick.ms) }),
-    samples,
-  }
+    ...statistics(samples[i]!),
+    bytes,
+    flops,
+    ...(yardstick !== undefined && { yardstick }),
+    ...(note !== undefined && { note }),
+  }))
 }
 
-/** Three digits are more than the spread allows. */
-function digits(value: number): number {
-  return Number(value.toPrecision(3))
+/** Median, and median distance from it. */
+export function statistics(samples: readonly number[]): Pick<Row, 'ms' | 'spread' | 'samples'> {
+  const ms = median(samples)
+  return { ms, spread: median(samples.map((x) => Math.abs(x - ms))), samples: samples.length }
+}
+
+function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b)
+  const half = sorted.length >> 1
+  return sorted.length % 2 === 1 ? sorted[half]! : (sorted[half - 1]! + sorted[half]!) / 2
+}
+
+/** Rows with their ratios; the yardstick is another row of the same table. */
+export function withRatios(rows: readonly Row[]): Row[] {
+  return rows.map((row) => {
+    if (row.yardstick === undefined) return row
+    const yardstick = rows.find(({ name }) => name === row.yardstick)
+    if (!yardstick) throw new Error(`${row.name}: no row "${row.yardstick}"`)
+    const work = row.bytes > 0 && yardstick.bytes > 0 ? row.bytes / yardstick.bytes : 1
+    return { ...row, ratio: row.ms / yardstick.ms / work }
+  })
 }

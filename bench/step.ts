@@ -1,68 +1,155 @@
-// A whole step of one worker at ResNet-18's shapes: node --import tsx bench/step.ts [--json]
+// Whole steps of one worker: compress, aggregate its one frame of each round, receive, decompress.
 //
-// Compress, aggregate its one frame of each round, decompress; gradients and update are in the
-// caller's arrays, float32 on the wire. The yardstick is to stream the 28 bytes a parameter that a
-// step cannot do without, and nothing else: M and g are read and M is written (12), M is read (4),
-// M is read and written and the update written (12).
-import { aggregate, createCompressor } from '../src/index.ts'
-import { createWasmKernels } from '../src/kernels.ts'
-import { type Case, type Measured, measure, report } from './measure.ts'
-import { RESNET18 } from './models.ts'
+// Float32 on the wire; the update is written over the gradient, as in the README. The yardstick is to
+// stream the 28 bytes a parameter that a step cannot do without, and nothing else: M and g are read and M
+// is written (12), M is read (4), M is read and written and the update written (12).
+import {
+  aggregate,
+  type Backend,
+  type Compressor,
+  createCompressor,
+  type Options,
+  wasm,
+} from 'lowrank'
+import { createWasmKernels, reference } from 'lowrank/kernels'
+import { byEffort, ranksOf, type Settings } from './effort.ts'
+import { type Case, measure, withRatios } from './measure.ts'
+import { GPT2, LSTM, lengthsOf, parametersOf, RESNET18 } from './models.ts'
+import type { Section } from './sections.ts'
+import { best, createProbes, isProbe, STEP_BYTES, streamName } from './stream.ts'
 
-const RANKS = [1, 2, 4]
-const STREAMED = 28
-
-const lengths = RESNET18.map((shape) => shape.reduce((length, n) => length * n, 1))
-const parameters = lengths.reduce((sum, length) => sum + length, 0)
-
-const streams = measure(await streamCases())
-const yardstick = streams.reduce((best, stream) => (stream.ms < best.ms ? stream : best))
-const steps: Measured[] = []
-for (const rank of RANKS) steps.push(...measure([await stepCase(rank)]))
-report({ 'streaming 28 bytes a parameter': streams, 'ResNet-18, a step': steps }, yardstick)
-
-/** In wasm memory. */
-async function streamCases(): Promise<Case[]> {
-  const kernels = await createWasmKernels({ floats: 2 * parameters + 4 })
-  const [x, y] = [kernels.alloc(parameters), kernels.alloc(parameters)]
-  kernels.normal(x, 1, 0, 0, 0, 0)
-  const entry = (name: string, run: () => void): Case => ({
-    name,
-    run,
-    bytes: STREAMED * parameters,
-    flops: 0,
-  })
-  return [
-    entry('2 × accumulate (12 bytes), norm (4)', () => {
-      kernels.accumulate(y, x, 1e-3)
-      kernels.norm(y)
-      kernels.accumulate(y, x, 1e-3)
-    }),
-    // Reads and writes as many bytes as memcpy does in 3½ passes.
-    entry('3 × copy (8 bytes), half a copy (4)', () => {
-      for (let pass = 0; pass < 3; pass++) y.set(x)
-      y.set(x.subarray(0, parameters / 2))
-    }),
-  ]
+export interface Model {
+  readonly name: string
+  readonly shapes: readonly (readonly number[])[]
 }
 
-async function stepCase(rank: number): Promise<Case> {
-  const kernels = await createWasmKernels()
-  const compressor = await createCompressor(RESNET18, { rank })
-  const gradients = lengths.map((length, i) => {
-    const gradient = new Float32Array(length)
-    kernels.normal(gradient, 1, 0, i, 0, 0)
-    return gradient
-  })
-  const update = lengths.map((length) => new Float32Array(length))
-  return {
-    name: `r = ${rank}`,
-    bytes: STREAMED * parameters,
-    flops: 0,
-    run() {
-      let frame: Uint8Array | null = compressor.compressSync(gradients)
-      while (frame) frame = compressor.receiveSync(aggregate([frame]))
-      compressor.decompressSync(update)
-    },
+const TINY: Model = { name: 'a tiny model', shapes: [[16, 3, 3, 3], [16], [33, 70], [10, 33]] }
+
+/** Where gradients lie, and how many threads work on them. */
+export type Kind = 'caller' | 'resident' | 'threads'
+
+/** What the package can do: resident gradients and threads are being made. */
+export const READY: readonly Kind[] = ['caller']
+
+const OPTIONS: Readonly<Record<Kind, () => object>> = {
+  caller: () => ({}),
+  resident: () => ({ resident: true }),
+  threads: () => ({ backend: (wasm as (options?: object) => Backend)({ threads: 2 }) }),
+}
+
+const NAMES: Readonly<Record<Kind, string>> = {
+  caller: 'gradients in the caller’s arrays',
+  resident: 'gradients in wasm memory',
+  threads: 'two threads',
+}
+
+export function modelsOf(settings: Settings): readonly Model[] {
+  const resnet18 = { name: 'ResNet-18', shapes: RESNET18 }
+  const gpt2 = settings.all ? [{ name: 'GPT-2-124M', shapes: GPT2 }] : []
+  const lstm = { name: 'LSTM', shapes: LSTM }
+  return byEffort(settings, [resnet18, lstm, ...gpt2], [resnet18], [TINY])
+}
+
+export function stepTitle(model: string): string {
+  return `step, ${model}`
+}
+
+export function stepName(kind: Kind, rank: number): string {
+  return `${NAMES[kind]}, r = ${rank}`
+}
+
+/** On one core. */
+export const step: Section = async (settings, { progress, table }) => {
+  for (const model of modelsOf(settings)) {
+    const title = stepTitle(model.name)
+    const parameters = parametersOf(model.shapes)
+    const probes = await createProbes(parameters)
+    const copied = new Float32Array(parameters).fill(1)
+    const copy = copied.slice()
+    const cases: Case[] = [
+      ...probes.step(),
+      {
+        name: 'memcpy of as many bytes',
+        bytes: STEP_BYTES * parameters,
+        yardstick: streamName('step'),
+        // Reads and writes 8 bytes an element: 3½ passes.
+        run() {
+          for (let pass = 0; pass < 3; pass++) copy.set(copied)
+          copy.set(copied.subarray(0, parameters / 2))
+        },
+      },
+    ]
+    for (const kind of READY) {
+      if (kind === 'threads') continue
+      const steps = await stepCases(model, kind, ranksOf(settings))
+      cases.push(...steps.map((one) => ({ ...one, yardstick: streamName('step') })))
+    }
+    const rows = await measure(cases, settings, (name) => progress(`${title}: ${name}`))
+    table({
+      title,
+      ratios: 'times',
+      against: '× stream',
+      rows: withRatios([best('step', rows), ...rows.filter((row) => !isProbe(row))]),
+    })
+  }
+}
+
+/** On two cores: one thread and two, in turns. */
+export const threads: Section = async (settings, { progress, table }) => {
+  for (const model of modelsOf(settings)) {
+    const ranks = ranksOf(settings)
+    const title = threadsTitle(model.name)
+    const single = await stepCases(model, 'caller', ranks)
+    const double = await stepCases(model, 'threads', ranks)
+    const cases = [...single, ...double.map((one, i) => ({ ...one, yardstick: single[i]!.name }))]
+    const rows = await measure(cases, settings, (name) => progress(`${title}: ${name}`))
+    table({ title, ratios: 'times', against: '× one thread', rows: withRatios(rows) })
+  }
+}
+
+export function threadsTitle(model: string): string {
+  return `${stepTitle(model)}, on two cores`
+}
+
+/** One compressor for all ranks: `setRank` before each turn. */
+export async function stepCases(
+  { shapes }: Model,
+  kind: Kind,
+  ranks: readonly number[],
+): Promise<Case[]> {
+  const lengths = lengthsOf(shapes)
+  const options: Options = { rank: ranks[0]!, ...OPTIONS[kind]() }
+  const compressor: Compressor & { readonly gradients?: readonly Float32Array[] } =
+    await createCompressor(shapes, options)
+  const gradients = compressor.gradients ?? lengths.map((length) => new Float32Array(length))
+  const on = await createWasmKernels()
+  for (const [i, gradient] of gradients.entries()) on.normal(gradient, 1, 0, i, 0, 0)
+  const run = async () => {
+    let frame: Uint8Array | null = await compressor.compress(gradients)
+    while (frame) frame = await compressor.receive(aggregate([frame]))
+    await compressor.decompress(gradients)
+  }
+  await verify(compressor, gradients, run)
+  return ranks.map((rank) => ({
+    name: stepName(kind, rank),
+    before: () => compressor.setRank(rank),
+    run,
+    later: true,
+    bytes: STEP_BYTES * parametersOf(shapes),
+  }))
+}
+
+/** The first update is a projection of the gradient, and the residual is what it leaves: ‖g‖² = ‖u‖² + ‖e‖². */
+async function verify(
+  compressor: Compressor,
+  gradients: readonly Float32Array[],
+  run: () => Promise<void>,
+): Promise<void> {
+  const norm = () => gradients.reduce((sum, x) => sum + (reference.norm(x) as number), 0)
+  const before = norm()
+  await run()
+  const after = norm() + (await compressor.residualNorm()) ** 2
+  if (!(Math.abs(after - before) <= 1e-5 * before)) {
+    throw new Error(`a step lost something: ‖g‖² = ${before}, ‖u‖² + ‖e‖² = ${after}`)
   }
 }

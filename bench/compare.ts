@@ -1,0 +1,49 @@
+// Two runs, by ratios: what a machine does to all figures alike drops out.
+import type { Report, Row } from './results.ts'
+
+export interface Change {
+  readonly table: string
+  readonly name: string
+  /** the row's ratio to its yardstick, then and now */
+  readonly before: number
+  readonly now: number
+  /** now ÷ then; below 1 is faster */
+  readonly change: number
+  /** what the spreads of the four medians make of it */
+  readonly spread: number
+  readonly verdict: 'faster' | 'slower' | 'the same'
+}
+
+/** Spreads beyond which a change is one: 3 median distances are about two standard deviations. */
+const SPREADS = 3
+
+/** Every row that both reports hold against a yardstick of the same name, in this report's order. */
+export function compareReports(now: Report, then: Report): Change[] {
+  const rowsOf = (report: Report) =>
+    report.tables.flatMap(({ title, rows }) => rows.map((row) => ({ title, row, rows })))
+  const formers = new Map(rowsOf(then).map((one) => [`${one.title}\n${one.row.name}`, one]))
+  return rowsOf(now).flatMap(({ title, row, rows }): Change[] => {
+    const former = formers.get(`${title}\n${row.name}`)
+    if (row.ratio === undefined || former?.row.ratio === undefined) return []
+    const change = row.ratio / former.row.ratio
+    const spread = Math.hypot(...parts(row, rows), ...parts(former.row, former.rows))
+    const beyond = Math.abs(Math.log(change)) > SPREADS * spread
+    return [
+      {
+        table: title,
+        name: row.name,
+        before: former.row.ratio,
+        now: row.ratio,
+        change,
+        spread,
+        verdict: !beyond ? 'the same' : change < 1 ? 'faster' : 'slower',
+      },
+    ]
+  })
+}
+
+/** Relative spreads of a row and of its yardstick. */
+function parts(row: Row, rows: readonly Row[]): number[] {
+  const yardstick = rows.find(({ name }) => name === row.yardstick)
+  return [row, yardstick].map((one) => (one ? one.spread / one.ms : 0))
+}

@@ -1,0 +1,127 @@
+// What the project wants to reach, beside what was measured: ratios, for they outlive a machine.
+import { aggregateName, aggregateTitle } from './aggregate.ts'
+import { kernelsTitle } from './kernels.ts'
+import { OPERATIONS } from './peers/peer.ts'
+import { MIX_OF, peerName, peersTitle } from './peers.ts'
+import { find, type Goal, kernelName, type Row, type Table } from './results.ts'
+import { type Kind, stepName, stepTitle, threadsTitle } from './step.ts'
+import { ON_MATRIX, streamName } from './stream.ts'
+import { IMPLEMENTATIONS, TORCH_RANKS, torchName, torchTitle } from './torch.ts'
+
+const LARGE = { rows: 4096, cols: 4096 }
+const RESNET18 = stepTitle('ResNet-18')
+
+/** Those for which everything was measured. */
+export function goals(tables: readonly Table[]): Goal[] {
+  return [
+    ...steps(tables),
+    ...torch(tables),
+    ...kernels(tables),
+    ...peers(tables),
+    ...threads(tables),
+    ...aggregates(tables),
+  ]
+}
+
+function steps(tables: readonly Table[]): Goal[] {
+  const of = (kind: Kind, accept: readonly number[], aim: number, what: string): Goal[] =>
+    [1, 2, 4].flatMap((rank, i) => {
+      const ratio = find(tables, RESNET18, stepName(kind, rank))?.ratio
+      if (ratio === undefined) return []
+      return [atMost(`ResNet-18, r = ${rank}, ${what}: × stream`, accept[i]!, aim, ratio)]
+    })
+  return [
+    ...of('resident', [1.5, 1.7, 2.2], 1.2, 'gradients in wasm memory'),
+    ...of('caller', [2.0, 2.2, 2.7], 1.7, 'gradients in the caller’s arrays'),
+  ]
+}
+
+function torch(tables: readonly Table[]): Goal[] {
+  return (Object.keys(IMPLEMENTATIONS) as (keyof typeof IMPLEMENTATIONS)[]).flatMap((name) =>
+    TORCH_RANKS.flatMap((rank) => {
+      const ratio = find(tables, torchTitle('ResNet-18', name), torchName(rank))?.ratio
+      if (ratio === undefined) return []
+      return [
+        atLeast(`ResNet-18, r = ${rank}, against ${IMPLEMENTATIONS[name]}: ×`, 3, 5, 1 / ratio),
+      ]
+    }),
+  )
+}
+
+function kernels(tables: readonly Table[]): Goal[] {
+  const row = (name: string, rank: number) =>
+    find(tables, kernelsTitle(LARGE), kernelName(name, rank))
+  return Object.keys(ON_MATRIX).flatMap((name) => {
+    const [one, two, four] = [row(name, 1), row(name, 2), row(name, 4)]
+    if (!one || !two || !four) return []
+    const percent = 100 / Math.max(one.ratio!, two.ratio!)
+    return [
+      atLeast(`${name}, 4096², r ≤ 2: % of stream`, 80, 90, percent),
+      atLeast(`${name}, 4096², r = 4: GFLOP/s`, 20, 30, four.flops / four.ms / 1e6),
+    ]
+  })
+}
+
+/** The least of all ranks: 2 × the fastest peer, or 85 % of what streaming allows. */
+function peers(tables: readonly Table[]): Goal[] {
+  return [LARGE, { rows: 512, cols: 4608 }].flatMap((size) => {
+    const title = peersTitle(size)
+    return OPERATIONS.flatMap((operation): Goal[] => {
+      const stream = find(tables, title, streamName(MIX_OF[operation]))
+      const ours = [1, 2, 4, 8, 16, 32].flatMap((rank) => {
+        const row = find(tables, title, peerName(operation, rank))
+        return row?.ratio === undefined ? [] : [{ rank, faster: 1 / row.ratio, row }]
+      })
+      if (!stream || ours.length === 0) return []
+      const percent = (row: Row) => (100 * stream.ms) / row.ms
+      const verdicts = ours.map(({ faster, row }): Goal['verdict'] =>
+        faster >= 3 ? 'aim met' : faster >= 2 || percent(row) >= 85 ? 'met' : 'missed',
+      )
+      const order = ['missed', 'met', 'aim met'] as const
+      const verdict = order.find((one) => verdicts.includes(one))!
+      const worst = ours
+        .filter((_, i) => verdicts[i] === verdict)
+        .reduce((a, b) => (b.faster < a.faster ? b : a))
+      const { rank, faster, row } = worst
+      return [
+        {
+          what: `${operation}, ${size.rows} × ${size.cols}, against the fastest peer, every r`,
+          accept: '≥ 2 × or 85 % of stream',
+          aim: '≥ 3 ×',
+          measured: `${digits(faster)} ×, ${digits(percent(row))} % (r = ${rank})`,
+          verdict,
+        },
+      ]
+    })
+  })
+}
+
+function threads(tables: readonly Table[]): Goal[] {
+  return ['ResNet-18', 'LSTM'].flatMap((model) =>
+    [1, 2, 4].flatMap((rank) => {
+      const ratio = find(tables, threadsTitle(model), stepName('threads', rank))?.ratio
+      if (ratio === undefined) return []
+      return [atLeast(`${model}, r = ${rank}, two threads against one: ×`, 1.6, 1.9, 1 / ratio)]
+    }),
+  )
+}
+
+function aggregates(tables: readonly Table[]): Goal[] {
+  const row = find(tables, aggregateName, aggregateTitle('f32'))
+  return row ? [atLeast('aggregate, f32: GB/s', 1, 3, row.bytes / row.ms / 1e6)] : []
+}
+
+function atLeast(what: string, accept: number, aim: number, measured: number): Goal {
+  const verdict = measured >= aim ? 'aim met' : measured >= accept ? 'met' : 'missed'
+  return { what, accept: `≥ ${accept}`, aim: `≥ ${aim}`, measured: `${digits(measured)}`, verdict }
+}
+
+function atMost(what: string, accept: number, aim: number, measured: number): Goal {
+  const verdict = measured <= aim ? 'aim met' : measured <= accept ? 'met' : 'missed'
+  return { what, accept: `≤ ${accept}`, aim: `≤ ${aim}`, measured: `${digits(measured)}`, verdict }
+}
+
+/** Three: more than the spread allows. */
+function digits(value: number): number {
+  return Number(value.toPrecision(3))
+}

@@ -1,0 +1,160 @@
+// `npm run bench`: measures the built package section by section, each in a process of its own on one core.
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { constants, cpus } from 'node:os'
+import { fileURLToPath } from 'node:url'
+import { Argument, Command } from 'commander'
+import { type Change, compareReports } from './compare.ts'
+import type { Effort, Settings } from './effort.ts'
+import { goals } from './goals.ts'
+import { createProgress, type Progress } from './progress.ts'
+import { write } from './report.ts'
+import type { Report, Table } from './results.ts'
+import { type Message, SECTIONS } from './sections.ts'
+import { onCores, Unavailable } from './tools.ts'
+
+interface Options {
+  readonly quick?: true
+  readonly tiny?: true
+  readonly all?: true
+  readonly markdown?: true
+  readonly json?: string
+  readonly compare?: string
+}
+
+const CHILD = fileURLToPath(new URL('./child.ts', import.meta.url))
+const ready = Object.entries(SECTIONS).filter(([, section]) => section.ready)
+
+const { names, options } = parse()
+const then = options.compare === undefined ? null : readReport(options.compare)
+const effort: Effort = options.tiny ? 'tiny' : options.quick ? 'quick' : 'full'
+const settings: Settings = { effort, all: options.all ?? false }
+
+let running: ChildProcess | undefined
+let interrupted: NodeJS.Signals | undefined
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+  process.on(signal, () => {
+    interrupted = signal
+    if (running) end(running)
+  })
+}
+
+const progress = createProgress(names.length)
+try {
+  const report = await measureAll(progress)
+  progress.stop()
+  const changes: Change[] | null = then && compareReports(report, then)
+  if (options.json !== undefined) {
+    writeFileSync(options.json, `${JSON.stringify({ ...report, changes }, null, 2)}\n`)
+  }
+  await print(write(report, changes, options.markdown ?? false))
+} catch (error) {
+  progress.stop()
+  process.stderr.write(`bench: ${error instanceof Error ? error.message : error}\n`)
+  process.exitCode = interrupted ? 128 + constants.signals[interrupted] : 1
+}
+
+async function measureAll(progress: Progress): Promise<Report> {
+  const tables: Table[] = []
+  const skipped: string[] = []
+  let pinned = true
+  for (const name of names) {
+    progress.section(name)
+    try {
+      const { command, unpinned } = onCores(SECTIONS[name]!.cores, [
+        process.execPath,
+        ...['--import', 'tsx', CHILD, name, JSON.stringify(settings)],
+      ])
+      if (unpinned !== undefined && pinned) skipped.push(`on a chosen core: ${unpinned}`)
+      pinned &&= unpinned === undefined
+      await measureSection(name, command, tables, skipped, progress)
+    } catch (error) {
+      if (!(error instanceof Unavailable)) throw error
+      skipped.push(`${name}: ${error.message}`)
+    }
+  }
+  return {
+    cpu: cpus()[0]?.model ?? 'unknown',
+    node: process.version,
+    date: new Date().toISOString().slice(0, 10),
+    command: [
+      'npm run bench',
+      ...(process.argv.length > 2 ? ['--'] : []),
+      ...process.argv.slice(2),
+    ].join(' '),
+    pinned,
+    tables,
+    skipped,
+    goals: goals(tables),
+  }
+}
+
+async function measureSection(
+  name: string,
+  [program, ...words]: readonly string[],
+  tables: Table[],
+  skipped: string[],
+  progress: Progress,
+): Promise<void> {
+  const child = spawn(program!, words, {
+    // A group of its own, so that its children can be ended with it.
+    detached: true,
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+  })
+  running = child
+  let failed: string | undefined
+  child.on('message', (message: Message) => {
+    if ('progress' in message) progress.at(message.progress)
+    if ('table' in message) tables.push(message.table)
+    if ('skip' in message) skipped.push(message.skip)
+    if ('failed' in message) failed = message.failed
+  })
+  const [code, signal] = (await once(child, 'close')) as [number | null, NodeJS.Signals | null]
+  running = undefined
+  if (interrupted) throw new Error(`ended by ${interrupted}`)
+  if (failed !== undefined) throw new Error(`${name}: ${failed}`)
+  if (code !== 0) throw new Error(`${name}: its process ended with ${signal ?? code}`)
+}
+
+/** With all that it started. */
+function end({ pid }: ChildProcess): void {
+  if (pid === undefined) return
+  try {
+    process.kill(-pid, 'SIGKILL')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error // ESRCH: it has ended
+  }
+}
+
+function readReport(path: string): Report {
+  const report = JSON.parse(readFileSync(path, 'utf8')) as Report
+  if (!Array.isArray(report.tables)) throw new TypeError(`${path}: expected what --json writes`)
+  return report
+}
+
+/** On stdout, and not lost when it is a pipe. */
+async function print(text: string): Promise<void> {
+  if (!process.stdout.write(`${text}\n`)) await once(process.stdout, 'drain')
+}
+
+function parse(): { names: readonly string[]; options: Options } {
+  const known = ready.map(([name]) => name)
+  const about = ready.map(([name, section]) => `  ${name.padEnd(10)} ${section.about}`)
+  const command = new Command('bench')
+    .description(
+      'Times kernels and steps of the built package, one thread on one core, beside what memory gives\n' +
+        'and what other libraries take. Medians; ± is the median distance from them.',
+    )
+    .addArgument(new Argument('[sections...]', 'what to measure; all if none').choices(known))
+    .option('--quick', 'ranks 1, 2 and 4, fewer shapes, less time')
+    .option('--tiny', 'tiny shapes and hardly any time: to see that it works')
+    .option('--all', 'GPT-2 as well: some GB of memory')
+    .option('--json <file>', 'write everything to a file')
+    .option('--compare <file>', 'ratios beside those of such a file, and which have changed')
+    .option('--markdown', 'print tables as Markdown')
+    .addHelpText('after', `\nSections:\n${about.join('\n')}`)
+    .parse()
+  const [asked] = command.processedArgs as [string[]]
+  return { names: asked.length > 0 ? asked : known, options: command.opts<Options>() }
+}

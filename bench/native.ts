@@ -1,0 +1,52 @@
+// The same kernels in C, run as a program of its own on the core that this process runs on.
+import { spawnSync } from 'node:child_process'
+import { byEffort, type Settings } from './effort.ts'
+import { kernelName, type Row } from './results.ts'
+import { MIXES, type Mix, ON_MATRIX, streamName } from './stream.ts'
+import { nativeProgram } from './tools.ts'
+
+/** What the program prints of each measurement. */
+type Native = Omit<Row, 'yardstick' | 'ratio' | 'note'> & {
+  /** rank of a kernel, streams of a probe */
+  readonly number: number
+}
+
+/** What C has kernels for. */
+const RANKS = [1, 2, 4]
+
+/**
+ * Probes and kernels, as rows of the table of the same size; the yardsticks are those in wasm.
+ *
+ * @throws Unavailable  if it cannot be compiled or run here
+ */
+export function measureNative(
+  { rows, cols }: { readonly rows: number; readonly cols: number },
+  ranks: readonly number[],
+  settings: Settings,
+): Row[] {
+  const time = byEffort(settings, 200, 100, 1)
+  const known = ranks.filter((rank) => RANKS.includes(rank))
+  const measured = run([rows, cols, time, ...known])
+  const streams = (Object.keys(MIXES) as Mix[]).map((mix): Row => {
+    const probes = measured.filter(({ name }) => name === `probe ${mix}`)
+    const { number, ...fastest } = probes.reduce((a, b) => (b.ms < a.ms ? b : a))
+    const yardstick = streamName(mix)
+    return { ...fastest, name: `C: ${yardstick}`, yardstick, note: `${number} at once` }
+  })
+  const kernels = measured.flatMap(({ number, ...row }): Row[] => {
+    const kernel = ON_MATRIX[row.name]
+    if (!kernel) return []
+    return [
+      { ...row, name: `C: ${kernelName(row.name, number)}`, yardstick: streamName(kernel.mix) },
+    ]
+  })
+  return [...streams, ...kernels]
+}
+
+function run(words: readonly number[]): Native[] {
+  const { status, stdout, stderr } = spawnSync(nativeProgram(), words.map(String), {
+    encoding: 'utf8',
+  })
+  if (status !== 0) throw new Error(stderr.trim() || `the native program ended with ${status}`)
+  return JSON.parse(stdout) as Native[]
+}

@@ -1,0 +1,42 @@
+// Live progress on stderr: a bar where it is a terminal, else a line for every section.
+import cliProgress from 'cli-progress'
+
+export interface Progress {
+  /** A section begins. */
+  section(name: string): void
+  /** What is being measured now. */
+  at(what: string): void
+  /** Takes the bar away; may be called twice. */
+  stop(): void
+}
+
+export function createProgress(sections: number): Progress {
+  return process.stderr.isTTY ? createBar(sections) : createLines()
+}
+
+function createBar(sections: number): Progress {
+  const bar = new cliProgress.SingleBar({
+    format: '{bar} {value} of {total} sections, {duration_formatted}  {what}',
+    barCompleteChar: '█',
+    barIncompleteChar: '░',
+    barsize: 16,
+    hideCursor: true,
+    clearOnComplete: true,
+    gracefulExit: false, // main.ts has the signals
+  })
+  let begun = 0
+  bar.start(sections, 0, { what: '' })
+  return {
+    section: (name) => bar.update(begun++, { what: name }),
+    at: (what) => bar.update({ what }),
+    stop: () => bar.stop(),
+  }
+}
+
+function createLines(): Progress {
+  return {
+    section: (name) => process.stderr.write(`${name} …\n`),
+    at() {},
+    stop() {},
+  }
+}

@@ -1,0 +1,65 @@
+// What a run of the benchmarks yields: rows in tables, as they are printed, saved and compared.
+
+/** One thing that was timed. */
+export interface Row {
+  /** the same from run to run, unique in its table */
+  readonly name: string
+  /** median */
+  readonly ms: number
+  /** median distance from the median, in ms */
+  readonly spread: number
+  readonly samples: number
+  /** that must be moved in any case, read + written; 0: not worth counting */
+  readonly bytes: number
+  /** arithmetic operations; 0: none worth counting */
+  readonly flops: number
+  /** the name of the row of this table that it is held against */
+  readonly yardstick?: string
+  /** its median ÷ the yardstick's, for the same work: for as many bytes, if both count some */
+  readonly ratio?: number
+  /** what else a reader should know */
+  readonly note?: string
+}
+
+export interface Table {
+  /** the same from run to run, unique in a report */
+  readonly title: string
+  /** how ratios are shown: `times`: as they are, `percent`: 100 ÷ ratio, `faster`: 1 ÷ ratio */
+  readonly ratios: 'percent' | 'times' | 'faster'
+  /** the head of the ratios' column */
+  readonly against: string
+  readonly rows: readonly Row[]
+}
+
+/** A figure that the project has set itself, beside what was measured. */
+export interface Goal {
+  readonly what: string
+  readonly accept: string
+  readonly aim: string
+  readonly measured: string
+  readonly verdict: 'aim met' | 'met' | 'missed'
+}
+
+/** What `--json` writes and `--compare` reads. */
+export interface Report {
+  readonly cpu: string
+  readonly node: string
+  readonly date: string
+  readonly command: string
+  /** false: the system chose the core; why, is among the skips */
+  readonly pinned: boolean
+  readonly tables: readonly Table[]
+  /** what could not be measured, and why */
+  readonly skipped: readonly string[]
+  readonly goals: readonly Goal[]
+}
+
+/** The row of that name, if the table is there and has it. */
+export function find(tables: readonly Table[], title: string, name: string): Row | undefined {
+  return tables.find((table) => table.title === title)?.rows.find((row) => row.name === name)
+}
+
+/** Of a kernel's row. */
+export function kernelName(kernel: string, rank: number): string {
+  return `${kernel}, r = ${rank}`
+}

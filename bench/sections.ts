@@ -1,0 +1,75 @@
+// What can be measured, each in a process of its own; and what such a process says to the one above.
+import type { Settings } from './effort.ts'
+import type { Table } from './results.ts'
+import { READY } from './step.ts'
+
+/** Where a section puts what it finds. */
+export interface Output {
+  /** Called before each measurement, with what it is of. */
+  progress(what: string): void
+  table(table: Table): void
+  /** Something cannot be measured here, and why. */
+  skip(why: string): void
+}
+
+export type Section = (settings: Settings, output: Output) => Promise<void>
+
+export type Message =
+  | { readonly progress: string }
+  | { readonly table: Table }
+  | { readonly skip: string }
+  | { readonly failed: string }
+
+interface Entry {
+  /** false: left out, for the package has not yet what it measures */
+  readonly ready: boolean
+  readonly about: string
+  /** that it may use */
+  readonly cores: number
+  readonly load: () => Promise<Section>
+}
+
+export const SECTIONS: Readonly<Record<string, Entry>> = {
+  kernels: {
+    about: 'every kernel by itself, against streams and C',
+    ready: true,
+    cores: 1,
+    load: async () => (await import('./kernels.ts')).kernels,
+  },
+  step: {
+    about: 'whole steps of one worker, against a stream',
+    ready: true,
+    cores: 1,
+    load: async () => (await import('./step.ts')).step,
+  },
+  threads: {
+    about: 'whole steps on two threads, against one',
+    ready: READY.includes('threads'),
+    cores: 2,
+    load: async () => (await import('./step.ts')).threads,
+  },
+  aggregate: {
+    about: 'the mean of four frames, against memcpy',
+    ready: true,
+    cores: 1,
+    load: async () => (await import('./aggregate.ts')).aggregates,
+  },
+  codec: {
+    about: 'wire types, checksum, slices, against memcpy',
+    ready: true,
+    cores: 1,
+    load: async () => (await import('./codec.ts')).codec,
+  },
+  peers: {
+    about: 'matrix products of other libraries for JavaScript',
+    ready: true,
+    cores: 1,
+    load: async () => (await import('./peers.ts')).peers,
+  },
+  torch: {
+    about: 'steps of PyTorch’s hook and of the authors’ algorithm',
+    ready: true,
+    cores: 1,
+    load: async () => (await import('./torch.ts')).torch,
+  },
+}
