@@ -27,7 +27,6 @@ const CHILD = fileURLToPath(new URL('./child.ts', import.meta.url))
 const ready = Object.entries(SECTIONS).filter(([, section]) => section.ready)
 
 const { names, options } = parse()
-const then = options.compare === undefined ? null : readReport(options.compare)
 const effort: Effort = options.tiny ? 'tiny' : options.quick ? 'quick' : 'full'
 const settings: Settings = { effort, all: options.all ?? false }
 
@@ -42,13 +41,14 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
 
 const progress = createProgress(names.length)
 try {
+  const then = options.compare === undefined ? null : readReport(options.compare)
   const report = await measureAll(progress)
   progress.stop()
   const changes: Change[] | null = then && compareReports(report, then)
+  await print(write(report, changes, options.markdown ?? false))
   if (options.json !== undefined) {
     writeFileSync(options.json, `${JSON.stringify({ ...report, changes }, null, 2)}\n`)
   }
-  await print(write(report, changes, options.markdown ?? false))
 } catch (error) {
   progress.stop()
   process.stderr.write(`bench: ${error instanceof Error ? error.message : error}\n`)
@@ -70,8 +70,12 @@ async function measureAll(progress: Progress): Promise<Report> {
       pinned &&= unpinned === undefined
       await measureSection(name, command, tables, skipped, progress)
     } catch (error) {
-      if (!(error instanceof Unavailable)) throw error
+      if (interrupted || !(error instanceof Error)) throw error
       skipped.push(`${name}: ${error.message}`)
+      if (error instanceof Unavailable) continue
+      // What has been measured is worth its minutes, and so is what follows.
+      process.stderr.write(`bench: ${name} failed\n`)
+      process.exitCode = 1
     }
   }
   return {

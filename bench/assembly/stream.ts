@@ -1,34 +1,49 @@
 // The yardstick: what memory gives to plain wasm SIMD that does next to nothing with it.
 //
 // Each probe moves what one kind of kernel must move and no more. `streams` says how many places of
-// an array are walked at once, 1, 2 or 4: which is fastest depends on the machine's prefetchers.
-// An iteration takes 128 bytes of each array, 32 at each of four addresses; up to 31 floats at the
-// end are left out. All arrays are as long as each other and begin at multiples of 16 bytes.
-
-/** Bytes from one iteration to the next, at each address. */
-// @ts-ignore: decorator
-@inline
-function stride(streams: i32): usize {
-  return 128 / <usize>streams
-}
-
-/** Where the k-th address of an array begins: in stream k·streams / 4. */
-// @ts-ignore: decorator
-@inline
-function start(k: usize, n: i32, streams: i32): usize {
-  const first = k * <usize>streams >> 2
-  return first * length(n, streams) + (k * 32) % stride(streams)
-}
-
-/** Bytes of a stream. */
-// @ts-ignore: decorator
-@inline
-function length(n: i32, streams: i32): usize {
-  return (<usize>n / 32) * stride(streams)
-}
+// an array are walked at once, 1, 2 or 4; `span` over how many floats at a time these are spread: the
+// whole array, or a few KiB, as kernels that take a few rows at once do. Which is fastest depends on
+// the machine. An iteration takes 128 bytes of each array, 32 at each of four addresses; up to 31
+// floats at the end are left out. Arrays begin at multiples of 16 bytes; spans are multiples of 32.
 
 /** Σ x, so that it is read: 4 bytes an element. */
-export function read(x: usize, n: i32, streams: i32): f32 {
+export function read(x: usize, n: i32, streams: i32, span: i32): f32 {
+  let sum: f32 = 0
+  for (let i = 0; i < n; i += span) {
+    sum += readSpan(x + (<usize>i << 2), min(span, n - i), streams)
+  }
+  return sum
+}
+
+/** y ← 1: 4 bytes an element. */
+export function write(y: usize, n: i32, streams: i32, span: i32): void {
+  for (let i = 0; i < n; i += span) {
+    writeSpan(y + (<usize>i << 2), min(span, n - i), streams)
+  }
+}
+
+/** m ← −m: read and written, 8 bytes an element. */
+export function update(m: usize, n: i32, streams: i32, span: i32): void {
+  for (let i = 0; i < n; i += span) {
+    updateSpan(m + (<usize>i << 2), min(span, n - i), streams)
+  }
+}
+
+/** m ← g − m: two read, one written, 12 bytes an element. */
+export function accumulate(m: usize, g: usize, n: i32, streams: i32, span: i32): void {
+  for (let i = 0; i < n; i += span) {
+    accumulateSpan(m + (<usize>i << 2), g - m, min(span, n - i), streams)
+  }
+}
+
+/** y ← m, m ← −m: one read, two written, 12 bytes an element. */
+export function settle(y: usize, m: usize, n: i32, streams: i32, span: i32): void {
+  for (let i = 0; i < n; i += span) {
+    settleSpan(m + (<usize>i << 2), y - m, min(span, n - i), streams)
+  }
+}
+
+function readSpan(x: usize, n: i32, streams: i32): f32 {
   const by = stride(streams)
   const end = length(n, streams)
   const x1 = x + start(1, n, streams)
@@ -45,22 +60,26 @@ export function read(x: usize, n: i32, streams: i32): f32 {
   let h = a
   for (let i: usize = 0; i < end; i += by) {
     a = f32x4.add(a, v128.load(x + i))
-    b = f32x4.add(b, v128.load(x + i, 16))
-    c = f32x4.add(c, v128.load(x1 + i))
-    d = f32x4.add(d, v128.load(x1 + i, 16))
-    e = f32x4.add(e, v128.load(x2 + i))
-    f = f32x4.add(f, v128.load(x2 + i, 16))
-    g = f32x4.add(g, v128.load(x3 + i))
+    b = f32x4.add(b, v128.load(x1 + i))
+    c = f32x4.add(c, v128.load(x2 + i))
+    d = f32x4.add(d, v128.load(x3 + i))
+    e = f32x4.add(e, v128.load(x + i, 16))
+    f = f32x4.add(f, v128.load(x1 + i, 16))
+    g = f32x4.add(g, v128.load(x2 + i, 16))
     h = f32x4.add(h, v128.load(x3 + i, 16))
   }
-  a = f32x4.add(f32x4.add(f32x4.add(a, b), f32x4.add(c, d)), f32x4.add(f32x4.add(e, f), f32x4.add(g, h)))
+  a = f32x4.add(f32x4.add(a, b), f32x4.add(c, d))
+  e = f32x4.add(f32x4.add(e, f), f32x4.add(g, h))
+  a = f32x4.add(a, e)
   return (
-    f32x4.extract_lane(a, 0) + f32x4.extract_lane(a, 1) + f32x4.extract_lane(a, 2) + f32x4.extract_lane(a, 3)
+    f32x4.extract_lane(a, 0) +
+    f32x4.extract_lane(a, 1) +
+    f32x4.extract_lane(a, 2) +
+    f32x4.extract_lane(a, 3)
   )
 }
 
-/** y ← 1: 4 bytes an element. */
-export function write(y: usize, n: i32, streams: i32): void {
+function writeSpan(y: usize, n: i32, streams: i32): void {
   const by = stride(streams)
   const end = length(n, streams)
   const y1 = y + start(1, n, streams)
@@ -79,8 +98,7 @@ export function write(y: usize, n: i32, streams: i32): void {
   }
 }
 
-/** m ← −m: read and written, 8 bytes an element. */
-export function update(m: usize, n: i32, streams: i32): void {
+function updateSpan(m: usize, n: i32, streams: i32): void {
   const by = stride(streams)
   const end = length(n, streams)
   const m1 = m + start(1, n, streams)
@@ -94,11 +112,9 @@ export function update(m: usize, n: i32, streams: i32): void {
   }
 }
 
-/** m ← g − m: two read, one written, 12 bytes an element. */
-export function accumulate(m: usize, g: usize, n: i32, streams: i32): void {
+function accumulateSpan(m: usize, toG: usize, n: i32, streams: i32): void {
   const by = stride(streams)
   const end = length(n, streams)
-  const toG = g - m
   const m1 = m + start(1, n, streams)
   const m2 = m + start(2, n, streams)
   const m3 = m + start(3, n, streams)
@@ -110,11 +126,9 @@ export function accumulate(m: usize, g: usize, n: i32, streams: i32): void {
   }
 }
 
-/** y ← m, m ← −m: one read, two written, 12 bytes an element. */
-export function settle(y: usize, m: usize, n: i32, streams: i32): void {
+function settleSpan(m: usize, toY: usize, n: i32, streams: i32): void {
   const by = stride(streams)
   const end = length(n, streams)
-  const toY = y - m
   const m1 = m + start(1, n, streams)
   const m2 = m + start(2, n, streams)
   const m3 = m + start(3, n, streams)
@@ -124,6 +138,28 @@ export function settle(y: usize, m: usize, n: i32, streams: i32): void {
     copyAndNegate(m2 + i, toY)
     copyAndNegate(m3 + i, toY)
   }
+}
+
+/** Bytes from one iteration to the next, at each address. */
+// @ts-ignore: decorator
+@inline
+function stride(streams: i32): usize {
+  return 128 / <usize>streams
+}
+
+/** Where the k-th address of a span begins: in stream k·streams / 4. */
+// @ts-ignore: decorator
+@inline
+function start(k: usize, n: i32, streams: i32): usize {
+  const first = (k * <usize>streams) >> 2
+  return first * length(n, streams) + ((k * 32) % stride(streams))
+}
+
+/** Bytes of a stream. */
+// @ts-ignore: decorator
+@inline
+function length(n: i32, streams: i32): usize {
+  return (<usize>n / 32) * stride(streams)
 }
 
 // @ts-ignore: decorator
