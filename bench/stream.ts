@@ -18,35 +18,23 @@ export const ON_MATRIX: Readonly<Record<string, { mix: Mix; flops: (rank: number
   residual: { mix: 'update', flops: (rank) => 2 * rank },
 }
 
-/** How an array is walked: places at once, and floats over which they are spread. The best one counts. */
-interface Walk {
-  readonly name: string
-  readonly streams: number
-  readonly span: number
-}
-
-const WALKS: readonly Walk[] = [
-  { name: '1 stream', streams: 1, span: 2 ** 30 },
-  ...[2, 4].flatMap((streams) => [
-    { name: `${streams} streams, far apart`, streams, span: 2 ** 30 },
-    { name: `${streams} streams, 8 KiB apart`, streams, span: 2048 * streams },
-  ]),
-]
+/** How many places of an array are walked at once; the best of them counts. */
+const STREAMS = [1, 2, 4]
 
 /** Bytes of a parameter that a step cannot do without: g and M, M again, M and the update. */
 export const STEP_BYTES = MIXES.accumulate + MIXES.read + MIXES.settle
 
 interface Exports {
-  read(x: number, n: number, streams: number, span: number): number
-  write(y: number, n: number, streams: number, span: number): void
-  update(m: number, n: number, streams: number, span: number): void
-  accumulate(m: number, g: number, n: number, streams: number, span: number): void
-  settle(y: number, m: number, n: number, streams: number, span: number): void
+  read(x: number, n: number, streams: number): number
+  write(y: number, n: number, streams: number): void
+  update(m: number, n: number, streams: number): void
+  accumulate(m: number, g: number, n: number, streams: number): void
+  settle(y: number, m: number, n: number, streams: number): void
 }
 
 /** Probes over three arrays of their own. */
 export interface Probes {
-  /** One for each way of walking; `best` takes the fastest. */
+  /** One for each number of streams; `best` takes the fastest. */
   cases(mix: Mix): Case[]
   /** The passes of a step over all of the arrays, and no more. */
   step(): Case[]
@@ -64,28 +52,28 @@ export async function createProbes(floats: number): Promise<Probes> {
   // Pages that nobody has written may all be the same zeros, which stay in cache.
   for (const at of [m, g, y]) new Float32Array(memory.buffer, at, floats).fill(1)
   verify(exports, memory, [m, g, y], floats)
-  const passes: Record<Mix, (walk: Walk) => void> = {
-    read: ({ streams, span }) => exports.read(m, floats, streams, span),
-    write: ({ streams, span }) => exports.write(y, floats, streams, span),
-    update: ({ streams, span }) => exports.update(m, floats, streams, span),
-    accumulate: ({ streams, span }) => exports.accumulate(m, g, floats, streams, span),
-    settle: ({ streams, span }) => exports.settle(y, m, floats, streams, span),
+  const passes: Record<Mix, (streams: number) => void> = {
+    read: (streams) => exports.read(m, floats, streams),
+    write: (streams) => exports.write(y, floats, streams),
+    update: (streams) => exports.update(m, floats, streams),
+    accumulate: (streams) => exports.accumulate(m, g, floats, streams),
+    settle: (streams) => exports.settle(y, m, floats, streams),
   }
   return {
     cases: (mix) =>
-      WALKS.map((walk) => ({
-        name: probeName(mix, walk),
+      STREAMS.map((streams) => ({
+        name: probeName(mix, streams),
         bytes: MIXES[mix] * floats,
-        run: () => passes[mix](walk),
+        run: () => passes[mix](streams),
       })),
     step: () =>
-      WALKS.map((walk) => ({
-        name: probeName('step', walk),
+      STREAMS.map((streams) => ({
+        name: probeName('step', streams),
         bytes: STEP_BYTES * floats,
         run() {
-          passes.accumulate(walk)
-          passes.read(walk)
-          passes.settle(walk)
+          passes.accumulate(streams)
+          passes.read(streams)
+          passes.settle(streams)
         },
       })),
   }
@@ -93,10 +81,10 @@ export async function createProbes(floats: number): Promise<Probes> {
 
 /** Of the probes of one mix the fastest, as the yardstick. */
 export function best(mix: Mix | 'step', rows: readonly Row[]): Row {
-  const candidates = WALKS.map((walk) => {
-    const row = rows.find(({ name }) => name === probeName(mix, walk))
-    if (!row) throw new Error(`no row "${probeName(mix, walk)}"`)
-    return { ...row, name: streamName(mix), note: walk.name }
+  const candidates = STREAMS.map((streams) => {
+    const row = rows.find(({ name }) => name === probeName(mix, streams))
+    if (!row) throw new Error(`no row "${probeName(mix, streams)}"`)
+    return { ...row, name: streamName(mix), note: `${streams} at once` }
   })
   return candidates.reduce((fastest, row) => (row.ms < fastest.ms ? row : fastest))
 }
@@ -111,11 +99,11 @@ export function streamName(mix: Mix | 'step'): string {
   return `stream: ${mix}`
 }
 
-function probeName(mix: Mix | 'step', { name }: Walk): string {
-  return `probe ${mix}, ${name}`
+function probeName(mix: Mix | 'step', streams: number): string {
+  return `probe ${mix}, ${streams}`
 }
 
-/** That every probe touches what it should, all of it, however it walks. */
+/** That every probe touches what it should, all of it, for each number of streams. */
 function verify(
   exports: Exports,
   memory: WebAssembly.Memory,
@@ -124,16 +112,16 @@ function verify(
 ): void {
   const n = Math.min(floats - (floats % 32), 10240)
   const [inM, inG, inY] = [m, g, y].map((at) => new Float32Array(memory.buffer, at, n))
-  for (const { name, streams, span } of WALKS) {
+  for (const streams of STREAMS) {
     inM!.fill(1)
     inG!.fill(3)
-    exports.accumulate(m, g, n, streams, span) // 2
-    exports.update(m, n, streams, span) // −2
-    const sum = exports.read(m, n, streams, span)
-    exports.write(y, n, streams, span) // 1
+    exports.accumulate(m, g, n, streams) // 2
+    exports.update(m, n, streams) // −2
+    const sum = exports.read(m, n, streams)
+    exports.write(y, n, streams) // 1
     const written = inY!.every((value) => value === 1)
-    exports.settle(y, m, n, streams, span)
+    exports.settle(y, m, n, streams)
     const right = inY!.every((value) => value === -2) && inM!.every((value) => value === 2)
-    if (!(sum === -2 * n && written && right)) throw new Error(`a probe is wrong: ${name}`)
+    if (!(sum === -2 * n && written && right)) throw new Error(`a probe of ${streams} is wrong`)
   }
 }
