@@ -15,7 +15,8 @@ try {
     skip: (skip) => send({ skip }),
   })
 } catch (error) {
-  send({ failed: error instanceof Error ? `${error.message}\n${error.stack}` : `${error}` })
+  console.error(error)
+  send({ failed: error instanceof Error ? error.message : `${error}` })
 }
 process.off('disconnect', alone)
 process.disconnect()

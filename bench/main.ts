@@ -117,8 +117,8 @@ async function measureSection(
   const [code, signal] = (await once(child, 'close')) as [number | null, NodeJS.Signals | null]
   running = undefined
   if (interrupted) throw new Error(`ended by ${interrupted}`)
-  if (failed !== undefined) throw new Error(`${name}: ${failed}`)
-  if (code !== 0) throw new Error(`${name}: its process ended with ${signal ?? code}`)
+  if (failed !== undefined) throw new Error(failed)
+  if (code !== 0) throw new Error(`its process ended with ${signal ?? code}`)
 }
 
 /** With all that it started. */

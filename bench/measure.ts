@@ -54,7 +54,7 @@ export async function measure(
       const [task] = later ? await bench.run() : bench.runSync()
       const { result } = task!
       if (result.state !== 'completed') throw new Error(`${name}: ${result.state}`)
-      samples[i]!.push(...result.latency.samples!)
+      for (const sample of result.latency.samples!) samples[i]!.push(sample)
     }
   }
   return cases.map(({ name, bytes = 0, flops = 0, yardstick, note }, i) => ({
