@@ -68,7 +68,7 @@ async function measureAll(progress: Progress): Promise<Report> {
       ])
       if (unpinned !== undefined && pinned) skipped.push(`on a chosen core: ${unpinned}`)
       pinned &&= unpinned === undefined
-      await measureSection(name, command, tables, skipped, progress)
+      await measureSection(command, tables, skipped, progress)
     } catch (error) {
       if (interrupted || !(error instanceof Error)) throw error
       skipped.push(`${name}: ${error.message}`)
@@ -95,7 +95,6 @@ async function measureAll(progress: Progress): Promise<Report> {
 }
 
 async function measureSection(
-  name: string,
   [program, ...words]: readonly string[],
   tables: Table[],
   skipped: string[],
