@@ -1,11 +1,11 @@
 // The codec's inner loops: wire types, checksum, slices.
 //
 // GB/s of wire types are of the float32 values; of the others, of frames. The wire types and the checksum are
-// no door of the package: they are taken from its files.
+// no door of the package: they are taken from its source.
 import { createCompressor } from 'lowrank'
 import { join, split } from 'lowrank/frames'
-import { decode, encode, encodedLength, type Wire } from '../dist/codec/floats.js'
-import { xxh32 } from '../dist/codec/xxh32.js'
+import { decode, encode, encodedLength, type Wire } from '../src/codec/floats.ts'
+import { xxh32 } from '../src/codec/xxh32.ts'
 import { byEffort } from './effort.ts'
 import { type Case, measure, withRatios } from './measure.ts'
 import type { Section } from './sections.ts'
