@@ -12,7 +12,7 @@ import type { Section } from './sections.ts'
 import { best, createProbes, isProbe, MIXES, type Mix, ON_MATRIX, streamName } from './stream.ts'
 import { Unavailable } from './tools.ts'
 
-interface Size {
+export interface Size {
   readonly rows: number
   readonly cols: number
 }

@@ -1,6 +1,7 @@
 // The same kernels in C, run as a program of its own on the core that this process runs on.
 import { spawnSync } from 'node:child_process'
 import { byEffort, type Settings } from './effort.ts'
+import type { Size } from './kernels.ts'
 import { kernelName, type Row } from './results.ts'
 import { MIXES, type Mix, ON_MATRIX, streamName } from './stream.ts'
 import { nativeProgram } from './tools.ts'
@@ -20,7 +21,7 @@ const RANKS = [1, 2, 4]
  * @throws Unavailable  if it cannot be compiled or run here
  */
 export function measureNative(
-  { rows, cols }: { readonly rows: number; readonly cols: number },
+  { rows, cols }: Size,
   ranks: readonly number[],
   settings: Settings,
 ): Row[] {

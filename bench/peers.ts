@@ -3,6 +3,7 @@
 import { createWasmKernels, type Dims, type WasmKernels } from 'lowrank/kernels'
 import { compare } from './arrays.ts'
 import { byEffort, ranksOf, type Settings } from './effort.ts'
+import type { Size } from './kernels.ts'
 import { type Case, measure, withRatios } from './measure.ts'
 import { jax } from './peers/jax.ts'
 import { ort } from './peers/ort.ts'
@@ -21,11 +22,6 @@ import { Unavailable } from './tools.ts'
 
 const PEERS = [tfjs, ort, jax]
 const OURS = 'lowrank'
-
-interface Size {
-  readonly rows: number
-  readonly cols: number
-}
 
 /** What each must move of its matrix. */
 export const MIX_OF: Readonly<Record<Operation, Mix>> = {
