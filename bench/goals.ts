@@ -103,7 +103,7 @@ function peersAt(tables: readonly Table[], size: Size, ranks: readonly number[])
 function threads(tables: readonly Table[]): Goal[] {
   return ['ResNet-18', 'LSTM'].flatMap((model) =>
     [1, 2, 4].flatMap((rank) => {
-      const ratio = find(tables, threadsTitle(model), stepName('threads', rank))?.ratio
+      const ratio = find(tables, threadsTitle(model), stepName('resident', rank, 2))?.ratio
       if (ratio === undefined) return []
       return [atLeast(`${model}, r = ${rank}, two threads against one: ×`, 1.6, 1.9, 1 / ratio)]
     }),

@@ -1,7 +1,6 @@
 // What can be measured, each in a process of its own; and what such a process says to the one above.
 import type { Settings } from './effort.ts'
 import type { Table } from './results.ts'
-import { READY } from './step.ts'
 
 /** Where a section puts what it finds. */
 export interface Output {
@@ -21,8 +20,6 @@ export type Message =
   | { readonly failed: string }
 
 interface Entry {
-  /** false: left out, for the package has not yet what it measures */
-  readonly ready: boolean
   readonly about: string
   /** that it may use */
   readonly cores: number
@@ -32,43 +29,36 @@ interface Entry {
 export const SECTIONS: Readonly<Record<string, Entry>> = {
   kernels: {
     about: 'every kernel by itself, against streams and C',
-    ready: true,
     cores: 1,
     load: async () => (await import('./kernels.ts')).kernels,
   },
   step: {
     about: 'whole steps of one worker, against a stream',
-    ready: true,
     cores: 1,
     load: async () => (await import('./step.ts')).step,
   },
   threads: {
     about: 'whole steps on two threads, against one',
-    ready: READY.includes('threads'),
     cores: 2,
     load: async () => (await import('./step.ts')).threads,
   },
   aggregate: {
     about: 'the mean of four frames, against memcpy',
-    ready: true,
     cores: 1,
     load: async () => (await import('./aggregate.ts')).aggregates,
   },
   codec: {
     about: 'wire types, checksum, slices, against memcpy',
-    ready: true,
     cores: 1,
     load: async () => (await import('./codec.ts')).codec,
   },
   peers: {
     about: 'matrix products of other libraries for JavaScript',
-    ready: true,
     cores: 1,
     load: async () => (await import('./peers.ts')).peers,
   },
   torch: {
     about: 'steps of PyTorch’s hook and of the authors’ algorithm',
-    ready: true,
     cores: 1,
     load: async () => (await import('./torch.ts')).torch,
   },

@@ -3,15 +3,9 @@
 // Float32 on the wire; the update is written over the gradient, as in the README. The yardstick is to
 // stream the 28 bytes a parameter that a step cannot do without, and nothing else: M and g are read and M
 // is written (12), M is read (4), M is read and written and the update written (12).
-import {
-  aggregate,
-  type Backend,
-  type Compressor,
-  createCompressor,
-  type Options,
-  wasm,
-} from 'lowrank'
+import { aggregate, type Compressor, createCompressor, type Options } from 'lowrank'
 import { createWasmKernels, reference } from 'lowrank/kernels'
+import { wasm } from 'lowrank/threads'
 import { byEffort, ranksOf, type Settings } from './effort.ts'
 import { type Case, measure, withRatios } from './measure.ts'
 import { GPT2, LSTM, lengthsOf, parametersOf, RESNET18 } from './models.ts'
@@ -25,22 +19,13 @@ export interface Model {
 
 const TINY: Model = { name: 'a tiny model', shapes: [[16, 3, 3, 3], [16], [33, 70], [10, 33]] }
 
-/** Where gradients lie, and how many threads work on them. */
-export type Kind = 'caller' | 'resident' | 'threads'
-
-/** What the package can do: resident gradients and threads are being made. */
-export const READY: readonly Kind[] = ['caller']
-
-const OPTIONS: Readonly<Record<Kind, () => object>> = {
-  caller: () => ({}),
-  resident: () => ({ resident: true }),
-  threads: () => ({ backend: (wasm as (options?: object) => Backend)({ threads: 2 }) }),
-}
+/** Where gradients lie. */
+export type Kind = 'caller' | 'resident'
+const KINDS: readonly Kind[] = ['resident', 'caller']
 
 const NAMES: Readonly<Record<Kind, string>> = {
   caller: 'gradients in the caller’s arrays',
   resident: 'gradients in wasm memory',
-  threads: 'two threads',
 }
 
 export function modelsOf(settings: Settings): readonly Model[] {
@@ -54,8 +39,8 @@ export function stepTitle(model: string): string {
   return `step, ${model}`
 }
 
-export function stepName(kind: Kind, rank: number): string {
-  return `${NAMES[kind]}, r = ${rank}`
+export function stepName(kind: Kind, rank: number, threads = 1): string {
+  return `${NAMES[kind]}, r = ${rank}${threads > 1 ? `, ${threads} threads` : ''}`
 }
 
 /** On one core. */
@@ -79,8 +64,7 @@ export const step: Section = async (settings, { progress, table }) => {
         },
       },
     ]
-    for (const kind of READY) {
-      if (kind === 'threads') continue
+    for (const kind of KINDS) {
       const steps = await stepCases(model, kind, ranksOf(settings))
       cases.push(...steps.map((one) => ({ ...one, yardstick: streamName('step') })))
     }
@@ -99,9 +83,12 @@ export const threads: Section = async (settings, { progress, table }) => {
   for (const model of modelsOf(settings)) {
     const ranks = ranksOf(settings)
     const title = threadsTitle(model.name)
-    const single = await stepCases(model, 'caller', ranks)
-    const double = await stepCases(model, 'threads', ranks)
-    const cases = [...single, ...double.map((one, i) => ({ ...one, yardstick: single[i]!.name }))]
+    const cases: Case[] = []
+    for (const kind of KINDS) {
+      const single = await stepCases(model, kind, ranks)
+      const double = await stepCases(model, kind, ranks, 2)
+      cases.push(...single, ...double.map((one, i) => ({ ...one, yardstick: single[i]!.name })))
+    }
     const rows = await measure(cases, settings, (name) => progress(`${title}: ${name}`))
     table({ title, ratios: 'times', against: '× one thread', rows: withRatios(rows) })
   }
@@ -116,12 +103,16 @@ export async function stepCases(
   { shapes }: Model,
   kind: Kind,
   ranks: readonly number[],
+  threads = 1,
 ): Promise<Case[]> {
-  const lengths = lengthsOf(shapes)
-  const options: Options = { rank: ranks[0]!, ...OPTIONS[kind]() }
-  const compressor: Compressor & { readonly gradients?: readonly Float32Array[] } =
-    await createCompressor(shapes, options)
-  const gradients = compressor.gradients ?? lengths.map((length) => new Float32Array(length))
+  const resident = kind === 'resident'
+  const options: Options = { rank: ranks[0]!, resident, backend: wasm({ threads }) }
+  const compressor = await createCompressor(shapes, options)
+  // Room for the factors of all ranks: then the arrays stay where they are.
+  compressor.setRank(Math.max(...ranks))
+  const gradients = resident
+    ? compressor.gradients
+    : lengthsOf(shapes).map((length) => new Float32Array(length))
   const on = await createWasmKernels()
   for (const [i, gradient] of gradients.entries()) on.normal(gradient, 1, 0, i, 0, 0)
   const run = async () => {
@@ -131,7 +122,7 @@ export async function stepCases(
   }
   await verify(compressor, gradients, run)
   return ranks.map((rank) => ({
-    name: stepName(kind, rank),
+    name: stepName(kind, rank, threads),
     before: () => compressor.setRank(rank),
     run,
     later: true,
