@@ -39,7 +39,10 @@ export function checked<T extends WasmOptions>(options: T): T {
   return options
 }
 
-/** @param gather  those who run the phases of one session */
+/**
+ * @internal
+ * @param gather  those who run the phases of one session
+ */
 export function backendOf(gather: () => Promise<Crew>): Backend {
   return {
     name: 'wasm',
