@@ -11,7 +11,7 @@ import {
   rankOf,
   rowsOf,
 } from './inline/block'
-import { fma, loadFirst, storeFirst } from './inline/lanes'
+import { loadFirst, madd, storeFirst } from './inline/lanes'
 
 /** Floats of Q that are kept near while the rows of M go by: 16 KB. */
 const STRIP_FLOATS: i32 = 4096
@@ -175,5 +175,5 @@ function sum4(
   r4: v128,
   s4: v128,
 ): v128 {
-  return f32x4.add(fma(f32x4.mul(a4, p4), b4, q4), fma(f32x4.mul(c4, r4), d4, s4))
+  return f32x4.add(madd(f32x4.mul(a4, p4), b4, q4), madd(f32x4.mul(c4, r4), d4, s4))
 }

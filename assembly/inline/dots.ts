@@ -1,4 +1,4 @@
-import { fma, loadFirst, total } from './lanes'
+import { loadFirst, madd, total } from './lanes'
 
 /**
  * Columns taken at a time by `project` and `accumulateProject`: four rows of M and of the gradient
@@ -82,17 +82,17 @@ function dots2x4(
     const a4 = v128.load(m0)
     const b4 = v128.load(m1)
     const w4 = v128.load(q0)
-    s00 = fma(s00, a4, w4)
-    s10 = fma(s10, b4, w4)
+    s00 = madd(s00, a4, w4)
+    s10 = madd(s10, b4, w4)
     const x4 = v128.load(q1)
-    s01 = fma(s01, a4, x4)
-    s11 = fma(s11, b4, x4)
+    s01 = madd(s01, a4, x4)
+    s11 = madd(s11, b4, x4)
     const y4 = v128.load(q2)
-    s02 = fma(s02, a4, y4)
-    s12 = fma(s12, b4, y4)
+    s02 = madd(s02, a4, y4)
+    s12 = madd(s12, b4, y4)
     const z4 = v128.load(q3)
-    s03 = fma(s03, a4, z4)
-    s13 = fma(s13, b4, z4)
+    s03 = madd(s03, a4, z4)
+    s13 = madd(s13, b4, z4)
     q0 += 16
     q1 += 16
     q2 += 16
@@ -103,17 +103,17 @@ function dots2x4(
     const a4 = loadFirst(m0, rest)
     const b4 = loadFirst(m1, rest)
     const w4 = loadFirst(q0, rest)
-    s00 = fma(s00, a4, w4)
-    s10 = fma(s10, b4, w4)
+    s00 = madd(s00, a4, w4)
+    s10 = madd(s10, b4, w4)
     const x4 = loadFirst(q1, rest)
-    s01 = fma(s01, a4, x4)
-    s11 = fma(s11, b4, x4)
+    s01 = madd(s01, a4, x4)
+    s11 = madd(s11, b4, x4)
     const y4 = loadFirst(q2, rest)
-    s02 = fma(s02, a4, y4)
-    s12 = fma(s12, b4, y4)
+    s02 = madd(s02, a4, y4)
+    s12 = madd(s12, b4, y4)
     const z4 = loadFirst(q3, rest)
-    s03 = fma(s03, a4, z4)
-    s13 = fma(s13, b4, z4)
+    s03 = madd(s03, a4, z4)
+    s13 = madd(s13, b4, z4)
   }
   put2(p0, p1, total(s00), total(s10), first)
   put2(p0 + nextInP, p1 + nextInP, total(s01), total(s11), first)
@@ -149,17 +149,17 @@ function dots4x2(
     const w4 = v128.load(q0)
     const x4 = v128.load(q1)
     const a4 = v128.load(m0)
-    s00 = fma(s00, a4, w4)
-    s01 = fma(s01, a4, x4)
+    s00 = madd(s00, a4, w4)
+    s01 = madd(s01, a4, x4)
     const b4 = v128.load(m1)
-    s10 = fma(s10, b4, w4)
-    s11 = fma(s11, b4, x4)
+    s10 = madd(s10, b4, w4)
+    s11 = madd(s11, b4, x4)
     const c4 = v128.load(m2)
-    s20 = fma(s20, c4, w4)
-    s21 = fma(s21, c4, x4)
+    s20 = madd(s20, c4, w4)
+    s21 = madd(s21, c4, x4)
     const d4 = v128.load(m3)
-    s30 = fma(s30, d4, w4)
-    s31 = fma(s31, d4, x4)
+    s30 = madd(s30, d4, w4)
+    s31 = madd(s31, d4, x4)
     m1 += 16
     m2 += 16
     m3 += 16
@@ -169,17 +169,17 @@ function dots4x2(
     const w4 = loadFirst(q0, rest)
     const x4 = loadFirst(q1, rest)
     const a4 = loadFirst(m0, rest)
-    s00 = fma(s00, a4, w4)
-    s01 = fma(s01, a4, x4)
+    s00 = madd(s00, a4, w4)
+    s01 = madd(s01, a4, x4)
     const b4 = loadFirst(m1, rest)
-    s10 = fma(s10, b4, w4)
-    s11 = fma(s11, b4, x4)
+    s10 = madd(s10, b4, w4)
+    s11 = madd(s11, b4, x4)
     const c4 = loadFirst(m2, rest)
-    s20 = fma(s20, c4, w4)
-    s21 = fma(s21, c4, x4)
+    s20 = madd(s20, c4, w4)
+    s21 = madd(s21, c4, x4)
     const d4 = loadFirst(m3, rest)
-    s30 = fma(s30, d4, w4)
-    s31 = fma(s31, d4, x4)
+    s30 = madd(s30, d4, w4)
+    s31 = madd(s31, d4, x4)
   }
   put4(p0, p1, p2, p3, total(s00), total(s10), total(s20), total(s30), first)
   p0 += nextInP
@@ -208,10 +208,10 @@ function dots4x1(
   let s3 = s0
   for (const end = m0 + ((<usize>cols & ~3) << 2); m0 < end; m0 += 16, q0 += 16) {
     const w4 = v128.load(q0)
-    s0 = fma(s0, v128.load(m0), w4)
-    s1 = fma(s1, v128.load(m1), w4)
-    s2 = fma(s2, v128.load(m2), w4)
-    s3 = fma(s3, v128.load(m3), w4)
+    s0 = madd(s0, v128.load(m0), w4)
+    s1 = madd(s1, v128.load(m1), w4)
+    s2 = madd(s2, v128.load(m2), w4)
+    s3 = madd(s3, v128.load(m3), w4)
     m1 += 16
     m2 += 16
     m3 += 16
@@ -219,10 +219,10 @@ function dots4x1(
   const rest = cols & 3
   if (rest) {
     const w4 = loadFirst(q0, rest)
-    s0 = fma(s0, loadFirst(m0, rest), w4)
-    s1 = fma(s1, loadFirst(m1, rest), w4)
-    s2 = fma(s2, loadFirst(m2, rest), w4)
-    s3 = fma(s3, loadFirst(m3, rest), w4)
+    s0 = madd(s0, loadFirst(m0, rest), w4)
+    s1 = madd(s1, loadFirst(m1, rest), w4)
+    s2 = madd(s2, loadFirst(m2, rest), w4)
+    s3 = madd(s3, loadFirst(m3, rest), w4)
   }
   put4(p0, p1, p2, p3, total(s0), total(s1), total(s2), total(s3), first)
 }

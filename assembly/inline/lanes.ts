@@ -7,13 +7,6 @@ export function madd(sum4: v128, a4: v128, b4: v128): v128 {
   return f32x4.add(sum4, f32x4.mul(a4, b4))
 }
 
-/** sum4 + a4·b4 where nobody must agree on the bits: rounded once, if the engine has it so. */
-// @ts-ignore: decorator
-@inline
-export function fma(sum4: v128, a4: v128, b4: v128): v128 {
-  return ASC_FEATURE_RELAXED_SIMD ? f32x4.relaxed_madd(a4, b4, sum4) : madd(sum4, a4, b4)
-}
-
 /** The four lanes as one number: (0 + 2) + (1 + 3). */
 // @ts-ignore: decorator
 @inline
