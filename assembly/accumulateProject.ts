@@ -1,5 +1,4 @@
 // M ← M + g, P ← M·Q
-import { accumulate } from './accumulate'
 import {
   BLOCK_BYTES,
   colsOf,
@@ -15,15 +14,8 @@ import {
   rankOf,
   rowsOf,
 } from './inline/block'
-import { dots, STRIP } from './inline/dots'
-import { loadFirst } from './inline/lanes'
-
-/**
- * The bits of 2¹⁰⁰. An M below it has no factor that overflows, and leaves no residual that does:
- * no element of P·Qᵀ is larger than ‖M‖, which is below 2¹⁰⁰·√(rows·cols) ≤ 2¹¹⁶. The twin of this
- * number is in src/backends/reference.ts.
- */
-const LIMIT: i32 = 0x71800000
+import { below, dots, larger, LIMIT, STRIP, tile2x4, tile4 } from './inline/dots'
+import { loadFirst, storeFirst } from './inline/lanes'
 
 /**
  * Adds the gradient to what is left of earlier ones and projects the sum, in one reading of both.
@@ -34,10 +26,14 @@ const LIMIT: i32 = 0x71800000
  *   q       in      cols × rank  by column
  *   blocks  in      count blocks, see inline/block.ts; of raw tensors only M + g is formed
  *
- * Returns count; or, where some M + g is not finite or not below 2¹⁰⁰, the number of its block.
- * M in that block is then what it was, to the rounding of g where g had been added and taken back
- * and else to the bit; P in it is undefined; the blocks before it are done, and those after it
- * untouched.
+ * Returns count; or, where some g or some M + g is not finite or not below 2¹⁰⁰, the number of its
+ * block. M in that block is then what it was, to the rounding of g where g had been added and
+ * taken back and else to the bit; P in it is undefined; the blocks before it are done, and those
+ * after it untouched.
+ *
+ * An M below 2¹⁰⁰ has no factor that overflows, and leaves no residual that does: no element of
+ * P·Qᵀ is larger than ‖M‖, which is below 2¹⁰⁰·√(rows·cols) ≤ 2¹¹⁶. The twin of this number is in
+ * src/backends/reference.ts.
  */
 export function accumulateProject(
   p: usize,
@@ -53,67 +49,156 @@ export function accumulateProject(
   return count
 }
 
-/** One block; false where some M + g is too large. */
+/** One block; false where something is too large. */
 function add(p: usize, m: usize, g: usize, q: usize, block: usize): bool {
   const rows = rowsOf(block)
   const cols = colsOf(block)
-  const rank = rankOf(block)
+  const strip = rankOf(block) > 0 ? STRIP : cols
   const nextInM = nextInMOf(block)
   const nextInG = nextInGOf(block)
-  const nextInP = nextInPOf(block)
-  const nextInQ = nextInQOf(block)
-  const first = firstOf(block)
   for (let i = 0; i < rows; i += 4) {
     const height = min(4, rows - i)
     const m0 = m + <usize>i * nextInM
     const g0 = g + <usize>i * nextInG
-    for (let j = 0; j < cols; j += STRIP) {
+    const left = p + (<usize>i << 2)
+    for (let j = 0; j < cols; j += strip) {
       const at = <usize>j << 2
-      const width = min(STRIP, cols - j)
-      // First looked at, then stored: an infinite sum could not be taken back. The two
-      // further readings of the strip are from the cache.
-      for (let row = 0; row < height; row++) {
-        if (!below(m0 + at + <usize>row * nextInM, g0 + at + <usize>row * nextInG, width)) {
-          accumulateRows(m, nextInM, g, nextInG, i, cols, -1)
-          accumulateRows(m0, nextInM, g0, nextInG, height, j, -1)
-          return false
-        }
-      }
-      accumulateRows(m0 + at, nextInM, g0 + at, nextInG, height, width, 1)
-      if (rank > 0) {
-        const left = p + (<usize>i << 2)
-        dots(left, nextInP, m0 + at, nextInM, q + at, nextInQ, height, width, rank, first && j == 0)
+      const width = min(strip, cols - j)
+      const first = firstOf(block) && j == 0
+      // A strip is finished even so: all of its g has been added, or is too large itself.
+      if (!addStrip(left, m0 + at, g0 + at, q + at, height, width, first, block)) {
+        takeRows(m, nextInM, g, nextInG, i, cols)
+        takeRows(m0, nextInM, g0, nextInG, height, j + width)
+        return false
       }
     }
   }
   return true
 }
 
-/** M ← M + a·g on rows × cols. */
-function accumulateRows(
+/** One to four rows by one strip of columns; false where something is too large. */
+function addStrip(
+  p: usize,
+  m: usize,
+  g: usize,
+  q: usize,
+  rows: i32,
+  cols: i32,
+  first: bool,
+  block: usize,
+): bool {
+  const rank = rankOf(block)
+  const nextInM = nextInMOf(block)
+  const nextInG = nextInGOf(block)
+  const nextInP = nextInPOf(block)
+  const nextInQ = nextInQOf(block)
+  const whole = rows == 4 && rank > 0 ? cols & ~3 : 0
+  let largest4 = i32x4.splat(0)
+  if (whole > 0) {
+    // The sums go on to the first columns of Q while they are in registers.
+    let ranks = 1
+    if (rank >= 4) {
+      const m2 = m + 2 * nextInM
+      const g2 = g + 2 * nextInG
+      largest4 = i32x4.max_s(
+        add2x4(p, nextInP, m, nextInM, g, nextInG, q, nextInQ, whole, first),
+        add2x4(p + 8, nextInP, m2, nextInM, g2, nextInG, q, nextInQ, whole, first),
+      )
+      ranks = 4
+    } else if (rank >= 2) {
+      largest4 = add4x2(p, nextInP, m, nextInM, g, nextInG, q, nextInQ, whole, first)
+      ranks = 2
+    } else {
+      largest4 = add4x1(p, m, nextInM, g, nextInG, q, whole, first)
+    }
+    if (ranks < rank) {
+      const left = p + <usize>ranks * nextInP
+      const right = q + <usize>ranks * nextInQ
+      dots(left, nextInP, m, nextInM, right, nextInQ, 4, whole, rank - ranks, first)
+    }
+  }
+  if (whole < cols) {
+    const at = <usize>whole << 2
+    const rest = cols - whole
+    for (let i: usize = 0; i < <usize>rows; i++) {
+      largest4 = addRow(m + at + i * nextInM, g + at + i * nextInG, rest, largest4)
+    }
+    if (rank > 0) {
+      dots(p, nextInP, m + at, nextInM, q + at, nextInQ, rows, rest, rank, first && whole == 0)
+    }
+  }
+  return !v128.any_true(i32x4.ge_s(largest4, i32x4.splat(LIMIT)))
+}
+
+function add2x4(
+  p: usize,
+  nextInP: usize,
   m: usize,
   nextInM: usize,
   g: usize,
   nextInG: usize,
-  rows: i32,
+  q: usize,
+  nextInQ: usize,
   cols: i32,
-  a: f32,
-): void {
-  for (let i = 0; i < rows; i++, m += nextInM, g += nextInG) accumulate(m, g, cols, a)
+  first: bool,
+): v128 {
+  return tile2x4(p, 4, nextInP, m, nextInM, g, nextInG, q, nextInQ, cols, first, true)
 }
 
-/** Whether |x + y| is below LIMIT in all n elements. */
-function below(x: usize, y: usize, n: i32): bool {
-  const magnitude4 = i32x4.splat(0x7fffffff)
-  let largest4 = i32x4.splat(0)
-  for (const end = x + ((<usize>n & ~3) << 2); x < end; x += 16, y += 16) {
-    const sum4 = f32x4.add(v128.load(x), v128.load(y))
-    largest4 = i32x4.max_s(largest4, v128.and(sum4, magnitude4))
+function add4x2(
+  p: usize,
+  nextInP: usize,
+  m: usize,
+  nextInM: usize,
+  g: usize,
+  nextInG: usize,
+  q: usize,
+  nextInQ: usize,
+  cols: i32,
+  first: bool,
+): v128 {
+  return tile4(true, p, 4, nextInP, m, nextInM, g, nextInG, q, nextInQ, cols, first, true)
+}
+
+function add4x1(
+  p: usize,
+  m: usize,
+  nextInM: usize,
+  g: usize,
+  nextInG: usize,
+  q: usize,
+  cols: i32,
+  first: bool,
+): v128 {
+  return tile4(false, p, 4, 0, m, nextInM, g, nextInG, q, 0, cols, first, true)
+}
+
+/** M ← M + g on n floats; returns the larger of largest4 and what it met. */
+function addRow(m: usize, g: usize, n: i32, largest4: v128): v128 {
+  for (const end = m + ((<usize>n & ~3) << 2); m < end; m += 16, g += 16) {
+    const g4 = v128.load(g)
+    const sum4 = f32x4.add(v128.load(m), below(g4))
+    v128.store(m, sum4)
+    largest4 = larger(largest4, g4, sum4)
   }
   const rest = n & 3
   if (rest) {
-    const sum4 = f32x4.add(loadFirst(x, rest), loadFirst(y, rest))
-    largest4 = i32x4.max_s(largest4, v128.and(sum4, magnitude4))
+    const g4 = loadFirst(g, rest)
+    const sum4 = f32x4.add(loadFirst(m, rest), below(g4))
+    storeFirst(m, sum4, rest)
+    largest4 = larger(largest4, g4, sum4)
   }
-  return !v128.any_true(i32x4.ge_s(largest4, i32x4.splat(LIMIT)))
+  return largest4
+}
+
+/** M ← M − g on rows × cols, of a g that had been added. */
+function takeRows(m: usize, nextInM: usize, g: usize, nextInG: usize, rows: i32, cols: i32): void {
+  for (let i = 0; i < rows; i++, m += nextInM, g += nextInG) {
+    for (let j = 0; j < cols; j += 4) {
+      const at = <usize>j << 2
+      const n = cols - j
+      const g4 = below(loadFirst(g + at, n))
+      storeFirst(m + at, f32x4.sub(loadFirst(m + at, n), g4), n)
+    }
+  }
 }

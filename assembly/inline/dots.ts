@@ -1,10 +1,10 @@
-import { loadFirst, madd, total } from './lanes'
+import { loadFirst, relaxedMadd, total } from './lanes'
 
 /**
- * Columns taken at a time by `project` and `accumulateProject`: four rows of M and of the gradient
- * are 32 KB, and are still near when they are used again. Part of the order of the sums in P.
+ * Columns taken at a time by `project` and `accumulateProject`: four rows of M are 4 KB, and still
+ * in the first cache when the next ranks read them. Part of the order of the sums in P.
  */
-export const STRIP: i32 = 1024
+export const STRIP: i32 = 256
 
 /**
  * P ← M·Q, or P ← P + M·Q, for one to four neighbouring rows and all columns of Q.
@@ -15,7 +15,8 @@ export const STRIP: i32 = 1024
  *   first          overwrite P rather than add to it
  *
  * The order of each sum is fixed: product j is added to lane j mod 4, the lanes are added as
- * (0 + 2) + (1 + 3), and that to P. It does not depend on the rows or the ranks beside it.
+ * (0 + 2) + (1 + 3), and that to P; then the same of the one to three columns past a multiple of
+ * four. It does not depend on the rows or the ranks beside it.
  */
 export function dots(
   p: usize,
@@ -29,47 +30,121 @@ export function dots(
   rank: i32,
   first: bool,
 ): void {
-  // A row that is not there is the row before it, computed again and stored to the same place.
-  const m1 = rows > 1 ? m + nextInM : m
-  const m2 = rows > 2 ? m1 + nextInM : m1
-  const m3 = rows > 3 ? m2 + nextInM : m2
-  const p1 = rows > 1 ? p + 4 : p
-  const p2 = rows > 2 ? p1 + 4 : p1
-  const p3 = rows > 3 ? p2 + 4 : p2
-  // Eight running sums at most: with the operands they fill the 16 registers of x86.
-  let k: usize = 0
-  for (; k + 4 <= <usize>rank; k += 4) {
-    const at = k * nextInP
-    const right = q + k * nextInQ
-    dots2x4(p + at, p1 + at, nextInP, m, m1, right, nextInQ, cols, first)
-    if (rows > 2) dots2x4(p2 + at, p3 + at, nextInP, m2, m3, right, nextInQ, cols, first)
+  const whole = cols & ~3
+  if (whole > 0 && rows == 4) {
+    wholeDots(p, 4, nextInP, m, nextInM, q, nextInQ, whole, rank, first)
+  } else if (whole > 0) {
+    // A row by itself, as if it were four: nextRow and nextInM are 0.
+    for (let i = 0; i < rows; i++) {
+      const left = p + (<usize>i << 2)
+      wholeDots(left, 0, nextInP, m + <usize>i * nextInM, 0, q, nextInQ, whole, rank, first)
+    }
   }
-  if (rank & 2) {
-    const at = k * nextInP
-    const right = q + k * nextInQ
-    dots4x2(p + at, p1 + at, p2 + at, p3 + at, nextInP, m, m1, m2, m3, right, nextInQ, cols, first)
-    k += 2
-  }
-  if (rank & 1) {
-    const at = k * nextInP
-    dots4x1(p + at, p1 + at, p2 + at, p3 + at, m, m1, m2, m3, q + k * nextInQ, cols, first)
+  if (whole < cols) {
+    const at = <usize>whole << 2
+    fewDots(p, nextInP, m + at, nextInM, q + at, nextInQ, rows, cols - whole, rank, first && !whole)
   }
 }
 
-function dots2x4(
-  p0: usize,
-  p1: usize,
+/** `dots` of four rows, nextRow bytes apart in P, or of one; cols: a positive multiple of four. */
+function wholeDots(
+  p: usize,
+  nextRow: usize,
   nextInP: usize,
-  m0: usize,
-  m1: usize,
-  q0: usize,
+  m: usize,
+  nextInM: usize,
+  q: usize,
+  nextInQ: usize,
+  cols: i32,
+  rank: i32,
+  first: bool,
+): void {
+  for (; rank >= 4; rank -= 4, p += 4 * nextInP, q += 4 * nextInQ) {
+    dots2x4(p, nextRow, nextInP, m, nextInM, q, nextInQ, cols, first)
+    if (!nextRow) continue
+    dots2x4(p + 2 * nextRow, nextRow, nextInP, m + 2 * nextInM, nextInM, q, nextInQ, cols, first)
+  }
+  if (rank & 2) {
+    dots4x2(p, nextRow, nextInP, m, nextInM, q, nextInQ, cols, first)
+    p += 2 * nextInP
+    q += 2 * nextInQ
+  }
+  if (rank & 1) dots4x1(p, nextRow, m, nextInM, q, cols, first)
+}
+
+/** `dots` of one to three columns. */
+function fewDots(
+  p: usize,
+  nextInP: usize,
+  m: usize,
+  nextInM: usize,
+  q: usize,
+  nextInQ: usize,
+  rows: i32,
+  cols: i32,
+  rank: i32,
+  first: bool,
+): void {
+  for (let i = 0; i < rows; i++, p += 4, m += nextInM) {
+    const a4 = loadFirst(m, cols)
+    let out = p
+    let right = q
+    for (let k = 0; k < rank; k++, out += nextInP, right += nextInQ) {
+      put(out, total(f32x4.mul(a4, loadFirst(right, cols))), first)
+    }
+  }
+}
+
+// The tiles below keep eight running sums: with the operands they fill the 16 registers of x86.
+// Addresses are walked from row to row and column to column, for there are no more than a dozen
+// registers for pointers: with one each, engines keep them on the stack, a third slower.
+
+/** The bits of 2¹⁰⁰: what gradients and matrices stay below; why: accumulateProject. */
+export const LIMIT: i32 = 0x71800000
+
+/** |x4|, of which the bits have the order of the numbers; NaN comes last. */
+// @ts-ignore: decorator
+@inline
+function magnitude(x4: v128): v128 {
+  return v128.and(x4, i32x4.splat(0x7fffffff))
+}
+
+/** g4, with 0 for what is not below LIMIT: added, that could not be taken back. */
+// @ts-ignore: decorator
+@inline
+export function below(g4: v128): v128 {
+  return v128.and(g4, i32x4.lt_s(magnitude(g4), i32x4.splat(LIMIT)))
+}
+
+/** The larger bits of largest4, |g4| and |sum4|. */
+// @ts-ignore: decorator
+@inline
+export function larger(largest4: v128, g4: v128, sum4: v128): v128 {
+  return i32x4.max_s(i32x4.max_s(largest4, magnitude(g4)), magnitude(sum4))
+}
+
+/**
+ * Two rows by four columns of Q; with `adding` M ← M + g on the way.
+ *
+ * Returns the largest magnitudes of g and M + g, as bits; 0 without `adding`.
+ */
+// @ts-ignore: decorator
+@inline
+export function tile2x4(
+  p: usize,
+  nextRow: usize,
+  nextInP: usize,
+  m: usize,
+  nextInM: usize,
+  g: usize,
+  nextInG: usize,
+  q: usize,
   nextInQ: usize,
   cols: i32,
   first: bool,
-): void {
-  let q1 = q0 + nextInQ
-  let q2 = q1 + nextInQ
-  let q3 = q2 + nextInQ
+  adding: bool,
+): v128 {
+  let largest4 = i32x4.splat(0)
   let s00 = f32x4.splat(0)
   let s01 = s00
   let s02 = s00
@@ -78,65 +153,69 @@ function dots2x4(
   let s11 = s00
   let s12 = s00
   let s13 = s00
-  for (const end = m0 + ((<usize>cols & ~3) << 2); m0 < end; m0 += 16, m1 += 16) {
-    const a4 = v128.load(m0)
-    const b4 = v128.load(m1)
-    const w4 = v128.load(q0)
-    s00 = madd(s00, a4, w4)
-    s10 = madd(s10, b4, w4)
-    const x4 = v128.load(q1)
-    s01 = madd(s01, a4, x4)
-    s11 = madd(s11, b4, x4)
-    const y4 = v128.load(q2)
-    s02 = madd(s02, a4, y4)
-    s12 = madd(s12, b4, y4)
-    const z4 = v128.load(q3)
-    s03 = madd(s03, a4, z4)
-    s13 = madd(s13, b4, z4)
-    q0 += 16
-    q1 += 16
-    q2 += 16
-    q3 += 16
+  for (const end = m + (<usize>cols << 2); m < end; m += 16, q += 16) {
+    let a4: v128
+    let b4: v128
+    if (adding) {
+      const g4 = v128.load(g)
+      a4 = f32x4.add(v128.load(m), below(g4))
+      v128.store(m, a4)
+      largest4 = larger(largest4, g4, a4)
+      const h4 = v128.load(g + nextInG)
+      b4 = f32x4.add(v128.load(m + nextInM), below(h4))
+      v128.store(m + nextInM, b4)
+      largest4 = larger(largest4, h4, b4)
+      g += 16
+    } else {
+      a4 = v128.load(m)
+      b4 = v128.load(m + nextInM)
+    }
+    let right = q
+    let w4 = v128.load(right)
+    s00 = relaxedMadd(s00, a4, w4)
+    s10 = relaxedMadd(s10, b4, w4)
+    right += nextInQ
+    w4 = v128.load(right)
+    s01 = relaxedMadd(s01, a4, w4)
+    s11 = relaxedMadd(s11, b4, w4)
+    right += nextInQ
+    w4 = v128.load(right)
+    s02 = relaxedMadd(s02, a4, w4)
+    s12 = relaxedMadd(s12, b4, w4)
+    right += nextInQ
+    w4 = v128.load(right)
+    s03 = relaxedMadd(s03, a4, w4)
+    s13 = relaxedMadd(s13, b4, w4)
   }
-  const rest = cols & 3
-  if (rest) {
-    const a4 = loadFirst(m0, rest)
-    const b4 = loadFirst(m1, rest)
-    const w4 = loadFirst(q0, rest)
-    s00 = madd(s00, a4, w4)
-    s10 = madd(s10, b4, w4)
-    const x4 = loadFirst(q1, rest)
-    s01 = madd(s01, a4, x4)
-    s11 = madd(s11, b4, x4)
-    const y4 = loadFirst(q2, rest)
-    s02 = madd(s02, a4, y4)
-    s12 = madd(s12, b4, y4)
-    const z4 = loadFirst(q3, rest)
-    s03 = madd(s03, a4, z4)
-    s13 = madd(s13, b4, z4)
-  }
-  put2(p0, p1, total(s00), total(s10), first)
-  put2(p0 + nextInP, p1 + nextInP, total(s01), total(s11), first)
-  put2(p0 + 2 * nextInP, p1 + 2 * nextInP, total(s02), total(s12), first)
-  put2(p0 + 3 * nextInP, p1 + 3 * nextInP, total(s03), total(s13), first)
+  put2(p, nextRow, s00, s10, first)
+  p += nextInP
+  put2(p, nextRow, s01, s11, first)
+  p += nextInP
+  put2(p, nextRow, s02, s12, first)
+  p += nextInP
+  put2(p, nextRow, s03, s13, first)
+  return largest4
 }
 
-function dots4x2(
-  p0: usize,
-  p1: usize,
-  p2: usize,
-  p3: usize,
+/** Four rows by one column of Q, or two; else as tile2x4. */
+// @ts-ignore: decorator
+@inline
+export function tile4(
+  two: bool,
+  p: usize,
+  nextRow: usize,
   nextInP: usize,
-  m0: usize,
-  m1: usize,
-  m2: usize,
-  m3: usize,
-  q0: usize,
+  m: usize,
+  nextInM: usize,
+  g: usize,
+  nextInG: usize,
+  q: usize,
   nextInQ: usize,
   cols: i32,
   first: bool,
-): void {
-  let q1 = q0 + nextInQ
+  adding: bool,
+): v128 {
+  let largest4 = i32x4.splat(0)
   let s00 = f32x4.splat(0)
   let s01 = s00
   let s10 = s00
@@ -145,122 +224,136 @@ function dots4x2(
   let s21 = s00
   let s30 = s00
   let s31 = s00
-  for (const end = m0 + ((<usize>cols & ~3) << 2); m0 < end; m0 += 16, q0 += 16, q1 += 16) {
-    const w4 = v128.load(q0)
-    const x4 = v128.load(q1)
-    const a4 = v128.load(m0)
-    s00 = madd(s00, a4, w4)
-    s01 = madd(s01, a4, x4)
-    const b4 = v128.load(m1)
-    s10 = madd(s10, b4, w4)
-    s11 = madd(s11, b4, x4)
-    const c4 = v128.load(m2)
-    s20 = madd(s20, c4, w4)
-    s21 = madd(s21, c4, x4)
-    const d4 = v128.load(m3)
-    s30 = madd(s30, d4, w4)
-    s31 = madd(s31, d4, x4)
-    m1 += 16
-    m2 += 16
-    m3 += 16
+  for (const end = m + (<usize>cols << 2); m < end; m += 16, q += 16) {
+    const w4 = v128.load(q)
+    const x4 = two ? v128.load(q + nextInQ) : w4
+    let row = m
+    let a4: v128
+    let h4: v128
+    let from = g
+    if (adding) {
+      h4 = v128.load(from)
+      a4 = f32x4.add(v128.load(row), below(h4))
+      v128.store(row, a4)
+      largest4 = larger(largest4, h4, a4)
+      from += nextInG
+    } else a4 = v128.load(row)
+    s00 = relaxedMadd(s00, a4, w4)
+    if (two) s01 = relaxedMadd(s01, a4, x4)
+    row += nextInM
+    if (adding) {
+      h4 = v128.load(from)
+      a4 = f32x4.add(v128.load(row), below(h4))
+      v128.store(row, a4)
+      largest4 = larger(largest4, h4, a4)
+      from += nextInG
+    } else a4 = v128.load(row)
+    s10 = relaxedMadd(s10, a4, w4)
+    if (two) s11 = relaxedMadd(s11, a4, x4)
+    row += nextInM
+    if (adding) {
+      h4 = v128.load(from)
+      a4 = f32x4.add(v128.load(row), below(h4))
+      v128.store(row, a4)
+      largest4 = larger(largest4, h4, a4)
+      from += nextInG
+    } else a4 = v128.load(row)
+    s20 = relaxedMadd(s20, a4, w4)
+    if (two) s21 = relaxedMadd(s21, a4, x4)
+    row += nextInM
+    if (adding) {
+      h4 = v128.load(from)
+      a4 = f32x4.add(v128.load(row), below(h4))
+      v128.store(row, a4)
+      largest4 = larger(largest4, h4, a4)
+    } else a4 = v128.load(row)
+    s30 = relaxedMadd(s30, a4, w4)
+    if (two) s31 = relaxedMadd(s31, a4, x4)
+    if (adding) g += 16
   }
-  const rest = cols & 3
-  if (rest) {
-    const w4 = loadFirst(q0, rest)
-    const x4 = loadFirst(q1, rest)
-    const a4 = loadFirst(m0, rest)
-    s00 = madd(s00, a4, w4)
-    s01 = madd(s01, a4, x4)
-    const b4 = loadFirst(m1, rest)
-    s10 = madd(s10, b4, w4)
-    s11 = madd(s11, b4, x4)
-    const c4 = loadFirst(m2, rest)
-    s20 = madd(s20, c4, w4)
-    s21 = madd(s21, c4, x4)
-    const d4 = loadFirst(m3, rest)
-    s30 = madd(s30, d4, w4)
-    s31 = madd(s31, d4, x4)
-  }
-  put4(p0, p1, p2, p3, total(s00), total(s10), total(s20), total(s30), first)
-  p0 += nextInP
-  p1 += nextInP
-  p2 += nextInP
-  p3 += nextInP
-  put4(p0, p1, p2, p3, total(s01), total(s11), total(s21), total(s31), first)
+  put4(p, nextRow, s00, s10, s20, s30, first)
+  if (two) put4(p + nextInP, nextRow, s01, s11, s21, s31, first)
+  return largest4
 }
 
-function dots4x1(
-  p0: usize,
-  p1: usize,
-  p2: usize,
-  p3: usize,
-  m0: usize,
-  m1: usize,
-  m2: usize,
-  m3: usize,
-  q0: usize,
+function dots2x4(
+  p: usize,
+  nextRow: usize,
+  nextInP: usize,
+  m: usize,
+  nextInM: usize,
+  q: usize,
+  nextInQ: usize,
   cols: i32,
   first: bool,
 ): void {
-  let s0 = f32x4.splat(0)
-  let s1 = s0
-  let s2 = s0
-  let s3 = s0
-  for (const end = m0 + ((<usize>cols & ~3) << 2); m0 < end; m0 += 16, q0 += 16) {
-    const w4 = v128.load(q0)
-    s0 = madd(s0, v128.load(m0), w4)
-    s1 = madd(s1, v128.load(m1), w4)
-    s2 = madd(s2, v128.load(m2), w4)
-    s3 = madd(s3, v128.load(m3), w4)
-    m1 += 16
-    m2 += 16
-    m3 += 16
-  }
-  const rest = cols & 3
-  if (rest) {
-    const w4 = loadFirst(q0, rest)
-    s0 = madd(s0, loadFirst(m0, rest), w4)
-    s1 = madd(s1, loadFirst(m1, rest), w4)
-    s2 = madd(s2, loadFirst(m2, rest), w4)
-    s3 = madd(s3, loadFirst(m3, rest), w4)
-  }
-  put4(p0, p1, p2, p3, total(s0), total(s1), total(s2), total(s3), first)
+  tile2x4(p, nextRow, nextInP, m, nextInM, 0, 0, q, nextInQ, cols, first, false)
+}
+
+function dots4x2(
+  p: usize,
+  nextRow: usize,
+  nextInP: usize,
+  m: usize,
+  nextInM: usize,
+  q: usize,
+  nextInQ: usize,
+  cols: i32,
+  first: bool,
+): void {
+  tile4(true, p, nextRow, nextInP, m, nextInM, 0, 0, q, nextInQ, cols, first, false)
+}
+
+function dots4x1(
+  p: usize,
+  nextRow: usize,
+  m: usize,
+  nextInM: usize,
+  q: usize,
+  cols: i32,
+  first: bool,
+): void {
+  tile4(false, p, nextRow, 0, m, nextInM, 0, 0, q, 0, cols, first, false)
+}
+
+// @ts-ignore: decorator
+@inline
+function put(p: usize, sum: f32, first: bool): void {
+  store<f32>(p, first ? sum : load<f32>(p) + sum)
 }
 
 // Places may coincide, with equal sums: so all is read before anything is written.
 
 // @ts-ignore: decorator
 @inline
-function put2(p0: usize, p1: usize, sum0: f32, sum1: f32, first: bool): void {
+function put2(p: usize, nextRow: usize, s0: v128, s1: v128, first: bool): void {
+  let sum0 = total(s0)
+  let sum1 = total(s1)
   if (!first) {
-    sum0 += load<f32>(p0)
-    sum1 += load<f32>(p1)
+    sum0 = load<f32>(p) + sum0
+    sum1 = load<f32>(p + nextRow) + sum1
   }
-  store<f32>(p0, sum0)
-  store<f32>(p1, sum1)
+  store<f32>(p, sum0)
+  store<f32>(p + nextRow, sum1)
 }
 
-// @ts-ignore: decorator
-@inline
 function put4(
-  p0: usize,
-  p1: usize,
-  p2: usize,
-  p3: usize,
-  sum0: f32,
-  sum1: f32,
-  sum2: f32,
-  sum3: f32,
+  p: usize,
+  nextRow: usize,
+  s0: v128,
+  s1: v128,
+  s2: v128,
+  s3: v128,
   first: bool,
 ): void {
+  const p2 = p + 2 * nextRow
+  let sum2 = total(s2)
+  let sum3 = total(s3)
   if (!first) {
-    sum0 += load<f32>(p0)
-    sum1 += load<f32>(p1)
-    sum2 += load<f32>(p2)
-    sum3 += load<f32>(p3)
+    sum2 = load<f32>(p2) + sum2
+    sum3 = load<f32>(p2 + nextRow) + sum3
   }
-  store<f32>(p0, sum0)
-  store<f32>(p1, sum1)
+  put2(p, nextRow, s0, s1, first)
   store<f32>(p2, sum2)
-  store<f32>(p3, sum3)
+  store<f32>(p2 + nextRow, sum3)
 }

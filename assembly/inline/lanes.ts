@@ -7,6 +7,17 @@ export function madd(sum4: v128, a4: v128, b4: v128): v128 {
   return f32x4.add(sum4, f32x4.mul(a4, b4))
 }
 
+/**
+ * sum4 + a4·b4: rounded once in the relaxed build where the machine can, else twice. Only for
+ * what workers need not agree on.
+ */
+// @ts-ignore: decorator
+@inline
+export function relaxedMadd(sum4: v128, a4: v128, b4: v128): v128 {
+  if (ASC_FEATURE_RELAXED_SIMD) return f32x4.relaxed_madd(a4, b4, sum4)
+  return madd(sum4, a4, b4)
+}
+
 /** The four lanes as one number: (0 + 2) + (1 + 3). */
 // @ts-ignore: decorator
 @inline

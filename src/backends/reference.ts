@@ -3,7 +3,7 @@
 import type { Dims, Kernels } from '../seam.ts'
 import { normal } from './normal.ts'
 
-/** What a matrix must stay below; why, is said in assembly/accumulateProject.ts. */
+/** What gradient and matrix must stay below; why, is said in assembly/accumulateProject.ts. */
 const LIMIT = 2 ** 100
 
 /** The kernels that the fast ones are tested against. */
@@ -11,7 +11,8 @@ export const reference: Kernels = {
   name: 'reference',
 
   accumulateProject(p, m, g, q, dims) {
-    if (!m.every((value, i) => Math.abs(Math.fround(value + g[i]!)) < LIMIT)) return false
+    const small = (x: number): boolean => Math.abs(x) < LIMIT // false for NaN
+    if (!g.every((value, i) => small(value) && small(Math.fround(m[i]! + value)))) return false
     for (let i = 0; i < m.length; i++) m[i]! += g[i]!
     project(p, m, q, dims)
     return true
