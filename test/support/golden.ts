@@ -26,7 +26,7 @@ export interface Lowrank {
 export type Sha256 = (bytes: Uint8Array) => Promise<string>
 
 export const GOLDEN = {
-  run: '40ecfafeaf3f037c0fc2916bfa4753f227f87c5e157f9310032e661b97fe9313',
+  run: '3ff7cd28e4cb0fd5c35927128483f23e599fb246fa2041a24dc50eea45042f5a',
   paper: 'e4c9f3cea91cec5131338faf6d77a070e78fb473193eb79a809af72ffdb57bba',
   normals: 'b233a0746b0fbbd504f92deffa456c462aaa1848cd6c39fce92f7ac06398190b',
   basis: '131cabd62cb3928c488f493bce570de5f29157ae814b9ad8f028bebcc5465e6c',
