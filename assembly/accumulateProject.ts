@@ -14,7 +14,7 @@ import {
   rankOf,
   rowsOf,
 } from './inline/block'
-import { below, dots, larger, LIMIT, STRIP, tile2x4, tile4 } from './inline/dots'
+import { below, dots, lanes, LIMIT, STRIP, tile2x4, tile4 } from './inline/dots'
 import { loadFirst, storeFirst } from './inline/lanes'
 
 /**
@@ -175,30 +175,37 @@ function add4x1(
 
 /** M ← M + g on n floats; returns the larger of largest4 and what it met. */
 function addRow(m: usize, g: usize, n: i32, largest4: v128): v128 {
+  const signless4 = lanes(0x7fffffff, n >> 31)
+  const limit4 = lanes(LIMIT, n >> 31)
   for (const end = m + ((<usize>n & ~3) << 2); m < end; m += 16, g += 16) {
     const g4 = v128.load(g)
-    const sum4 = f32x4.add(v128.load(m), below(g4))
+    const size4 = v128.and(g4, signless4)
+    const sum4 = f32x4.add(v128.load(m), below(g4, size4, limit4))
     v128.store(m, sum4)
-    largest4 = larger(largest4, g4, sum4)
+    largest4 = i32x4.max_s(i32x4.max_s(largest4, size4), v128.and(sum4, signless4))
   }
   const rest = n & 3
   if (rest) {
     const g4 = loadFirst(g, rest)
-    const sum4 = f32x4.add(loadFirst(m, rest), below(g4))
+    const size4 = v128.and(g4, signless4)
+    const sum4 = f32x4.add(loadFirst(m, rest), below(g4, size4, limit4))
     storeFirst(m, sum4, rest)
-    largest4 = larger(largest4, g4, sum4)
+    largest4 = i32x4.max_s(i32x4.max_s(largest4, size4), v128.and(sum4, signless4))
   }
   return largest4
 }
 
 /** M ← M − g on rows × cols, of a g that had been added. */
 function takeRows(m: usize, nextInM: usize, g: usize, nextInG: usize, rows: i32, cols: i32): void {
+  const signless4 = i32x4.splat(0x7fffffff)
+  const limit4 = i32x4.splat(LIMIT)
   for (let i = 0; i < rows; i++, m += nextInM, g += nextInG) {
     for (let j = 0; j < cols; j += 4) {
       const at = <usize>j << 2
       const n = cols - j
-      const g4 = below(loadFirst(g + at, n))
-      storeFirst(m + at, f32x4.sub(loadFirst(m + at, n), g4), n)
+      const g4 = loadFirst(g + at, n)
+      const taken4 = below(g4, v128.and(g4, signless4), limit4)
+      storeFirst(m + at, f32x4.sub(loadFirst(m + at, n), taken4), n)
     }
   }
 }

@@ -103,11 +103,12 @@ function settleBlock(
     }
     if (whole < cols) {
       const at = <usize>whole << 2
+      const out = y + at
       const right = own + at
       const width = cols - whole
       product(m + at, nextInM, p, nextInP, right, nextInQ, height, width, rank, -1, true)
-      const meanRight = mean + at
-      product(y + at, nextInY, p, nextInP, meanRight, nextInQ, height, width, rank, scale, accumulate)
+      const meanAt = right + shift
+      product(out, nextInY, p, nextInP, meanAt, nextInQ, height, width, rank, scale, accumulate)
     }
     y += 4 * nextInY
     m += 4 * nextInM

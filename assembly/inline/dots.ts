@@ -102,25 +102,21 @@ function fewDots(
 /** The bits of 2¹⁰⁰: what gradients and matrices stay below; why: accumulateProject. */
 export const LIMIT: i32 = 0x71800000
 
-/** |x4|, of which the bits have the order of the numbers; NaN comes last. */
+/**
+ * Bits in all lanes. `none` is 0, which the compiler must not know: V8 builds a vector constant
+ * anew at each use, in three instructions, but keeps what it takes for a variable in a register.
+ */
 // @ts-ignore: decorator
 @inline
-function magnitude(x4: v128): v128 {
-  return v128.and(x4, i32x4.splat(0x7fffffff))
+export function lanes(bits: i32, none: i32): v128 {
+  return i32x4.splat(bits | none)
 }
 
-/** g4, with 0 for what is not below LIMIT: added, that could not be taken back. */
+/** g4, with 0 where its magnitude is not below limit4: added, it could not be taken back. */
 // @ts-ignore: decorator
 @inline
-export function below(g4: v128): v128 {
-  return v128.and(g4, i32x4.lt_s(magnitude(g4), i32x4.splat(LIMIT)))
-}
-
-/** The larger bits of largest4, |g4| and |sum4|. */
-// @ts-ignore: decorator
-@inline
-export function larger(largest4: v128, g4: v128, sum4: v128): v128 {
-  return i32x4.max_s(i32x4.max_s(largest4, magnitude(g4)), magnitude(sum4))
+export function below(g4: v128, size4: v128, limit4: v128): v128 {
+  return v128.and(g4, i32x4.gt_s(limit4, size4))
 }
 
 /**
@@ -144,6 +140,8 @@ export function tile2x4(
   first: bool,
   adding: bool,
 ): v128 {
+  const signless4 = lanes(0x7fffffff, cols >> 31)
+  const limit4 = lanes(LIMIT, cols >> 31)
   let largest4 = i32x4.splat(0)
   let s00 = f32x4.splat(0)
   let s01 = s00
@@ -157,14 +155,18 @@ export function tile2x4(
     let a4: v128
     let b4: v128
     if (adding) {
-      const g4 = v128.load(g)
-      a4 = f32x4.add(v128.load(m), below(g4))
+      let g4 = v128.load(g)
+      let size4 = v128.and(g4, signless4)
+      largest4 = i32x4.max_s(largest4, size4)
+      a4 = f32x4.add(v128.load(m), below(g4, size4, limit4))
       v128.store(m, a4)
-      largest4 = larger(largest4, g4, a4)
-      const h4 = v128.load(g + nextInG)
-      b4 = f32x4.add(v128.load(m + nextInM), below(h4))
+      largest4 = i32x4.max_s(largest4, v128.and(a4, signless4))
+      g4 = v128.load(g + nextInG)
+      size4 = v128.and(g4, signless4)
+      largest4 = i32x4.max_s(largest4, size4)
+      b4 = f32x4.add(v128.load(m + nextInM), below(g4, size4, limit4))
       v128.store(m + nextInM, b4)
-      largest4 = larger(largest4, h4, b4)
+      largest4 = i32x4.max_s(largest4, v128.and(b4, signless4))
       g += 16
     } else {
       a4 = v128.load(m)
@@ -215,6 +217,8 @@ export function tile4(
   first: bool,
   adding: bool,
 ): v128 {
+  const signless4 = lanes(0x7fffffff, cols >> 31)
+  const limit4 = lanes(LIMIT, cols >> 31)
   let largest4 = i32x4.splat(0)
   let s00 = f32x4.splat(0)
   let s01 = s00
@@ -229,43 +233,52 @@ export function tile4(
     const x4 = two ? v128.load(q + nextInQ) : w4
     let row = m
     let a4: v128
-    let h4: v128
+    let g4: v128
+    let size4: v128
     let from = g
     if (adding) {
-      h4 = v128.load(from)
-      a4 = f32x4.add(v128.load(row), below(h4))
+      g4 = v128.load(from)
+      size4 = v128.and(g4, signless4)
+      largest4 = i32x4.max_s(largest4, size4)
+      a4 = f32x4.add(v128.load(row), below(g4, size4, limit4))
       v128.store(row, a4)
-      largest4 = larger(largest4, h4, a4)
+      largest4 = i32x4.max_s(largest4, v128.and(a4, signless4))
       from += nextInG
     } else a4 = v128.load(row)
     s00 = relaxedMadd(s00, a4, w4)
     if (two) s01 = relaxedMadd(s01, a4, x4)
     row += nextInM
     if (adding) {
-      h4 = v128.load(from)
-      a4 = f32x4.add(v128.load(row), below(h4))
+      g4 = v128.load(from)
+      size4 = v128.and(g4, signless4)
+      largest4 = i32x4.max_s(largest4, size4)
+      a4 = f32x4.add(v128.load(row), below(g4, size4, limit4))
       v128.store(row, a4)
-      largest4 = larger(largest4, h4, a4)
+      largest4 = i32x4.max_s(largest4, v128.and(a4, signless4))
       from += nextInG
     } else a4 = v128.load(row)
     s10 = relaxedMadd(s10, a4, w4)
     if (two) s11 = relaxedMadd(s11, a4, x4)
     row += nextInM
     if (adding) {
-      h4 = v128.load(from)
-      a4 = f32x4.add(v128.load(row), below(h4))
+      g4 = v128.load(from)
+      size4 = v128.and(g4, signless4)
+      largest4 = i32x4.max_s(largest4, size4)
+      a4 = f32x4.add(v128.load(row), below(g4, size4, limit4))
       v128.store(row, a4)
-      largest4 = larger(largest4, h4, a4)
+      largest4 = i32x4.max_s(largest4, v128.and(a4, signless4))
       from += nextInG
     } else a4 = v128.load(row)
     s20 = relaxedMadd(s20, a4, w4)
     if (two) s21 = relaxedMadd(s21, a4, x4)
     row += nextInM
     if (adding) {
-      h4 = v128.load(from)
-      a4 = f32x4.add(v128.load(row), below(h4))
+      g4 = v128.load(from)
+      size4 = v128.and(g4, signless4)
+      largest4 = i32x4.max_s(largest4, size4)
+      a4 = f32x4.add(v128.load(row), below(g4, size4, limit4))
       v128.store(row, a4)
-      largest4 = larger(largest4, h4, a4)
+      largest4 = i32x4.max_s(largest4, v128.and(a4, signless4))
     } else a4 = v128.load(row)
     s30 = relaxedMadd(s30, a4, w4)
     if (two) s31 = relaxedMadd(s31, a4, x4)
