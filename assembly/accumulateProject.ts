@@ -14,8 +14,9 @@ import {
   rankOf,
   rowsOf,
 } from './inline/block'
-import { below, dots, lanes, LIMIT, STRIP, tile2x4, tile4 } from './inline/dots'
+import { dots, STRIP } from './inline/dots'
 import { loadFirst, storeFirst } from './inline/lanes'
+import { below, lanes, LIMIT, tile2x4, tile4 } from './inline/tiles'
 
 /**
  * Adds the gradient to what is left of earlier ones and projects the sum, in one reading of both.

@@ -13,14 +13,11 @@ import {
   rankOf,
   rowsOf,
 } from './inline/block'
-import { madd } from './inline/lanes'
 import { product } from './inline/product'
+import { settle2x3, settle2x4, settle4x1, settle4x2 } from './inline/settling'
 
-/**
- * Columns taken at a time: two rows of this width, then the two below, so that four rows come from
- * memory at once. Rows two by two throughout are 10 to 15 % slower where M is not in cache.
- */
-const STRIP: i32 = 64
+/** Columns taken at a time, of two rows and then of the two below: both pairs come from memory. */
+const STRIP: i32 = 256
 
 /**
  * Ends a step: `reconstruct` from everyone's factor and `residual` with the worker's own, four rows
@@ -67,7 +64,6 @@ function settleBlock(
   const rows = rowsOf(block)
   const cols = colsOf(block)
   const rank = rankOf(block)
-  const shift = mean - own
   const nextInY = nextInGOf(block)
   const nextInM = nextInMOf(block)
   const nextInP = nextInPOf(block)
@@ -76,38 +72,15 @@ function settleBlock(
     const height = min(4, rows - i)
     // At higher ranks products take longer than memory, and one after the other will do.
     const whole = height == 4 && rank <= 4 ? cols & ~3 : 0
-    for (let j = 0; j < whole; j += STRIP) {
-      const at = <usize>j << 2
-      const width = min(STRIP, whole - j)
-      for (let pair: usize = 0; pair < 4; pair += 2) {
-        const out = y + at + pair * nextInY
-        const rest = m + at + pair * nextInM
-        const left = p + (pair << 2)
-        const right = own + at
-        pairOf(
-          rank,
-          out,
-          nextInY,
-          rest,
-          nextInM,
-          left,
-          nextInP,
-          right,
-          shift,
-          nextInQ,
-          width,
-          scale,
-          accumulate,
-        )
-      }
-    }
+    if (whole > 0) settleFour(y, m, p, own, mean - own, block, whole, scale, accumulate)
     if (whole < cols) {
       const at = <usize>whole << 2
       const out = y + at
+      const rest = m + at
       const right = own + at
+      const meanAt = mean + at
       const width = cols - whole
-      product(m + at, nextInM, p, nextInP, right, nextInQ, height, width, rank, -1, true)
-      const meanAt = right + shift
+      product(rest, nextInM, p, nextInP, right, nextInQ, height, width, rank, -1, true)
       product(out, nextInY, p, nextInP, meanAt, nextInQ, height, width, rank, scale, accumulate)
     }
     y += 4 * nextInY
@@ -116,131 +89,45 @@ function settleBlock(
   }
 }
 
-/** Two neighbouring rows; the columns of mean lie shift bytes from those of own. */
-// @ts-ignore: decorator
-@inline
-function pairOf(
-  rank: i32,
+/** Four rows, up to four ranks; cols is a multiple of four; mean's columns lie shift from own's. */
+function settleFour(
   y: usize,
-  nextInY: usize,
   m: usize,
-  nextInM: usize,
   p: usize,
-  nextInP: usize,
   own: usize,
   shift: usize,
-  nextInQ: usize,
+  block: usize,
   cols: i32,
   scale: f32,
-  accumulate: bool,
+  add: bool,
 ): void {
+  const rank = rankOf(block)
+  const nextInY = nextInGOf(block)
+  const nextInM = nextInMOf(block)
+  const nextInP = nextInPOf(block)
+  const nextInQ = nextInQOf(block)
   if (rank == 1) {
-    tile(1, y, nextInY, m, nextInM, p, nextInP, own, shift, nextInQ, cols, scale, accumulate)
-  } else if (rank == 2) {
-    tile(2, y, nextInY, m, nextInM, p, nextInP, own, shift, nextInQ, cols, scale, accumulate)
-  } else if (rank == 3) {
-    tile(3, y, nextInY, m, nextInM, p, nextInP, own, shift, nextInQ, cols, scale, accumulate)
-  } else {
-    tile(4, y, nextInY, m, nextInM, p, nextInP, own, shift, nextInQ, cols, scale, accumulate)
+    settle4x1(y, nextInY, m, nextInM, p, nextInP, own, shift, nextInQ, cols, scale, add)
+    return
   }
-}
-
-/** `pairOf` with the elements of P in registers. */
-// @ts-ignore: decorator
-@inline
-function tile(
-  rank: i32,
-  y: usize,
-  nextInY: usize,
-  m: usize,
-  nextInM: usize,
-  p: usize,
-  nextInP: usize,
-  own: usize,
-  shift: usize,
-  nextInQ: usize,
-  cols: i32,
-  scale: f32,
-  accumulate: bool,
-): void {
-  const p00 = v128.load_splat<f32>(p)
-  const p10 = v128.load_splat<f32>(p, 4)
-  let p01 = p00
-  let p11 = p00
-  let p02 = p00
-  let p12 = p00
-  let p03 = p00
-  let p13 = p00
-  if (rank > 1) {
-    p += nextInP
-    p01 = v128.load_splat<f32>(p)
-    p11 = v128.load_splat<f32>(p, 4)
+  if (rank == 2) {
+    settle4x2(y, nextInY, m, nextInM, p, nextInP, own, shift, nextInQ, cols, scale, add)
+    return
   }
-  if (rank > 2) {
-    p += nextInP
-    p02 = v128.load_splat<f32>(p)
-    p12 = v128.load_splat<f32>(p, 4)
-  }
-  if (rank > 3) {
-    p += nextInP
-    p03 = v128.load_splat<f32>(p)
-    p13 = v128.load_splat<f32>(p, 4)
-  }
-  const scale4 = f32x4.splat(scale)
-  for (const end = m + (<usize>cols << 2); m < end; m += 16, y += 16, own += 16) {
-    let right = own
-    let w4 = v128.load(right)
-    let a4 = f32x4.mul(p00, w4)
-    let b4 = f32x4.mul(p10, w4)
-    if (rank > 1) {
-      right += nextInQ
-      w4 = v128.load(right)
-      a4 = madd(a4, p01, w4)
-      b4 = madd(b4, p11, w4)
+  const y2 = nextInY << 1
+  const m2 = nextInM << 1
+  const p2 = p + 8
+  for (let j = 0; j < cols; j += STRIP) {
+    const n = min(STRIP, cols - j)
+    if (rank == 3) {
+      settle2x3(y, nextInY, m, nextInM, p, nextInP, own, shift, nextInQ, n, scale, add)
+      settle2x3(y + y2, nextInY, m + m2, nextInM, p2, nextInP, own, shift, nextInQ, n, scale, add)
+    } else {
+      settle2x4(y, nextInY, m, nextInM, p, nextInP, own, shift, nextInQ, n, scale, add)
+      settle2x4(y + y2, nextInY, m + m2, nextInM, p2, nextInP, own, shift, nextInQ, n, scale, add)
     }
-    if (rank > 2) {
-      right += nextInQ
-      w4 = v128.load(right)
-      a4 = madd(a4, p02, w4)
-      b4 = madd(b4, p12, w4)
-    }
-    if (rank > 3) {
-      right += nextInQ
-      w4 = v128.load(right)
-      a4 = madd(a4, p03, w4)
-      b4 = madd(b4, p13, w4)
-    }
-    v128.store(m, f32x4.sub(v128.load(m), a4))
-    v128.store(m + nextInM, f32x4.sub(v128.load(m + nextInM), b4))
-    right = own + shift
-    w4 = v128.load(right)
-    a4 = f32x4.mul(p00, w4)
-    b4 = f32x4.mul(p10, w4)
-    if (rank > 1) {
-      right += nextInQ
-      w4 = v128.load(right)
-      a4 = madd(a4, p01, w4)
-      b4 = madd(b4, p11, w4)
-    }
-    if (rank > 2) {
-      right += nextInQ
-      w4 = v128.load(right)
-      a4 = madd(a4, p02, w4)
-      b4 = madd(b4, p12, w4)
-    }
-    if (rank > 3) {
-      right += nextInQ
-      w4 = v128.load(right)
-      a4 = madd(a4, p03, w4)
-      b4 = madd(b4, p13, w4)
-    }
-    a4 = f32x4.mul(a4, scale4)
-    b4 = f32x4.mul(b4, scale4)
-    if (accumulate) {
-      a4 = f32x4.add(v128.load(y), a4)
-      b4 = f32x4.add(v128.load(y + nextInY), b4)
-    }
-    v128.store(y, a4)
-    v128.store(y + nextInY, b4)
+    y += STRIP << 2
+    m += STRIP << 2
+    own += STRIP << 2
   }
 }
