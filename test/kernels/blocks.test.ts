@@ -33,6 +33,13 @@ const CUTS: Record<string, Cut> = {
           [0, 0, 4, cols],
           [4, 0, rows - 4, cols],
         ],
+  'cut into 1, 2, 3, … rows': ({ rows, cols }) => {
+    const parts: [number, number, number, number][] = []
+    for (let [i, height] = [0, 1]; i < rows; i += height++) {
+      parts.push([i, 0, Math.min(height, rows - i), cols])
+    }
+    return parts
+  },
   'cut by columns': ({ rows, cols }) =>
     cols < 8
       ? [[0, 0, rows, cols]]
@@ -220,12 +227,24 @@ for (const [name, cut] of Object.entries(CUTS)) {
   })
 }
 
+const backprojectOnly = ({ q, m, p, table, count }: Laid): void => {
+  q.fill(Number.NaN)
+  kernels.backproject(q.byteOffset, m.byteOffset, p.byteOffset, table, count)
+}
+
+for (const width of [1, 4, 7, 1028]) {
+  test(`backproject gives columns their bits, however many are beside them: ${width}`, () => {
+    const cut: Cut = ({ rows, cols }) =>
+      Array.from({ length: Math.ceil(cols / width) }, (_, i) => {
+        const j = i * width
+        return [0, j, rows, Math.min(width, cols - j)]
+      })
+    same(outcome(cut, backprojectOnly).q, outcome(CUTS.whole!, backprojectOnly).q)
+  })
+}
+
 test('backproject takes whole matrices, each for itself', () => {
-  const run = ({ q, m, p, table, count }: Laid): void => {
-    q.fill(Number.NaN)
-    kernels.backproject(q.byteOffset, m.byteOffset, p.byteOffset, table, count)
-  }
-  const got = outcome(CUTS.whole!, run)
+  const got = outcome(CUTS.whole!, backprojectOnly)
   let [atM, atP, atQ] = [0, 0, 0]
   for (const { rows, cols, rank } of MATRICES) {
     for (let k = 0; k < rank; k++) {
