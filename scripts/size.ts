@@ -14,7 +14,7 @@ const doors = Object.keys(exports).filter((path) => typeof exports[path] === 'ob
 await hold(
   'createCompressor, aggregate',
   20,
-  24,
+  26.5,
   "export { aggregate, createCompressor } from 'lowrank'",
 )
 await hold(

@@ -27,7 +27,7 @@ export type Sha256 = (bytes: Uint8Array) => Promise<string>
 
 export const GOLDEN = {
   run: '3ff7cd28e4cb0fd5c35927128483f23e599fb246fa2041a24dc50eea45042f5a',
-  paper: 'e4c9f3cea91cec5131338faf6d77a070e78fb473193eb79a809af72ffdb57bba',
+  paper: '1f1e44b2a1404d9bf7d7fd96496f530877e4c4b8967a5f0e51fe08b5a0e95d37',
   normals: 'b233a0746b0fbbd504f92deffa456c462aaa1848cd6c39fce92f7ac06398190b',
   basis: '131cabd62cb3928c488f493bce570de5f29157ae814b9ad8f028bebcc5465e6c',
   update: '8896d3cd6064005760d98221564c00b458b9190958aea67f398ecacfe6a665ce',
