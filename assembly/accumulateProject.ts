@@ -16,7 +16,7 @@ import {
 } from './inline/block'
 import { dots, STRIP } from './inline/dots'
 import { loadFirst, storeFirst } from './inline/lanes'
-import { below, lanes, LIMIT, tile2x4, tile4 } from './inline/tiles'
+import { below, limits, magnitudeMask, tile2x4, tile4 } from './inline/tiles'
 
 /**
  * Adds the gradient to what is left of earlier ones and projects the sum, in one reading of both.
@@ -54,6 +54,11 @@ export function accumulateProject(
 function add(p: usize, m: usize, g: usize, q: usize, block: usize): bool {
   const rows = rowsOf(block)
   const cols = colsOf(block)
+  // V8 makes a vector constant anew at each use, in three instructions, and whatever it can compute
+  // in a loop as well. What a function is given stays in a register; and no compiler on the way
+  // may know that it is always the same: rows is never negative.
+  const mask4 = magnitudeMask(rows >> 31)
+  const limit4 = limits(rows >> 31)
   const strip = rankOf(block) > 0 ? STRIP : cols
   const nextInM = nextInMOf(block)
   const nextInG = nextInGOf(block)
@@ -67,7 +72,7 @@ function add(p: usize, m: usize, g: usize, q: usize, block: usize): bool {
       const width = min(strip, cols - j)
       const first = firstOf(block) && j == 0
       // A strip is finished even so: all of its g has been added, or is too large itself.
-      if (!addStrip(left, m0 + at, g0 + at, q + at, height, width, first, block)) {
+      if (!addStrip(left, m0 + at, g0 + at, q + at, height, width, first, block, mask4, limit4)) {
         takeRows(m, nextInM, g, nextInG, i, cols)
         takeRows(m0, nextInM, g0, nextInG, height, j + width)
         return false
@@ -87,6 +92,8 @@ function addStrip(
   cols: i32,
   first: bool,
   block: usize,
+  mask4: v128,
+  limit4: v128,
 ): bool {
   const rank = rankOf(block)
   const nextInM = nextInMOf(block)
@@ -101,16 +108,17 @@ function addStrip(
     if (rank >= 4) {
       const m2 = m + 2 * nextInM
       const g2 = g + 2 * nextInG
+      const left = p + 8
       largest4 = i32x4.max_s(
-        add2x4(p, nextInP, m, nextInM, g, nextInG, q, nextInQ, whole, first),
-        add2x4(p + 8, nextInP, m2, nextInM, g2, nextInG, q, nextInQ, whole, first),
+        add2x4(p, nextInP, m, nextInM, g, nextInG, q, nextInQ, whole, first, mask4, limit4),
+        add2x4(left, nextInP, m2, nextInM, g2, nextInG, q, nextInQ, whole, first, mask4, limit4),
       )
       ranks = 4
     } else if (rank >= 2) {
-      largest4 = add4x2(p, nextInP, m, nextInM, g, nextInG, q, nextInQ, whole, first)
+      largest4 = add4x2(p, nextInP, m, nextInM, g, nextInG, q, nextInQ, whole, first, mask4, limit4)
       ranks = 2
     } else {
-      largest4 = add4x1(p, m, nextInM, g, nextInG, q, whole, first)
+      largest4 = add4x1(p, m, nextInM, g, nextInG, q, whole, first, mask4, limit4)
     }
     if (ranks < rank) {
       const left = p + <usize>ranks * nextInP
@@ -122,13 +130,13 @@ function addStrip(
     const at = <usize>whole << 2
     const rest = cols - whole
     for (let i: usize = 0; i < <usize>rows; i++) {
-      largest4 = addRow(m + at + i * nextInM, g + at + i * nextInG, rest, largest4)
+      largest4 = addRow(m + at + i * nextInM, g + at + i * nextInG, rest, largest4, mask4, limit4)
     }
     if (rank > 0) {
       dots(p, nextInP, m + at, nextInM, q + at, nextInQ, rows, rest, rank, first && whole == 0)
     }
   }
-  return !v128.any_true(i32x4.ge_s(largest4, i32x4.splat(LIMIT)))
+  return !v128.any_true(i32x4.ge_s(largest4, limit4))
 }
 
 function add2x4(
@@ -142,8 +150,25 @@ function add2x4(
   nextInQ: usize,
   cols: i32,
   first: bool,
+  mask4: v128,
+  limit4: v128,
 ): v128 {
-  return tile2x4(p, 4, nextInP, m, nextInM, g, nextInG, q, nextInQ, cols, first, true)
+  return tile2x4(
+    p,
+    4,
+    nextInP,
+    m,
+    nextInM,
+    g,
+    nextInG,
+    q,
+    nextInQ,
+    cols,
+    first,
+    true,
+    mask4,
+    limit4,
+  )
 }
 
 function add4x2(
@@ -157,8 +182,26 @@ function add4x2(
   nextInQ: usize,
   cols: i32,
   first: bool,
+  mask4: v128,
+  limit4: v128,
 ): v128 {
-  return tile4(true, p, 4, nextInP, m, nextInM, g, nextInG, q, nextInQ, cols, first, true)
+  return tile4(
+    true,
+    p,
+    4,
+    nextInP,
+    m,
+    nextInM,
+    g,
+    nextInG,
+    q,
+    nextInQ,
+    cols,
+    first,
+    true,
+    mask4,
+    limit4,
+  )
 }
 
 function add4x1(
@@ -170,42 +213,49 @@ function add4x1(
   q: usize,
   cols: i32,
   first: bool,
+  mask4: v128,
+  limit4: v128,
 ): v128 {
-  return tile4(false, p, 4, 0, m, nextInM, g, nextInG, q, 0, cols, first, true)
+  return tile4(false, p, 4, 0, m, nextInM, g, nextInG, q, 0, cols, first, true, mask4, limit4)
 }
 
 /** M ← M + g on n floats; returns the larger of largest4 and what it met. */
-function addRow(m: usize, g: usize, n: i32, largest4: v128): v128 {
-  const signless4 = lanes(0x7fffffff, n >> 31)
-  const limit4 = lanes(LIMIT, n >> 31)
+function addRow(
+  m: usize,
+  g: usize,
+  n: i32,
+  largest4: v128,
+  mask4: v128,
+  limit4: v128,
+): v128 {
   for (const end = m + ((<usize>n & ~3) << 2); m < end; m += 16, g += 16) {
     const g4 = v128.load(g)
-    const size4 = v128.and(g4, signless4)
+    const size4 = v128.and(g4, mask4)
     const sum4 = f32x4.add(v128.load(m), below(g4, size4, limit4))
     v128.store(m, sum4)
-    largest4 = i32x4.max_s(i32x4.max_s(largest4, size4), v128.and(sum4, signless4))
+    largest4 = i32x4.max_s(i32x4.max_s(largest4, size4), v128.and(sum4, mask4))
   }
   const rest = n & 3
   if (rest) {
     const g4 = loadFirst(g, rest)
-    const size4 = v128.and(g4, signless4)
+    const size4 = v128.and(g4, mask4)
     const sum4 = f32x4.add(loadFirst(m, rest), below(g4, size4, limit4))
     storeFirst(m, sum4, rest)
-    largest4 = i32x4.max_s(i32x4.max_s(largest4, size4), v128.and(sum4, signless4))
+    largest4 = i32x4.max_s(i32x4.max_s(largest4, size4), v128.and(sum4, mask4))
   }
   return largest4
 }
 
 /** M ← M − g on rows × cols, of a g that had been added. */
 function takeRows(m: usize, nextInM: usize, g: usize, nextInG: usize, rows: i32, cols: i32): void {
-  const signless4 = i32x4.splat(0x7fffffff)
-  const limit4 = i32x4.splat(LIMIT)
+  const mask4 = magnitudeMask(0)
+  const limit4 = limits(0)
   for (let i = 0; i < rows; i++, m += nextInM, g += nextInG) {
     for (let j = 0; j < cols; j += 4) {
       const at = <usize>j << 2
       const n = cols - j
       const g4 = loadFirst(g + at, n)
-      const taken4 = below(g4, v128.and(g4, signless4), limit4)
+      const taken4 = below(g4, v128.and(g4, mask4), limit4)
       storeFirst(m + at, f32x4.sub(loadFirst(m + at, n), taken4), n)
     }
   }

@@ -107,7 +107,8 @@ function dots2x4(
   cols: i32,
   first: bool,
 ): void {
-  tile2x4(p, nextRow, nextInP, m, nextInM, 0, 0, q, nextInQ, cols, first, false)
+  const none4 = i32x4.splat(0)
+  tile2x4(p, nextRow, nextInP, m, nextInM, 0, 0, q, nextInQ, cols, first, false, none4, none4)
 }
 
 function dots4x2(
@@ -121,7 +122,8 @@ function dots4x2(
   cols: i32,
   first: bool,
 ): void {
-  tile4(true, p, nextRow, nextInP, m, nextInM, 0, 0, q, nextInQ, cols, first, false)
+  const none4 = i32x4.splat(0)
+  tile4(true, p, nextRow, nextInP, m, nextInM, 0, 0, q, nextInQ, cols, first, false, none4, none4)
 }
 
 function dots4x1(
@@ -133,5 +135,6 @@ function dots4x1(
   cols: i32,
   first: bool,
 ): void {
-  tile4(false, p, nextRow, 0, m, nextInM, 0, 0, q, 0, cols, first, false)
+  const none4 = i32x4.splat(0)
+  tile4(false, p, nextRow, 0, m, nextInM, 0, 0, q, 0, cols, first, false, none4, none4)
 }

@@ -6,16 +6,20 @@
 import { relaxedMadd, total } from './lanes'
 
 /** The bits of 2¹⁰⁰: what gradients and matrices stay below; why: accumulateProject. */
-export const LIMIT: i32 = 0x71800000
+const LIMIT: i32 = 0x71800000
 
-/**
- * Bits in all lanes. `none` is 0, which the compiler must not know: V8 builds a vector constant
- * anew at each use, in three instructions, but keeps what it takes for a variable in a register.
- */
+/** All bits but the sign in all lanes: what they leave of a number are the bits of its magnitude. */
 // @ts-ignore: decorator
 @inline
-export function lanes(bits: i32, none: i32): v128 {
-  return i32x4.splat(bits | none)
+export function magnitudeMask(zero: i32): v128 {
+  return i32x4.splat(0x7fffffff | zero)
+}
+
+/** LIMIT in all lanes. */
+// @ts-ignore: decorator
+@inline
+export function limits(zero: i32): v128 {
+  return i32x4.splat(LIMIT | zero)
 }
 
 /** g4, with 0 where its magnitude is not below limit4: added, it could not be taken back. */
@@ -45,9 +49,9 @@ export function tile2x4(
   cols: i32,
   first: bool,
   adding: bool,
+  mask4: v128,
+  limit4: v128,
 ): v128 {
-  const signless4 = lanes(0x7fffffff, cols >> 31)
-  const limit4 = lanes(LIMIT, cols >> 31)
   let largest4 = i32x4.splat(0)
   let s00 = f32x4.splat(0)
   let s01 = s00
@@ -62,17 +66,17 @@ export function tile2x4(
     let b4: v128
     if (adding) {
       let g4 = v128.load(g)
-      let size4 = v128.and(g4, signless4)
+      let size4 = v128.and(g4, mask4)
       largest4 = i32x4.max_s(largest4, size4)
       a4 = f32x4.add(v128.load(m), below(g4, size4, limit4))
       v128.store(m, a4)
-      largest4 = i32x4.max_s(largest4, v128.and(a4, signless4))
+      largest4 = i32x4.max_s(largest4, v128.and(a4, mask4))
       g4 = v128.load(g + nextInG)
-      size4 = v128.and(g4, signless4)
+      size4 = v128.and(g4, mask4)
       largest4 = i32x4.max_s(largest4, size4)
       b4 = f32x4.add(v128.load(m + nextInM), below(g4, size4, limit4))
       v128.store(m + nextInM, b4)
-      largest4 = i32x4.max_s(largest4, v128.and(b4, signless4))
+      largest4 = i32x4.max_s(largest4, v128.and(b4, mask4))
       g += 16
     } else {
       a4 = v128.load(m)
@@ -122,9 +126,9 @@ export function tile4(
   cols: i32,
   first: bool,
   adding: bool,
+  mask4: v128,
+  limit4: v128,
 ): v128 {
-  const signless4 = lanes(0x7fffffff, cols >> 31)
-  const limit4 = lanes(LIMIT, cols >> 31)
   let largest4 = i32x4.splat(0)
   let s00 = f32x4.splat(0)
   let s01 = s00
@@ -144,11 +148,11 @@ export function tile4(
     let from = g
     if (adding) {
       g4 = v128.load(from)
-      size4 = v128.and(g4, signless4)
+      size4 = v128.and(g4, mask4)
       largest4 = i32x4.max_s(largest4, size4)
       a4 = f32x4.add(v128.load(row), below(g4, size4, limit4))
       v128.store(row, a4)
-      largest4 = i32x4.max_s(largest4, v128.and(a4, signless4))
+      largest4 = i32x4.max_s(largest4, v128.and(a4, mask4))
       from += nextInG
     } else a4 = v128.load(row)
     s00 = relaxedMadd(s00, a4, w4)
@@ -156,11 +160,11 @@ export function tile4(
     row += nextInM
     if (adding) {
       g4 = v128.load(from)
-      size4 = v128.and(g4, signless4)
+      size4 = v128.and(g4, mask4)
       largest4 = i32x4.max_s(largest4, size4)
       a4 = f32x4.add(v128.load(row), below(g4, size4, limit4))
       v128.store(row, a4)
-      largest4 = i32x4.max_s(largest4, v128.and(a4, signless4))
+      largest4 = i32x4.max_s(largest4, v128.and(a4, mask4))
       from += nextInG
     } else a4 = v128.load(row)
     s10 = relaxedMadd(s10, a4, w4)
@@ -168,11 +172,11 @@ export function tile4(
     row += nextInM
     if (adding) {
       g4 = v128.load(from)
-      size4 = v128.and(g4, signless4)
+      size4 = v128.and(g4, mask4)
       largest4 = i32x4.max_s(largest4, size4)
       a4 = f32x4.add(v128.load(row), below(g4, size4, limit4))
       v128.store(row, a4)
-      largest4 = i32x4.max_s(largest4, v128.and(a4, signless4))
+      largest4 = i32x4.max_s(largest4, v128.and(a4, mask4))
       from += nextInG
     } else a4 = v128.load(row)
     s20 = relaxedMadd(s20, a4, w4)
@@ -180,11 +184,11 @@ export function tile4(
     row += nextInM
     if (adding) {
       g4 = v128.load(from)
-      size4 = v128.and(g4, signless4)
+      size4 = v128.and(g4, mask4)
       largest4 = i32x4.max_s(largest4, size4)
       a4 = f32x4.add(v128.load(row), below(g4, size4, limit4))
       v128.store(row, a4)
-      largest4 = i32x4.max_s(largest4, v128.and(a4, signless4))
+      largest4 = i32x4.max_s(largest4, v128.and(a4, mask4))
     } else a4 = v128.load(row)
     s30 = relaxedMadd(s30, a4, w4)
     if (two) s31 = relaxedMadd(s31, a4, x4)
