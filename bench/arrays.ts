@@ -1,6 +1,7 @@
 // What the kernels are given to work on, and whether they do it right.
 import { createWasmKernels, type Dims, reference, type WasmKernels } from 'lowrank/kernels'
 import type { Size } from './kernels.ts'
+import { hasRelaxedSimd } from './simd.ts'
 
 /** In the memory of the kernels; factors have room for the highest rank. */
 export interface Arrays {
@@ -21,7 +22,10 @@ export interface Arrays {
 /** Small factors and gradients: what is added to M time and again leaves it far from 2¹⁰⁰. */
 export async function createArrays({ rows, cols }: Size, rank: number): Promise<Arrays> {
   const [n, left, right] = [rows * cols, rows * rank, cols * rank]
-  const on = await createWasmKernels({ floats: 3 * n + 3 * (left + right) + 40 })
+  const on = await createWasmKernels({
+    floats: 3 * n + 3 * (left + right) + 40,
+    relaxed: await hasRelaxedSimd(),
+  })
   const filled = (floats: number, scale: number, seed: number): Float32Array => {
     const array = on.alloc(floats)
     on.normal(array, seed, 0, 0, 0, 0)

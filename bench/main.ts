@@ -12,6 +12,7 @@ import { createProgress, type Progress } from './progress.ts'
 import { write } from './report.ts'
 import type { Report, Table } from './results.ts'
 import { type Message, SECTIONS } from './sections.ts'
+import { hasRelaxedSimd } from './simd.ts'
 import { onCores, Unavailable } from './tools.ts'
 
 interface Options {
@@ -79,6 +80,7 @@ async function measureAll(progress: Progress): Promise<Report> {
   }
   return {
     cpu: cpus()[0]?.model ?? 'unknown',
+    simd: (await hasRelaxedSimd()) ? 'relaxed' : 'plain',
     node: process.version,
     date: new Date().toISOString().slice(0, 10),
     command: [

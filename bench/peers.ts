@@ -17,6 +17,7 @@ import {
 import { tfjs } from './peers/tfjs.ts'
 import type { Row } from './results.ts'
 import type { Output, Section } from './sections.ts'
+import { hasRelaxedSimd } from './simd.ts'
 import { best, createProbes, isProbe, type Mix } from './stream.ts'
 import { Unavailable } from './tools.ts'
 
@@ -100,7 +101,10 @@ interface Matrix {
 
 async function createMatrix({ rows, cols }: Size, ranks: readonly number[]): Promise<Matrix> {
   const factors = ranks.reduce((sum, rank) => sum + 2 * rank * (rows + cols) + 16, 0)
-  const on = await createWasmKernels({ floats: 3 * rows * cols + factors + 16 })
+  const on = await createWasmKernels({
+    floats: 3 * rows * cols + factors + 16,
+    relaxed: await hasRelaxedSimd(),
+  })
   const [m, sizes, y] = [1, 2, 3].map(() => on.alloc(rows * cols)) as [
     Float32Array,
     Float32Array,

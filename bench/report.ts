@@ -20,9 +20,9 @@ export function write(
   const sheets = report.tables.map(measured)
   if (report.goals.length > 0) sheets.push(againstGoals(report))
   if (changes) sheets.push(sinceThen(changes))
-  const { cpu, node, date, command, pinned, skipped } = report
+  const { cpu, node, simd, date, command, pinned, skipped } = report
   const where = pinned ? 'each process on one core' : 'not pinned to a core'
-  const head = `${cpu}, Node ${node}, ${where}, ${date}: ${command}`
+  const head = `${cpu}, Node ${node}, ${simd} SIMD, ${where}, ${date}: ${command}`
   const left = skipped.map((why) => (markdown ? `- Not measured: ${why}` : `not measured: ${why}`))
   return [head, ...sheets.map(markdown ? asMarkdown : asText), ...left].join('\n\n')
 }

@@ -43,6 +43,8 @@ export interface Goal {
 /** What `--json` writes and `--compare` reads. */
 export interface Report {
   readonly cpu: string
+  /** of our own kernels */
+  readonly simd: 'plain' | 'relaxed'
   readonly node: string
   readonly date: string
   readonly command: string

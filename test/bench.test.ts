@@ -161,7 +161,7 @@ function tableOf(title: string, rows: readonly Row[]): Table {
 
 function reportOf(rows: readonly Row[]): Report {
   const tables = [tableOf('a table', withRatios(rows))]
-  const where = { cpu: '', node: '', date: '', command: '', pinned: true }
+  const where = { cpu: '', simd: 'plain' as const, node: '', date: '', command: '', pinned: true }
   return { ...where, tables, skipped: [], goals: [] }
 }
 
