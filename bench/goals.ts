@@ -4,7 +4,7 @@ import { kernelsTitle, type Size } from './kernels.ts'
 import { OPERATIONS } from './peers/peer.ts'
 import { MIX_OF, peerName, peersTitle } from './peers.ts'
 import { find, type Goal, kernelName, type Table } from './results.ts'
-import { type Kind, stepName, stepTitle, threadsTitle } from './step.ts'
+import { KINDS, type Kind, stepName, stepTitle, threadsTitle } from './step.ts'
 import { ON_MATRIX, streamName } from './stream.ts'
 import { IMPLEMENTATIONS, TORCH_RANKS, torchName, torchTitle } from './torch.ts'
 
@@ -39,13 +39,14 @@ function steps(tables: readonly Table[]): Goal[] {
 
 function torch(tables: readonly Table[]): Goal[] {
   return (Object.keys(IMPLEMENTATIONS) as (keyof typeof IMPLEMENTATIONS)[]).flatMap((name) =>
-    TORCH_RANKS.flatMap((rank) => {
-      const ratio = find(tables, torchTitle('ResNet-18', name), torchName(rank))?.ratio
-      if (ratio === undefined) return []
-      return [
-        atLeast(`ResNet-18, r = ${rank}, against ${IMPLEMENTATIONS[name]}: ×`, 3, 5, 1 / ratio),
-      ]
-    }),
+    KINDS.flatMap((kind) =>
+      TORCH_RANKS.flatMap((rank) => {
+        const ratio = find(tables, torchTitle('ResNet-18', name), torchName(rank, kind))?.ratio
+        if (ratio === undefined) return []
+        const what = `ResNet-18, ${stepName(kind, rank)}, against ${IMPLEMENTATIONS[name]}: ×`
+        return [atLeast(what, 3, 5, 1 / ratio)]
+      }),
+    ),
   )
 }
 

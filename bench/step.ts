@@ -21,7 +21,7 @@ const TINY: Model = { name: 'a tiny model', shapes: [[16, 3, 3, 3], [16], [33, 7
 
 /** Where gradients lie. */
 export type Kind = 'caller' | 'resident'
-const KINDS: readonly Kind[] = ['resident', 'caller']
+export const KINDS: readonly Kind[] = ['resident', 'caller']
 
 const NAMES: Readonly<Record<Kind, string>> = {
   caller: 'gradients in the caller’s arrays',

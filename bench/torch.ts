@@ -2,10 +2,10 @@
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { byEffort, type Settings } from './effort.ts'
-import { measure, statistics, withRatios } from './measure.ts'
+import { type Case, measure, statistics, withRatios } from './measure.ts'
 import type { Row } from './results.ts'
 import type { Section } from './sections.ts'
-import { modelsOf, stepCases } from './step.ts'
+import { KINDS, type Kind, modelsOf, stepCases, stepName } from './step.ts'
 import { Unavailable } from './tools.ts'
 
 /** Of the goals. */
@@ -30,8 +30,8 @@ export function torchTitle(model: string, implementation: keyof typeof IMPLEMENT
   return `torch, ${model}, ${IMPLEMENTATIONS[implementation]}`
 }
 
-export function torchName(rank: number, by = 'lowrank'): string {
-  return `a step, r = ${rank}: ${by}`
+export function torchName(rank: number, by: Kind | 'torch' = 'resident'): string {
+  return by === 'torch' ? `a step, r = ${rank}: torch` : `lowrank, ${stepName(by, rank)}`
 }
 
 export const torch: Section = async (settings, { progress, table, skip }) => {
@@ -48,8 +48,9 @@ export const torch: Section = async (settings, { progress, table, skip }) => {
   for (const rank of byEffort(settings, TORCH_RANKS, TORCH_RANKS, [1])) {
     progress(`torch: r = ${rank}`)
     const { torch, blas, samples } = askPython(python, model!.shapes, rank, settings)
-    const cases = await stepCases(model!, 'caller', [rank])
-    const [ours] = await measure(cases, settings, () => progress(`torch: ours, r = ${rank}`))
+    const cases: Case[] = []
+    for (const kind of KINDS) cases.push(...(await stepCases(model!, kind, [rank])))
+    const ours = await measure(cases, settings, (name) => progress(`torch: ours, ${name}`))
     for (const implementation of Object.keys(IMPLEMENTATIONS) as (keyof typeof IMPLEMENTATIONS)[]) {
       const theirs = torchName(rank, 'torch')
       tables.set(implementation, [
@@ -57,11 +58,15 @@ export const torch: Section = async (settings, { progress, table, skip }) => {
         {
           name: theirs,
           ...statistics(samples[implementation]),
-          bytes: ours!.bytes,
+          bytes: ours[0]!.bytes,
           flops: 0,
           note: `torch ${torch}, ${blas}`,
         },
-        { ...ours!, name: torchName(rank), yardstick: theirs },
+        ...ours.map((row, i) => ({
+          ...row,
+          name: torchName(rank, KINDS[i]),
+          yardstick: theirs,
+        })),
       ])
     }
   }
