@@ -63,6 +63,12 @@ for (const [name, browser] of browsers) {
       await tab.close()
     })
 
+    test('relaxed SIMD changes nothing that workers must agree on', async () => {
+      const tab = await open('/')
+      assert.is(await tab.evaluate(() => page.relaxedUpdate()), GOLDEN.update)
+      await tab.close()
+    })
+
     test('hashes are the golden ones in a web worker', async () => {
       const tab = await open('/')
       assert.equal(await tab.evaluate(() => page.goldenInWorker()), { ...GOLDEN })

@@ -1,12 +1,13 @@
 // What runs in the browser: bundled from the built package, called from browser.test.ts.
 import { createCompressor } from 'lowrank'
 import { createWasmKernels } from 'lowrank/kernels'
-import { golden } from '../built/golden.ts'
+import { golden, relaxedUpdate } from '../built/golden.ts'
 import { threaded } from './threads.ts'
 import { SHAPES, work } from './worker.ts'
 
 const page = {
   golden,
+  relaxedUpdate,
 
   /** The golden hashes from a web worker. */
   goldenInWorker(): Promise<Awaited<ReturnType<typeof golden>>> {

@@ -24,3 +24,15 @@ export async function golden(): Promise<Record<keyof typeof GOLDEN, string>> {
     frames: await goldenFrames(built, frames),
   }
 }
+
+/** `update` of a worker with relaxed SIMD; null where the engine has none. */
+export async function relaxedUpdate(): Promise<string | null> {
+  const built = lowrank as unknown as Lowrank
+  const backend = lowrank.wasm({ relaxed: true })
+  try {
+    return await goldenUpdate(built, frames, undefined, { backend })
+  } catch (error) {
+    if (error instanceof lowrank.UnsupportedError) return null
+    throw error
+  }
+}

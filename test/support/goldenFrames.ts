@@ -1,6 +1,7 @@
 // Golden hashes of what has equal bits whatever kernels a worker has for its own products: the bytes
 // of frames and means, and what follows from given means. As golden.ts, for every engine.
 import type { createAggregate, fromPayload, join, payload, split } from '../../src/frames.ts'
+import type { Backend } from '../../src/seam.ts'
 import { bytesOf, digest, type Lowrank, type Sha256, source } from './golden.ts'
 
 /** What is needed of the door `lowrank/frames`. */
@@ -19,6 +20,7 @@ const WIRES = ['f32', 'f16', 'bf16', 'int8'] as const
 /**
  * Three steps of a worker whose means have seeded values: nothing of its own products is in them.
  *
+ * @param own  options of the worker's own: they must not matter
  * @returns the hash of the means, of parameters that take the updates, and of the state: P̂ and Q̂,
  *   replaced columns among them
  */
@@ -26,8 +28,9 @@ export async function goldenUpdate(
   { createCompressor }: Lowrank,
   { payload, fromPayload }: Frames,
   sha256: Sha256 = digest,
+  own: { backend?: Backend } = {},
 ): Promise<string> {
-  const options = { rank: 4, minCompressionRate: 0, seed: 3 }
+  const options = { rank: 4, minCompressionRate: 0, seed: 3, ...own }
   const worker = await createCompressor(MATRICES, options)
   const next = source(5)
   const drawn = () => MATRICES.map((shape) => floats(shape, next))
