@@ -3,6 +3,7 @@
 // Vite and webpack are in test/consumers/package.json, so that the main `npm ci` stays small:
 //
 //   npm ci --prefix test/consumers
+import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
@@ -10,6 +11,7 @@ import { createRequire } from 'node:module'
 import type { AddressInfo } from 'node:net'
 import { extname, join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
+import { promisify } from 'node:util'
 import { build as esbuild } from 'esbuild'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -162,21 +164,16 @@ function html(script: string): string {
   return `<!doctype html><title>project</title><script type="module" src="${script}"></script>`
 }
 
+/** In a process of its own: its threads cannot load what this one was started with, TypeScript. */
 async function webpack(config: object): Promise<void> {
-  interface Stats {
-    hasErrors(): boolean
-    hasWarnings(): boolean
-    toString(): string
-  }
-  type Webpack = (config: object, done: (error: Error | null, stats: Stats) => void) => void
-  const { default: run } = await tool<{ default: Webpack }>('webpack')
-  await new Promise<void>((resolve, reject) => {
-    run({ mode: 'production', context: project.folder, ...config }, (error, stats) => {
-      if (error) reject(error)
-      else if (stats.hasErrors() || stats.hasWarnings()) reject(new Error(stats.toString()))
-      else resolve()
-    })
-  })
+  const all = JSON.stringify({ mode: 'production', context: project.folder, ...config })
+  const program = `
+    import webpack from ${JSON.stringify(locate('webpack'))}
+    webpack(${all}, (error, stats) => {
+      if (error) throw error
+      if (stats.hasErrors() || stats.hasWarnings()) throw new Error(stats.toString())
+    })`
+  await promisify(execFile)(process.execPath, ['--input-type=module', '--eval', program])
 }
 
 /** What is used of Vite: it may not be installed, and then its own types are not there either. */
@@ -190,5 +187,9 @@ interface Vite {
 }
 
 async function tool<T>(name: string): Promise<T> {
-  return import(pathToFileURL(createRequire(consumers).resolve(name)).href) as Promise<T>
+  return import(locate(name)) as Promise<T>
+}
+
+function locate(name: string): string {
+  return pathToFileURL(createRequire(consumers).resolve(name)).href
 }
