@@ -17,6 +17,7 @@ import {
 import { dots, STRIP } from './inline/dots'
 import { loadFirst, storeFirst } from './inline/lanes'
 import { below, limits, magnitudeMask, tile2x4, tile4 } from './inline/tiles'
+import { scattered, touch } from './inline/touch'
 
 /**
  * Adds the gradient to what is left of earlier ones and projects the sum, in one reading of both.
@@ -59,14 +60,20 @@ function add(p: usize, m: usize, g: usize, q: usize, block: usize): bool {
   // may know that it is always the same: rows is never negative.
   const mask4 = magnitudeMask(rows >> 31)
   const limit4 = limits(rows >> 31)
-  const strip = rankOf(block) > 0 ? STRIP : cols
+  const rank = rankOf(block)
+  const strip = rank > 0 ? STRIP : cols
   const nextInM = nextInMOf(block)
   const nextInG = nextInGOf(block)
+  const touching = rank > 2 && scattered(nextInM, rows, cols)
   for (let i = 0; i < rows; i += 4) {
     const height = min(4, rows - i)
     const m0 = m + <usize>i * nextInM
     const g0 = g + <usize>i * nextInG
     const left = p + (<usize>i << 2)
+    if (touching) {
+      touch(m0, nextInM, height, cols)
+      touch(g0, nextInG, height, cols)
+    }
     for (let j = 0; j < cols; j += strip) {
       const at = <usize>j << 2
       const width = min(strip, cols - j)

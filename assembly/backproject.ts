@@ -12,6 +12,7 @@ import {
   rowsOf,
 } from './inline/block'
 import { loadFirst, relaxedMadd, storeFirst } from './inline/lanes'
+import { scattered, touch } from './inline/touch'
 
 /**
  * Floats of Q that are kept near while the rows of M go by: 64 KB, of the second cache. With 16 KB,
@@ -44,6 +45,7 @@ function backprojectBlock(q: usize, m: usize, p: usize, block: usize): void {
   const nextInQ = nextInQOf(block)
   const nextInM = nextInMOf(block)
   const nextInP = nextInPOf(block)
+  const touching = rank > 2 && scattered(nextInM, rows, cols)
   const strip = max(64, (STRIP_FLOATS / rank) & ~3)
   for (let j = 0; j < cols; j += strip, q += <usize>strip << 2, m += <usize>strip << 2) {
     const width = min(strip, cols - j)
@@ -54,6 +56,7 @@ function backprojectBlock(q: usize, m: usize, p: usize, block: usize): void {
     let left = p
     let i = 0
     for (; i + 4 <= rows; i += 4, top += 4 * nextInM, left += 16) {
+      if (touching) touch(top, nextInM, 4, width)
       if (whole > 0) addFour(q, nextInQ, top, nextInM, left, nextInP, whole, rank)
       if (whole < width) {
         addRows(q + at, nextInQ, top + at, nextInM, left, nextInP, 4, width - whole, rank)

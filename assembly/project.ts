@@ -13,6 +13,7 @@ import {
   rowsOf,
 } from './inline/block'
 import { dots, STRIP } from './inline/dots'
+import { scattered, touch } from './inline/touch'
 
 /**
  * Projects every matrix of the table onto its right factor; raw tensors are passed over.
@@ -37,9 +38,11 @@ function projectBlock(p: usize, m: usize, q: usize, block: usize): void {
   const nextInM = nextInMOf(block)
   const nextInQ = nextInQOf(block)
   const first = firstOf(block)
+  const touching = rank > 2 && scattered(nextInM, rows, cols)
   // Rows outermost: M is far larger than Q, and so is read from memory once.
   for (let i = 0; i < rows; i += 4, m += 4 * nextInM, p += 16) {
     const height = min(4, rows - i)
+    if (touching) touch(m, nextInM, height, cols)
     for (let j = 0; j < cols; j += STRIP) {
       const at = <usize>j << 2
       const width = min(STRIP, cols - j)

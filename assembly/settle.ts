@@ -15,6 +15,7 @@ import {
 } from './inline/block'
 import { product } from './inline/product'
 import { settle2x3, settle2x4, settle4x1, settle4x2 } from './inline/settling'
+import { scattered, touch } from './inline/touch'
 
 /** Columns taken at a time, of two rows and then of the two below: both pairs come from memory. */
 const STRIP: i32 = 256
@@ -68,10 +69,15 @@ function settleBlock(
   const nextInM = nextInMOf(block)
   const nextInP = nextInPOf(block)
   const nextInQ = nextInQOf(block)
+  const touching = scattered(nextInM, rows, cols)
   for (let i = 0; i < rows; i += 4) {
     const height = min(4, rows - i)
     // At higher ranks products take longer than memory, and one after the other will do.
     const whole = height == 4 && rank <= 4 ? cols & ~3 : 0
+    if (touching) {
+      touch(m, nextInM, height, cols)
+      touch(y, nextInY, height, cols)
+    }
     if (whole > 0) settleFour(y, m, p, own, mean - own, block, whole, scale, accumulate)
     if (whole < cols) {
       const at = <usize>whole << 2

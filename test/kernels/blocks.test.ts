@@ -243,6 +243,46 @@ for (const width of [1, 4, 7, 1028]) {
   })
 }
 
+test('a large matrix of short rows has the bits of its parts', async () => {
+  const [rows, cols, rank] = [16390, 65, 3] // above 2²⁰ floats, where inline/touch.ts is used
+  const memory = new WebAssembly.Memory({ initial: 160 })
+  const kernels = instantiate(await loadModule(), memory)
+  let next = 4 * BLOCK_WORDS * rows + kernels.heapBase.value
+  const [m, g, p, q, own] = [rows * cols, rows * cols, rows * rank, cols * rank, cols * rank].map(
+    (floats) => {
+      const array = new Float32Array(memory.buffer, next, floats)
+      next += array.byteLength
+      return array
+    },
+  ) as [Float32Array, Float32Array, Float32Array, Float32Array, Float32Array]
+  const step = (heights: number): Float32Array[] => {
+    m.set(gaussian(m.length, 1))
+    g.set(gaussian(g.length, 2))
+    q.set(gaussian(q.length, 3))
+    const table = new Int32Array(memory.buffer, kernels.heapBase.value, BLOCK_WORDS * rows)
+    const list: number[] = []
+    for (let i = 0; i < rows; i += heights) {
+      const [at, height] = [4 * i * cols, Math.min(heights, rows - i)]
+      list.push(at, cols, height, cols, rank, 4 * i, rows, 0, cols, at, cols, 1)
+    }
+    table.set(list)
+    const count = list.length / BLOCK_WORDS
+    const [atM, atG, atP, atQ, atOwn] = [m, g, p, q, own].map((x) => x.byteOffset)
+    const done = kernels.accumulateProject(atP!, atM!, atG!, atQ!, table.byteOffset, count)
+    assert.is(done, count)
+    const left = p.slice()
+    kernels.project(atP!, atM!, atQ!, table.byteOffset, count)
+    same(p, left)
+    table.set([0, cols, rows, cols, rank, 0, rows, 0, cols, 0, cols, 1])
+    kernels.backproject(atOwn!, atM!, atP!, table.byteOffset, 1)
+    table.set(list)
+    kernels.settle(atG!, atM!, atP!, atOwn!, atQ!, table.byteOffset, count, 0.5, 1)
+    return [left, own, m, g].map((x) => x.slice())
+  }
+  const whole = step(rows)
+  for (const [i, part] of step(7).entries()) same(part, whole[i]!)
+})
+
 test('backproject takes whole matrices, each for itself', () => {
   const got = outcome(CUTS.whole!, backprojectOnly)
   let [atM, atP, atQ] = [0, 0, 0]
