@@ -81,7 +81,7 @@ export interface Session {
   readonly gradients: readonly Dense[] | null
   /**
    * M ← M + g for every parameter, left ← M·query for the matrices.
-   * False where some M + g is not finite or not below 2¹⁰⁰, so that factors or what they leave might
+   * False where some g or M + g is not finite or not below 2¹⁰⁰, so that factors or what they leave might
    * overflow: then every M is as it was before (to the rounding of g).
    */
   accumulateProject(gradients: readonly Dense[]): MaybePromise<boolean>
@@ -211,7 +211,7 @@ export interface Dims {
  */
 export interface Kernels {
   readonly name: string
-  /** m ← m + g, p ← m·q; false, and m and p as they were, where some |m + g| is not below 2¹⁰⁰ */
+  /** m ← m + g, p ← m·q; false, and m and p as they were, where some |g| or |m + g| is not below 2¹⁰⁰ */
   accumulateProject(
     p: Float32Array,
     m: Float32Array,

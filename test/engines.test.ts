@@ -120,6 +120,7 @@ for (const { name, path, args = [], relaxed, tests } of ENGINES) {
       const { stdout } = await run('tests.mjs')
       const [, total, passed] = /Total: +(\d+)\s+Passed: +(\d+)/.exec(stdout) ?? []
       assert.ok(Number(total) > 400, stdout.slice(-300))
+      assert.match(stdout, /project on wasm with relaxed SIMD/)
       assert.is(passed, total)
     })
   }

@@ -1,6 +1,7 @@
 import * as assert from 'uvu/assert'
 import { reference } from '../../src/backends/reference.ts'
 import { createWasmKernels } from '../../src/backends/wasm/kernels.ts'
+import { loadModule, moduleFor } from '../../src/backends/wasm/load.ts'
 import type { Dims, Kernels, MaybePromise } from '../../src/seam.ts'
 import { same } from './close.ts'
 
@@ -11,11 +12,16 @@ export interface Bench extends Kernels {
 
 const ARENA_FLOATS = 1 << 20
 
-const wasm = await createWasmKernels({ floats: ARENA_FLOATS })
+/** The plain kernels; and those with relaxed SIMD where there is any: not in Node 20. */
+const wasm = [{ ...(await createWasmKernels({ floats: ARENA_FLOATS })) }]
+if ((await moduleFor(undefined)) !== (await loadModule())) {
+  const relaxed = await createWasmKernels({ floats: ARENA_FLOATS, relaxed: true })
+  wasm.push({ ...relaxed, name: 'wasm with relaxed SIMD' })
+}
 
 export const backends: readonly Bench[] = [
   { ...reference, arena: new Float32Array(ARENA_FLOATS) },
-  { ...wasm, arena: wasm.alloc(ARENA_FLOATS) },
+  ...wasm.map((kernels) => ({ ...kernels, arena: kernels.alloc(ARENA_FLOATS) })),
 ]
 
 /** What lies between operands, and must still lie there afterwards. */

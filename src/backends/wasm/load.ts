@@ -18,8 +18,8 @@ export interface Exports {
    * @param m  in and out: matrices
    * @param g  in: the caller's arrays, where the blocks' word g says
    * @param q  in: right factors
-   * @returns count; or the first block with an M + g not below 2¹⁰⁰: its M is as it was (to the
-   *   rounding of g), its P undefined; blocks before it are done, those after it untouched
+   * @returns count; or the first block with a g or an M + g not below 2¹⁰⁰: its M is as it was (to
+   *   the rounding of g), its P undefined; blocks before it are done, those after it untouched
    */
   accumulateProject(
     p: number,
