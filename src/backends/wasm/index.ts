@@ -31,6 +31,7 @@ export function wasm(options: WasmOptions = {}): Backend {
   return backendOf(async () => new Alone(await moduleFor(relaxed)))
 }
 
+/** The options as they are. @throws TypeError  if `relaxed` is neither true nor false nor absent */
 export function checked<T extends WasmOptions>(options: T): T {
   const { relaxed } = options
   if (relaxed !== undefined && typeof relaxed !== 'boolean') {
