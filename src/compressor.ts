@@ -4,8 +4,7 @@
 import { runAsync, runSync, type Waiting } from './effects.ts'
 import { RoundError, UnsupportedError } from './errors.ts'
 import { show } from './options.ts'
-import { checkArrays } from './plan.ts'
-import type { Dense } from './seam.ts'
+import type { Dense, Tensor } from './seam.ts'
 import type { Standing } from './standing.ts'
 import type { Absence, Outcome, Step } from './step.ts'
 
@@ -72,25 +71,25 @@ export class Compressor {
    * @throws RoundError  if the last step was neither decompressed nor aborted
    */
   compress(
-    gradients: readonly Dense[] | null,
+    gradients: readonly Tensor[] | null,
     options: { weight?: number } = {},
   ): Promise<Uint8Array> {
     return runAsync(this.#alone(this.#compress(gradients, options)))
   }
 
   /** `compress` for hosts that cannot await. @throws UnsupportedError  unless on wasm */
-  compressSync(gradients: readonly Dense[] | null, options: { weight?: number } = {}): Uint8Array {
+  compressSync(gradients: readonly Tensor[] | null, options: { weight?: number } = {}): Uint8Array {
     return this.#now(this.#compress(gradients, options))
   }
 
   *#compress(
-    gradients: readonly Dense[] | null,
+    gradients: readonly Tensor[] | null,
     options: { weight?: number },
   ): Waiting<Uint8Array> {
     this.#expect('idle', 'compress')
     const { weight = 1 } = anObject(options)
     const w = weightOf(weight)
-    if (gradients !== null) checkArrays(gradients, this.#standing.specs, 'gradients')
+    if (gradients !== null) this.#standing.check(gradients, 'gradients')
     const step = this.#standing.begin(w)
     const frame = yield* step.begin(gradients)
     this.#open = step
@@ -134,19 +133,19 @@ export class Compressor {
    *   parameters'; null to do without
    * @throws RoundError  before the last mean has been received
    */
-  decompress(into: readonly Dense[] | null, options: DecompressOptions = {}): Promise<Outcome> {
+  decompress(into: readonly Tensor[] | null, options: DecompressOptions = {}): Promise<Outcome> {
     return runAsync(this.#alone(this.#decompress(into, options)))
   }
 
   /** `decompress` for hosts that cannot await. @throws UnsupportedError  unless on wasm */
-  decompressSync(into: readonly Dense[] | null, options: DecompressOptions = {}): Outcome {
+  decompressSync(into: readonly Tensor[] | null, options: DecompressOptions = {}): Outcome {
     return this.#now(this.#decompress(into, options))
   }
 
-  *#decompress(into: readonly Dense[] | null, options: DecompressOptions): Waiting<Outcome> {
+  *#decompress(into: readonly Tensor[] | null, options: DecompressOptions): Waiting<Outcome> {
     const step = this.#expect('received', 'decompress')
     const { scale = 1, accumulate = false } = anObject(options)
-    if (into !== null) checkArrays(into, this.#standing.specs, 'into')
+    if (into !== null) this.#standing.check(into, 'into')
     if (typeof scale !== 'number' || !Number.isFinite(Math.fround(scale))) {
       throw new RangeError(`"scale": expected a finite number, got ${show(scale)}`)
     }
@@ -166,12 +165,12 @@ export class Compressor {
    * @param options.into  where the update goes; default: over the gradients
    */
   async step(
-    gradients: readonly Dense[] | null,
+    gradients: readonly Tensor[] | null,
     exchange: (frame: Uint8Array) => Uint8Array | PromiseLike<Uint8Array>,
-    options: DecompressOptions & { weight?: number; into?: readonly Dense[] | null } = {},
+    options: DecompressOptions & { weight?: number; into?: readonly Tensor[] | null } = {},
   ): Promise<Outcome> {
     const { weight = 1, into = gradients, ...how } = options
-    if (into !== null) checkArrays(into, this.#standing.specs, 'into')
+    if (into !== null) this.#standing.check(into, 'into')
     let frame: Uint8Array | null = await this.compress(gradients, { weight })
     while (frame) frame = await this.receive(await exchange(frame))
     return this.decompress(into, how)

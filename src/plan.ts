@@ -11,7 +11,7 @@ import {
   settingsOf,
   show,
 } from './options.ts'
-import type { Dense, Parameter, Plan } from './seam.ts'
+import type { Parameter, Plan, Tensor } from './seam.ts'
 
 /** What one worker exchanges in a step. */
 export interface Traffic {
@@ -135,25 +135,36 @@ function isShape(entry: ParameterSpec): entry is readonly number[] {
   return Array.isArray(entry)
 }
 
-/** @throws TypeError, RangeError  unless there is a Float32Array of the right length for each */
-export function checkArrays(arrays: readonly Dense[], specs: readonly Spec[], name: string): void {
-  if (!Array.isArray(arrays)) {
-    throw new TypeError(`"${name}": expected an array of Float32Arrays, got ${show(arrays)}`)
+/**
+ * @param other  checks an entry that is no Float32Array
+ * @throws TypeError, RangeError  unless there are as many numbers as in its shape for each
+ */
+export function checkTensors(
+  tensors: readonly Tensor[],
+  specs: readonly Spec[],
+  name: string,
+  other: (tensor: unknown, length: number, name: string) => void,
+): void {
+  if (!Array.isArray(tensors)) {
+    throw new TypeError(`"${name}": expected an array, got ${show(tensors)}`)
   }
-  if (arrays.length !== specs.length) {
-    throw new RangeError(`"${name}": expected ${specs.length} arrays, got ${arrays.length}`)
+  if (tensors.length !== specs.length) {
+    throw new RangeError(`"${name}": expected ${specs.length} entries, got ${tensors.length}`)
   }
+  const arrays = tensors[0] instanceof Float32Array
   for (const [i, { length, shape }] of specs.entries()) {
-    const array: unknown = arrays[i]
-    if (!(array instanceof Float32Array)) {
-      throw new TypeError(`"${name}[${i}]": expected a Float32Array, got ${show(array)}`)
-    }
-    if (array.length !== length) {
+    const tensor: unknown = tensors[i]
+    if (!(tensor instanceof Float32Array)) {
+      other(tensor, length, `${name}[${i}]`)
+      if (!arrays) continue
+    } else if (arrays) {
+      if (tensor.length === length) continue
       throw new RangeError(
         `"${name}[${i}]": expected ${length} floats for shape [${shape.join(', ')}], ` +
-          `got ${array.length}`,
+          `got ${tensor.length}`,
       )
     }
+    throw new TypeError(`"${name}[${i}]": expected arrays or GPU buffers, not some of each`)
   }
 }
 

@@ -4,6 +4,24 @@
 /** A caller's array for one parameter: row-major, as long as the product of its shape. */
 export type Dense = Float32Array
 
+/** WebGPU's GPUBuffer, for programs that know that type. */
+export type GpuBuffer = typeof globalThis extends { GPUBuffer: { prototype: infer T } } ? T : object
+
+/**
+ * One parameter's numbers in a GPU buffer: row-major, without padding. Of the device that the
+ * compressor's backend works on.
+ */
+export interface GpuTensor {
+  readonly buffer: GpuBuffer
+  /** where the numbers begin, in bytes: a multiple of 4. Default 0. */
+  readonly offset?: number
+  /** Default 'f32'. What is written as f16 is rounded to even, and saturates at ±65504. */
+  readonly type?: 'f32' | 'f16'
+}
+
+/** A caller's numbers for one parameter. */
+export type Tensor = Dense | GpuTensor
+
 /** What a backend may return: a value at once (wasm), or later (GPU). */
 export type MaybePromise<T> = T | Promise<T>
 
@@ -64,7 +82,7 @@ export type Slot = 'residual' | 'raw' | 'left' | 'query' | 'own' | 'mean'
 
 /** Where an update goes: `into ← scale · update`, or `into ← into + scale · update`. */
 export interface Sink {
-  readonly into: readonly Dense[]
+  readonly into: readonly Tensor[]
   readonly scale: number
   readonly accumulate: boolean
 }
@@ -80,13 +98,21 @@ export interface Session {
    */
   readonly gradients: readonly Dense[] | null
   /**
+   * Checks one of a caller's tensors that is not an array, for reading or for writing.
+   *
+   * @param length  floats that it must have
+   * @param name  how errors call it
+   * @throws TypeError, RangeError
+   */
+  check(tensor: unknown, length: number, name: string): void
+  /**
    * M ← M + g for every parameter, left ← M·query for the matrices.
    * False where some g or M + g is not finite or not below 2¹⁰⁰, so that factors or what they leave might
    * overflow: then every M is as it was before (to the rounding of g).
    */
-  accumulateProject(gradients: readonly Dense[]): MaybePromise<boolean>
+  accumulateProject(gradients: readonly Tensor[]): MaybePromise<boolean>
   /** M ← M − g: takes the last `accumulateProject`, of the same gradients, back. */
-  withdraw(gradients: readonly Dense[]): MaybePromise<void>
+  withdraw(gradients: readonly Tensor[]): MaybePromise<void>
   /** left ← M·query */
   project(): MaybePromise<void>
   /** own ← Mᵀ·left */

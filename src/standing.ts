@@ -6,8 +6,8 @@ import { hash64 } from './codec/xxh32.ts'
 import { type Waiting, wait } from './effects.ts'
 import type { Framing } from './framing.ts'
 import { integer, type Settings, show } from './options.ts'
-import { layout, ranksOf, type Spec } from './plan.ts'
-import type { Dense, Host, Plan, Session } from './seam.ts'
+import { checkTensors, layout, ranksOf, type Spec } from './plan.ts'
+import type { Dense, Host, Plan, Session, Tensor } from './seam.ts'
 import { decodeState, encodeState } from './state.ts'
 import { Step } from './step.ts'
 
@@ -61,10 +61,6 @@ export class Standing {
     this.#framing.reserve(this.#plan)
   }
 
-  get specs(): readonly Spec[] {
-    return this.#specs
-  }
-
   /** the number of the open step, or of the next */
   get number(): number {
     return this.#number
@@ -80,6 +76,11 @@ export class Standing {
 
   get synchronous(): boolean {
     return this.#session.synchronous
+  }
+
+  /** @throws TypeError, RangeError  unless these tensors fit the shapes and the backend */
+  check(tensors: readonly Tensor[], name: string): void {
+    checkTensors(tensors, this.#specs, name, (...other) => this.#session.check(...other))
   }
 
   /** The next step, with the session arranged for it. */

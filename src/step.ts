@@ -7,7 +7,6 @@ import { RoundError } from './errors.ts'
 import { type Framing, nextParent } from './framing.ts'
 import type {
   Algorithm,
-  Dense,
   Finish,
   Host,
   Incoming,
@@ -16,6 +15,7 @@ import type {
   Session,
   Sink,
   Steps,
+  Tensor,
   Turn,
 } from './seam.ts'
 
@@ -91,7 +91,7 @@ export class Step {
   }
 
   /** Takes the gradient in; returns the first frame. */
-  *begin(gradients: readonly Dense[] | null): Waiting<Uint8Array> {
+  *begin(gradients: readonly Tensor[] | null): Waiting<Uint8Array> {
     const { algorithm, session } = this.#ground
     this.#absence = gradients === null ? 'null' : this.#weight === 0 ? 'weight' : null
     const turn = this.#turn()
@@ -134,7 +134,7 @@ export class Step {
   /** Runs the algorithm to the next frame, or to its end. */
   *#advance(
     incoming: Incoming | undefined,
-    gradients: readonly Dense[] | null,
+    gradients: readonly Tensor[] | null,
   ): Waiting<Uint8Array | null> {
     let reply: unknown = incoming
     for (;;) {
@@ -151,7 +151,7 @@ export class Step {
   }
 
   /** The frame of the open round; without a sender if this worker is absent. */
-  *#frame({ slots }: Outgoing, gradients: readonly Dense[] | null): Waiting<Uint8Array> {
+  *#frame({ slots }: Outgoing, gradients: readonly Tensor[] | null): Waiting<Uint8Array> {
     const { framing, session, plan, number, exact } = this.#ground
     const position = { step: number, round: this.#round, parent: this.#parent }
     const weight = this.#absence === null ? this.#weight : 0

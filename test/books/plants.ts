@@ -158,6 +158,7 @@ function altered({ write, settle }: Changes): Backend {
       return {
         synchronous: true,
         gradients: null,
+        check: (...given) => session.check(...given),
         accumulateProject: (gradients) => session.accumulateProject(gradients),
         withdraw: (gradients) => session.withdraw(gradients),
         project: () => session.project(),

@@ -14,6 +14,7 @@ export function later(): Backend {
       const slow: Session = {
         synchronous: false,
         gradients: null,
+        check: (...given) => session.check(...given),
         accumulateProject: async (g) => slowly(await session.accumulateProject(g)),
         withdraw: async (g) => slowly(await session.withdraw(g)),
         project: async () => slowly(await session.project()),

@@ -5,7 +5,7 @@
 // streamed; the factors; the tables of blocks. Nothing is allocated after creation, except where
 // new ranks need larger factors.
 import { bytesOf } from '../../bytes.ts'
-import type { Dense, Parameter, Plan, Session, Sink, Slot } from '../../seam.ts'
+import type { Dense, Parameter, Plan, Session, Sink, Slot, Tensor } from '../../seam.ts'
 import {
   BLOCK_WORDS,
   type Block,
@@ -140,7 +140,13 @@ export class WasmSession implements Session {
     this.#lent = parameters.map(view)
   }
 
-  accumulateProject(gradients: readonly Dense[]): boolean {
+  check(tensor: unknown, _length: number, name: string): void {
+    const got = typeof tensor === 'object' && tensor !== null ? tensor.constructor?.name : tensor
+    throw new TypeError(`"${name}": expected a Float32Array, got ${got}`)
+  }
+
+  accumulateProject(tensors: readonly Tensor[]): boolean {
+    const gradients = arraysOf(tensors)
     const { base, work, streamed } = this.#placeOf(gradients)
     const before = [this.#left, this.#residual, base, this.#query]
     const fill = (i: number) => this.#fill(i, this.#tiles[i]!, gradients)
@@ -152,8 +158,8 @@ export class WasmSession implements Session {
     return false
   }
 
-  withdraw(gradients: readonly Dense[]): void {
-    this.#subtract(gradients, this.#tiles)
+  withdraw(gradients: readonly Tensor[]): void {
+    this.#subtract(arraysOf(gradients), this.#tiles)
   }
 
   /** M ← M − g, for these blocks. */
@@ -185,7 +191,7 @@ export class WasmSession implements Session {
       if (deflate) this.#crew.run('residual', [m, p, own], [], this.#streamed)
       return
     }
-    const { base, work, streamed } = this.#placeOf(sink.into)
+    const { base, work, streamed } = this.#placeOf(arraysOf(sink.into))
     const after = [sink.scale, sink.accumulate ? 1 : 0]
     const { alone, threads } = this.#crew
     const mean = this.#mean
@@ -206,9 +212,10 @@ export class WasmSession implements Session {
 
   /** Updates on their way through the tiles; raw tensors do not take it. */
   #through({ into, accumulate }: Sink): AloneOwn {
+    const arrays = arraysOf(into)
     const matrices = (i: number) => this.#tiles[i]!.filter(({ parameter }) => parameter.rank > 0)
-    const empty = (i: number) => this.#empty(i, matrices(i), into)
-    return accumulate ? { fill: (i) => this.#fill(i, matrices(i), into), empty } : { empty }
+    const empty = (i: number) => this.#empty(i, matrices(i), arrays)
+    return accumulate ? { fill: (i) => this.#fill(i, matrices(i), arrays), empty } : { empty }
   }
 
   /** into ← scale · raw, or into ← into + scale · raw; through the tile, for alignment. */
@@ -216,7 +223,7 @@ export class WasmSession implements Session {
     const tile = this.#view(this.#tile, this.#tileFloats)
     const factor = Math.fround(scale) // as in the matrices' kernel
     for (const parameter of this.#plan.raws) {
-      const to = into[parameter.index]!
+      const to = arraysOf(into)[parameter.index]!
       for (let start = 0; start < parameter.length; start += tile.length) {
         const count = Math.min(tile.length, parameter.length - start)
         const from = 4 * (parameter.raw + start)
@@ -320,6 +327,11 @@ export class WasmSession implements Session {
   #view(address: number, floats: number): Float32Array {
     return this.#floats.subarray(address / 4, address / 4 + floats)
   }
+}
+
+/** What `check` lets pass. */
+function arraysOf(tensors: readonly Tensor[]): readonly Dense[] {
+  return tensors as readonly Dense[]
 }
 
 function align(address: number): number {
