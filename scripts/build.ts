@@ -1,7 +1,8 @@
 // assembly/ → build/release.wasm, build/relaxed.wasm → src/backends/wasm/binary.ts (embedded)
+// shaders/ → src/backends/webgpu/shaders.ts (embedded)
 // → build/modules/, of which scripts/bundle.ts makes dist/.
 import { execFileSync } from 'node:child_process'
-import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { deflateRawSync } from 'node:zlib'
@@ -34,6 +35,20 @@ export const PLAIN_BYTES = ${plain.length}
 `,
 )
 
+const shaders = readdirSync(resolve(root, 'shaders')).map((file) => {
+  const text = readFileSync(resolve(root, 'shaders', file), 'utf8')
+  return [file.replace('.wgsl', ''), withoutComments(text)] as const
+})
+writeFileSync(
+  resolve(root, 'src/backends/webgpu/shaders.ts'),
+  `// Made by scripts/build.ts from shaders/; not kept in git.
+export type ShaderName = ${shaders.map(([name]) => `'${name}'`).join(' | ')}
+
+/** WGSL, without comments and indentation. */
+export const SHADERS: Readonly<Record<ShaderName, string>> = ${JSON.stringify(Object.fromEntries(shaders))}
+`,
+)
+
 for (const folder of ['build/modules', 'dist']) {
   rmSync(resolve(root, folder), { recursive: true, force: true })
 }
@@ -41,3 +56,8 @@ mkdirSync(resolve(root, 'dist'))
 run('typescript/bin/tsc', '-p', 'tsconfig.build.json')
 copyFileSync(resolve(root, 'build/release.wasm'), resolve(root, 'dist/lowrank.wasm'))
 copyFileSync(resolve(root, 'build/relaxed.wasm'), resolve(root, 'dist/lowrank.relaxed.wasm'))
+
+/** Line numbers stay: what a compiler says of a shader is true of its file. */
+function withoutComments(wgsl: string): string {
+  return wgsl.replace(/ *\/\/.*$/gm, '').replace(/^ +/gm, '')
+}

@@ -22,3 +22,21 @@ export class RoundError extends Error {
 export class UnsupportedError extends Error {
   override readonly name = 'UnsupportedError'
 }
+
+/**
+ * The GPU device is gone: reset by its driver, unplugged, destroyed. What lay on it is lost, the
+ * residual with it. Nothing can be done with the compressor any more but `dispose`.
+ */
+export class DeviceLostError extends Error {
+  override readonly name = 'DeviceLostError'
+  /**
+   * The step before which the compressor's residual was last saved, `createCompressor(shapes, {
+   * restore })` continues from there; null: never. What came in since is lost.
+   */
+  readonly savedStep: number | null
+
+  constructor(message: string, savedStep: number | null = null) {
+    super(message)
+    this.savedStep = savedStep
+  }
+}

@@ -1,0 +1,155 @@
+// M ← M + g, P ← M·Q                              twin: assembly/accumulateProject.ts
+//
+// A workgroup takes a tile: some rows of one matrix, all of its columns or as many as make one
+// partial sum. An invocation takes four rows, and every lanes-th group of four columns. Lanes are
+// added in a tree, and the tiles beside each other by reduce.wgsl: the order is always the same.
+// Dispatch: one workgroup a tile of the band.
+
+override ADD = true; // false: P ← M·Q of M as it is; twin: assembly/project.ts
+override SIGN = 1.0; // −1: takes a g back that has been added
+override RANKS = 4u; // columns of Q that are taken at a time: 1, 2 or 4
+
+const THREADS = 256u;
+const ROWS = 4u;
+// 2¹⁰⁰, as bits: what gradient and matrix must stay below. assembly/accumulateProject.ts says why.
+const LIMIT = 0x71800000u;
+const MAGNITUDE = 0x7fffffffu;
+
+// What src/backends/webgpu/tables.ts writes. Offsets count floats, those marked 4 groups of four.
+struct Band {
+  first: u32, // tile
+  count: u32,
+  params: u32, // where this band's begin
+}
+
+struct Tile {
+  param: u32,
+  m: u32, // 4: its first element in the bound part of M
+  row: u32, // first row, a multiple of 4
+  rows: u32,
+  col: u32, // 4: first column
+  cols: u32, // 4
+  out: u32, // its partial sums
+  lanes: u32, // invocations beside each other along a row: a power of two
+}
+
+struct Param {
+  stride: u32, // 4: from row to row of M
+  cols: u32,
+  rows: u32,
+  rank: u32, // 0: raw, M + g alone
+  p: u32,
+  pStride: u32, // from column to column
+  q: u32, // 4
+  qStride: u32, // 4
+  raw: u32, // 4
+  at: u32, // its first element in the bound part of g, counted in elements of its type
+  mode: u32, // WHOLE, HALF
+  unused: u32,
+}
+
+const WHOLE = 1u; // groups of four columns are aligned, and none is cut off by the end of the row
+const HALF = 2u; // f16, two in a word
+
+@group(0) @binding(0) var<uniform> band: Band;
+@group(0) @binding(1) var<storage, read> tiles: array<Tile>;
+@group(0) @binding(2) var<storage, read> params: array<Param>;
+@group(0) @binding(3) var<storage, read> q: array<vec4f>; // cols × rank, by column
+@group(0) @binding(4) var<storage, read> g4: array<vec4u>; // rows × cols by row, without padding,
+@group(0) @binding(5) var<storage, read> g: array<u32>; // and the same as single words
+@group(0) @binding(6) var<storage, read_write> m: array<vec4f>; // rows × cols, by row; padding is 0
+@group(0) @binding(7) var<storage, read_write> parts: array<f32>; // for each row of tiles: rows × rank, by column
+@group(0) @binding(8) var<storage, read_write> refused: atomic<u32>; // ← 1 where something is too large
+
+var<workgroup> sums: array<vec4f, ROWS * THREADS>;
+
+@compute @workgroup_size(THREADS)
+fn accumulateProject(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let index = group.y * groups.x + group.x;
+  if index >= band.count { return; }
+  let tile = tiles[band.first + index];
+  let param = params[band.params + tile.param];
+  let lane = thread % tile.lanes;
+  let top = thread / tile.lanes * ROWS;
+  var largest = 0u;
+
+  for (var first = 0u; first == 0u || first < param.rank; first += RANKS) {
+    var own: array<vec4f, ROWS>; // by row, of up to four columns of Q
+    for (var j = lane; j < tile.cols; j += tile.lanes) {
+      var right: array<vec4f, 4>;
+      for (var k = 0u; k < RANKS; k++) {
+        if first + k < param.rank {
+          right[k] = q[param.q + (first + k) * param.qStride + tile.col + j];
+        }
+      }
+      for (var i = 0u; i < ROWS; i++) {
+        if top + i < tile.rows {
+          let at = tile.m + (top + i) * param.stride + j;
+          var m4 = m[at];
+          if ADD && first == 0u { // later columns of Q find the sum in M
+            let word4 = gradient(param, tile.row + top + i, tile.col + j);
+            let size4 = word4 & vec4u(MAGNITUDE);
+            m4 += SIGN * select(vec4f(0), bitcast<vec4f>(word4), size4 < vec4u(LIMIT));
+            m[at] = m4;
+            let sum4 = max(size4, bitcast<vec4u>(m4) & vec4u(MAGNITUDE));
+            largest = max(largest, max(max(sum4.x, sum4.y), max(sum4.z, sum4.w)));
+          }
+          own[i].x += dot(m4, right[0]);
+          if RANKS > 1u { own[i].y += dot(m4, right[1]); }
+          if RANKS > 2u {
+            own[i].z += dot(m4, right[2]);
+            own[i].w += dot(m4, right[3]);
+          }
+        }
+      }
+    }
+    if param.rank == 0u { break; }
+
+    workgroupBarrier(); // the last columns' sums have been read
+    for (var i = 0u; i < ROWS; i++) { sums[i * THREADS + thread] = own[i]; }
+    for (var width = tile.lanes / 2u; width > 0u; width /= 2u) {
+      workgroupBarrier();
+      if lane < width {
+        for (var i = 0u; i < ROWS; i++) {
+          let at = i * THREADS + thread;
+          sums[at] += sums[at + width];
+        }
+      }
+    }
+    if lane == 0u {
+      for (var i = 0u; i < ROWS; i++) {
+        for (var k = 0u; k < RANKS; k++) {
+          if top + i < tile.rows && first + k < param.rank {
+            let at = tile.out + (first + k) * param.pStride + top + i;
+            parts[at] = sums[i * THREADS + thread][k];
+          }
+        }
+      }
+    }
+  }
+  if largest >= LIMIT { atomicStore(&refused, 1u); }
+}
+
+// The bits of g at columns 4c … 4c + 3 of a row; 0 past its end. An f16 that is not finite has the
+// bits of a float32 that is not.
+fn gradient(param: Param, row: u32, c: u32) -> vec4u {
+  let at = param.at + row * param.cols + 4u * c;
+  if param.mode == WHOLE { return g4[at / 4u]; }
+  var word4: vec4u;
+  for (var j = 0u; j < 4u; j++) {
+    if 4u * c + j < param.cols {
+      if (param.mode & HALF) == 0u {
+        word4[j] = g[at + j];
+      } else {
+        let half = (g[(at + j) / 2u] >> (16u * ((at + j) & 1u))) & 0xffffu;
+        let finite = (half & 0x7c00u) != 0x7c00u;
+        word4[j] = select(MAGNITUDE, bitcast<u32>(unpack2x16float(half).x), finite);
+      }
+    }
+  }
+  return word4;
+}

@@ -1,0 +1,55 @@
+// y ← Σ parts: what the tiles of accumulateProject.wgsl and backproject.wgsl have left to add
+//
+// A workgroup makes up to LANES groups of four floats. SLICES invocations share each out: one takes
+// every SLICES-th part, and they are added in a tree: the order is always the same.
+// Dispatch: one workgroup a sum.
+
+const LANES = 16u;
+const SLICES = 16u;
+
+struct Band {
+  first: u32,
+  count: u32,
+  params: u32,
+}
+
+struct Sum { // all in groups of four
+  to: u32,
+  first: u32, // the first part
+  next: u32, // from part to part
+  parts: u32,
+  length: u32, // not more than LANES
+  unused0: u32,
+  unused1: u32,
+  unused2: u32,
+}
+
+@group(0) @binding(0) var<uniform> band: Band;
+@group(0) @binding(1) var<storage, read> table: array<Sum>;
+@group(0) @binding(2) var<storage, read> parts: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> y: array<vec4f>;
+
+var<workgroup> sums: array<vec4f, LANES * SLICES>;
+
+@compute @workgroup_size(LANES * SLICES)
+fn reduce(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let index = group.y * groups.x + group.x;
+  if index >= band.count { return; }
+  let sum = table[band.first + index];
+  let lane = thread % LANES;
+  let slice = thread / LANES;
+  var own = vec4f();
+  if lane < sum.length {
+    for (var i = slice; i < sum.parts; i += SLICES) { own += parts[sum.first + i * sum.next + lane]; }
+  }
+  sums[thread] = own;
+  for (var width = SLICES / 2u; width > 0u; width /= 2u) {
+    workgroupBarrier();
+    if slice < width { sums[thread] += sums[thread + width * LANES]; }
+  }
+  if slice == 0u && lane < sum.length { y[sum.to + lane] = sums[lane]; }
+}

@@ -1,0 +1,204 @@
+// Y ← scale·P·meanᵀ (+ Y), M ← M − P·ownᵀ         twin: assembly/settle.ts
+//
+// The tiles are those of accumulateProject.wgsl; an invocation takes four rows, and every lanes-th
+// group of four columns. Products are added in the order of the ranks.
+// Dispatch: one workgroup a tile of the band, for each entry point whose kind of tensor there is.
+
+override WRITE = true; // false: M alone, of all tensors; twin: assembly/residual.ts
+override DEFLATE = true; // false: Y alone; twin: assembly/reconstruct.ts
+
+const THREADS = 256u;
+const ROWS = 4u;
+
+struct Band {
+  first: u32,
+  count: u32,
+  params: u32,
+  scale: f32,
+  accumulate: u32, // 1: add to Y
+  raw: u32, // 1: raw tensors' Y as well
+}
+
+// As in accumulateProject.wgsl.
+struct Tile {
+  param: u32,
+  m: u32,
+  row: u32,
+  rows: u32,
+  col: u32,
+  cols: u32,
+  out: u32,
+  lanes: u32,
+}
+
+struct Param {
+  stride: u32,
+  cols: u32,
+  rows: u32,
+  rank: u32,
+  p: u32,
+  pStride: u32,
+  q: u32,
+  qStride: u32,
+  raw: u32, // 4: its update in `mean`, rows as far apart as in M
+  at: u32, // its first element in the bound part of Y
+  mode: u32,
+  unused: u32,
+}
+
+const WHOLE = 1u;
+const HALF = 2u;
+
+@group(0) @binding(0) var<uniform> band: Band;
+@group(0) @binding(1) var<storage, read> tiles: array<Tile>;
+@group(0) @binding(2) var<storage, read> params: array<Param>;
+@group(0) @binding(3) var<storage, read> p: array<vec4f>; // rows × rank, by column
+@group(0) @binding(4) var<storage, read> own: array<vec4f>; // cols × rank, by column
+@group(0) @binding(5) var<storage, read> mean: array<vec4f>; // the same, and raw tensors
+@group(0) @binding(6) var<storage, read_write> m: array<vec4f>; // rows × cols, by row; padding is 0
+@group(0) @binding(7) var<storage, read_write> y4: array<vec4f>; // rows × cols by row, without padding;
+@group(0) @binding(7) var<storage, read_write> y: array<f32>; // one of these three
+@group(0) @binding(7) var<storage, read_write> words: array<atomic<u32>>;
+
+// Tensors of groups of four floats.
+@compute @workgroup_size(THREADS)
+fn settle(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let index = group.y * groups.x + group.x;
+  if index >= band.count { return; }
+  let tile = tiles[band.first + index];
+  let param = params[band.params + tile.param];
+  if WRITE && param.mode != WHOLE { return; }
+  let top = thread / tile.lanes * ROWS;
+  for (var j = thread % tile.lanes; j < tile.cols; j += tile.lanes) {
+    let update = settleRows(tile, param, top, j);
+    for (var i = 0u; i < ROWS; i++) {
+      if WRITE && top + i < tile.rows && writes(param) {
+        let at = elementOf(tile, param, top + i, j) / 4u;
+        var sum4 = band.scale * update[i];
+        if band.accumulate != 0u { sum4 += y4[at]; }
+        y4[at] = sum4;
+      }
+    }
+  }
+}
+
+// Tensors of floats at any alignment.
+@compute @workgroup_size(THREADS)
+fn settleOdd(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let index = group.y * groups.x + group.x;
+  if index >= band.count { return; }
+  let tile = tiles[band.first + index];
+  let param = params[band.params + tile.param];
+  if param.mode != 0u { return; }
+  let top = thread / tile.lanes * ROWS;
+  for (var j = thread % tile.lanes; j < tile.cols; j += tile.lanes) {
+    let update = settleRows(tile, param, top, j);
+    for (var i = 0u; i < ROWS; i++) {
+      if top + i < tile.rows && writes(param) {
+        let at = elementOf(tile, param, top + i, j);
+        for (var k = 0u; k < columnsAt(tile, param, j); k++) {
+          var sum = band.scale * update[i][k];
+          if band.accumulate != 0u { sum += y[at + k]; }
+          y[at + k] = sum;
+        }
+      }
+    }
+  }
+}
+
+// Tensors of f16. Two share a word: each invocation changes its own half.
+@compute @workgroup_size(THREADS)
+fn settleHalf(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let index = group.y * groups.x + group.x;
+  if index >= band.count { return; }
+  let tile = tiles[band.first + index];
+  let param = params[band.params + tile.param];
+  if (param.mode & HALF) == 0u { return; }
+  let top = thread / tile.lanes * ROWS;
+  for (var j = thread % tile.lanes; j < tile.cols; j += tile.lanes) {
+    let update = settleRows(tile, param, top, j);
+    for (var i = 0u; i < ROWS; i++) {
+      if top + i < tile.rows && writes(param) {
+        let at = elementOf(tile, param, top + i, j);
+        for (var k = 0u; k < columnsAt(tile, param, j); k++) {
+          let word = (at + k) / 2u;
+          let shift = 16u * ((at + k) & 1u);
+          var sum = band.scale * update[i][k];
+          if band.accumulate != 0u {
+            sum += unpack2x16float((atomicLoad(&words[word]) >> shift) & 0xffffu).x;
+          }
+          atomicAnd(&words[word], 0xffff0000u >> shift);
+          atomicOr(&words[word], halfOf(sum) << shift);
+        }
+      }
+    }
+  }
+}
+
+// Takes P·ownᵀ from four rows of M; returns four rows of P·meanᵀ, or of a raw tensor's update.
+fn settleRows(tile: Tile, param: Param, top: u32, j: u32) -> array<vec4f, ROWS> {
+  var update: array<vec4f, ROWS>;
+  var gone: array<vec4f, ROWS>;
+  for (var k = 0u; k < param.rank; k++) {
+    let left = p[(param.p + k * param.pStride + tile.row + top) / 4u];
+    let right = param.q + k * param.qStride + tile.col + j;
+    if WRITE {
+      let mean4 = mean[right];
+      for (var i = 0u; i < ROWS; i++) { update[i] += left[i] * mean4; }
+    }
+    if DEFLATE {
+      let own4 = own[right];
+      for (var i = 0u; i < ROWS; i++) { gone[i] += left[i] * own4; }
+    }
+  }
+  for (var i = 0u; i < ROWS; i++) {
+    if top + i < tile.rows {
+      if DEFLATE && param.rank > 0u { m[tile.m + (top + i) * param.stride + j] -= gone[i]; }
+      if WRITE && param.rank == 0u && band.raw != 0u {
+        update[i] = mean[param.raw + (tile.row + top + i) * param.stride + tile.col + j];
+      }
+    }
+  }
+  return update;
+}
+
+fn writes(param: Param) -> bool { return param.rank > 0u || band.raw != 0u; }
+
+// Where the first of four columns lies in Y.
+fn elementOf(tile: Tile, param: Param, row: u32, j: u32) -> u32 {
+  return param.at + (tile.row + row) * param.cols + 4u * (tile.col + j);
+}
+
+// How many of four columns there are.
+fn columnsAt(tile: Tile, param: Param, j: u32) -> u32 {
+  return min(4u, param.cols - 4u * (tile.col + j));
+}
+
+// f16, rounded to even, saturating. (pack2x16float may round either way.)
+fn halfOf(x: f32) -> u32 {
+  let bits = bitcast<u32>(clamp(x, -65504.0, 65504.0));
+  let sign = (bits >> 16u) & 0x8000u;
+  let size = bits & 0x7fffffffu;
+  if size < 0x38800000u { // below 2⁻¹⁴: subnormal, in units of 2⁻²⁴
+    let shift = min(126u - (size >> 23u), 31u);
+    let mantissa = (size & 0x7fffffu) | 0x800000u;
+    let whole = mantissa >> shift;
+    let rest = mantissa & ((1u << shift) - 1u);
+    let middle = 1u << (shift - 1u);
+    let up = u32(rest > middle || (rest == middle && (whole & 1u) == 1u));
+    return sign | (whole + up);
+  }
+  return sign | ((size - 0x38000000u + 0xfffu + ((size >> 13u) & 1u)) >> 13u);
+}

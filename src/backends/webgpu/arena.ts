@@ -1,0 +1,174 @@
+// Where a session's own numbers lie on the GPU. Rows of M and columns of factors begin at multiples
+// of four floats, so that shaders take four at a time; the padding is zero.
+import type { Parameter, Plan } from '../../seam.ts'
+
+/** Some rows of one parameter in one buffer. */
+export interface Piece {
+  /** number of the buffer */
+  readonly segment: number
+  /** where the first row begins in it, in floats: a multiple of 4 */
+  readonly at: number
+  /** first row: a multiple of 4 */
+  readonly row: number
+  readonly rows: number
+}
+
+/** One parameter in the arena of M: rows × cols, a row every `stride` floats. */
+export interface Shelf {
+  readonly parameter: Parameter
+  readonly rows: number
+  readonly cols: number
+  readonly stride: number
+  readonly pieces: readonly Piece[]
+}
+
+/** M, cut into buffers that can be bound. */
+export interface Arena {
+  /** floats of each buffer */
+  readonly segments: readonly number[]
+  /** by the parameter's index */
+  readonly shelves: readonly Shelf[]
+}
+
+/**
+ * Lays M out. What can only be a vector comes first: most of what travels raw is one stretch then,
+ * whatever the ranks.
+ *
+ * @param limit  floats that a buffer may have
+ * @throws RangeError  if a row does not fit
+ */
+export function layoutArena({ parameters }: Plan, limit: number): Arena {
+  const segments: number[] = [0]
+  const shelves: Shelf[] = []
+  const thin = ({ rows, cols }: Parameter) => Math.min(rows, cols) === 1
+  const ordered = [...parameters.filter(thin), ...parameters.filter((one) => !thin(one))]
+  for (const parameter of ordered) {
+    // A raw vector is one row, however its shape is written: a row of one float would waste three.
+    const flat = thin(parameter) && parameter.rank === 0
+    const rows = flat ? 1 : parameter.rows
+    const cols = flat ? parameter.length : parameter.cols
+    const stride = fours(cols)
+    if (stride * Math.min(rows, 4) > limit) {
+      throw new RangeError(
+        `"shapes[${parameter.index}]": a row of ${cols} floats is too long for this device's ` +
+          `buffers, which hold ${limit}: give it more rows, { shape, rows }`,
+      )
+    }
+    const pieces: Piece[] = []
+    for (let row = 0; row < rows; ) {
+      const left = limit - segments.at(-1)!
+      const fit = Math.floor(left / stride / 4) * 4
+      const whole = (rows - row) * stride <= left
+      if (!whole && (fit === 0 || rows === 1)) {
+        segments.push(0)
+        continue
+      }
+      const count = whole ? rows - row : fit
+      const segment = segments.length - 1
+      pieces.push({ segment, at: segments[segment]!, row, rows: count })
+      segments[segment]! += count * stride
+      row += count
+    }
+    shelves[parameter.index] = { parameter, rows, cols, stride, pieces }
+  }
+  return { segments, shelves }
+}
+
+/** Floats that are in one layout of a parameter and in another: what has to be copied. */
+export interface Overlap {
+  readonly from: number
+  readonly at: number
+  readonly to: number
+  readonly into: number
+  readonly floats: number
+}
+
+/** The same parameter in two layouts, in stretches that are alike in both. */
+export function overlaps(old: Shelf, next: Shelf): Overlap[] {
+  const found: Overlap[] = []
+  const { length } = old.parameter
+  for (let i = 0; i < length; ) {
+    const a = runAt(old, i)
+    const b = runAt(next, i)
+    const count = Math.min(a.left, b.left, length - i)
+    found.push({ from: a.segment, at: a.at, to: b.segment, into: b.at, floats: count })
+    i += count
+  }
+  return found
+}
+
+/** Where element i of a parameter is, and how many elements follow each other from there on. */
+function runAt({ cols, stride, pieces }: Shelf, i: number) {
+  const row = Math.floor(i / cols)
+  const piece = pieces.find((one) => row < one.row + one.rows)!
+  const at = piece.at + (row - piece.row) * stride + (i % cols)
+  const end = cols === stride ? (piece.row + piece.rows) * cols : (row + 1) * cols
+  return { segment: piece.segment, at, left: end - i }
+}
+
+/** A parameter's part of an arena of factors or raw values: `count` runs, a new one every `stride`. */
+export interface Runs {
+  /** floats before it in the arena, and in the packed one that travels */
+  readonly at: number
+  readonly packed: number
+  readonly count: number
+  readonly length: number
+  readonly stride: number
+}
+
+export interface Factors {
+  /** by the parameter's index; none where it has no factors */
+  readonly left: readonly (Runs | undefined)[]
+  readonly right: readonly (Runs | undefined)[]
+  /** behind the mean's right factors: raw tensors' updates, rows as far apart as in M */
+  readonly raw: readonly (Runs | undefined)[]
+  readonly leftFloats: number
+  readonly rightFloats: number
+  readonly rawFloats: number
+}
+
+export function layoutFactors(plan: Plan, arena: Arena): Factors {
+  const left: Runs[] = []
+  const right: Runs[] = []
+  const raw: Runs[] = []
+  let [leftFloats, rightFloats, rawFloats] = [0, 0, 0]
+  for (const { index, rows, cols, rank, left: p, right: q } of plan.matrices) {
+    left[index] = { at: leftFloats, packed: p, count: rank, length: rows, stride: fours(rows) }
+    right[index] = { at: rightFloats, packed: q, count: rank, length: cols, stride: fours(cols) }
+    leftFloats += rank * fours(rows)
+    rightFloats += rank * fours(cols)
+  }
+  for (const { index, raw: packed } of plan.raws) {
+    const { rows, cols, stride } = arena.shelves[index]!
+    raw[index] = { at: rawFloats, packed, count: rows, length: cols, stride }
+    rawFloats += rows * stride
+  }
+  return { left, right, raw, leftFloats, rightFloats, rawFloats }
+}
+
+/** From where the runs lie padded, to packed. */
+export function pack(runs: readonly (Runs | undefined)[], from: Float32Array, to: Float32Array) {
+  eachRun(runs, (at, packed, length) => to.set(from.subarray(at, at + length), packed))
+}
+
+/** From packed to where the runs lie; the padding stays as it is. */
+export function spread(runs: readonly (Runs | undefined)[], from: Float32Array, to: Float32Array) {
+  eachRun(runs, (at, packed, length) => to.set(from.subarray(packed, packed + length), at))
+}
+
+function eachRun(
+  runs: readonly (Runs | undefined)[],
+  visit: (at: number, packed: number, length: number) => void,
+): void {
+  for (const run of runs) {
+    if (!run) continue
+    const { at, packed, count, length, stride } = run
+    if (length === stride) visit(at, packed, count * length)
+    else for (let k = 0; k < count; k++) visit(at + k * stride, packed + k * length, length)
+  }
+}
+
+/** n, or the next multiple of four. */
+export function fours(n: number): number {
+  return Math.ceil(n / 4) * 4
+}

@@ -1,0 +1,36 @@
+// Whether what a caller gives is a tensor on the GPU.
+import type { GpuTensor } from '../../seam.ts'
+import { bytesPer } from './courses.ts'
+
+/**
+ * @param length  elements that it must have
+ * @param name  how errors call it
+ * @throws TypeError, RangeError
+ */
+export function checkTensor(tensor: unknown, length: number, name: string): void {
+  if (typeof tensor !== 'object' || tensor === null || !('buffer' in tensor)) {
+    const got = typeof tensor === 'object' ? (tensor?.constructor?.name ?? tensor) : tensor
+    throw new TypeError(
+      `"${name}": expected a Float32Array or { buffer: a GPUBuffer }, got ${String(got)}`,
+    )
+  }
+  const { buffer, offset = 0, type = 'f32' } = tensor as GpuTensor
+  // Not instanceof: in Node the class is nowhere to be had.
+  const { size, usage } = buffer as Partial<GPUBuffer>
+  if (typeof size !== 'number' || typeof usage !== 'number') {
+    throw new TypeError(`"${name}.buffer": expected a GPUBuffer, got ${String(buffer)}`)
+  }
+  if (type !== 'f32' && type !== 'f16') {
+    throw new RangeError(`"${name}.type": expected 'f32' or 'f16', got ${String(type)}`)
+  }
+  if (!Number.isInteger(offset) || offset < 0 || offset % 4 !== 0) {
+    throw new RangeError(`"${name}.offset": expected a multiple of 4 bytes, got ${String(offset)}`)
+  }
+  const end = offset + 4 * Math.ceil((length * bytesPer(type)) / 4)
+  if (end > size) {
+    throw new RangeError(
+      `"${name}.buffer": expected ${end} bytes or more, for ${length} numbers (${type}) from ` +
+        `${offset} on, got ${size}`,
+    )
+  }
+}

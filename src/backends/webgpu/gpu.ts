@@ -1,0 +1,165 @@
+// One device as sessions use it: pipelines, and errors, which must not go unheard.
+import { DeviceLostError } from '../../errors.ts'
+import { SHADERS, type ShaderName } from './shaders.ts'
+
+/** As the specification numbers them: the names are global in browsers alone. */
+export const USAGE = {
+  MAP_READ: 1,
+  COPY_SRC: 4,
+  COPY_DST: 8,
+  UNIFORM: 64,
+  STORAGE: 128,
+} as const
+const COMPUTE = 4
+
+/** Storage bindings after the uniform at 0: so many that are read, then those that are written. */
+const BINDINGS: Readonly<Record<ShaderName, readonly [read: number, written: number]>> = {
+  accumulateProject: [5, 3],
+  backproject: [4, 1],
+  reduce: [2, 1],
+  settle: [5, 2],
+}
+
+/** Values of a shader's `override` constants. */
+export type Constants = Readonly<Record<string, number>>
+
+/** What the API has found wrong with calls made together; null: nothing. */
+export type Verdict = Promise<GPUError | null>
+
+/** Devices in use: pipelines are compiled once for each, whoever asks. */
+const known = new WeakMap<GPUDevice, Gpu>()
+
+export class Gpu {
+  readonly device: GPUDevice
+  /** bytes that a buffer may have to be bound as a whole */
+  readonly limit: number
+  /** what the beginning of a bound part must be a multiple of, in bytes */
+  readonly alignment: number
+  readonly #pipelines = new Map<string, Promise<GPUComputePipeline>>()
+  readonly #layouts = new Map<ShaderName, GPUBindGroupLayout>()
+  readonly #modules = new Map<ShaderName, GPUShaderModule>()
+  readonly #lost: Promise<never>
+  #loss: DeviceLostError | null = null
+
+  static of(device: GPUDevice): Gpu {
+    let gpu = known.get(device)
+    if (!gpu) {
+      gpu = new Gpu(device)
+      known.set(device, gpu)
+    }
+    return gpu
+  }
+
+  private constructor(device: GPUDevice) {
+    this.device = device
+    const { maxStorageBufferBindingSize, maxBufferSize } = device.limits
+    this.limit = Math.min(maxStorageBufferBindingSize, maxBufferSize)
+    this.alignment = device.limits.minStorageBufferOffsetAlignment
+    this.#lost = device.lost.then(({ reason, message }) => {
+      this.#loss = new DeviceLostError(`the GPU device is lost (${reason}): ${message}`)
+      throw this.#loss
+    })
+    this.#lost.catch(() => undefined) // those who wait hear of it
+  }
+
+  /** @throws DeviceLostError */
+  alive(): void {
+    if (this.#loss) throw this.#loss
+  }
+
+  /** The outcome of work, or the device's loss if that comes first. */
+  async orLost<T>(work: Promise<T>): Promise<T> {
+    try {
+      return await Promise.race([work, this.#lost])
+    } catch (error) {
+      // Work that ends with the device may say so before the device does.
+      if ((error as Error).name === 'AbortError') {
+        await Promise.race([this.#lost, new Promise((resolve) => setTimeout(resolve, 1000))])
+      }
+      throw error
+    }
+  }
+
+  /** Calls the API. Without this, what is wrong with the calls would be told to the console alone. */
+  checked<T>(calls: () => T): { readonly value: T; readonly verdict: Verdict } {
+    this.alive()
+    const { device } = this
+    device.pushErrorScope('out-of-memory')
+    device.pushErrorScope('validation')
+    let scopes: Promise<GPUError | null>[] = []
+    try {
+      const value = calls()
+      scopes = [device.popErrorScope(), device.popErrorScope()]
+      return { value, verdict: Promise.all(scopes).then(([invalid, memory]) => invalid ?? memory!) }
+    } finally {
+      if (scopes.length === 0) for (let i = 0; i < 2; i++) device.popErrorScope()
+    }
+  }
+
+  /** @param entry  of the shader's functions; by default that of its name */
+  pipeline(
+    shader: ShaderName,
+    constants: Constants = {},
+    entry: string = shader,
+  ): Promise<GPUComputePipeline> {
+    const key = `${entry} ${JSON.stringify(constants)}`
+    let made = this.#pipelines.get(key)
+    if (!made) {
+      const { device } = this
+      // A shader that is not valid makes no pipeline, whose promise says why: nobody asks the scopes.
+      made = this.checked(() =>
+        device.createComputePipelineAsync({
+          label: key,
+          layout: device.createPipelineLayout({ bindGroupLayouts: [this.#layout(shader)] }),
+          compute: { module: this.#module(shader), entryPoint: entry, constants },
+        }),
+      ).value
+      this.#pipelines.set(key, made)
+    }
+    return this.orLost(made)
+  }
+
+  bind(shader: ShaderName, resources: readonly GPUBufferBinding[]): GPUBindGroup {
+    const entries = resources.map((resource, binding) => ({ binding, resource }))
+    return this.device.createBindGroup({ layout: this.#layout(shader), entries })
+  }
+
+  buffer(label: string, bytes: number, usage: number): GPUBuffer {
+    return this.device.createBuffer({ label, size: Math.max(16, 4 * Math.ceil(bytes / 4)), usage })
+  }
+
+  #module(shader: ShaderName): GPUShaderModule {
+    let module = this.#modules.get(shader)
+    if (!module) {
+      module = this.device.createShaderModule({ label: shader, code: SHADERS[shader] })
+      this.#modules.set(shader, module)
+    }
+    return module
+  }
+
+  /** Not 'auto': that leaves out what an entry point, or an override, does not use. */
+  #layout(shader: ShaderName): GPUBindGroupLayout {
+    let layout = this.#layouts.get(shader)
+    if (!layout) {
+      const [read, written] = BINDINGS[shader]
+      const types = [
+        'uniform' as const,
+        ...Array<GPUBufferBindingType>(read).fill('read-only-storage'),
+        ...Array<GPUBufferBindingType>(written).fill('storage'),
+      ]
+      const entries = types.map((type, binding) => ({
+        binding,
+        visibility: COMPUTE,
+        buffer: { type },
+      }))
+      layout = this.device.createBindGroupLayout({ label: shader, entries })
+      this.#layouts.set(shader, layout)
+    }
+    return layout
+  }
+}
+
+/** What callers are told of a verdict. @throws Error  if there is one */
+export function raise(error: GPUError | null | undefined): void {
+  if (error) throw new Error(`WebGPU: ${error.message}`, { cause: error })
+}

@@ -1,0 +1,117 @@
+// The kernels on a GPU, on single matrices in arrays: each call brings its operands there and back.
+// For tests, and for trying a device; what is fast is the phases of a session, on buffers.
+import { bytesOf } from '../../bytes.ts'
+import type { Dims, Kernels, Plan, Session, Slot } from '../../seam.ts'
+import type { WebgpuBackend } from './index.ts'
+
+/** Those kernels that a GPU has. What workers must agree on, to the bit, is wasm alone. */
+export type WebgpuKernels = Pick<
+  Kernels,
+  | 'name'
+  | 'accumulateProject'
+  | 'project'
+  | 'backproject'
+  | 'reconstruct'
+  | 'residual'
+  | 'settle'
+  | 'norm'
+> & {
+  /** Gives the device's memory back. */
+  dispose(): void
+}
+
+/** @param backend  of `webgpu()`; it stays the caller's */
+export function createWebgpuKernels(backend: WebgpuBackend): WebgpuKernels {
+  let current: Session | null = null
+  let shape = ''
+
+  /** A session of one matrix: the last one, if it is of the same shape. */
+  const of = async (dims: Dims): Promise<Session> => {
+    const wanted = JSON.stringify([dims.rows, dims.cols, dims.rank])
+    if (current && shape === wanted) return current
+    current?.dispose()
+    current = null
+    current = await backend.open(planOf(dims))
+    shape = wanted
+    return current
+  }
+  const put = (session: Session, slots: Partial<Record<Slot, Float32Array>>): void => {
+    for (const [slot, values] of Object.entries(slots)) {
+      session.write(slot as Slot, bytesOf(values))
+    }
+  }
+
+  return {
+    name: 'webgpu',
+
+    async accumulateProject(p, m, g, q, dims) {
+      const session = await of(dims)
+      put(session, { residual: m, query: q })
+      const done = await session.accumulateProject([g])
+      await session.read(['residual'], m)
+      if (done) await session.read(['left'], p)
+      return done
+    },
+
+    async project(p, m, q, dims) {
+      const session = await of(dims)
+      put(session, { residual: m, query: q })
+      await session.project()
+      await session.read(['left'], p)
+    },
+
+    async backproject(q, m, p, dims) {
+      const session = await of(dims)
+      put(session, { residual: m, left: p })
+      await session.backproject()
+      await session.read(['own'], q)
+    },
+
+    async reconstruct(y, p, q, dims, scale = 1, accumulate = false) {
+      const session = await of(dims)
+      put(session, { left: p, mean: q })
+      await session.settle(false, null, { into: [y], scale, accumulate })
+    },
+
+    async residual(m, p, q, dims) {
+      const session = await of(dims)
+      put(session, { residual: m, left: p, own: q })
+      await session.settle(true, null, null)
+      await session.read(['residual'], m)
+    },
+
+    async settle(y, m, p, own, mean, dims, scale = 1, accumulate = false) {
+      const session = await of(dims)
+      put(session, { residual: m, left: p, own, mean })
+      await session.settle(true, null, { into: [y], scale, accumulate })
+      await session.read(['residual'], m)
+    },
+
+    async norm(x) {
+      const session = await of({ rows: 1, cols: x.length, rank: 1 })
+      put(session, { residual: x })
+      return session.norm()
+    },
+
+    dispose() {
+      current?.dispose()
+      current = null
+    },
+  }
+}
+
+function planOf({ rows, cols, rank }: Dims): Plan {
+  const length = rows * cols
+  const parameter = { index: 0, shape: [rows, cols], length, rows, cols, rank }
+  const only = { ...parameter, offset: 0, left: 0, right: 0, raw: 0 }
+  return {
+    parameters: [only],
+    matrices: [only],
+    raws: [],
+    arenaFloats: 4 * Math.ceil(length / 4),
+    denseFloats: length,
+    leftFloats: rows * rank,
+    rightFloats: cols * rank,
+    rawFloats: 0,
+  }
+}

@@ -1,0 +1,97 @@
+// One session's commands: recorded in the order called, submitted together before something is read,
+// or written over by the CPU, or before a caller may go on to use its buffers.
+import { type Gpu, raise, type Verdict } from './gpu.ts'
+
+/** What the band of a dispatch begins with; see shaders/accumulateProject.wgsl and settle.wgsl. */
+export interface Uniform {
+  readonly first: number
+  readonly count: number
+  readonly params: number
+  readonly scale?: number
+  readonly accumulate?: boolean
+  readonly raw?: boolean
+}
+
+/** Bytes between the uniforms of a table: the largest alignment that a device may ask for. */
+const STEP = 256
+const UNIFORM_BYTES = 32
+
+/** A table of uniforms, each where it can be bound. */
+export function uniformTable(uniforms: readonly Uniform[]): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(STEP * uniforms.length)
+  const view = new DataView(bytes.buffer)
+  for (const [i, one] of uniforms.entries()) {
+    const words = [one.first, one.count, one.params]
+    for (const [k, word] of words.entries()) view.setUint32(STEP * i + 4 * k, word, true)
+    view.setFloat32(STEP * i + 12, one.scale ?? 1, true)
+    view.setUint32(STEP * i + 16, Number(one.accumulate ?? false), true)
+    view.setUint32(STEP * i + 20, Number(one.raw ?? false), true)
+  }
+  return bytes
+}
+
+/** The i-th of such a table, as it is bound. */
+export function uniformAt(buffer: GPUBuffer, i: number): GPUBufferBinding {
+  return { buffer, offset: STEP * i, size: UNIFORM_BYTES }
+}
+
+export class Recorder {
+  readonly gpu: Gpu
+  #encoder: GPUCommandEncoder | null = null
+  #verdicts: Verdict[] = []
+
+  constructor(gpu: Gpu) {
+    this.gpu = gpu
+  }
+
+  /** Calls the API; `heard` tells what was wrong with the calls. */
+  checked<T>(calls: () => T): T {
+    const { value, verdict } = this.gpu.checked(calls)
+    this.#verdicts.push(verdict)
+    return value
+  }
+
+  get encoder(): GPUCommandEncoder {
+    this.#encoder ??= this.gpu.device.createCommandEncoder({ label: 'lowrank' })
+    return this.#encoder
+  }
+
+  /** One workgroup for each of `count`, in as many dimensions as it takes. */
+  dispatch(label: string, pipeline: GPUComputePipeline, group: GPUBindGroup, count: number): void {
+    if (count === 0) return
+    const most = this.gpu.device.limits.maxComputeWorkgroupsPerDimension
+    const y = Math.ceil(count / most)
+    const pass = this.encoder.beginComputePass({ label })
+    pass.setPipeline(pipeline)
+    pass.setBindGroup(0, group)
+    pass.dispatchWorkgroups(Math.ceil(count / y), y)
+    pass.end()
+  }
+
+  /** Submits what has been recorded. */
+  flush(): void {
+    if (!this.#encoder) return
+    const commands = this.#encoder.finish()
+    this.#encoder = null
+    this.gpu.device.queue.submit([commands])
+  }
+
+  /**
+   * Overwrites bytes of a buffer, after all that has been recorded.
+   *
+   * Never from shared memory, and always as bytes: `webgpu` 0.6.2 kills Node 20 over the one, and
+   * Node 24 over a Float16Array.
+   */
+  write(buffer: GPUBuffer, at: number, values: ArrayBufferView<ArrayBuffer>): void {
+    if (values.byteLength === 0) return
+    this.flush()
+    const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength)
+    this.gpu.device.queue.writeBuffer(buffer, at, bytes, 0, bytes.length)
+  }
+
+  /** Waits for what the API says of all calls so far. @throws Error  if it is anything */
+  async heard(): Promise<void> {
+    const verdicts = this.#verdicts.splice(0)
+    for (const verdict of await this.gpu.orLost(Promise.all(verdicts))) raise(verdict)
+  }
+}

@@ -1,0 +1,201 @@
+// The tables that shaders walk: tiles, parameters, sums. Their structs are at the head of
+// shaders/accumulateProject.wgsl and shaders/reduce.wgsl.
+import type { Plan } from '../../seam.ts'
+import { type Arena, type Factors, fours, type Piece, type Shelf } from './arena.ts'
+
+/** A part of one parameter that one workgroup takes. Columns count groups of four. */
+export interface Tile {
+  readonly shelf: Shelf
+  readonly piece: Piece
+  /** in the parameter */
+  readonly row: number
+  readonly rows: number
+  readonly col: number
+  readonly cols: number
+  /** in floats; in groups of four in tall tiles */
+  readonly out: number
+  readonly lanes: number
+}
+
+/** The tiles of a phase, in the order of the arena, and how their partial sums become a factor. */
+export interface Tiling {
+  readonly tiles: readonly Tile[]
+  /** number of the first tile of each segment, and of all */
+  readonly starts: readonly number[]
+  readonly sums: Uint32Array<ArrayBuffer>
+  /** floats of all partial sums */
+  readonly partFloats: number
+}
+
+export const TILE_WORDS = 8
+export const PARAM_WORDS = 12
+export const SUM_WORDS = 8
+
+/** Bits of a parameter's `mode`; in accumulateProject.wgsl and settle.wgsl as well. */
+export const WHOLE = 1
+export const HALF = 2
+
+const THREADS = 256
+/** rows that one invocation takes, of a wide tile */
+const ROWS = 4
+/** groups of four columns in a wide tile, in a tall one */
+const WIDE = 512
+const TALL = 32
+/** groups of four floats in a sum */
+const SUM_FOURS = 16
+
+/**
+ * Tiles along the rows, for accumulateProject and settle: four rows for each team of lanes, and as
+ * many columns as there are, up to 2048.
+ *
+ * @param partLimit  floats that partial sums may take
+ */
+export function wideTiles(plan: Plan, arena: Arena, factors: Factors, partLimit: number): Tiling {
+  for (let width = WIDE; ; width *= 2) {
+    const tiling = tile(arena, factors.left, 1, (shelf) => {
+      const fours = Math.ceil(shelf.cols / 4)
+      const lanes = lanesFor(Math.min(fours, width), THREADS)
+      return { lanes, cols: width, rows: (ROWS * THREADS) / lanes, along: 'cols' }
+    })
+    if (tiling.partFloats <= partLimit || width * 4 > widest(plan)) return tiling
+  }
+}
+
+/**
+ * Tiles down the columns, for backproject: up to 128 columns, and so many rows that the partial sums
+ * are a small part of M, but that there are tiles enough to keep a large device busy.
+ */
+export function tallTiles(plan: Plan, arena: Arena, factors: Factors, partLimit: number): Tiling {
+  const busy = 2 ** Math.round(Math.log2(plan.denseFloats / 2 ** 17))
+  for (let most = 64; ; most *= 2) {
+    const tiling = tile(arena, factors.right, 4, (shelf) => {
+      const { rank } = shelf.parameter
+      const lanes = lanesFor(Math.min(TALL, Math.ceil(shelf.cols / 4)), TALL)
+      const rows = Math.max(64, Math.min(most * Math.max(4, rank), busy))
+      return { lanes, cols: lanes, rows, along: 'rows' }
+    })
+    if (tiling.partFloats <= partLimit || most > tallest(plan)) return tiling
+  }
+}
+
+interface Cut {
+  readonly lanes: number
+  readonly cols: number
+  readonly rows: number
+  /** the direction in which tiles beside each other add to the same sums */
+  readonly along: 'cols' | 'rows'
+}
+
+/** @param unit  floats that `out` counts in */
+function tile(
+  arena: Arena,
+  factor: Factors['left'],
+  unit: number,
+  cutOf: (shelf: Shelf) => Cut,
+): Tiling {
+  const bySegment: Tile[][] = arena.segments.map(() => [])
+  const sums: number[] = []
+  let partFloats = 0
+  for (const shelf of arena.shelves) {
+    const { rank } = shelf.parameter
+    const { lanes, cols: most, rows: height, along } = cutOf(shelf)
+    if (rank === 0 && along === 'rows') continue
+    const runs = factor[shelf.parameter.index]
+    const next = runs ? rank * runs.stride : 0
+    const fours = Math.ceil(shelf.cols / 4)
+    let down = 0 // tiles above this one
+    for (const piece of shelf.pieces) {
+      for (let r = 0; r < piece.rows; r += height, down++) {
+        for (let col = 0; col < fours; col += most) {
+          const row = piece.row + r
+          const out = along === 'cols' ? (col / most) * next + row : down * next + 4 * col
+          bySegment[piece.segment]!.push({
+            shelf,
+            piece,
+            row,
+            rows: Math.min(height, piece.rows - r),
+            col,
+            cols: Math.min(most, fours - col),
+            out: (partFloats + out) / unit,
+            lanes,
+          })
+        }
+      }
+    }
+    if (!runs) continue
+    const parts = along === 'cols' ? Math.ceil(fours / most) : down
+    for (let at = 0; at < next; at += 4 * SUM_FOURS) {
+      const length = Math.min(SUM_FOURS, (next - at) / 4)
+      sums.push((runs.at + at) / 4, (partFloats + at) / 4, next / 4, parts, length, 0, 0, 0)
+    }
+    partFloats += parts * next
+  }
+  const starts = [0]
+  for (const some of bySegment) starts.push(starts.at(-1)! + some.length)
+  return { tiles: bySegment.flat(), starts, sums: Uint32Array.from(sums), partFloats }
+}
+
+/**
+ * Invocations along a row of `fours` groups: a power of two from 4 on. The most of which a tenth at
+ * most would have nothing to do at the end of the row, else those of which the fewest.
+ */
+function lanesFor(fours: number, most: number): number {
+  let best = 4
+  let busiest = 0
+  for (let lanes = most; lanes >= 4; lanes /= 2) {
+    const busy = fours / (Math.ceil(fours / lanes) * lanes)
+    if (busy >= 0.9) return lanes
+    if (busy > busiest) {
+      busiest = busy
+      best = lanes
+    }
+  }
+  return best
+}
+
+function widest({ parameters }: Plan): number {
+  return parameters.reduce(
+    (most, { length, cols, rank }) => Math.max(most, rank ? cols : length),
+    0,
+  )
+}
+
+function tallest({ parameters }: Plan): number {
+  return parameters.reduce((most, { rows }) => Math.max(most, rows), 0)
+}
+
+/** The tiles as shaders read them. */
+export function tileWords(tiles: readonly Tile[]): Uint32Array<ArrayBuffer> {
+  const words = new Uint32Array(TILE_WORDS * tiles.length)
+  for (const [i, { shelf, piece, row, rows, col, cols, out, lanes }] of tiles.entries()) {
+    const m = piece.at / 4 + ((row - piece.row) * shelf.stride) / 4 + col
+    words.set([shelf.parameter.index, m, row, rows, col, cols, out, lanes], i * TILE_WORDS)
+  }
+  return words
+}
+
+/** All parameters as shaders read them; where the caller's tensors lie is filled in elsewhere. */
+export function paramWords(arena: Arena, factors: Factors): Uint32Array<ArrayBuffer> {
+  const words = new Uint32Array(PARAM_WORDS * arena.shelves.length)
+  const raw = factors.rightFloats
+  for (const { parameter, rows, cols, stride } of arena.shelves) {
+    const { index, rank } = parameter
+    const p = factors.left[index]
+    const q = factors.right[index]
+    words.set(
+      [
+        stride / 4,
+        cols,
+        rows,
+        rank,
+        p?.at ?? 0,
+        p?.stride ?? 0,
+        (q?.at ?? 0) / 4,
+        fours(cols) / 4,
+        (raw + (factors.raw[index]?.at ?? 0)) / 4,
+      ],
+      index * PARAM_WORDS,
+    )
+  }
+  return words
+}

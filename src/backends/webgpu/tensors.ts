@@ -1,0 +1,220 @@
+// Callers' tensors, and how they come to the shaders: one buffer that holds them all is bound as it
+// is; others, and arrays, go through a staging buffer, some at a time.
+import type { Dense, GpuTensor, Tensor } from '../../seam.ts'
+import {
+  type Band,
+  bytesPer,
+  type Course,
+  inPlace,
+  type Kind,
+  stageBytes,
+  staged,
+} from './courses.ts'
+import { USAGE } from './gpu.ts'
+import type { Memory } from './memory.ts'
+import type { Readback } from './readback.ts'
+import { type Recorder, uniformTable } from './recorder.ts'
+
+/** Most that is staged at a time, in bytes, unless four rows are more. */
+const MOST_STAGED = 1 << 26
+
+/** So many ways of laying tensors out are remembered: the gradients', the parameters', and two more. */
+const MOST_KNOWN = 4
+
+/** A way of laying tensors out, on the device. */
+interface Known {
+  readonly signature: string
+  readonly course: Course
+  readonly params: GPUBuffer
+  readonly uniforms: GPUBuffer
+  /** what the uniforms were written for */
+  written: string
+}
+
+/** One phase's tensors. */
+export interface Place {
+  readonly course: Course
+  readonly params: GPUBuffer
+  readonly uniforms: GPUBuffer
+  /** what is bound, window after window: the callers' buffer, or the staging buffer */
+  readonly buffer: GPUBuffer
+  /** null: in place */
+  readonly staged: readonly Tensor[] | null
+}
+
+/** How a tensor is settled: uniforms beside those of the band. */
+export interface Settling {
+  readonly scale: number
+  readonly accumulate: boolean
+  readonly raw: boolean
+}
+
+export class Tensors {
+  readonly #recorder: Recorder
+  readonly #memory: Memory
+  readonly #readback: Readback
+  #known: Known[] = []
+  #stage: GPUBuffer | null = null
+
+  constructor(recorder: Recorder, memory: Memory, readback: Readback) {
+    this.#recorder = recorder
+    this.#memory = memory
+    this.#readback = readback
+  }
+
+  /**
+   * Where tensors are for one phase. Nothing of theirs is kept: only how they were laid out.
+   *
+   * @param settling  if they are written to
+   * @throws TypeError  if a buffer cannot be used so
+   */
+  place(tensors: readonly Tensor[], settling: Settling | null): Place {
+    const buffer = commonBuffer(tensors)
+    const all = USAGE.COPY_SRC | (settling ? USAGE.COPY_DST : 0)
+    if (!buffer) {
+      for (const [i, tensor] of tensors.entries()) {
+        if (tensor instanceof Float32Array || ((tensor.buffer as GPUBuffer).usage & all) === all)
+          continue
+        throw new TypeError(
+          `tensor ${i}: expected a GPUBuffer with usage ${settling ? 'COPY_SRC and COPY_DST' : 'COPY_SRC'}, ` +
+            'or one buffer with usage STORAGE for all tensors',
+        )
+      }
+    }
+    const known = this.#courseOf(tensors, buffer)
+    const { course, params, uniforms } = known
+    const how = settling ?? { scale: 1, accumulate: false, raw: false }
+    const written = JSON.stringify(how)
+    if (known.written !== written) {
+      const count = this.#memory.arena.shelves.length
+      const bands = course.bands.map(({ first, count: tiles }, i) => {
+        return { first, count: tiles, params: count * i, ...how }
+      })
+      this.#recorder.write(uniforms, 0, uniformTable(bands))
+      known.written = written
+    }
+    return {
+      course,
+      params,
+      uniforms,
+      buffer: buffer ?? this.#staging(),
+      staged: buffer ? null : tensors,
+    }
+  }
+
+  #courseOf(tensors: readonly Tensor[], buffer: GPUBuffer | null): Known {
+    const spots = tensors.map((tensor): { kind: Kind; offset: number } =>
+      tensor instanceof Float32Array
+        ? { kind: 'f32', offset: 0 }
+        : { kind: tensor.type ?? 'f32', offset: tensor.offset ?? 0 },
+    )
+    const signature = buffer
+      ? `${buffer.size}: ${spots.map(({ kind, offset }) => `${kind} ${offset}`).join()}`
+      : spots.map(({ kind }) => kind).join()
+    const at = this.#known.findIndex((one) => one.signature === signature)
+    const [found] = at < 0 ? [] : this.#known.splice(at, 1)
+    const known = found ?? this.#lay(signature, spots, buffer)
+    this.#known.push(known)
+    if (this.#known.length > MOST_KNOWN) drop(this.#known.shift()!)
+    return known
+  }
+
+  #lay(
+    signature: string,
+    spots: readonly { kind: Kind; offset: number }[],
+    buffer: GPUBuffer | null,
+  ): Known {
+    const { gpu } = this.#recorder
+    const { wide, paramWords } = this.#memory
+    const limit = 4 * Math.floor(gpu.limit / 4)
+    const course = buffer
+      ? inPlace(wide.tiling, paramWords, spots, buffer.size, limit, gpu.alignment)
+      : staged(
+          wide.tiling,
+          paramWords,
+          spots.map(({ kind }) => kind),
+          this.#staging().size,
+        )
+    const { STORAGE, UNIFORM, COPY_DST } = USAGE
+    const params = gpu.buffer('callers params', course.params.byteLength, STORAGE | COPY_DST)
+    const uniforms = gpu.buffer('callers bands', 256 * course.bands.length, UNIFORM | COPY_DST)
+    this.#recorder.write(params, 0, course.params)
+    return { signature, course, params, uniforms, written: '' }
+  }
+
+  #staging(): GPUBuffer {
+    if (!this.#stage) {
+      const { gpu } = this.#recorder
+      const { wide, arena } = this.#memory
+      const bytes = stageBytes(wide.tiling, arena, Math.min(gpu.limit, MOST_STAGED))
+      const usage = USAGE.STORAGE | USAGE.COPY_SRC | USAGE.COPY_DST
+      this.#stage = gpu.buffer('staging', bytes, usage)
+    }
+    return this.#stage
+  }
+
+  /** Brings a band's tensors into the staging buffer. */
+  fill({ staged, buffer }: Place, { moves }: Band): void {
+    for (const { index, start, count, at } of staged ? moves : []) {
+      const tensor = staged![index]!
+      if (tensor instanceof Float32Array) {
+        this.#recorder.write(buffer, at, unshared(tensor.subarray(start, start + count)))
+        continue
+      }
+      const { from, offset, bytes } = stretch(tensor, start, count)
+      this.#recorder.encoder.copyBufferToBuffer(from, offset, buffer, at, bytes)
+    }
+  }
+
+  /** Takes a band's tensors out of the staging buffer; arrays have them when the promise resolves. */
+  empty({ staged, buffer }: Place, { moves }: Band): Promise<void> | null {
+    const arrays = staged?.[0] instanceof Float32Array
+    for (const { index, start, count, at } of staged && !arrays ? moves : []) {
+      const { from, offset, bytes } = stretch(staged![index] as GpuTensor, start, count)
+      this.#recorder.encoder.copyBufferToBuffer(buffer, at, from, offset, bytes)
+    }
+    const last = moves.at(-1)
+    if (!arrays || !last) return null
+    const bytes = last.at + 4 * last.count
+    const back = this.#readback.take(bytes)
+    this.#recorder.encoder.copyBufferToBuffer(buffer, 0, back, 0, bytes)
+    this.#recorder.flush()
+    return this.#readback.read(back, bytes, (mapped) => {
+      for (const { index, start, count, at } of moves) {
+        ;(staged![index] as Dense).set(new Float32Array(mapped, at, count), start)
+      }
+    })
+  }
+
+  /** After other ranks: nothing that was laid out holds any more. */
+  forget(): void {
+    for (const known of this.#known.splice(0)) drop(known)
+    this.#stage?.destroy()
+    this.#stage = null
+  }
+}
+
+/** The buffer that holds all tensors, if one does and can be bound. */
+function commonBuffer(tensors: readonly Tensor[]): GPUBuffer | null {
+  const buffers = tensors.map((one) => (one instanceof Float32Array ? null : one.buffer))
+  const [first] = buffers as (GPUBuffer | null)[]
+  if (!first || (first.usage & USAGE.STORAGE) === 0 || first.size < 16) return null
+  return buffers.every((one) => one === first) ? first : null
+}
+
+/** Elements of a tensor as bytes to be copied: whole words. */
+function stretch({ buffer, offset = 0, type = 'f32' }: GpuTensor, start: number, count: number) {
+  const bytes = 4 * Math.ceil((bytesPer(type) * count) / 4)
+  return { from: buffer as GPUBuffer, offset: offset + bytesPer(type) * start, bytes }
+}
+
+/** The array, or a copy of it if it lies in shared memory. */
+function unshared(array: Float32Array): Float32Array<ArrayBuffer> {
+  const shared = Object.prototype.toString.call(array.buffer) === '[object SharedArrayBuffer]'
+  return shared ? array.slice() : (array as Float32Array<ArrayBuffer>)
+}
+
+function drop({ params, uniforms }: Known): void {
+  params.destroy()
+  uniforms.destroy()
+}
