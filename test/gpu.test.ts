@@ -1,0 +1,89 @@
+// The tests that have passed in Node by themselves, bundled: in Chromium and in Deno.
+import { execFile } from 'node:child_process'
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify, stripVTControlCharacters } from 'node:util'
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+import { launch } from './browser/chromium.ts'
+import { serve } from './browser/server.ts'
+import { bundleTests } from './built/bundle.ts'
+import { vulkanEnv } from './gpu/vulkan.ts'
+
+/** Folders of test/, of which files that need Node's modules are left out. */
+const FOLDERS = ['gpu']
+/** Of kernels, what runs on this backend. */
+const BACKEND = 'webgpu'
+/** Suites that must have run, by the names that they print. */
+const SUITES = ['audit of a device', 'a GPU']
+
+const TIMEOUT_MS = 200_000
+
+// In the browser:
+declare const exec: () => Promise<string>
+
+const { text } = await bundleTests(FOLDERS, 'browser', BACKEND)
+
+const chromium = suite('WebGPU in Chromium')
+const browser = await launch({ webgpu: true })
+if (typeof browser === 'string') chromium.skip(`WebGPU in Chromium: ${browser}`)
+else {
+  chromium.after(() => browser.close())
+
+  chromium('the tests pass', async () => {
+    const server = await serve({ '/tests.js': text }, 1)
+    const thrown: string[] = []
+    const tab = await browser.open(`${server.url}/tests`, (message) => thrown.push(message))
+    passed(await tab.evaluate(() => exec()))
+    assert.equal(thrown, [])
+    await tab.close()
+    await server.close()
+  })
+}
+chromium.run()
+
+const inDeno = suite('WebGPU in Deno')
+const deno = new URL('engines/node_modules/@deno/linux-x64-glibc/deno', import.meta.url)
+const vulkan = await vulkanEnv()
+if (!existsSync(deno))
+  inDeno.skip('WebGPU in Deno, which is not installed: npm ci --prefix test/engines')
+else if (typeof vulkan === 'string') inDeno.skip(`WebGPU in Deno: ${vulkan}`)
+else {
+  inDeno('the tests pass', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'lowrank-deno-'))
+    try {
+      writeFileSync(join(folder, 'tests.js'), text)
+      writeFileSync(join(folder, 'main.js'), "import './tests.js'\nawait exec()")
+      const { stdout } = await promisify(execFile)(
+        fileURLToPath(deno),
+        ['run', '--quiet', '--no-prompt', '--allow-env', '--unstable-webgpu', 'main.js'],
+        {
+          cwd: folder,
+          timeout: TIMEOUT_MS,
+          killSignal: 'SIGKILL',
+          maxBuffer: 1 << 24,
+          env: { NO_COLOR: '1', HOME: folder, ...vulkan },
+        },
+      ).catch((error) => {
+        throw new Error(`${error.message}\n${error.stdout}`)
+      })
+      passed(stdout)
+    } finally {
+      rmSync(folder, { recursive: true })
+    }
+  })
+}
+inDeno.run()
+
+/** Fails unless all suites have run, and every test passed: none was skipped. */
+function passed(output: string): void {
+  const printed = stripVTControlCharacters(output)
+  for (const name of SUITES) assert.ok(printed.includes(` ${name} `), `${name}: ${printed}`)
+  const totals = /Total: +(\d+)\s+Passed: +(\d+)\s+Skipped: +(\d+)/.exec(printed)
+  const [total, passed, skipped] = (totals ?? []).slice(1).map(Number)
+  assert.ok(total! > 0, printed)
+  assert.is(passed, total, printed)
+  assert.is(skipped, 0, printed)
+}
