@@ -9,7 +9,7 @@ override ADD = true; // false: P ← M·Q of M as it is; twin: assembly/project.
 override SIGN = 1.0; // −1: takes a g back that has been added
 override RANKS = 4u; // columns of Q that are taken at a time: 1, 2 or 4
 
-const THREADS = 256u;
+const THREADS = 64u;
 const ROWS = 4u;
 // 2¹⁰⁰, as bits: what gradient and matrix must stay below. assembly/accumulateProject.ts says why.
 const LIMIT = 0x71800000u;
@@ -61,7 +61,9 @@ const HALF = 2u; // f16, two in a word
 @group(0) @binding(7) var<storage, read_write> parts: array<f32>; // for each row of tiles: rows × rank, by column
 @group(0) @binding(8) var<storage, read_write> refused: atomic<u32>; // ← 1 where something is too large
 
-var<workgroup> sums: array<vec4f, ROWS * THREADS>;
+// Half of the lanes hand their sums to the other half. (With room for all of them a step would take one
+// barrier instead of two; but 16 KB for 256 invocations keep some devices from running many at once.)
+var<workgroup> sums: array<vec4f, ROWS * THREADS / 2u>;
 
 @compute @workgroup_size(THREADS)
 fn accumulateProject(
@@ -78,9 +80,9 @@ fn accumulateProject(
   var largest = 0u;
 
   for (var first = 0u; first == 0u || first < param.rank; first += RANKS) {
-    var own: array<vec4f, ROWS>; // by row, of up to four columns of Q
+    var own = array<vec4f, ROWS>(); // by row, of up to four columns of Q
     for (var j = lane; j < tile.cols; j += tile.lanes) {
-      var right: array<vec4f, 4>;
+      var right = array<vec4f, 4>();
       for (var k = 0u; k < RANKS; k++) {
         if first + k < param.rank {
           right[k] = q[param.q + (first + k) * param.qStride + tile.col + j];
@@ -109,15 +111,15 @@ fn accumulateProject(
     }
     if param.rank == 0u { break; }
 
-    workgroupBarrier(); // the last columns' sums have been read
-    for (var i = 0u; i < ROWS; i++) { sums[i * THREADS + thread] = own[i]; }
     for (var width = tile.lanes / 2u; width > 0u; width /= 2u) {
+      let seat = thread / tile.lanes * (tile.lanes / 2u) + lane % width;
+      workgroupBarrier(); // what was there has been read
+      if lane >= width && lane < 2u * width {
+        for (var i = 0u; i < ROWS; i++) { sums[seat * ROWS + i] = own[i]; }
+      }
       workgroupBarrier();
       if lane < width {
-        for (var i = 0u; i < ROWS; i++) {
-          let at = i * THREADS + thread;
-          sums[at] += sums[at + width];
-        }
+        for (var i = 0u; i < ROWS; i++) { own[i] += sums[seat * ROWS + i]; }
       }
     }
     if lane == 0u {
@@ -125,7 +127,7 @@ fn accumulateProject(
         for (var k = 0u; k < RANKS; k++) {
           if top + i < tile.rows && first + k < param.rank {
             let at = tile.out + (first + k) * param.pStride + top + i;
-            parts[at] = sums[i * THREADS + thread][k];
+            parts[at] = own[i][k];
           }
         }
       }
@@ -139,7 +141,7 @@ fn accumulateProject(
 fn gradient(param: Param, row: u32, c: u32) -> vec4u {
   let at = param.at + row * param.cols + 4u * c;
   if param.mode == WHOLE { return g4[at / 4u]; }
-  var word4: vec4u;
+  var word4 = vec4u();
   for (var j = 0u; j < 4u; j++) {
     if 4u * c + j < param.cols {
       if (param.mode & HALF) == 0u {

@@ -7,7 +7,7 @@
 
 override RANKS = 4u; // columns of P that are taken at a time: 1, 2, 4 or 8
 
-const THREADS = 256u;
+const THREADS = 128u;
 
 // As in accumulateProject.wgsl.
 struct Band {
@@ -49,7 +49,8 @@ struct Param {
 @group(0) @binding(4) var<storage, read> m: array<vec4f>; // rows × cols, by row; padding is 0
 @group(0) @binding(5) var<storage, read_write> parts: array<vec4f>; // for each column of tiles: cols × rank, by column
 
-var<workgroup> sums: array<vec4f, 4 * THREADS>;
+// Half of the teams hand their sums to the other half, four columns of P at a time.
+var<workgroup> sums: array<vec4f, 4 * THREADS / 2u>;
 
 @compute @workgroup_size(THREADS)
 fn backproject(
@@ -66,10 +67,10 @@ fn backproject(
   let teams = THREADS / tile.lanes;
 
   for (var first = 0u; first < param.rank; first += RANKS) {
-    var own: array<vec4f, 8>; // by column of P
+    var own = array<vec4f, 8>(); // by column of P
     if lane < tile.cols {
       for (var i = 4u * team; i < tile.rows; i += 4u * teams) {
-        var m4: array<vec4f, 4>; // by row; 0 below the last
+        var m4 = array<vec4f, 4>(); // by row; 0 below the last
         for (var r = 0u; r < 4u; r++) {
           if i + r < tile.rows { m4[r] = m[tile.m + (i + r) * param.stride + lane]; }
         }
@@ -81,24 +82,23 @@ fn backproject(
         }
       }
     }
-    for (var some = 0u; some < RANKS; some += 4u) { // as many columns as `sums` holds
-      workgroupBarrier(); // the last ones have been read
-      for (var k = 0u; k < 4u; k++) { sums[k * THREADS + thread] = own[some + k]; }
-      for (var width = teams / 2u; width > 0u; width /= 2u) {
+    for (var width = teams / 2u; width > 0u; width /= 2u) {
+      let seat = (team % width) * tile.lanes + lane;
+      for (var some = 0u; some < RANKS; some += 4u) {
+        workgroupBarrier(); // what was there has been read
+        if team >= width && team < 2u * width {
+          for (var k = 0u; k < 4u; k++) { sums[4u * seat + k] = own[some + k]; }
+        }
         workgroupBarrier();
         if team < width {
-          for (var k = 0u; k < 4u; k++) {
-            let at = k * THREADS + thread;
-            sums[at] += sums[at + width * tile.lanes];
-          }
+          for (var k = 0u; k < 4u; k++) { own[some + k] += sums[4u * seat + k]; }
         }
       }
-      if team == 0u && lane < tile.cols {
-        for (var k = 0u; k < min(4u, RANKS); k++) {
-          let column = first + some + k;
-          if column < param.rank {
-            parts[tile.out + column * param.qStride + lane] = sums[k * THREADS + thread];
-          }
+    }
+    if team == 0u && lane < tile.cols {
+      for (var k = 0u; k < RANKS; k++) {
+        if first + k < param.rank {
+          parts[tile.out + (first + k) * param.qStride + lane] = own[k];
         }
       }
     }

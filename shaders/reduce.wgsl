@@ -4,7 +4,7 @@
 // every SLICES-th part, and they are added in a tree: the order is always the same.
 // Dispatch: one workgroup a sum.
 
-const LANES = 16u;
+const LANES = 8u;
 const SLICES = 16u;
 
 struct Band {

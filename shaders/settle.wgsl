@@ -7,7 +7,7 @@
 override WRITE = true; // false: M alone, of all tensors; twin: assembly/residual.ts
 override DEFLATE = true; // false: Y alone; twin: assembly/reconstruct.ts
 
-const THREADS = 256u;
+const THREADS = 64u;
 const ROWS = 4u;
 
 struct Band {
@@ -149,8 +149,8 @@ fn settleHalf(
 
 // Takes P·ownᵀ from four rows of M; returns four rows of P·meanᵀ, or of a raw tensor's update.
 fn settleRows(tile: Tile, param: Param, top: u32, j: u32) -> array<vec4f, ROWS> {
-  var update: array<vec4f, ROWS>;
-  var gone: array<vec4f, ROWS>;
+  var update = array<vec4f, ROWS>();
+  var gone = array<vec4f, ROWS>();
   for (var k = 0u; k < param.rank; k++) {
     let left = p[(param.p + k * param.pStride + tile.row + top) / 4u];
     let right = param.q + k * param.qStride + tile.col + j;

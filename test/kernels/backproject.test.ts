@@ -1,13 +1,11 @@
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { backends, backproject } from '../support/backends.ts'
+import { backproject, everywhere, reference } from '../support/backends.ts'
 import { gamma, same, within } from '../support/close.ts'
 import { gaussian } from '../support/gaussian.ts'
 import { integers, magnitudes, RANKS, shapes } from '../support/shapes.ts'
 
-const reference = backends[0]!
-
-for (const backend of backends) {
+for (const backend of everywhere) {
   const test = suite(`backproject on ${backend.name}`)
 
   test('multiplies columns by columns', async () => {
@@ -42,6 +40,7 @@ for (const backend of backends) {
   }
 
   test('has the same bits at every alignment, and whatever the rank beside it', async () => {
+    if (!backend.exact) return // see docs/design.md
     const dims = { rows: 131, cols: 7, rank: 7 }
     const m = gaussian(dims.rows * dims.cols, 3)
     const p = gaussian(dims.rows * dims.rank, 4)

@@ -1,11 +1,11 @@
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { backends, poison, reconstruct, residual, run } from '../support/backends.ts'
+import { everywhere, poison, reconstruct, residual, run } from '../support/backends.ts'
 import { same } from '../support/close.ts'
 import { gaussian } from '../support/gaussian.ts'
 import { RANKS, shapes } from '../support/shapes.ts'
 
-for (const backend of backends) {
+for (const backend of everywhere) {
   const test = suite(`settle on ${backend.name}`)
 
   test('writes the update from the mean, and keeps the residual from the own factor', async () => {

@@ -1,14 +1,23 @@
 import * as assert from 'uvu/assert'
-import { reference } from '../../src/backends/reference.ts'
+import { reference as loops } from '../../src/backends/reference.ts'
 import { createWasmKernels } from '../../src/backends/wasm/kernels.ts'
 import { loadModule, moduleFor } from '../../src/backends/wasm/load.ts'
+import { webgpu } from '../../src/backends/webgpu/index.ts'
+import { createWebgpuKernels, type WebgpuKernels } from '../../src/backends/webgpu/kernels.ts'
 import type { Dims, Kernels, MaybePromise } from '../../src/seam.ts'
+import { openDevice } from '../gpu/device.ts'
 import { same } from './close.ts'
 
 /** Kernels with memory in which they work in place, lent to one call at a time. */
-export interface Bench extends Kernels {
+export type Bench<Names extends keyof Kernels = keyof Kernels> = Pick<Kernels, Names> & {
+  readonly name: string
   readonly arena: Float32Array
+  /** false: its sums may have other bits than those that all workers must agree on */
+  readonly exact: boolean
 }
+
+/** The kernels that GPUs have, too. */
+export type OnBoth = Exclude<keyof WebgpuKernels, 'dispose'>
 
 const ARENA_FLOATS = 1 << 20
 
@@ -20,13 +29,33 @@ if ((await moduleFor(undefined)) !== (await loadModule())) {
 }
 
 const all: readonly Bench[] = [
-  { ...reference, arena: new Float32Array(ARENA_FLOATS) },
-  ...wasm.map((kernels) => ({ ...kernels, arena: kernels.alloc(ARENA_FLOATS) })),
+  { ...loops, arena: new Float32Array(ARENA_FLOATS), exact: false },
+  ...wasm.map((kernels) => ({ ...kernels, arena: kernels.alloc(ARENA_FLOATS), exact: true })),
 ]
 
 /** All; or the one that a bundle names (built/bundle.ts), where others have been tested elsewhere. */
 const { LOWRANK_BACKEND: only } = globalThis as { LOWRANK_BACKEND?: string }
 export const backends = only ? all.filter(({ name }) => name === only) : all
+
+const device = await openDevice()
+/** Why there is no GPU here: not even one in software. */
+export const withoutGpu = typeof device === 'string' ? device : null
+
+/** All, and the GPU's, for kernels that it has. */
+export const everywhere: readonly Bench<OnBoth>[] =
+  typeof device === 'string'
+    ? backends
+    : [
+        ...backends,
+        {
+          ...createWebgpuKernels(await webgpu({ device })),
+          arena: new Float32Array(ARENA_FLOATS),
+          exact: false,
+        },
+      ]
+
+/** What kernels are held against. */
+export const reference: Bench = all[0]!
 
 /** What lies between operands, and must still lie there afterwards. */
 const GUARD = -12345.678
@@ -38,7 +67,7 @@ const GUARD = -12345.678
  * @returns the first `changed` arrays
  */
 export async function run(
-  on: Bench,
+  on: Pick<Bench, 'arena'>,
   arrays: readonly Float32Array[],
   changed: number,
   offset: number,
@@ -75,7 +104,7 @@ export function poison(n: number): Float32Array {
 }
 
 export async function project(
-  on: Bench,
+  on: Bench<'project'>,
   m: Float32Array,
   q: Float32Array,
   dims: Dims,
@@ -87,7 +116,7 @@ export async function project(
 }
 
 export async function backproject(
-  on: Bench,
+  on: Bench<'backproject'>,
   m: Float32Array,
   p: Float32Array,
   dims: Dims,
@@ -100,7 +129,7 @@ export async function backproject(
 
 /** Overwrites where there is no `y` to add to. */
 export async function reconstruct(
-  on: Bench,
+  on: Bench<'reconstruct'>,
   p: Float32Array,
   q: Float32Array,
   dims: Dims,
@@ -115,7 +144,7 @@ export async function reconstruct(
 }
 
 export async function residual(
-  on: Bench,
+  on: Bench<'residual'>,
   m: Float32Array,
   p: Float32Array,
   q: Float32Array,

@@ -225,6 +225,7 @@ export class Memory {
     values: Uint8Array,
   ): void {
     bytesOf(this.#packed).set(values)
+    this.#padded.fill(0, 0, floats)
     spread(runs, this.#packed, this.#padded)
     this.#recorder.write(buffer, 4 * at, this.#padded.subarray(0, floats))
   }

@@ -35,14 +35,14 @@ export const SUM_WORDS = 8
 export const WHOLE = 1
 export const HALF = 2
 
-const THREADS = 256
-/** rows that one invocation takes, of a wide tile */
+/** invocations of accumulateProject.wgsl and settle.wgsl, and rows that each takes */
+const THREADS = 64
 const ROWS = 4
 /** groups of four columns in a wide tile, in a tall one */
 const WIDE = 512
 const TALL = 32
-/** groups of four floats in a sum */
-const SUM_FOURS = 16
+/** groups of four floats in a sum; LANES of reduce.wgsl */
+const SUM_FOURS = 8
 
 /**
  * Tiles along the rows, for accumulateProject and settle: four rows for each team of lanes, and as
