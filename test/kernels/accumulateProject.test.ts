@@ -115,6 +115,7 @@ for (const backend of everywhere) {
           within(got.m, m, (i) =>
             i === at ? 0 : UNIT * (sum[i]! + Math.abs(m[i]!)) * (1 + 2 * UNIT),
           )
+          if (backend.name === 'webgpu') continue // it finds out when all has been added
           // Nothing had been added beyond its four rows.
           const beyond = (Math.floor(at / dims.cols / 4) + 1) * 4 * dims.cols
           same(got.m.subarray(beyond), m.subarray(beyond))
@@ -139,8 +140,10 @@ for (const backend of everywhere) {
       const zero = new Float32Array(1)
       assert.is((await accumulateProject(backend, m, zero, zero, dims)).done, false)
     }
-    const m = Float32Array.of(most, -most, 1e-45, 0, -1e-45)
-    const g = Float32Array.of(0, 0, 1e-45, -1e-45, 1e-45)
+    // What is subnormal, GPUs may take for zero.
+    const least = backend.name === 'webgpu' ? 2 ** -126 : 1e-45
+    const m = Float32Array.of(most, -most, least, 0, -least)
+    const g = Float32Array.of(0, 0, least, -least, least)
     const dims = { rows: 1, cols: 5, rank: 1 }
     const got = await accumulateProject(backend, m, g, new Float32Array(5), dims)
     assert.ok(got.done)
