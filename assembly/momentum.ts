@@ -1,4 +1,5 @@
-// d ← g + weightDecay·x, m ← momentum·m + d, x ← x − learningRate·(d + m)
+// m ← momentum·m + d, x ← x − learningRate·(d + m)     twin: shaders/momentum.wgsl
+// with d = g + weightDecay·x
 import { loadFirst, madd, storeFirst } from './inline/lanes'
 
 /**

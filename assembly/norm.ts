@@ -1,4 +1,4 @@
-// Σ x²
+// Σ x²                                            twin: shaders/norm.wgsl
 import { high, low, madd64, total64 } from './inline/lanes'
 
 /**

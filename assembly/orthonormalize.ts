@@ -1,4 +1,4 @@
-// P ← an orthonormal basis of its own columns
+// P ← an orthonormal basis of its own columns     twin: shaders/orthonormalize.wgsl
 import { high, low, madd64, total64 } from './inline/lanes'
 
 /**

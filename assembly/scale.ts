@@ -1,4 +1,4 @@
-// x ← a·x
+// x ← a·x                                         twin: shaders/scale.wgsl
 import { loadFirst, storeFirst } from './inline/lanes'
 
 /**

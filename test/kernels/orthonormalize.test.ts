@@ -1,27 +1,13 @@
 import { createHash } from 'node:crypto'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { reference } from '../../src/backends/reference.ts'
 import { type Bench, backends, run } from '../support/backends.ts'
+import { BOUND, columnsOf, conditioned, defect, outside, SIZES } from '../support/bases.ts'
 import { same, UNIT } from '../support/close.ts'
 import { gaussian } from '../support/gaussian.ts'
 
-const BOUND = 5e-7 // on |PᵀP − I|, by contract
-
 /** sha256 of the basis of 4609 × 5 normals: pins the order of all sums. */
 const GOLDEN = 'f440d556d8c4730bd098ba2087611b0e36e651c48eead66be000a6ee66d5a906'
-
-const SIZES = [
-  [1, 1],
-  [3, 2],
-  [5, 5],
-  [63, 7],
-  [64, 64],
-  [512, 2],
-  [2600, 4],
-  [1027, 16],
-  [4608, 32],
-] as const
 
 /** As the host does it: a column that depends on those before it is replaced by normals. */
 async function basis(
@@ -44,75 +30,6 @@ async function basis(
     }
   })
   return { p: p!, replaced }
-}
-
-function dot(x: ArrayLike<number>, y: ArrayLike<number>): number {
-  let sum = 0
-  for (let i = 0; i < x.length; i++) sum += x[i]! * y[i]!
-  return sum
-}
-
-function columnsOf(p: Float32Array, rows: number): Float32Array[] {
-  return Array.from({ length: p.length / rows }, (_, k) => p.subarray(k * rows, (k + 1) * rows))
-}
-
-/** max |PᵀP − I|; NaN where anything is. */
-function defect(p: Float32Array, rows: number): number {
-  const columns = columnsOf(p, rows)
-  return Math.max(
-    ...columns.flatMap((x, i) =>
-      columns.slice(0, i + 1).map((y, j) => Math.abs(dot(x, y) - (i === j ? 1 : 0))),
-    ),
-  )
-}
-
-/** The largest part of a column of `x` that lies outside the span of p's columns. */
-function outside(x: Float32Array, p: Float32Array, rows: number): number {
-  const axes = columnsOf(p, rows)
-  const parts = columnsOf(x, rows).map((column) => {
-    const rest = Float64Array.from(column)
-    for (let turn = 0; turn < 2; turn++) {
-      for (const axis of axes) {
-        const amount = dot(rest, axis)
-        for (let i = 0; i < rows; i++) rest[i]! -= amount * axis[i]!
-      }
-    }
-    return Math.sqrt(dot(rest, rest) / dot(column, column))
-  })
-  return Math.max(...parts)
-}
-
-const rotations = new Map<string, Float32Array>() // as every condition number needs the same ones
-
-/** Columns that are orthonormal already. */
-async function rotation(rows: number, rank: number): Promise<Float32Array> {
-  const name = `${rows} × ${rank}`
-  const columns = rotations.get(name) ?? gaussian(rows * rank, rows + rank)
-  if (!rotations.has(name)) {
-    assert.is(await reference.orthonormalize(columns, rows, rank), rank)
-    rotations.set(name, columns)
-  }
-  return columns
-}
-
-/** Columns with the given condition number: U·Σ·Vᵀ, Σ from 1 down to 1/condition by equal ratios. */
-async function conditioned(
-  rows: number,
-  rank: number,
-  condition: number,
-  scale = 1,
-): Promise<Float32Array> {
-  const u = await rotation(rows, rank)
-  const v = await rotation(rank, rank)
-  const values = Array.from({ length: rank }, (_, s) => condition ** (-s / Math.max(1, rank - 1)))
-  return Float32Array.from({ length: rows * rank }, (_, at) => {
-    const [i, k] = [at % rows, Math.floor(at / rows)]
-    let sum = 0
-    for (let s = 0; s < rank; s++) {
-      sum += u[s * rows + i]! * values[s]! * v[s * rank + k]!
-    }
-    return scale * sum
-  })
 }
 
 for (const backend of backends) {

@@ -1,0 +1,64 @@
+// Σ x²                                            twin: assembly/norm.ts
+//
+// A workgroup takes up to 1024 groups of four floats. So that no square overflows, it scales them by
+// the power of two that makes the largest 2 to 4, which is exact; what underflows is less than 2⁻⁶⁰
+// of that. Its sum errs by γ₁₄ at most: a square, three additions in an invocation, two across a
+// group of four, eight in the tree. src/backends/webgpu/norm.ts undoes the scaling and adds up.
+// Dispatch: ⌈count ÷ 1024⌉ workgroups.
+
+const THREADS = 256u;
+const FOURS = 4u; // groups of four floats that an invocation takes
+const MAGNITUDE = 0x7fffffffu;
+const INFINITY = 0x7f800000u;
+
+struct Band {
+  count: u32, // groups of four
+}
+
+@group(0) @binding(0) var<uniform> band: Band;
+@group(0) @binding(1) var<storage, read> x: array<vec4f>;
+@group(0) @binding(2) var<storage, read_write> sums: array<vec2u>; // by workgroup: a float32's bits, exponent
+
+var<workgroup> largest: atomic<u32>; // as bits, which are in the order of the numbers
+var<workgroup> partial: array<f32, THREADS>;
+
+@compute @workgroup_size(THREADS)
+fn norm(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let index = group.y * groups.x + group.x;
+  if index >= (band.count + FOURS * THREADS - 1u) / (FOURS * THREADS) { return; }
+
+  var own: array<vec4f, FOURS>;
+  var size4: vec4u;
+  for (var i = 0u; i < FOURS; i++) {
+    let at = (index * FOURS + i) * THREADS + thread;
+    if at < band.count {
+      own[i] = x[at];
+      size4 = max(size4, bitcast<vec4u>(x[at]) & vec4u(MAGNITUDE));
+    }
+  }
+  atomicMax(&largest, max(max(size4.x, size4.y), max(size4.z, size4.w)));
+  workgroupBarrier();
+  let size = atomicLoad(&largest);
+  let exponent = clamp(size >> 23u, 1u, 254u);
+  let power = bitcast<f32>((255u - exponent) << 23u);
+
+  var sum4: vec4f;
+  for (var i = 0u; i < FOURS; i++) {
+    let x4 = own[i] * power;
+    sum4 += x4 * x4;
+  }
+  partial[thread] = (sum4.x + sum4.z) + (sum4.y + sum4.w);
+  for (var width = THREADS / 2u; width > 0u; width /= 2u) {
+    workgroupBarrier();
+    if thread < width { partial[thread] += partial[thread + width]; }
+  }
+  if thread == 0u {
+    // NaN and infinity pass as they are.
+    let bits = select(bitcast<u32>(partial[0]), size, size >= INFINITY);
+    sums[index] = vec2u(bits, exponent);
+  }
+}
