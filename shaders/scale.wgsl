@@ -5,7 +5,8 @@
 const THREADS = 256u;
 
 struct Band {
-  count: u32, // groups of four
+  first: u32, // group of four
+  count: u32,
   factor: f32, // a; 0 clears x, whatever it held: NaN too
 }
 
@@ -20,8 +21,8 @@ fn scale(
 ) {
   let index = group.y * groups.x + group.x;
   if index >= (band.count + THREADS - 1u) / THREADS { return; } // before the product overflows
-  let at = index * THREADS + thread;
-  if at >= band.count { return; }
+  if index * THREADS + thread >= band.count { return; }
+  let at = band.first + index * THREADS + thread;
   if band.factor == 0.0 {
     x[at] = vec4f();
   } else {

@@ -2,7 +2,7 @@
 // For programs whose `lib` does not have Symbol.dispose: the declaration files keep this line.
 /// <reference lib="esnext.disposable" preserve="true" />
 import { runAsync, runSync, type Waiting } from './effects.ts'
-import { RoundError, UnsupportedError } from './errors.ts'
+import { DeviceLostError, RoundError, UnsupportedError } from './errors.ts'
 import { show } from './options.ts'
 import type { Dense, Tensor } from './seam.ts'
 import type { Standing } from './standing.ts'
@@ -322,6 +322,8 @@ export class Compressor {
     this.#busy = true
     try {
       return yield* work
+    } catch (error) {
+      throw error instanceof DeviceLostError ? this.#standing.lost(error) : error
     } finally {
       this.#busy = false
     }

@@ -42,6 +42,14 @@ export function nextParent(parent: Uint8Array, mean: Frame): Uint8Array {
   return hash64(bytes)
 }
 
+/** The parent of workers that have computed this basis: not the same for all by itself. */
+export function withBasis(parent: Uint8Array, basis: Float32Array): Uint8Array {
+  const bytes = new Uint8Array(parent.length + basis.byteLength)
+  bytes.set(parent)
+  bytes.set(bytesOf(basis), parent.length)
+  return hash64(bytes)
+}
+
 /** One worker's frames: it knows the fleet's layout, its own number and its own wire type. */
 export class Framing {
   readonly #layout: Uint8Array

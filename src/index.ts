@@ -5,6 +5,7 @@ import { openHost, type WasmOptions, wasm } from './backends/wasm/index.ts'
 import { bytesOf } from './bytes.ts'
 import { hash64 } from './codec/xxh32.ts'
 import { Compressor } from './compressor.ts'
+import { UnsupportedError } from './errors.ts'
 import { Framing, layoutHash } from './framing.ts'
 import { localOf, type Options, type ParameterSpec, settingsOf } from './options.ts'
 import { layout, ranksOf, specsOf } from './plan.ts'
@@ -13,10 +14,10 @@ import { decodeState } from './state.ts'
 
 export { aggregate, createAggregate } from './codec/aggregate.ts'
 export type { Compressor, DecompressOptions, Stats } from './compressor.ts'
-export { FrameError, RoundError, UnsupportedError } from './errors.ts'
+export { DeviceLostError, FrameError, RoundError, UnsupportedError } from './errors.ts'
 export type { Options, ParameterSpec, SharedOptions } from './options.ts'
 export { type PlanSummary, plan, type Traffic } from './plan.ts'
-export type { Backend, Random } from './seam.ts'
+export type { Backend, GpuBuffer, GpuTensor, Random, Tensor } from './seam.ts'
 export { createSgd, type Sgd, type SgdOptions } from './sgd.ts'
 export { mergeStates } from './state.ts'
 export type { Absence, Outcome } from './step.ts'
@@ -43,6 +44,12 @@ export async function createCompressor(
 
   const host = await openHost(settings.seed, options.random)
   const session = await (options.backend ?? wasm()).open(plan, { resident })
+  if (settings.orthonormalize === 'device' && !session.orthonormalize) {
+    session.dispose()
+    throw new UnsupportedError(
+      '"orthonormalize": \'device\' is for the backend webgpu(), and this one has none',
+    )
+  }
   const algorithm = createPowerSgd(host, plan, settings, state?.factors ?? [], step)
   if (state?.residual) session.write('residual', bytesOf(state.residual))
   const standing = new Standing({
@@ -56,6 +63,7 @@ export async function createCompressor(
     step,
     parent: state?.parent ?? hash64(bytesOf(algorithm.factors)),
     weight: state?.weight ?? 1,
+    saved: state?.residual ? step : null,
   })
   return new Compressor(standing)
 }

@@ -44,6 +44,13 @@ export interface SharedOptions {
    */
   readonly errorFeedback?: 'local' | 'aggregated' | 'none'
   /**
+   * Where P̂ is made of P̄. 'host' (default): in WebAssembly, with the same bits on every worker,
+   * whatever its backend. 'device': by a shader, as accurate, for a worker that is alone. Several may
+   * only agree if their devices are alike: P̂ is read back, and its bits join the history that frames
+   * carry, so that those whose bits differ are not averaged. Backends: webgpu() alone.
+   */
+  readonly orthonormalize?: 'host' | 'device'
+  /**
    * Other defaults, to compute what another program does; options given beside it override it.
    *
    * 'paper': the code that the paper's authors published (RankKReducer of epfml/powersgd), to the
@@ -99,9 +106,13 @@ const DEFAULTS: Chosen = {
   startCompressingAfter: 0,
   warmStart: true,
   errorFeedback: 'local',
+  orthonormalize: 'host',
 }
 
 const MANNERS: Manners = { alwaysRaw: 'thin', query: 'orthonormal', basis: 'orthonormal' }
+
+/** Hashed only where it is another: so it could come without changing anyone's hash. */
+const USUAL: Partial<Settings> = { ...MANNERS, orthonormalize: 'host' }
 
 const PRESETS: Readonly<Record<NonNullable<SharedOptions['preset']>, Partial<Settings>>> = {
   paper: {
@@ -145,6 +156,10 @@ export function settingsOf(options: Options): Settings {
   }
   oneOf('warmStart', all.warmStart, [true, false, 'fixed'])
   oneOf('errorFeedback', all.errorFeedback, ['local', 'aggregated', 'none'])
+  oneOf('orthonormalize', all.orthonormalize, ['host', 'device'])
+  if (all.orthonormalize === 'device' && all.basis !== 'orthonormal') {
+    throw new RangeError("\"orthonormalize\": expected 'host' with the preset 'paper'")
+  }
   return Object.fromEntries(
     Object.keys(defaults).map((name) => [name, all[name as keyof Settings]]),
   ) as unknown as Settings
@@ -166,12 +181,12 @@ export function localOf(options: Options): { sender: number; wire: Wire; residen
 }
 
 /**
- * The shared options as text, the same for equal options: what is hashed and what `save` keeps. The
- * manners of presets are in it where they are unusual: more of them will change nobody else's.
+ * The shared options as text, the same for equal options: what is hashed and what `save` keeps. Some
+ * are in it only where they are unusual: more of them will change nobody else's.
  */
 export function describe(settings: Settings): string {
   const shared = Object.entries(settings).filter(
-    ([name, v]) => name !== 'rank' && v !== MANNERS[name as keyof Manners],
+    ([name, v]) => name !== 'rank' && v !== USUAL[name as keyof Settings],
   )
   return JSON.stringify(Object.fromEntries(shared.sort().map(([name, v]) => [name, String(v)])))
 }

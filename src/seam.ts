@@ -127,8 +127,13 @@ export interface Session {
   read(slots: readonly Slot[], into: Float32Array): MaybePromise<void>
   /** Overwrites a whole slot from little-endian float32 at any alignment. */
   write(slot: Slot, values: Uint8Array): void
-  /** slot ← factor · slot; 0 clears it, whatever it held. */
-  scale(slot: Slot, factor: number): void
+  /** slot ← factor · slot; 0 clears it at once, whatever it held. */
+  scale(slot: 'residual' | 'raw', factor: number): MaybePromise<void>
+  /**
+   * left ← an orthonormal basis of its columns, on the device: accurate as the host's, but with bits
+   * of its own. Absent where there is no device.
+   */
+  orthonormalize?(seed: number, step: number): MaybePromise<void>
   /** Σ x² over the residual, in float64 */
   norm(): MaybePromise<number>
   /** A new division into matrices and raw tensors. M stays; the other slots' contents do not. */
@@ -174,6 +179,8 @@ export interface Host {
 /** What a worker sends in a round: the values of these slots, in this order. */
 export interface Outgoing {
   readonly slots: readonly Slot[]
+  /** what they were computed with that may differ between workers: it joins their history */
+  readonly basis?: Float32Array
 }
 
 /** What it receives: the mean over the senders' frames. */

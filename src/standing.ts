@@ -4,6 +4,7 @@ import type { PowerSgd } from './algorithms/powersgd.ts'
 import { bytesOf } from './bytes.ts'
 import { hash64 } from './codec/xxh32.ts'
 import { type Waiting, wait } from './effects.ts'
+import { DeviceLostError } from './errors.ts'
 import type { Framing } from './framing.ts'
 import { integer, type Settings, show } from './options.ts'
 import { checkTensors, layout, ranksOf, type Spec } from './plan.ts'
@@ -23,6 +24,8 @@ export interface Parts {
   readonly step: number
   readonly parent: Uint8Array
   readonly weight: number
+  /** as `DeviceLostError` says it */
+  readonly saved: number | null
 }
 
 /** Half the largest float32, about: what sums of two still are below. */
@@ -44,6 +47,8 @@ export class Standing {
   #number: number
   #parent: Uint8Array
   #weight: number
+  /** the step before which the residual was last saved */
+  #saved: number | null
 
   constructor(parts: Parts) {
     this.#specs = parts.specs
@@ -58,6 +63,7 @@ export class Standing {
     this.#number = parts.step
     this.#parent = parts.parent
     this.#weight = parts.weight
+    this.#saved = parts.saved
     this.#framing.reserve(this.#plan)
   }
 
@@ -121,7 +127,7 @@ export class Standing {
   }
 
   *save(residual: boolean): Waiting<Uint8Array> {
-    return encodeState({
+    const state = encodeState({
       specs: this.#specs,
       settings: this.#settings,
       step: this.#number,
@@ -131,6 +137,18 @@ export class Standing {
       factors: this.#algorithm.factors,
       residual: residual ? yield* this.#residual() : null,
     })
+    if (residual) this.#saved = this.#number
+    return state
+  }
+
+  /** What a lost device means for this worker. */
+  lost({ message }: DeviceLostError): DeviceLostError {
+    const from = this.#saved
+    const safe =
+      from === null
+        ? 'the residual, which was never saved, is lost with it'
+        : `the residual is safe as of the save before step ${from}`
+    return new DeviceLostError(`${message}; ${safe}`, from)
   }
 
   join(state: Uint8Array): void {
@@ -182,7 +200,7 @@ export class Standing {
     if (norm * Math.abs(factor) > MAX_RESIDUAL) {
       throw new RangeError(`"factor": ${factor} times a residual of norm ${norm} might overflow`)
     }
-    this.#session.scale('residual', factor)
+    yield* wait(this.#session.scale('residual', factor))
   }
 
   /** ‖residual‖₂ */

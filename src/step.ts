@@ -4,7 +4,7 @@ import { sumOfSquares } from './codec/floats.ts'
 import type { Header } from './codec/frame.ts'
 import { type Waiting, wait } from './effects.ts'
 import { RoundError } from './errors.ts'
-import { type Framing, nextParent } from './framing.ts'
+import { type Framing, nextParent, withBasis } from './framing.ts'
 import type {
   Algorithm,
   Finish,
@@ -151,8 +151,9 @@ export class Step {
   }
 
   /** The frame of the open round; without a sender if this worker is absent. */
-  *#frame({ slots }: Outgoing, gradients: readonly Tensor[] | null): Waiting<Uint8Array> {
+  *#frame({ slots, basis }: Outgoing, gradients: readonly Tensor[] | null): Waiting<Uint8Array> {
     const { framing, session, plan, number, exact } = this.#ground
+    if (basis) this.#parent = withBasis(this.#parent, basis)
     const position = { step: number, round: this.#round, parent: this.#parent }
     const weight = this.#absence === null ? this.#weight : 0
     let made = yield* framing.send(session, plan, slots, position, weight, exact)

@@ -4,7 +4,7 @@
 import { bytesOf } from '../bytes.ts'
 import { wait } from '../effects.ts'
 import type { Settings } from '../options.ts'
-import type { Algorithm, Host, Incoming, Plan, Steps, Turn } from '../seam.ts'
+import type { Algorithm, Host, Incoming, Outgoing, Plan, Slot, Steps, Turn } from '../seam.ts'
 import { gramSchmidt, squaresOf } from './gramschmidt.ts'
 
 /** PowerSGD's state between steps: the right factors, not yet orthonormal. */
@@ -17,7 +17,10 @@ export interface PowerSgd extends Algorithm {
   load(plan: Plan, factors: readonly (Float32Array | null)[], step: number): void
 }
 
-type Needs = Pick<Settings, 'iterations' | 'warmStart' | 'errorFeedback' | 'query' | 'basis'>
+type Needs = Pick<
+  Settings,
+  'seed' | 'iterations' | 'warmStart' | 'errorFeedback' | 'orthonormalize' | 'query' | 'basis'
+>
 
 /** What the paper's code adds to the norm of a column of Σ weight·P. */
 const EPSILON = 1e-8
@@ -81,12 +84,12 @@ class FullStep implements PowerSgd {
         if (turn.present) yield* wait(session.backproject())
       }
       if (k === this.#settings.iterations || plan.matrices.length === 0) break
-      q = (yield { slots: ['own'] }) as Incoming
+      q = (yield this.#outgoing(['own'])) as Incoming
       this.#query(turn, q.values)
       if (turn.present) yield* wait(session.project())
     }
     // Raw tensors travel last, so that one set of senders decides for them and the matrices alike.
-    q = (yield { slots: ['own', 'raw'] }) as Incoming
+    q = (yield this.#outgoing(plan.matrices.length > 0 ? ['own', 'raw'] : ['raw'])) as Incoming
     const mean = q.values.subarray(0, 4 * plan.rightFloats)
     const raw = q.values.subarray(4 * plan.rightFloats)
     session.write('mean', mean)
@@ -98,6 +101,11 @@ class FullStep implements PowerSgd {
     }
   }
 
+  /** What comes of P̂: with its bits, if others may have other ones. */
+  #outgoing(slots: readonly Slot[]): Outgoing {
+    return this.#settings.orthonormalize === 'device' ? { slots, basis: this.#left } : { slots }
+  }
+
   /** ‖P̂·Q̄ᵀ‖², where P̂ need not be orthonormal. */
   #squares(plan: Plan, mean: Uint8Array): number {
     bytesOf(this.#right).set(mean)
@@ -105,10 +113,21 @@ class FullStep implements PowerSgd {
   }
 
   /** Sends P, receives P̄, and leaves P̂ in the session. */
-  *#leftRound({ session, host, plan, step }: Turn): Generator<{ slots: ['left'] }, void, unknown> {
+  *#leftRound({
+    session,
+    host,
+    plan,
+    step,
+  }: Turn): Generator<Outgoing | Promise<unknown>, void, unknown> {
     const p = (yield { slots: ['left'] }) as Incoming
     const left = bytesOf(this.#left)
     left.set(p.values)
+    if (this.#settings.orthonormalize === 'device') {
+      session.write('left', left)
+      yield* wait(session.orthonormalize!(this.#settings.seed, step))
+      yield* wait(session.read(['left'], this.#left))
+      return
+    }
     // Of nobody's P, Gram–Schmidt would make P̂ = 0, and so Q̄ = 0 for ever.
     if (this.#settings.basis === 'gram-schmidt' && p.weight > 0) {
       gramSchmidt(plan, this.#left, EPSILON / p.weight)

@@ -16,7 +16,7 @@ else {
   test.after(() => device.destroy())
 
   async function scale(x: Float32Array, factor: number, count = x.length / 4) {
-    const uniform = [count, { f32: factor }]
+    const uniform = [0, count, { f32: factor }]
     const [scaled] = await dispatch(device, 'scale', [x], {
       uniform,
       groups: Math.ceil(count / 256),

@@ -258,7 +258,7 @@ export class WasmSession implements Session {
     }
   }
 
-  scale(slot: Slot, factor: number): void {
+  scale(slot: 'residual' | 'raw', factor: number): void {
     for (const [start, count] of this.#parts(slot)) {
       this.#crew.kernels.scale(start, count, factor)
     }

@@ -106,7 +106,7 @@ function runAt({ cols, stride, pieces }: Shelf, i: number) {
   return { segment: piece.segment, at, left: end - i }
 }
 
-/** A parameter's part of an arena of factors or raw values: `count` runs, a new one every `stride`. */
+/** A parameter's part of an arena of factors, or some of its rows: `count` runs, a new one every `stride`. */
 export interface Runs {
   /** floats before it in the arena, and in the packed one that travels */
   readonly at: number
@@ -120,30 +120,21 @@ export interface Factors {
   /** by the parameter's index; none where it has no factors */
   readonly left: readonly (Runs | undefined)[]
   readonly right: readonly (Runs | undefined)[]
-  /** behind the mean's right factors: raw tensors' updates, rows as far apart as in M */
-  readonly raw: readonly (Runs | undefined)[]
   readonly leftFloats: number
   readonly rightFloats: number
-  readonly rawFloats: number
 }
 
-export function layoutFactors(plan: Plan, arena: Arena): Factors {
+export function layoutFactors(plan: Plan): Factors {
   const left: Runs[] = []
   const right: Runs[] = []
-  const raw: Runs[] = []
-  let [leftFloats, rightFloats, rawFloats] = [0, 0, 0]
+  let [leftFloats, rightFloats] = [0, 0]
   for (const { index, rows, cols, rank, left: p, right: q } of plan.matrices) {
     left[index] = { at: leftFloats, packed: p, count: rank, length: rows, stride: fours(rows) }
     right[index] = { at: rightFloats, packed: q, count: rank, length: cols, stride: fours(cols) }
     leftFloats += rank * fours(rows)
     rightFloats += rank * fours(cols)
   }
-  for (const { index, raw: packed } of plan.raws) {
-    const { rows, cols, stride } = arena.shelves[index]!
-    raw[index] = { at: rawFloats, packed, count: rows, length: cols, stride }
-    rawFloats += rows * stride
-  }
-  return { left, right, raw, leftFloats, rightFloats, rawFloats }
+  return { left, right, leftFloats, rightFloats }
 }
 
 /** From where the runs lie padded, to packed. */

@@ -15,6 +15,22 @@ export interface Band {
   readonly bytes: number
   /** what is copied to the staging buffer, or from it */
   readonly moves: readonly Move[]
+  /** raw tensors whose updates have to be there */
+  readonly raws: readonly Run[]
+}
+
+/** Neighbouring rows of a raw tensor, or of a single row some columns; where their updates lie. */
+export interface Run {
+  readonly index: number
+  /** elements; rows of `length` */
+  readonly start: number
+  readonly count: number
+  readonly length: number
+  /** floats; rows are `stride` apart */
+  readonly at: number
+  readonly stride: number
+  /** where the tensor's first element would be, maybe before the first float */
+  readonly origin: number
 }
 
 /** Neighbouring elements of one tensor, and where they lie in the staging buffer. */
@@ -49,6 +65,7 @@ export interface Spot {
 }
 
 /**
+ * @param rawRoom  floats of raw tensors' updates that a band may have
  * @param size  of the buffer, in bytes; at least 16
  * @param limit  bytes of a window; and `alignment` of its beginning
  * @throws RangeError  if four rows do not fit a window
@@ -56,6 +73,7 @@ export interface Spot {
 export function inPlace(
   tiling: Tiling,
   base: Uint32Array,
+  rawRoom: number,
   spots: readonly Spot[],
   size: number,
   limit: number,
@@ -64,16 +82,16 @@ export function inPlace(
   const maker = new Maker(base)
   let low = 0
   let high = 0
-  const close = (segment: number, first: number, end: number): void => {
+  const close = (span: Span): void => {
     let offset = low - (low % alignment)
     if (size - offset < 16) offset -= alignment // less cannot be bound
     const bytes = Math.max(16, 4 * Math.ceil((high - offset) / 4))
-    maker.add({ segment, first, count: end - first, offset, bytes, moves: [] }, (index) => {
+    maker.add({ ...span, offset, bytes, moves: [] }, (index) => {
       const { kind, offset: at } = spots[index]!
       return { kind, at: (at - offset) / bytesPer(kind) }
     })
   }
-  walk(tiling, close, (tile, fresh) => {
+  walk(tiling, rawRoom, close, (tile, fresh) => {
     const { shelf, row, rows, col, cols } = tile
     const { kind, offset } = spots[shelf.parameter.index]!
     const first = row * shelf.cols + 4 * col
@@ -100,21 +118,22 @@ export function inPlace(
 export function staged(
   tiling: Tiling,
   base: Uint32Array,
+  rawRoom: number,
   kinds: readonly Kind[],
   bytes: number,
 ): Course {
   const maker = new Maker(base)
   let moves: { index: number; start: number; count: number; at: number }[] = []
   let used = 0
-  const close = (segment: number, first: number, end: number): void => {
+  const close = (span: Span): void => {
     const band = moves
-    maker.add({ segment, first, count: end - first, offset: 0, bytes, moves }, (index) => {
+    maker.add({ ...span, offset: 0, bytes, moves }, (index) => {
       const kind = kinds[index]!
       const move = band.find((one) => one.index === index)
       return { kind, at: move ? move.at / bytesPer(kind) - move.start : 0 }
     })
   }
-  walk(tiling, close, (tile, fresh) => {
+  walk(tiling, rawRoom, close, (tile, fresh) => {
     if (fresh) {
       moves = []
       used = 0
@@ -149,22 +168,58 @@ function blockOf({ shelf, rows, col, cols }: Tile): number {
   return shelf.rows > 1 ? rows * shelf.cols : Math.min(4 * cols, shelf.cols - 4 * col)
 }
 
-/** Joins tiles to bands, for as long as `fits` says so and the segment is the same. */
+/** Floats that raw tensors' updates take, for at least one tile each, if all of them take `all`. */
+export function rawRoomOf({ tiles }: Tiling, all: number, most: number): number {
+  const block = tiles.reduce((largest, tile) => Math.max(largest, rawFloats(tile)), 0)
+  return Math.max(Math.min(all, most), block)
+}
+
+function rawFloats({ shelf, rows, cols }: Tile): number {
+  if (shelf.parameter.rank > 0) return 0
+  return shelf.rows > 1 ? rows * shelf.stride : 4 * cols
+}
+
+type Span = Pick<Band, 'segment' | 'first' | 'count' | 'raws'>
+
+/** Joins tiles to bands, for as long as `fits` says so, raw tensors have room, and the segment is the same. */
 function walk(
   { tiles, starts }: Tiling,
-  close: (segment: number, first: number, end: number) => void,
+  rawRoom: number,
+  close: (span: Span) => void,
   fits: (tile: Tile, fresh: boolean) => boolean,
 ): void {
+  let raws: Run[] = []
+  let used = 0
+  const takes = (tile: Tile, fresh: boolean): boolean => {
+    if (fresh) {
+      raws = []
+      used = 0
+    }
+    const { shelf, row, col } = tile
+    const goesOn = col > 0 && shelf.rows > 1
+    const more = goesOn ? 0 : rawFloats(tile)
+    if ((!fresh && used + more > rawRoom) || !fits(tile, fresh)) return false
+    if (more > 0) {
+      const start = row * shelf.cols + 4 * col
+      const length = shelf.rows > 1 ? shelf.cols : blockOf(tile)
+      const stride = shelf.rows > 1 ? shelf.stride : more
+      const origin = used - (shelf.rows > 1 ? row * shelf.stride : 4 * col)
+      const { index } = shelf.parameter
+      raws.push({ index, start, count: blockOf(tile), length, at: used, stride, origin })
+      used += more
+    }
+    return true
+  }
   for (let segment = 0; segment + 1 < starts.length; segment++) {
     const end = starts[segment + 1]!
     let first = starts[segment]!
     for (let i = first; i < end; i++) {
-      if (fits(tiles[i]!, i === first)) continue
-      close(segment, first, i)
+      if (takes(tiles[i]!, i === first)) continue
+      close({ segment, first, count: i - first, raws })
       first = i
-      fits(tiles[i]!, true)
+      takes(tiles[i]!, true)
     }
-    if (first < end) close(segment, first, end)
+    if (first < end) close({ segment, first, count: end - first, raws })
   }
 }
 
@@ -181,6 +236,9 @@ class Maker {
   /** @param spotOf  where a parameter's first element lies in the window, in elements: maybe before it */
   add(band: Band, spotOf: (index: number) => { kind: Kind; at: number }): void {
     const words = this.#base.slice()
+    for (const { index, origin } of band.raws) {
+      words[PARAM_WORDS * index + 8] = this.#base[PARAM_WORDS * index + 8]! + origin / 4
+    }
     for (let index = 0; PARAM_WORDS * index < words.length; index++) {
       const { kind, at } = spotOf(index)
       const cols = words[PARAM_WORDS * index + 1]!

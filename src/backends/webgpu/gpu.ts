@@ -12,12 +12,16 @@ export const USAGE = {
 } as const
 const COMPUTE = 4
 
-/** Storage bindings after the uniform at 0: so many that are read, then those that are written. */
-const BINDINGS: Readonly<Record<ShaderName, readonly [read: number, written: number]>> = {
-  accumulateProject: [5, 3],
-  backproject: [4, 1],
-  reduce: [2, 1],
-  settle: [5, 2],
+/** Storage bindings after the uniform at 0: those that are read (r), and written (w). */
+const BINDINGS: Readonly<Record<ShaderName, string>> = {
+  accumulateProject: 'rrrrrwww',
+  backproject: 'rrrrw',
+  momentum: 'rwrw',
+  norm: 'rw',
+  orthonormalize: 'rw',
+  reduce: 'rrw',
+  scale: 'w',
+  settle: 'rrrrrww',
 }
 
 /** Values of a shader's `override` constants. */
@@ -141,17 +145,13 @@ export class Gpu {
   #layout(shader: ShaderName): GPUBindGroupLayout {
     let layout = this.#layouts.get(shader)
     if (!layout) {
-      const [read, written] = BINDINGS[shader]
-      const types = [
-        'uniform' as const,
-        ...Array<GPUBufferBindingType>(read).fill('read-only-storage'),
-        ...Array<GPUBufferBindingType>(written).fill('storage'),
-      ]
-      const entries = types.map((type, binding) => ({
-        binding,
-        visibility: COMPUTE,
-        buffer: { type },
-      }))
+      const types: GPUBufferBindingType[] = ['uniform']
+      for (const access of BINDINGS[shader]) {
+        types.push(access === 'r' ? 'read-only-storage' : 'storage')
+      }
+      const entries = types.map((type, binding) => {
+        return { binding, visibility: COMPUTE, buffer: { type } }
+      })
       layout = this.device.createBindGroupLayout({ label: shader, entries })
       this.#layouts.set(shader, layout)
     }

@@ -13,12 +13,16 @@ import {
   type Shelf,
   spread,
 } from './arena.ts'
+import { type Run, rawRoomOf } from './courses.ts'
 import { USAGE } from './gpu.ts'
 import { type Recorder, uniformTable } from './recorder.ts'
 import { paramWords, SUM_WORDS, type Tiling, tallTiles, tileWords, wideTiles } from './tables.ts'
 
 /** Most that partial sums may take, in bytes. */
 const MOST_PART_BYTES = 1 << 26
+
+/** Most floats of raw tensors' updates that are on the device at a time, unless four rows are more. */
+const MOST_RAW_FLOATS = 1 << 22
 
 /** Floats of M that are packed or spread at a time. */
 const MOST_FLOATS = 1 << 22
@@ -43,6 +47,9 @@ export interface Job {
   readonly use: (values: Float32Array) => void
 }
 
+/** Neighbouring floats of one segment of M. */
+export type Stretch = [segment: number, first: number, count: number]
+
 type FactorSlot = 'left' | 'query' | 'own' | 'mean'
 
 export class Memory {
@@ -53,8 +60,9 @@ export class Memory {
   left!: GPUBuffer
   query!: GPUBuffer
   own!: GPUBuffer
-  /** and, behind the factors, raw tensors' updates */
+  /** and, behind the factors, raw tensors' updates: those of a band */
   mean!: GPUBuffer
+  rawRoom!: number
   parts!: GPUBuffer
   wide!: Laid
   tall!: Laid
@@ -84,13 +92,18 @@ export class Memory {
     const { gpu } = this.#recorder
     const limit = 4 * Math.floor(gpu.limit / 16)
     const arena = layoutArena(plan, limit)
-    const factors = layoutFactors(plan, arena)
-    const { leftFloats, rightFloats, rawFloats } = factors
+    const factors = layoutFactors(plan)
+    const { leftFloats, rightFloats } = factors
     const partLimit = Math.min(limit, MOST_PART_BYTES / 4)
     const wide = wideTiles(plan, arena, factors, partLimit)
     const tall = tallTiles(plan, arena, factors, partLimit)
     const partFloats = Math.max(wide.partFloats, tall.partFloats)
-    const largest = Math.max(leftFloats, rightFloats + rawFloats, partFloats)
+    const raws = plan.raws.reduce((sum, { index }) => {
+      const { rows, stride } = arena.shelves[index]!
+      return sum + rows * stride
+    }, 0)
+    const rawRoom = rawRoomOf(wide, raws, Math.min(MOST_RAW_FLOATS, limit - rightFloats))
+    const largest = Math.max(leftFloats, rightFloats + rawRoom, partFloats)
     if (largest > limit) {
       throw new RangeError(
         `"rank": factors of ${largest} floats are more than this device can bind, ${limit}: take a ` +
@@ -105,14 +118,17 @@ export class Memory {
     this.left = this.#floats('left', leftFloats)
     this.query = this.#floats('query', rightFloats)
     this.own = this.#floats('own', rightFloats)
-    this.mean = this.#floats('mean', rightFloats + rawFloats)
+    this.mean = this.#floats('mean', rightFloats + rawRoom)
+    this.rawRoom = rawRoom
     this.parts = this.#floats('parts', partFloats)
     this.paramWords = paramWords(arena, factors)
     this.params = this.#table('params', this.paramWords)
     this.wide = this.#lay('wide', wide)
     this.tall = this.#lay('tall', tall)
-    this.#padded = new Float32Array(Math.max(leftFloats, rightFloats, rawFloats))
-    this.#packed = new Float32Array(Math.max(plan.leftFloats, plan.rightFloats, plan.rawFloats))
+    this.#padded = new Float32Array(Math.max(leftFloats, rightFloats, rawRoom))
+    this.#packed = new Float32Array(
+      Math.max(plan.leftFloats, plan.rightFloats, Math.min(raws, rawRoom)),
+    )
   }
 
   #lay(name: string, tiling: Tiling): Laid {
@@ -195,7 +211,7 @@ export class Memory {
   write(slot: Slot, values: Uint8Array): void {
     const factor = this.#factor(slot)
     if (factor) {
-      this.#send(factor.buffer, 0, factor.runs, factor.floats, values)
+      this.#send(factor.buffer, factor.runs, factor.floats, values)
       return
     }
     for (const { shelf, packed } of this.#shelves(slot)) {
@@ -211,15 +227,25 @@ export class Memory {
     }
   }
 
-  /** Puts raw tensors' updates behind the mean's right factors. */
-  writeRaw(values: Uint8Array): void {
-    const { raw, rawFloats, rightFloats } = this.factors
-    this.#send(this.mean, rightFloats, raw, rawFloats, values)
+  /** Puts a band's updates of raw tensors behind the mean's right factors. @param values  of all */
+  writeRaw(raws: readonly Run[], values: Uint8Array): void {
+    const end = raws.reduce(
+      (sum, { at, count, length, stride }) => Math.max(sum, at + (count / length) * stride),
+      0,
+    )
+    const scratch = this.#padded.subarray(0, end)
+    scratch.fill(0)
+    for (const { index, start, count, length, stride, at } of raws) {
+      const from = 4 * (this.plan.parameters[index]!.raw + start)
+      const given = this.#packed.subarray(0, count)
+      bytesOf(given).set(values.subarray(from, from + 4 * count))
+      spread([{ at, packed: 0, count: count / length, length, stride }], given, scratch)
+    }
+    this.#recorder.write(this.mean, 4 * this.factors.rightFloats, scratch)
   }
 
   #send(
     buffer: GPUBuffer,
-    at: number,
     runs: readonly (Runs | undefined)[],
     floats: number,
     values: Uint8Array,
@@ -227,12 +253,12 @@ export class Memory {
     bytesOf(this.#packed).set(values)
     this.#padded.fill(0, 0, floats)
     spread(runs, this.#packed, this.#padded)
-    this.#recorder.write(buffer, 4 * at, this.#padded.subarray(0, floats))
+    this.#recorder.write(buffer, 0, this.#padded.subarray(0, floats))
   }
 
-  /** Floats of M that hold a slot, as [segment, first, count]; padding included. */
-  stretches(slot: 'residual' | 'raw'): [number, number, number][] {
-    const found: [number, number, number][] = []
+  /** Floats of M that hold a slot; padding included. */
+  stretches(slot: 'residual' | 'raw'): Stretch[] {
+    const found: Stretch[] = []
     for (const { shelf } of this.#shelves(slot)) {
       for (const { segment, at, rows } of shelf.pieces) {
         const last = found.at(-1)

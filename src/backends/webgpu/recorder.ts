@@ -1,6 +1,6 @@
 // One session's commands: recorded in the order called, submitted together before something is read,
 // or written over by the CPU, or before a caller may go on to use its buffers.
-import { type Gpu, raise, type Verdict } from './gpu.ts'
+import { type Gpu, raise, USAGE, type Verdict } from './gpu.ts'
 
 /** What the band of a dispatch begins with; see shaders/accumulateProject.wgsl and settle.wgsl. */
 export interface Uniform {
@@ -39,6 +39,8 @@ export class Recorder {
   readonly gpu: Gpu
   #encoder: GPUCommandEncoder | null = null
   #verdicts: Verdict[] = []
+  /** for the commands being recorded, and no longer */
+  #passing: GPUBuffer[] = []
 
   constructor(gpu: Gpu) {
     this.gpu = gpu
@@ -74,6 +76,26 @@ export class Recorder {
     const commands = this.#encoder.finish()
     this.#encoder = null
     this.gpu.device.queue.submit([commands])
+    for (const buffer of this.#passing.splice(0)) buffer.destroy()
+  }
+
+  /** A buffer for the commands that are being recorded: it goes when they are submitted. */
+  passing(label: string, bytes: number, usage: number): GPUBuffer {
+    const buffer = this.gpu.buffer(label, bytes, usage)
+    this.#passing.push(buffer)
+    return buffer
+  }
+
+  /** A uniform of a few words, for the commands that are being recorded. */
+  uniform(words: readonly number[], floats: readonly number[] = []): GPUBufferBinding {
+    const values = new Uint8Array(16 * Math.ceil((words.length + floats.length) / 4))
+    const view = new DataView(values.buffer)
+    for (const [i, word] of words.entries()) view.setUint32(4 * i, word, true)
+    for (const [i, float] of floats.entries()) view.setFloat32(4 * (words.length + i), float, true)
+    const buffer = this.gpu.buffer('uniform', values.length, USAGE.UNIFORM | USAGE.COPY_DST)
+    this.write(buffer, 0, values) // submits what there was, so it is among the passing only now
+    this.#passing.push(buffer)
+    return { buffer }
   }
 
   /**

@@ -2,8 +2,9 @@
 import type { Plan, Session, Sink, Slot, Tensor } from '../../seam.ts'
 import { checkTensor } from './check.ts'
 import type { Band } from './courses.ts'
-import type { Gpu } from './gpu.ts'
-import { type Job, type Laid, Memory } from './memory.ts'
+import { type Gpu, USAGE } from './gpu.ts'
+import { type Job, type Laid, Memory, type Stretch } from './memory.ts'
+import { combine } from './norm.ts'
 import { MOST_BYTES, Readback } from './readback.ts'
 import { Recorder, uniformAt } from './recorder.ts'
 import { HALF, WHOLE } from './tables.ts'
@@ -211,10 +212,10 @@ export class WebgpuSession implements Session {
     // Halves of words that are not ours come and go with those that are.
     const fill = accumulate || modes.has(HALF)
     const label = deflate ? 'settle' : 'reconstruct'
-    if (raw) this.#recorder.checked(() => this.#memory.writeRaw(raw))
     const out: Promise<void>[] = []
     for (const [i, band] of bands.entries()) {
       this.#recorder.checked(() => {
+        if (raw && band.raws.length > 0) this.#memory.writeRaw(band.raws, raw)
         if (fill) this.#tensors.fill(place, band)
         const y = { buffer: place.buffer, offset: band.offset, size: band.bytes }
         for (const pipeline of pipelines) {
@@ -325,19 +326,72 @@ export class WebgpuSession implements Session {
     this.#recorder.checked(() => this.#memory.write(slot, values))
   }
 
-  scale(slot: Slot, factor: number): void {
-    if (slot !== 'residual' && slot !== 'raw') throw new Error(`scale: ${slot} is never scaled`)
-    if (factor !== 0) throw new Error('not yet')
+  scale(slot: 'residual' | 'raw', factor: number): Promise<void> | undefined {
+    const stretches = this.#memory.stretches(slot)
+    const { segments } = this.#memory
+    if (factor !== 0) return this.#multiply(stretches, factor)
     this.#recorder.checked(() => {
-      for (const [segment, first, count] of this.#memory.stretches(slot)) {
-        const m = this.#memory.segments[segment]!
-        this.#recorder.encoder.clearBuffer(m, 4 * first, 4 * count)
+      for (const [segment, first, count] of stretches) {
+        this.#recorder.encoder.clearBuffer(segments[segment]!, 4 * first, 4 * count)
       }
     })
+    return undefined
   }
 
-  norm(): Promise<number> {
-    throw new Error('not yet')
+  async #multiply(stretches: readonly Stretch[], factor: number): Promise<void> {
+    const pipeline = await this.#gpu.pipeline('scale')
+    this.#recorder.checked(() => {
+      for (const [segment, first, count] of stretches) {
+        const words = [first / 4, count / 4]
+        const group = this.#gpu.bind('scale', [
+          this.#recorder.uniform(words, [factor]),
+          { buffer: this.#memory.segments[segment]! },
+        ])
+        this.#recorder.dispatch('scale', pipeline, group, Math.ceil(count / 4 / 256))
+      }
+      this.#recorder.flush()
+    })
+    await this.#recorder.heard()
+  }
+
+  async norm(): Promise<number> {
+    const pipeline = await this.#gpu.pipeline('norm')
+    const { segments, arena } = this.#memory
+    let squares = 0
+    for (const [i, m] of segments.entries()) {
+      const count = arena.segments[i]! / 4
+      if (count === 0) continue
+      const groups = Math.ceil(count / 1024)
+      const jobs = this.#recorder.checked(() => {
+        const { STORAGE, COPY_SRC } = USAGE
+        const uniform = this.#recorder.uniform([count])
+        const sums = this.#recorder.passing('norms', 8 * groups, STORAGE | COPY_SRC)
+        const group = this.#gpu.bind('norm', [uniform, { buffer: m }, { buffer: sums }])
+        this.#recorder.dispatch('norm', pipeline, group, groups)
+        const use = (values: Float32Array) => {
+          squares += combine(new Uint32Array(values.buffer, values.byteOffset, 2 * groups))
+        }
+        return [{ buffer: sums, at: 0, floats: 2 * groups, use }]
+      })
+      await this.#copyOut(jobs)
+    }
+    return squares
+  }
+
+  async orthonormalize(seed: number, step: number): Promise<void> {
+    const pipeline = await this.#gpu.pipeline('orthonormalize')
+    this.#ahead = null
+    const { params, left, arena } = this.#memory
+    const count = arena.shelves.length
+    this.#recorder.checked(() => {
+      const uniform = this.#recorder.uniform([count, seed, step])
+      const group = this.#gpu.bind('orthonormalize', [
+        uniform,
+        { buffer: params },
+        { buffer: left },
+      ])
+      this.#recorder.dispatch('orthonormalize', pipeline, group, count)
+    })
   }
 
   replan(plan: Plan): void {

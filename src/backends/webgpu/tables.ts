@@ -192,7 +192,7 @@ export function paramWords(arena: Arena, factors: Factors): Uint32Array<ArrayBuf
         p?.stride ?? 0,
         (q?.at ?? 0) / 4,
         fours(cols) / 4,
-        (raw + (factors.raw[index]?.at ?? 0)) / 4,
+        raw / 4, // of all; where its own begin is filled in as well
       ],
       index * PARAM_WORDS,
     )

@@ -125,13 +125,14 @@ export class Tensors {
     buffer: GPUBuffer | null,
   ): Known {
     const { gpu } = this.#recorder
-    const { wide, paramWords } = this.#memory
+    const { wide, paramWords, rawRoom } = this.#memory
     const limit = 4 * Math.floor(gpu.limit / 4)
     const course = buffer
-      ? inPlace(wide.tiling, paramWords, spots, buffer.size, limit, gpu.alignment)
+      ? inPlace(wide.tiling, paramWords, rawRoom, spots, buffer.size, limit, gpu.alignment)
       : staged(
           wide.tiling,
           paramWords,
+          rawRoom,
           spots.map(({ kind }) => kind),
           this.#staging().size,
         )
