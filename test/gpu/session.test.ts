@@ -77,7 +77,7 @@ else {
 
   test('other ranks leave M as it is', async () => {
     const plan = layoutPlan(SHAPES, { rank: 2 })
-    const session = await (await webgpu({ device: small(device, 1 << 17) })).open(plan)
+    const session = await (await webgpu({ device: small(device, 1 << 18) })).open(plan)
     const m = gaussian(plan.denseFloats, 1)
     session.write('residual', bytesOf(m))
     const raw = layoutPlan(

@@ -67,14 +67,14 @@ export function wideTiles(plan: Plan, arena: Arena, factors: Factors, partLimit:
  */
 export function tallTiles(plan: Plan, arena: Arena, factors: Factors, partLimit: number): Tiling {
   const busy = 2 ** Math.round(Math.log2(plan.denseFloats / 2 ** 17))
-  for (let most = 64; ; most *= 2) {
+  for (let least = 64; ; least *= 2) {
     const tiling = tile(arena, factors.right, 4, (shelf) => {
       const { rank } = shelf.parameter
       const lanes = lanesFor(Math.min(TALL, Math.ceil(shelf.cols / 4)), TALL)
-      const rows = Math.max(64, Math.min(most * Math.max(4, rank), busy))
+      const rows = Math.max(least, Math.min(64 * Math.max(4, rank), busy))
       return { lanes, cols: lanes, rows, along: 'rows' }
     })
-    if (tiling.partFloats <= partLimit || most > tallest(plan)) return tiling
+    if (tiling.partFloats <= partLimit || least > tallest(plan)) return tiling
   }
 }
 
