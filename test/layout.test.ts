@@ -22,7 +22,7 @@ const LAYERS: readonly { name: string; files: RegExp; never: readonly string[] }
   { name: 'standing', files: /^standing\.ts$/, never: ['backends'] },
   { name: 'compressor', files: /^compressor\.ts$/, never: ['algorithms', 'backends', 'codec'] },
   { name: 'routines', files: /^(sgd|decompositions|eigen|qr)\.ts$/, never: ['algorithms'] },
-  { name: 'doors', files: /^(index|frames|kernels|threads)\.ts$/, never: ['doors'] },
+  { name: 'doors', files: /^(index|frames|kernels|threads|webgpu)\.ts$/, never: ['doors'] },
 ]
 
 /** Files by their path under src, with their text. */
