@@ -1,5 +1,6 @@
 // Two runs, by ratios: what a machine does to all figures alike drops out.
-import type { Report, Row } from './results.ts'
+import { readFileSync } from 'node:fs'
+import type { Results, Row } from './results.ts'
 
 export interface Change {
   readonly table: string
@@ -18,8 +19,8 @@ export interface Change {
 const SPREADS = 3
 
 /** Every row that both reports hold against a yardstick of the same name, in this report's order. */
-export function compareReports(now: Report, then: Report): Change[] {
-  const rowsOf = (report: Report) =>
+export function compareReports(now: Results, then: Results): Change[] {
+  const rowsOf = (report: Results) =>
     report.tables.flatMap(({ title, rows }) => rows.map((row) => ({ title, row, rows })))
   const formers = new Map(rowsOf(then).map((one) => [`${one.title}\n${one.row.name}`, one]))
   return rowsOf(now).flatMap(({ title, row, rows }): Change[] => {
@@ -40,6 +41,13 @@ export function compareReports(now: Report, then: Report): Change[] {
       },
     ]
   })
+}
+
+/** What `--json` has written. */
+export function readReport(path: string): Results {
+  const report = JSON.parse(readFileSync(path, 'utf8')) as Results
+  if (!Array.isArray(report.tables)) throw new TypeError(`${path}: expected what --json writes`)
+  return report
 }
 
 /** Relative spreads of a row and of its yardstick. */

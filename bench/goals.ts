@@ -3,7 +3,7 @@ import { aggregateName, aggregateTitle } from './aggregate.ts'
 import { kernelsTitle, type Size } from './kernels.ts'
 import { OPERATIONS } from './peers/peer.ts'
 import { MIX_OF, peerName, peersTitle } from './peers.ts'
-import { find, type Goal, kernelName, type Table } from './results.ts'
+import { atLeast, atMost, digits, find, type Goal, kernelName, type Table } from './results.ts'
 import { KINDS, type Kind, stepName, stepTitle, threadsTitle } from './step.ts'
 import { ON_MATRIX, streamName } from './stream.ts'
 import { IMPLEMENTATIONS, TORCH_RANKS, torchName, torchTitle } from './torch.ts'
@@ -114,19 +114,4 @@ function threads(tables: readonly Table[]): Goal[] {
 function aggregates(tables: readonly Table[]): Goal[] {
   const row = find(tables, aggregateTitle('ResNet-18'), aggregateName('f32'))
   return row ? [atLeast('aggregate, f32: GB/s', 1, 3, row.bytes / row.ms / 1e6)] : []
-}
-
-function atLeast(what: string, accept: number, aim: number, measured: number): Goal {
-  const verdict = measured >= aim ? 'aim met' : measured >= accept ? 'met' : 'missed'
-  return { what, accept: `≥ ${accept}`, aim: `≥ ${aim}`, measured: `${digits(measured)}`, verdict }
-}
-
-function atMost(what: string, accept: number, aim: number, measured: number): Goal {
-  const verdict = measured <= aim ? 'aim met' : measured <= accept ? 'met' : 'missed'
-  return { what, accept: `≤ ${accept}`, aim: `≤ ${aim}`, measured: `${digits(measured)}`, verdict }
-}
-
-/** Three: more than the spread allows. */
-function digits(value: number): number {
-  return Number(value.toPrecision(3))
 }

@@ -1,16 +1,16 @@
 // `npm run bench`: measures the built package section by section, each in a process of its own on one core.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import { constants, cpus } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { Argument, Command } from 'commander'
-import { type Change, compareReports } from './compare.ts'
+import { type Change, compareReports, readReport } from './compare.ts'
 import type { Effort, Settings } from './effort.ts'
 import { goals } from './goals.ts'
 import { createProgress, type Progress } from './progress.ts'
-import { write } from './report.ts'
-import type { Report, Table } from './results.ts'
+import { print, write } from './report.ts'
+import { circumstances, type Report, type Table } from './results.ts'
 import { type Message, SECTIONS } from './sections.ts'
 import { hasRelaxedSimd } from './simd.ts'
 import { onCores, Unavailable } from './tools.ts'
@@ -39,13 +39,15 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   })
 }
 
-const progress = createProgress(names.length)
+const progress = await createProgress(names.length)
 try {
   const then = options.compare === undefined ? null : readReport(options.compare)
   const report = await measureAll(progress)
   progress.stop()
   const changes: Change[] | null = then && compareReports(report, then)
-  await print(write(report, changes, options.markdown ?? false))
+  const { cpu, simd, pinned } = report
+  const cores = pinned ? 'each process on one core' : 'not pinned to a core'
+  await print(write(report, `${cpu}, ${simd} SIMD, ${cores}`, changes, options.markdown ?? false))
   if (options.json !== undefined) {
     writeFileSync(options.json, `${JSON.stringify({ ...report, changes }, null, 2)}\n`)
   }
@@ -81,13 +83,7 @@ async function measureAll(progress: Progress): Promise<Report> {
   return {
     cpu: cpus()[0]?.model ?? 'unknown',
     simd: (await hasRelaxedSimd()) ? 'relaxed' : 'plain',
-    node: process.version,
-    date: new Date().toISOString().slice(0, 10),
-    command: [
-      'npm run bench',
-      ...(process.argv.length > 2 ? ['--'] : []),
-      ...process.argv.slice(2),
-    ].join(' '),
+    ...circumstances('bench'),
     pinned,
     tables,
     skipped,
@@ -129,17 +125,6 @@ function end({ pid }: ChildProcess): void {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error // ESRCH: it has ended
   }
-}
-
-function readReport(path: string): Report {
-  const report = JSON.parse(readFileSync(path, 'utf8')) as Report
-  if (!Array.isArray(report.tables)) throw new TypeError(`${path}: expected what --json writes`)
-  return report
-}
-
-/** On stdout, and not lost when it is a pipe. */
-async function print(text: string): Promise<void> {
-  if (!process.stdout.write(`${text}\n`)) await once(process.stdout, 'drain')
 }
 
 function parse(): { names: readonly string[]; options: Options } {

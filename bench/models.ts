@@ -1,5 +1,16 @@
 // Models whose layers readers know: shapes as their frameworks have them.
 
+export interface Model {
+  readonly name: string
+  readonly shapes: readonly (readonly number[])[]
+}
+
+/** To see that something works. */
+export const TINY: Model = {
+  name: 'a tiny model',
+  shapes: [[16, 3, 3, 3], [16], [33, 70], [10, 33]],
+}
+
 /** ResNet-18 for CIFAR-10: 62 tensors, 11,173,962 parameters, as in the PowerSGD paper. */
 export const RESNET18: readonly (readonly number[])[] = [
   [64, 3, 3, 3],
@@ -26,15 +37,45 @@ export const LSTM: readonly (readonly number[])[] = [
 export const GPT2: readonly (readonly number[])[] = [
   [50257, 768],
   [1024, 768],
-  ...Array.from({ length: 12 }, transformer).flat(),
+  ...Array.from({ length: 12 }, () => transformer(768)).flat(),
   ...norm(768),
 ]
 
+/** TinyLlama: 1,100,048,384 parameters; attention with 4 heads of 64 for keys and values, 3 matrices after it. */
+export const TINYLLAMA: readonly (readonly number[])[] = [
+  [32000, 2048],
+  ...Array.from({ length: 22 }, () => [
+    ...[
+      [2048, 2048],
+      [256, 2048],
+      [256, 2048],
+      [2048, 2048],
+    ],
+    ...[
+      [5632, 2048],
+      [5632, 2048],
+      [2048, 5632],
+    ],
+    ...norm(2048),
+  ]).flat(),
+  [2048],
+  [32000, 2048],
+]
+
+/** A transformer of 940,800 parameters, for processors that play a GPU. */
+export const SMALL: readonly (readonly number[])[] = [
+  [1024, 128],
+  [128, 128],
+  ...Array.from({ length: 4 }, () => transformer(128)).flat(),
+  ...norm(128),
+]
+
 /** Attention and the perceptron after it, each with a normalisation before it. */
-function transformer(): number[][] {
-  const attention = [[768, 2304], [2304], [768, 768], [768]]
-  const perceptron = [[768, 3072], [3072], [3072, 768], [768]]
-  return [...norm(768), ...attention, ...norm(768), ...perceptron]
+function transformer(width: number): number[][] {
+  const layer = (from: number, to: number) => [[from, to], [to]]
+  const attention = [...layer(width, 3 * width), ...layer(width, width)]
+  const perceptron = [...layer(width, 4 * width), ...layer(4 * width, width)]
+  return [...norm(width), ...attention, ...norm(width), ...perceptron]
 }
 
 /** Two residual blocks, the first of which changes the width. */

@@ -1,5 +1,4 @@
 // Live progress on stderr: a bar where it is a terminal, else a line for every section.
-import cliProgress from 'cli-progress'
 
 export interface Progress {
   /** A section begins. */
@@ -10,11 +9,12 @@ export interface Progress {
   stop(): void
 }
 
-export function createProgress(sections: number): Progress {
+export async function createProgress(sections: number): Promise<Progress> {
   return process.stderr.isTTY ? createBar(sections) : createLines()
 }
 
-function createBar(sections: number): Progress {
+async function createBar(sections: number): Promise<Progress> {
+  const { default: cliProgress } = await import('cli-progress') // a GPU's machine may lack it
   const bar = new cliProgress.SingleBar({
     format: '{bar} {value} of {total} sections, {duration_formatted}  {what}',
     barCompleteChar: '█',

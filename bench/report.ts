@@ -1,6 +1,7 @@
 // Tables for people: aligned columns for a terminal, or Markdown for the docs.
+import { once } from 'node:events'
 import type { Change } from './compare.ts'
-import type { Report, Row, Table } from './results.ts'
+import type { Results, Row, Table } from './results.ts'
 
 type Cells = readonly string[]
 
@@ -11,23 +12,29 @@ interface Sheet {
   readonly rows: readonly Cells[]
 }
 
-/** The whole report; `changes` if it was compared with another. */
+/** The whole report; `where` it was measured, `changes` if it was compared with another. */
 export function write(
-  report: Report,
+  report: Results,
+  where: string,
   changes: readonly Change[] | null,
   markdown: boolean,
 ): string {
   const sheets = report.tables.map(measured)
   if (report.goals.length > 0) sheets.push(againstGoals(report))
   if (changes) sheets.push(sinceThen(changes))
-  const { cpu, node, simd, date, command, pinned, skipped } = report
-  const where = pinned ? 'each process on one core' : 'not pinned to a core'
-  const head = `${cpu}, Node ${node}, ${simd} SIMD, ${where}, ${date}: ${command}`
-  const left = skipped.map((why) => (markdown ? `- Not measured: ${why}` : `not measured: ${why}`))
+  const head = `${where}, Node ${report.node}, ${report.date}: ${report.command}`
+  const left = report.skipped.map((why) =>
+    markdown ? `- Not measured: ${why}` : `not measured: ${why}`,
+  )
   return [head, ...sheets.map(markdown ? asMarkdown : asText), ...left].join('\n\n')
 }
 
-function measured({ title, ratios, against, rows }: Table): Sheet {
+/** On stdout, and not lost when it is a pipe. */
+export async function print(text: string): Promise<void> {
+  if (!process.stdout.write(`${text}\n`)) await once(process.stdout, 'drain')
+}
+
+function measured({ title, ratios, against, rows, meaningless }: Table): Sheet {
   const flops = rows.some((row) => row.flops > 0)
   const bytes = rows.some((row) => row.bytes > 0)
   const notes = rows.some((row) => row.note)
@@ -37,7 +44,7 @@ function measured({ title, ratios, against, rows }: Table): Sheet {
     return `${digits(ratios === 'times' ? row.ratio : 1 / row.ratio)} ×`
   }
   return {
-    title,
+    title: meaningless ? `${title} (on a software adapter: times are meaningless)` : title,
     head: [
       '',
       'median ms',
@@ -59,7 +66,7 @@ function measured({ title, ratios, against, rows }: Table): Sheet {
   }
 }
 
-function againstGoals({ goals }: Report): Sheet {
+function againstGoals({ goals }: Results): Sheet {
   return {
     title: 'against the goals',
     head: ['goal', 'accept', 'aim', 'measured', ''],

@@ -19,6 +19,9 @@ export interface Row {
   readonly ratio?: number
   /** what else a reader should know */
   readonly note?: string
+  /** of a step on a GPU */
+  readonly dispatches?: number
+  readonly readbacks?: number
 }
 
 export interface Table {
@@ -29,6 +32,8 @@ export interface Table {
   /** the head of the ratios' column */
   readonly against: string
   readonly rows: readonly Row[]
+  /** The adapter is software: it shows that everything runs, not how fast. */
+  readonly meaningless?: true
 }
 
 /** A figure that the project has set itself, beside what was measured. */
@@ -40,20 +45,34 @@ export interface Goal {
   readonly verdict: 'aim met' | 'met' | 'missed'
 }
 
-/** What `--json` writes and `--compare` reads. */
-export interface Report {
-  readonly cpu: string
-  /** of our own kernels */
-  readonly simd: 'plain' | 'relaxed'
+/** What all reports hold. */
+export interface Results {
   readonly node: string
   readonly date: string
   readonly command: string
-  /** false: the system chose the core; why, is among the skips */
-  readonly pinned: boolean
   readonly tables: readonly Table[]
   /** what could not be measured, and why */
   readonly skipped: readonly string[]
   readonly goals: readonly Goal[]
+}
+
+/** What `--json` writes and `--compare` reads. */
+export interface Report extends Results {
+  readonly cpu: string
+  /** of our own kernels */
+  readonly simd: 'plain' | 'relaxed'
+  /** false: the system chose the core; why, is among the skips */
+  readonly pinned: boolean
+}
+
+/** Of the command that this process was started with. */
+export function circumstances(script: string): Pick<Results, 'node' | 'date' | 'command'> {
+  const words = process.argv.slice(2)
+  return {
+    node: process.version,
+    date: new Date().toISOString().slice(0, 10),
+    command: [`npm run ${script}`, ...(words.length > 0 ? ['--'] : []), ...words].join(' '),
+  }
 }
 
 /** The row of that name, if the table is there and has it. */
@@ -64,4 +83,21 @@ export function find(tables: readonly Table[], title: string, name: string): Row
 /** Of a kernel's row. */
 export function kernelName(kernel: string, rank: number): string {
   return `${kernel}, r = ${rank}`
+}
+
+/** A goal for something that should be large. */
+export function atLeast(what: string, accept: number, aim: number, measured: number): Goal {
+  const verdict = measured >= aim ? 'aim met' : measured >= accept ? 'met' : 'missed'
+  return { what, accept: `≥ ${accept}`, aim: `≥ ${aim}`, measured: `${digits(measured)}`, verdict }
+}
+
+/** A goal for something that should be small. */
+export function atMost(what: string, accept: number, aim: number, measured: number): Goal {
+  const verdict = measured <= aim ? 'aim met' : measured <= accept ? 'met' : 'missed'
+  return { what, accept: `≤ ${accept}`, aim: `≤ ${aim}`, measured: `${digits(measured)}`, verdict }
+}
+
+/** Three: more than the spread allows. */
+export function digits(value: number): number {
+  return Number(value.toPrecision(3))
 }

@@ -8,16 +8,9 @@ import { createWasmKernels, reference } from 'lowrank/kernels'
 import { wasm } from 'lowrank/threads'
 import { byEffort, ranksOf, type Settings } from './effort.ts'
 import { type Case, measure, withRatios } from './measure.ts'
-import { GPT2, LSTM, lengthsOf, parametersOf, RESNET18 } from './models.ts'
+import { GPT2, LSTM, lengthsOf, type Model, parametersOf, RESNET18, TINY } from './models.ts'
 import type { Section } from './sections.ts'
 import { best, createProbes, isProbe, STEP_BYTES, streamName } from './stream.ts'
-
-export interface Model {
-  readonly name: string
-  readonly shapes: readonly (readonly number[])[]
-}
-
-const TINY: Model = { name: 'a tiny model', shapes: [[16, 3, 3, 3], [16], [33, 70], [10, 33]] }
 
 /** Where gradients lie. */
 export type Kind = 'caller' | 'resident'

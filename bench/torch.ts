@@ -81,7 +81,7 @@ export const torch: Section = async (settings, { progress, table, skip }) => {
 }
 
 /** @throws Unavailable  if no Python here has torch */
-function pythonWithTorch(): string {
+export function pythonWithTorch(): string {
   for (const python of ['python3', '/usr/bin/python3']) {
     const { status } = spawnSync(python, ['-c', 'import torch'], { encoding: 'utf8' })
     if (status === 0) return python

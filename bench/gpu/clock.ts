@@ -1,0 +1,176 @@
+// Times and counts what others submit to a device, by standing between them and its methods.
+//
+// A pass's time is from the end of the pass before it to its own end, if that is later than its beginning:
+// drivers may write the first timestamp of a pass while what it waits for still runs.
+
+/** Of compute passes by their labels, and of everything. */
+export interface Times {
+  /** ms on the GPU; passes of one label are summed */
+  readonly passes: ReadonlyMap<string, number>
+  /** ms on the GPU of whole command buffers, copies included, without the gaps between them */
+  readonly gpu: number
+}
+
+export interface Counts {
+  readonly dispatches: number
+  /** buffers mapped for reading */
+  readonly readbacks: number
+  /** ms in which some buffer's mapping was awaited */
+  readonly waited: number
+}
+
+/** From one timestamp to another: a compute pass, or, without a label, a whole command buffer. */
+interface Span {
+  readonly label: string | null
+  readonly begin: number
+  readonly end: number
+}
+
+/** Of a query set: the most that WebGPU allows. */
+const CAPACITY = 4096
+
+export class Clock {
+  readonly device: GPUDevice
+  readonly #queries: GPUQuerySet | null
+  #spans: Span[] | null = null
+  #next = 0
+  #dispatches = 0
+  #readbacks = 0
+  #waited = 0
+  #pending = 0
+  #since = 0
+
+  constructor(device: GPUDevice) {
+    this.device = device
+    this.#queries = device.features.has('timestamp-query')
+      ? device.createQuerySet({ type: 'timestamp', count: CAPACITY })
+      : null
+    const { createCommandEncoder, createBuffer } = device
+    device.createCommandEncoder = (descriptor) =>
+      this.#watchEncoder(createCommandEncoder.call(device, descriptor))
+    device.createBuffer = (descriptor) => this.#watchBuffer(createBuffer.call(device, descriptor))
+  }
+
+  /** Can it tell times on the GPU? */
+  get timestamps(): boolean {
+    return this.#queries !== null
+  }
+
+  /** Since the device was opened. */
+  get counts(): Counts {
+    return { dispatches: this.#dispatches, readbacks: this.#readbacks, waited: this.#waited }
+  }
+
+  /** Of all that `run` submits, on a device with timestamps. */
+  async time(run: () => unknown): Promise<Times> {
+    const spans: Span[] = []
+    this.#spans = spans
+    this.#next = 0
+    try {
+      await run()
+    } finally {
+      this.#spans = null
+    }
+    return timesOf(spans, await this.#read())
+  }
+
+  #query(): number {
+    if (this.#next === CAPACITY) throw new Error(`more than ${CAPACITY} timestamps at once`)
+    return this.#next++
+  }
+
+  #watchEncoder(encoder: GPUCommandEncoder): GPUCommandEncoder {
+    const { beginComputePass, finish } = encoder
+    const spans = this.#spans
+    const querySet = this.#queries
+    if (!spans || !querySet) {
+      encoder.beginComputePass = (descriptor) =>
+        this.#watchPass(beginComputePass.call(encoder, descriptor))
+      return encoder
+    }
+    // An empty pass at either end: copies have no timestamps of their own.
+    const mark = (timestampWrites: GPUComputePassTimestampWrites) =>
+      beginComputePass.call(encoder, { timestampWrites }).end()
+    const begin = this.#query()
+    mark({ querySet, beginningOfPassWriteIndex: begin })
+    encoder.beginComputePass = (descriptor) => {
+      const span = { label: descriptor?.label ?? '', begin: this.#query(), end: this.#query() }
+      spans.push(span)
+      const timestampWrites = {
+        querySet,
+        beginningOfPassWriteIndex: span.begin,
+        endOfPassWriteIndex: span.end,
+      }
+      return this.#watchPass(beginComputePass.call(encoder, { ...descriptor, timestampWrites }))
+    }
+    encoder.finish = (descriptor) => {
+      const end = this.#query()
+      mark({ querySet, endOfPassWriteIndex: end })
+      spans.push({ label: null, begin, end })
+      return finish.call(encoder, descriptor)
+    }
+    return encoder
+  }
+
+  #watchPass(pass: GPUComputePassEncoder): GPUComputePassEncoder {
+    const { dispatchWorkgroups } = pass
+    pass.dispatchWorkgroups = (...size) => {
+      this.#dispatches++
+      return dispatchWorkgroups.apply(pass, size)
+    }
+    return pass
+  }
+
+  #watchBuffer(buffer: GPUBuffer): GPUBuffer {
+    if (!(buffer.usage & GPUBufferUsage.MAP_READ)) return buffer
+    const { mapAsync } = buffer
+    buffer.mapAsync = async (...range) => {
+      this.#readbacks++
+      if (this.#pending++ === 0) this.#since = performance.now()
+      try {
+        return await mapAsync.apply(buffer, range)
+      } finally {
+        if (--this.#pending === 0) this.#waited += performance.now() - this.#since
+      }
+    }
+    return buffer
+  }
+
+  /** What the queries hold: ns. */
+  async #read(): Promise<BigUint64Array> {
+    const { device } = this
+    const size = 8 * this.#next
+    const [resolved, mapped] = [
+      device.createBuffer({ size, usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC }),
+      device.createBuffer({ size, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST }),
+    ]
+    const encoder = device.createCommandEncoder()
+    encoder.resolveQuerySet(this.#queries!, 0, this.#next, resolved, 0)
+    encoder.copyBufferToBuffer(resolved, 0, mapped, 0, size)
+    device.queue.submit([encoder.finish()])
+    await mapped.mapAsync(GPUMapMode.READ)
+    const values = new BigUint64Array(mapped.getMappedRange().slice(0))
+    resolved.destroy()
+    mapped.destroy()
+    return values
+  }
+}
+
+/** Work on one queue ends in the order in which it was submitted. */
+function timesOf(spans: readonly Span[], stamps: BigUint64Array): Times {
+  const passes = new Map<string, number>()
+  let gpu = 0
+  for (const whole of [true, false]) {
+    let before = 0n
+    for (const { label, begin, end } of spans
+      .filter(({ label }) => (label === null) === whole)
+      .sort((a, b) => (stamps[a.end]! < stamps[b.end]! ? -1 : 1))) {
+      const from = stamps[begin]! > before ? stamps[begin]! : before
+      before = stamps[end]!
+      const ms = Number(before - from) / 1e6
+      if (label === null) gpu += ms
+      else passes.set(label, (passes.get(label) ?? 0) + ms)
+    }
+  }
+  return { passes, gpu }
+}

@@ -1,0 +1,155 @@
+// `npm run bench:gpu`: the built package on this machine's GPU, beside what its memory gives and what PyTorch takes.
+//
+// Runs as it is in Node 24, `node bench/gpu/main.ts`, with the packages webgpu and tinybench alone: machines
+// with a GPU may have no others.
+import { writeFileSync } from 'node:fs'
+import { constants } from 'node:os'
+import { parseArgs } from 'node:util'
+import { compareReports, readReport } from '../compare.ts'
+import { byEffort, type Effort, type Settings } from '../effort.ts'
+import { GPT2, LSTM, type Model, RESNET18, SMALL, TINY, TINYLLAMA } from '../models.ts'
+import { createProgress } from '../progress.ts'
+import { print, write } from '../report.ts'
+import { circumstances, type Results } from '../results.ts'
+import { Unavailable } from '../tools.ts'
+import { type Adapter, nameOf, openDevice } from './device.ts'
+import { measureAll } from './measure.ts'
+import { gpuOfNode } from './node.ts'
+import { measureTorch, type TorchRows } from './torch.ts'
+
+/** What `--json` writes. */
+export interface GpuReport extends Results {
+  readonly adapter: Adapter
+}
+
+const MODELS: Readonly<Record<string, Model>> = {
+  resnet18: { name: 'ResNet-18', shapes: RESNET18 },
+  lstm: { name: 'LSTM', shapes: LSTM },
+  gpt2: { name: 'GPT-2-124M', shapes: GPT2 },
+  tinyllama: { name: 'TinyLlama-1.1B', shapes: TINYLLAMA },
+  small: { name: 'a small transformer', shapes: SMALL },
+  tiny: TINY,
+}
+
+const HELP = `Usage: npm run bench:gpu -- [options] [models...]
+
+Times the passes of steps on the GPU and whole steps, beside the GPU's own copying and PyTorch on CUDA.
+Medians; ± is the median distance from them.
+
+Models: ${Object.keys(MODELS).join(', ')}. If none is named, the first four; on a
+software adapter, whose times are meaningless, small.
+
+  --ranks <list>    1,2,4,8,32 if not given
+  --quick           ResNet-18 and GPT-2 at ranks 1, 2 and 4, less time
+  --tiny            a tiny model, tiny arrays and hardly any time: to see that it works
+  --no-torch        leave PyTorch out
+  --json <file>     write everything to a file
+  --compare <file>  ratios beside those of such a file, and which have changed
+  --markdown        print tables as Markdown
+  --help
+`
+
+let torch: { kill(): boolean } | undefined
+let stop = () => {}
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+  process.on(signal, () => {
+    stop()
+    torch?.kill()
+    process.stderr.write(`bench: ended by ${signal}\n`)
+    process.exit(128 + constants.signals[signal])
+  })
+}
+
+try {
+  await main()
+} catch (error) {
+  stop()
+  process.stderr.write(`bench: ${error instanceof Error ? error.message : error}\n`)
+  process.exitCode = 1
+}
+
+async function main(): Promise<void> {
+  const { values: options, positionals: asked } = parse()
+  if (options.help) return print(HELP)
+  const effort: Effort = options.tiny ? 'tiny' : options.quick ? 'quick' : 'full'
+  const settings: Settings = { effort, all: false }
+  const ranks = options.ranks
+    ? numbersOf(options.ranks)
+    : byEffort(settings, [1, 2, 4, 8, 32], [1, 2, 4], [1, 4])
+  const then = options.compare === undefined ? null : readReport(options.compare)
+  const named = modelsOf(asked)
+
+  const opened = await openDevice(await gpuOfNode())
+  const { adapter, device } = opened
+  const models = named.length > 0 ? named : modelsOf(defaults(effort, adapter.software))
+  const progress = await createProgress(models.length + 2)
+  stop = () => progress.stop()
+  const skipped: string[] = []
+  const skip = (why: string) => skipped.push(why)
+  let steps: TorchRows = new Map()
+  progress.section('torch')
+  if (options['no-torch']) skip('PyTorch on CUDA: --no-torch')
+  else {
+    try {
+      steps = await measureTorch(models, ranks, settings, progress.at, skip, (child) => {
+        torch = child
+      })
+    } catch (error) {
+      if (!(error instanceof Unavailable)) throw error
+      skip(`PyTorch on CUDA: ${error.message}`)
+    }
+  }
+  const found = await measureAll(opened, models, ranks, settings, steps, progress)
+  device.destroy()
+  progress.stop()
+
+  const report: GpuReport = {
+    adapter,
+    ...circumstances('bench:gpu'),
+    ...found,
+    skipped: [...skipped, ...found.skipped],
+  }
+  const changes = then && compareReports(report, then)
+  await print(write(report, nameOf(adapter), changes, options.markdown ?? false))
+  if (options.json !== undefined) {
+    writeFileSync(options.json, `${JSON.stringify({ ...report, changes }, null, 2)}\n`)
+  }
+}
+
+function parse() {
+  return parseArgs({
+    allowPositionals: true,
+    options: {
+      ranks: { type: 'string' },
+      quick: { type: 'boolean' },
+      tiny: { type: 'boolean' },
+      'no-torch': { type: 'boolean' },
+      json: { type: 'string' },
+      compare: { type: 'string' },
+      markdown: { type: 'boolean' },
+      help: { type: 'boolean' },
+    },
+  })
+}
+
+function defaults(effort: Effort, software: boolean): readonly string[] {
+  if (effort === 'tiny') return ['tiny']
+  if (software) return ['small']
+  return effort === 'quick' ? ['resnet18', 'gpt2'] : ['resnet18', 'lstm', 'gpt2', 'tinyllama']
+}
+
+function modelsOf(names: readonly string[]): Model[] {
+  return names.map((name) => {
+    const model = MODELS[name]
+    if (model) return model
+    throw new RangeError(`expected models of ${Object.keys(MODELS).join(', ')}, got ${name}`)
+  })
+}
+
+function numbersOf(list: string): number[] {
+  return list.split(',').map((word) => {
+    const rank = Number(word)
+    if (Number.isInteger(rank) && rank >= 1 && rank <= 64) return rank
+    throw new RangeError(`--ranks: expected numbers of 1…64 with commas between, got ${list}`)
+  })
+}
