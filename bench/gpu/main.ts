@@ -7,7 +7,16 @@ import { constants } from 'node:os'
 import { parseArgs } from 'node:util'
 import { compareReports, readReport } from '../compare.ts'
 import { byEffort, type Effort, type Settings } from '../effort.ts'
-import { GPT2, LSTM, type Model, RESNET18, SMALL, TINY, TINYLLAMA } from '../models.ts'
+import {
+  GPT2,
+  LSTM,
+  type Model,
+  parametersOf,
+  RESNET18,
+  SMALL,
+  TINY,
+  TINYLLAMA,
+} from '../models.ts'
 import { createProgress } from '../progress.ts'
 import { print, write } from '../report.ts'
 import { circumstances, type Results } from '../results.ts'
@@ -30,6 +39,9 @@ const MODELS: Readonly<Record<string, Model>> = {
   small: { name: 'a small transformer', shapes: SMALL },
   tiny: TINY,
 }
+
+/** Parameters that a software adapter is given at most. */
+const MOST_IN_SOFTWARE = 1e6
 
 const HELP = `Usage: npm run bench:gpu -- [options] [models...]
 
@@ -82,6 +94,10 @@ async function main(): Promise<void> {
   const opened = await openDevice(await gpuOfNode())
   const { adapter, device } = opened
   const models = named.length > 0 ? named : modelsOf(defaults(effort, adapter.software))
+  for (const { name, shapes } of adapter.software ? models : []) {
+    if (parametersOf(shapes) <= MOST_IN_SOFTWARE) continue
+    throw new RangeError(`${name}: more than ${MOST_IN_SOFTWARE} parameters on a software adapter`)
+  }
   const progress = await createProgress(models.length + 2)
   stop = () => progress.stop()
   const skipped: string[] = []

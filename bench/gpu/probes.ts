@@ -129,7 +129,7 @@ export async function bandwidth(
   }
   const mix = (name: Mix, ...bindings: number[]) => probe(name, bindings, MIXES[name])
 
-  progress('copy')
+  progress(COPY)
   const copied = await sample(clock, settings, (encoder) =>
     encoder.copyBufferToBuffer(x, 0, y, 0, bytes),
   )
