@@ -62,12 +62,12 @@ export const TINYLLAMA: readonly (readonly number[])[] = [
   [32000, 2048],
 ]
 
-/** A transformer of 940,800 parameters, for processors that play a GPU. */
+/** A transformer of 273,792 parameters, for processors that play a GPU. */
 export const SMALL: readonly (readonly number[])[] = [
-  [1024, 128],
-  [128, 128],
-  ...Array.from({ length: 4 }, () => transformer(128)).flat(),
-  ...norm(128),
+  [1024, 64],
+  [128, 64],
+  ...Array.from({ length: 4 }, () => transformer(64)).flat(),
+  ...norm(64),
 ]
 
 /** Attention and the perceptron after it, each with a normalisation before it. */

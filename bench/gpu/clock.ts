@@ -3,10 +3,10 @@
 // A pass's time is from the end of the pass before it to its own end, if that is later than its beginning:
 // drivers may write the first timestamp of a pass while what it waits for still runs.
 
-/** Of compute passes by their labels, and of everything. */
+/** Of compute passes, in their order, and of everything. */
 export interface Times {
-  /** ms on the GPU; passes of one label are summed */
-  readonly passes: ReadonlyMap<string, number>
+  /** ms on the GPU */
+  readonly passes: readonly { readonly label: string; readonly ms: number }[]
   /** ms on the GPU of whole command buffers, copies included, without the gaps between them */
   readonly gpu: number
 }
@@ -15,7 +15,7 @@ export interface Counts {
   readonly dispatches: number
   /** buffers mapped for reading */
   readonly readbacks: number
-  /** ms in which some buffer's mapping was awaited */
+  /** ms in which a readback, or what the device had to say of errors, was awaited */
   readonly waited: number
 }
 
@@ -45,10 +45,11 @@ export class Clock {
     this.#queries = device.features.has('timestamp-query')
       ? device.createQuerySet({ type: 'timestamp', count: CAPACITY })
       : null
-    const { createCommandEncoder, createBuffer } = device
+    const { createCommandEncoder, createBuffer, popErrorScope } = device
     device.createCommandEncoder = (descriptor) =>
       this.#watchEncoder(createCommandEncoder.call(device, descriptor))
     device.createBuffer = (descriptor) => this.#watchBuffer(createBuffer.call(device, descriptor))
+    device.popErrorScope = () => this.#wait(popErrorScope.call(device))
   }
 
   /** Can it tell times on the GPU? */
@@ -124,16 +125,20 @@ export class Clock {
   #watchBuffer(buffer: GPUBuffer): GPUBuffer {
     if (!(buffer.usage & GPUBufferUsage.MAP_READ)) return buffer
     const { mapAsync } = buffer
-    buffer.mapAsync = async (...range) => {
+    buffer.mapAsync = (...range) => {
       this.#readbacks++
-      if (this.#pending++ === 0) this.#since = performance.now()
-      try {
-        return await mapAsync.apply(buffer, range)
-      } finally {
-        if (--this.#pending === 0) this.#waited += performance.now() - this.#since
-      }
+      return this.#wait(mapAsync.apply(buffer, range))
     }
     return buffer
+  }
+
+  async #wait<T>(answer: Promise<T>): Promise<T> {
+    if (this.#pending++ === 0) this.#since = performance.now()
+    try {
+      return await answer
+    } finally {
+      if (--this.#pending === 0) this.#waited += performance.now() - this.#since
+    }
   }
 
   /** What the queries hold: ns. */
@@ -158,7 +163,7 @@ export class Clock {
 
 /** Work on one queue ends in the order in which it was submitted. */
 function timesOf(spans: readonly Span[], stamps: BigUint64Array): Times {
-  const passes = new Map<string, number>()
+  const passes: { label: string; ms: number }[] = []
   let gpu = 0
   for (const whole of [true, false]) {
     let before = 0n
@@ -169,7 +174,7 @@ function timesOf(spans: readonly Span[], stamps: BigUint64Array): Times {
       before = stamps[end]!
       const ms = Number(before - from) / 1e6
       if (label === null) gpu += ms
-      else passes.set(label, (passes.get(label) ?? 0) + ms)
+      else passes.push({ label, ms })
     }
   }
   return { passes, gpu }

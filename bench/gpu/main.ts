@@ -6,7 +6,7 @@ import { writeFileSync } from 'node:fs'
 import { constants } from 'node:os'
 import { parseArgs } from 'node:util'
 import { compareReports, readReport } from '../compare.ts'
-import { byEffort, type Effort, type Settings } from '../effort.ts'
+import { byEffort, type Settings } from '../effort.ts'
 import {
   GPT2,
   LSTM,
@@ -49,7 +49,7 @@ Times the passes of steps on the GPU and whole steps, beside the GPU's own copyi
 Medians; ± is the median distance from them.
 
 Models: ${Object.keys(MODELS).join(', ')}. If none is named, the first four; on a
-software adapter, whose times are meaningless, small.
+software adapter, whose times are meaningless, small, and few samples.
 
   --ranks <list>    1,2,4,8,32 if not given
   --quick           ResNet-18 and GPT-2 at ranks 1, 2 and 4, less time
@@ -81,19 +81,23 @@ try {
 }
 
 async function main(): Promise<void> {
-  const { values: options, positionals: asked } = parse()
+  const { values: options, positionals } = parse()
   if (options.help) return print(HELP)
-  const effort: Effort = options.tiny ? 'tiny' : options.quick ? 'quick' : 'full'
-  const settings: Settings = { effort, all: false }
-  const ranks = options.ranks
-    ? numbersOf(options.ranks)
-    : byEffort(settings, [1, 2, 4, 8, 32], [1, 2, 4], [1, 4])
+  const asked = options.ranks === undefined ? null : numbersOf(options.ranks)
   const then = options.compare === undefined ? null : readReport(options.compare)
-  const named = modelsOf(asked)
+  const named = modelsOf(positionals)
 
   const opened = await openDevice(await gpuOfNode())
   const { adapter, device } = opened
-  const models = named.length > 0 ? named : modelsOf(defaults(effort, adapter.software))
+  // Nobody needs many samples of what means nothing.
+  const least = options.tiny || adapter.software
+  const settings: Settings = {
+    effort: least ? 'tiny' : options.quick ? 'quick' : 'full',
+    all: false,
+  }
+  const ranks = asked ?? byEffort(settings, [1, 2, 4, 8, 32], [1, 2, 4], [1, 4])
+  const models =
+    named.length > 0 ? named : modelsOf(options.tiny ? ['tiny'] : defaults(settings, adapter))
   for (const { name, shapes } of adapter.software ? models : []) {
     if (parametersOf(shapes) <= MOST_IN_SOFTWARE) continue
     throw new RangeError(`${name}: more than ${MOST_IN_SOFTWARE} parameters on a software adapter`)
@@ -148,10 +152,14 @@ function parse() {
   })
 }
 
-function defaults(effort: Effort, software: boolean): readonly string[] {
-  if (effort === 'tiny') return ['tiny']
+function defaults(settings: Settings, { software }: Adapter): readonly string[] {
   if (software) return ['small']
-  return effort === 'quick' ? ['resnet18', 'gpt2'] : ['resnet18', 'lstm', 'gpt2', 'tinyllama']
+  return byEffort(
+    settings,
+    ['resnet18', 'lstm', 'gpt2', 'tinyllama'],
+    ['resnet18', 'gpt2'],
+    ['tiny'],
+  )
 }
 
 function modelsOf(names: readonly string[]): Model[] {

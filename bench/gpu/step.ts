@@ -129,7 +129,8 @@ function passRows(
     backproject: MIXES.read * (denseFloats - rawFloats),
     settle: MIXES.settle * denseFloats,
   }
-  const labels = new Set(timed.flatMap(({ passes }) => [...passes.keys()]))
+  const phases = new Map(timed.map((times) => [times, phasesOf(times)]))
+  const labels = new Set([...phases.values()].flatMap((ms) => [...ms.keys()]))
   const row = (label: string, bytes: number, ms: (times: Times) => number): Row => ({
     name: passName(label, rank, layout),
     ...statistics(timed.map(ms)),
@@ -138,10 +139,23 @@ function passRows(
   })
   return [
     ...[...labels].map((label) =>
-      row(label, bytesOf[label] ?? 0, ({ passes }) => passes.get(label) ?? 0),
+      row(label, bytesOf[label] ?? 0, (times) => phases.get(times)!.get(label) ?? 0),
     ),
     row(WHOLE, STEP_BYTES * denseFloats, ({ gpu }) => gpu),
   ]
+}
+
+/** ms of all passes by label; a phase ends with its `reduce`, which counts for it as well as alone. */
+function phasesOf({ passes }: Times): Map<string, number> {
+  const ms = new Map<string, number>()
+  const add = (label: string, more: number) => ms.set(label, (ms.get(label) ?? 0) + more)
+  let phase = ''
+  for (const pass of passes) {
+    if (pass.label !== 'reduce') phase = pass.label
+    add(phase, pass.ms)
+    if (pass.label === 'reduce') add(pass.label, pass.ms)
+  }
+  return ms
 }
 
 function stepRows(rank: number, layout: Layout, samples: readonly Sample[]): Row[] {
