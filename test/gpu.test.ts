@@ -1,4 +1,4 @@
-// The tests that have passed in Node by themselves, bundled: in Chromium and in Deno.
+// The tests that have passed in Node by themselves, bundled: in Chromium, in Firefox and in Deno.
 import { execFile } from 'node:child_process'
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -7,7 +7,8 @@ import { fileURLToPath } from 'node:url'
 import { promisify, stripVTControlCharacters } from 'node:util'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { launch } from './browser/chromium.ts'
+import * as chromium from './browser/chromium.ts'
+import * as firefox from './browser/firefox.ts'
 import { serve } from './browser/server.ts'
 import { bundleTests } from './built/bundle.ts'
 import { vulkanEnv } from './gpu/vulkan.ts'
@@ -26,31 +27,37 @@ declare const exec: () => Promise<string>
 
 const { text } = await bundleTests(FOLDERS, 'browser', BACKEND)
 
-const chromium = suite('WebGPU in Chromium')
-const browser = await launch({ webgpu: true })
-if (typeof browser === 'string') chromium.skip(`WebGPU in Chromium: ${browser}`)
-else {
-  const server = await serve({ '/tests.js': text }, 1)
+const vulkan = await vulkanEnv()
+const browsers = [
+  ['Chromium', await chromium.launch({ webgpu: true })],
+  ['Firefox', typeof vulkan === 'string' ? vulkan : await firefox.launch(vulkan)],
+] as const
 
-  chromium.after(async () => {
-    await browser.close()
-    await server.close()
-  })
+for (const [name, browser] of browsers) {
+  const test = suite(`WebGPU in ${name}`)
+  if (typeof browser === 'string') test.skip(`WebGPU in ${name}: ${browser}`)
+  else {
+    const server = await serve({ '/tests.js': text }, 1)
 
-  chromium('the tests pass', async () => {
-    const thrown: string[] = []
-    const tab = await browser.open(`${server.url}/tests`, (message) => thrown.push(message))
-    // A page counts as loaded while its modules still await something: who imports them waits.
-    const run = (script: string) => import(script).then(() => exec())
-    passed(await tab.evaluate(run, '/tests.js'))
-    assert.equal(thrown, [])
-  })
+    test.after(async () => {
+      await browser.close()
+      await server.close()
+    })
+
+    test('the tests pass', async () => {
+      const thrown: string[] = []
+      const tab = await browser.open(`${server.url}/tests`, (message) => thrown.push(message))
+      // A page counts as loaded while its modules still await something: who imports them waits.
+      const run = (script: string) => import(script).then(() => exec())
+      passed(await tab.evaluate(run, '/tests.js'))
+      assert.equal(thrown, [])
+    })
+  }
+  test.run()
 }
-chromium.run()
 
 const inDeno = suite('WebGPU in Deno')
 const deno = new URL('engines/node_modules/@deno/linux-x64-glibc/deno', import.meta.url)
-const vulkan = await vulkanEnv()
 if (!existsSync(deno))
   inDeno.skip('WebGPU in Deno, which is not installed: npm ci --prefix test/engines')
 else if (typeof vulkan === 'string') inDeno.skip(`WebGPU in Deno: ${vulkan}`)

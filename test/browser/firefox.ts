@@ -2,11 +2,17 @@
 import { accessSync, constants } from 'node:fs'
 import { createRequire } from 'node:module'
 import { delimiter, join } from 'node:path'
+import type { VulkanEnv } from '../gpu/vulkan.ts'
 import type { Browser, Tab } from './tab.ts'
 
 /** What is used of puppeteer-core, whose types are not there where it is not installed. */
 interface Puppeteer {
-  launch(options: { browser: 'firefox'; executablePath: string }): Promise<{
+  launch(options: {
+    browser: 'firefox'
+    executablePath: string
+    env: NodeJS.ProcessEnv
+    extraPrefsFirefox: Readonly<Record<string, unknown>>
+  }): Promise<{
     version(): Promise<string>
     newPage(): Promise<
       Tab & {
@@ -18,8 +24,15 @@ interface Puppeteer {
   }>
 }
 
-/** Starts the browser, or says why this machine cannot. */
-export async function launch(): Promise<Browser | string> {
+/** With these it has WebGPU on Linux too, on whatever Vulkan there is. */
+const WEBGPU = { 'dom.webgpu.enabled': true, 'gfx.webgpu.ignore-blocklist': true }
+
+/**
+ * Starts the browser, or says why this machine cannot.
+ *
+ * @param vulkan  what it needs in its environment for WebGPU (gpu/vulkan.ts); without it, none
+ */
+export async function launch(vulkan?: VulkanEnv): Promise<Browser | string> {
   const executablePath = inPath('firefox') ?? inPath('firefox-esr')
   if (!executablePath) return 'PATH has no firefox or firefox-esr'
   const require = createRequire(new URL('../engines/package.json', import.meta.url))
@@ -30,7 +43,12 @@ export async function launch(): Promise<Browser | string> {
     if ((error as NodeJS.ErrnoException).code !== 'MODULE_NOT_FOUND') throw error
     return 'puppeteer-core is not installed: npm ci --prefix test/engines'
   }
-  const firefox = await puppeteer.launch({ browser: 'firefox', executablePath })
+  const firefox = await puppeteer.launch({
+    browser: 'firefox',
+    executablePath,
+    env: { ...process.env, ...vulkan },
+    extraPrefsFirefox: vulkan ? WEBGPU : {},
+  })
   return {
     name: await firefox.version(),
     async open(url, thrown) {

@@ -2,7 +2,7 @@
 // carries for its Chromium.
 //
 //   LOWRANK_GPU=software     default: SwiftShader, whatever GPU there is
-//   LOWRANK_GPU=hardware     the system's Vulkan, in Node and in Deno
+//   LOWRANK_GPU=hardware     the system's Vulkan, in Node, Deno and Firefox; Chromium keeps its own
 import { join } from 'node:path'
 import koffi from 'koffi'
 import { archives, unpacked } from '../browser/packed.ts'
