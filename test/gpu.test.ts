@@ -14,11 +14,19 @@ import { bundleTests } from './built/bundle.ts'
 import { vulkanEnv } from './gpu/vulkan.ts'
 
 /** Folders of test/, of which files that need Node's modules are left out. */
-const FOLDERS = ['gpu']
+const FOLDERS = ['gpu', 'kernels']
 /** Of kernels, what runs on this backend. */
 const BACKEND = 'webgpu'
 /** Suites that must have run, by the names that they print. */
-const SUITES = ['audit of a device', 'a GPU']
+const SUITES = [
+  'audit of a device',
+  'a GPU',
+  'session on WebGPU',
+  'compressor on WebGPU',
+  'accumulateProject on webgpu',
+  'backproject on webgpu',
+  'settle on webgpu',
+]
 
 const TIMEOUT_MS = 200_000
 
