@@ -1,9 +1,9 @@
 // Σ x²                                            twin: assembly/norm.ts
 //
-// A workgroup takes up to 1024 groups of four floats. So that no square overflows, it scales them by
-// the power of two that makes the largest 2 to 4, which is exact; what underflows is less than 2⁻⁶⁰
-// of that. Its sum errs by γ₁₄ at most: a square, three additions in an invocation, two across a
-// group of four, eight in the tree. src/backends/webgpu/norm.ts undoes the scaling and adds up.
+// A workgroup takes up to 1024 groups of four floats. So that no square overflows, it scales them
+// by the power of two that makes the largest 2 to 4, which is exact; what vanishes is below 2⁻⁶⁰ of
+// that. Its sum errs by γ₁₄ at most: a square, three additions in an invocation, two across
+// a group of four, eight in the tree. src/backends/webgpu/norm.ts scales back and adds up.
 // Dispatch: ⌈count ÷ 1024⌉ workgroups.
 
 const THREADS = 256u;
@@ -17,7 +17,7 @@ struct Band {
 
 @group(0) @binding(0) var<uniform> band: Band;
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
-@group(0) @binding(2) var<storage, read_write> sums: array<vec2u>; // by workgroup: a float32's bits, exponent
+@group(0) @binding(2) var<storage, read_write> sums: array<vec2u>; // a float's bits, exponent
 
 var<workgroup> largest: atomic<u32>; // as bits, which are in the order of the numbers
 var<workgroup> partial: array<f32, THREADS>;
@@ -31,8 +31,8 @@ fn norm(
   let index = group.y * groups.x + group.x;
   if index >= (band.count + FOURS * THREADS - 1u) / (FOURS * THREADS) { return; }
 
-  var own: array<vec4f, FOURS>;
-  var size4: vec4u;
+  var own = array<vec4f, FOURS>();
+  var size4 = vec4u();
   for (var i = 0u; i < FOURS; i++) {
     let at = (index * FOURS + i) * THREADS + thread;
     if at < band.count {
@@ -46,7 +46,7 @@ fn norm(
   let exponent = clamp(size >> 23u, 1u, 254u);
   let power = bitcast<f32>((255u - exponent) << 23u);
 
-  var sum4: vec4f;
+  var sum4 = vec4f();
   for (var i = 0u; i < FOURS; i++) {
     let x4 = own[i] * power;
     sum4 += x4 * x4;

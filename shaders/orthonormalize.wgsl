@@ -1,37 +1,37 @@
 // P ← an orthonormal basis of its own columns     twin: assembly/orthonormalize.ts
 //
-// One workgroup per matrix; an invocation takes every THREADS-th row. Gram–Schmidt by blocks of four
-// former columns, repeated until a turn finds next to nothing: whatever the condition number,
+// One workgroup per matrix; an invocation takes every THREADS-th row. Classical Gram–Schmidt,
+// repeated on each column until a turn finds next to nothing: then, whatever the condition number,
 //
-//   |pᵢ·pⱼ| ≤ 4.5 u   |pᵢ·pᵢ − 1| ≤ 3 u   (u = 2⁻²⁴; rows up to 2¹⁶)
+//   |pᵢ·pⱼ| ≤ 4.5 u   |pᵢ·pᵢ − 1| ≤ 3.1 u   (u = 2⁻²⁴; up to 2¹⁶ rows, rank 64)
 //
-// as long as float32 products and sums are rounded once. There is no float64 here, and sums of 50,000
-// float32 would be too coarse for that, nor may a compiler of WGSL be trusted with compensated ones:
-// so sums are kept in fixed point, as whole units in integers and the rest of a unit in a float.
-// They err by less than u·Σ|x·y|, for the rounding of the products, and the order of the
-// invocations does not matter: a device gives the same bits each time.
+// There is no float64 here, sums of 50,000 float32 would be too coarse, and a compiler of WGSL may
+// simplify compensated ones. So sums are kept in fixed point, whole units in integers and the rest
+// of a unit in a float: they err by u·Σ|x·y|, for the rounding of the products, and hardly more.
+// And they do not depend on the order of the invocations: a device gives the same bits each time.
 //
 // Zero and dependent columns, and those that are not finite, become seeded ones, orthogonal to
 // those before them. Columns are scaled by powers of two first: nothing depends on the scale.
 // Subnormal numbers may count as 0. The padding of columns is neither read nor written.
 // Dispatch: one workgroup a matrix.
 
-const THREADS = 256u;
+const THREADS = 256u; // and columns that are projected out at a time
 const MAGNITUDE = 0x7fffffffu;
 const ONE = 0x1p29; // units in 1: sums of products of unit vectors stay below 2³¹
 const PARTS = 0x1p22; // of a unit
 
-// A column depends on those before it if no more than this part of its length is left when they are
-// projected out: 2⁻¹⁸ = 64 u. Rounding leaves up to 8 u of a copy, where assembly's float64 leaves less;
-// at a condition number of 1e5 there are 160 u.
+// A column depends on those before it if no more than this part of its length is left when they
+// are projected out: 2⁻¹⁸ = 64 u. Rounding leaves some u of a copy (half a u in assembly, which has
+// float64 and takes 2⁻²⁰); at a condition number of 1e5 there are 160 u.
 const DEPENDENT = 0x1p-18;
 
-// A turn that takes no more than this from a column of length 1, as a sum of squares, was its last:
-// what it took goes wrong by 4.5 u·√rank, at 2⁻⁶ of the length half a u for 64 columns.
+// A turn all of whose amounts are at most this was the last. What it leaves of a former column: u
+// for the sum, u for the subtraction, 2 u for the scaling that follows; and for 64 columns up to
+// u ÷ 3 for adding up what is subtracted, u ÷ 14 since those columns are not quite orthogonal.
 const SETTLED = 0x1p-12;
-// Three are enough: the first leaves errors of 8 u ÷ 2⁻¹⁸ at most, the second of u or so.
+// Three are enough: the first leaves a few u ÷ DEPENDENT at most, the second a few u.
 const TURNS = 4u;
-// Random columns of as many rows hardly ever depend on each other twice.
+// A random column hardly ever depends on others once, if there are more rows than those.
 const ATTEMPTS = 16u;
 
 struct Band {
@@ -60,11 +60,12 @@ struct Param {
 @group(0) @binding(1) var<storage, read> params: array<Param>;
 @group(0) @binding(2) var<storage, read_write> left: array<f32>; // rows × rank, by column
 
-var<workgroup> wholes: array<atomic<i32>, 4>;
-var<workgroup> parts: array<atomic<i32>, 4>;
-var<workgroup> total: vec4f;
+var<workgroup> wholes: array<atomic<i32>, THREADS>; // sums, one or a column's each: units,
+var<workgroup> parts: array<atomic<i32>, THREADS>; // and parts of one
+var<workgroup> amounts: array<f32, THREADS>;
+var<workgroup> total: f32;
 var<workgroup> largest: atomic<u32>;
-var<workgroup> size: u32;
+var<workgroup> most: u32;
 
 @compute @workgroup_size(THREADS)
 fn orthonormalize(
@@ -90,18 +91,13 @@ fn orthonormalize(
 
 // Makes column k orthogonal to those before it and 1 long; false if it depends on them.
 fn independent(param: Param, k: u32, thread: u32) -> bool {
-  let length = normalize(param, k, thread);
-  if length == 0.0 { return false; }
+  if normalize(param, k, thread) == 0.0 { return false; }
   var rest = 1.0; // of its length
   for (var turn = 0u; turn < TURNS; turn++) {
-    var taken = 0.0;
-    for (var j = 0u; j < k; j += 4u) {
-      let amount4 = project(param, k, j, thread);
-      taken += dot(amount4, amount4);
-    }
+    let amount = project(param, k, thread);
     if k > 0u { rest *= normalize(param, k, thread); }
     if rest <= DEPENDENT { return false; }
-    if taken <= SETTLED {
+    if amount <= SETTLED {
       correct(param, k, thread);
       return true;
     }
@@ -109,48 +105,63 @@ fn independent(param: Param, k: u32, thread: u32) -> bool {
   return false;
 }
 
-// Subtracts from column k its projections on columns j … j + 3, as far as they come before it.
-// Returns what it multiplied them by; 0 for the others.
-fn project(param: Param, k: u32, j: u32, thread: u32) -> vec4f {
+// Subtracts from column k its projections on those before it. Returns the largest of the amounts.
+fn project(param: Param, k: u32, thread: u32) -> f32 {
   let column = param.p + k * param.pStride;
-  // In place of columns that are not there, the last one: their amounts are 0.
-  let former4 = param.p + min(j + vec4u(0, 1, 2, 3), vec4u(k - 1u)) * param.pStride;
-  var whole4: vec4i;
-  var rest4: vec4f;
-  for (var i = thread; i < param.rows; i += THREADS) {
-    let units4 = left[column + i] * formers(former4, i) * ONE;
-    let trunc4 = trunc(units4);
-    whole4 += vec4i(trunc4);
-    rest4 += units4 - trunc4;
+  var size = 0u;
+  for (var first = 0u; first < k; first += THREADS) {
+    let count = min(k - first, THREADS);
+    for (var j = 0u; j < count; j += 4u) {
+      let former4 = formers(param, first + j, k);
+      var whole4 = vec4i(); // said, since on some devices (SwiftShader) a variable without a value
+      var rest4 = vec4f(); // keeps what it had when the loop came by before
+      for (var i = thread; i < param.rows; i += THREADS) {
+        let units4 = left[column + i] * rowOf(former4, i) * ONE;
+        whole4 += vec4i(units4);
+        rest4 += units4 - trunc(units4);
+      }
+      for (var lane = 0u; lane < 4u; lane++) { add(j + lane, whole4[lane], rest4[lane]); }
+    }
+    workgroupBarrier();
+    let amount = take(thread) / ONE;
+    amounts[thread] = select(0.0, amount, thread < count);
+    size = max(size, maximum(bitcast<u32>(amounts[thread]) & MAGNITUDE, thread));
+    for (var i = thread; i < param.rows; i += THREADS) {
+      var gone = 0.0;
+      for (var j = 0u; j < count; j += 4u) {
+        let amount4 = vec4f(amounts[j], amounts[j + 1u], amounts[j + 2u], amounts[j + 3u]);
+        gone += dot(amount4, rowOf(formers(param, first + j, k), i));
+      }
+      left[column + i] -= gone;
+    }
   }
-  let amount4 = sum(whole4, rest4, min(k - j, 4u), thread) / ONE;
-  for (var i = thread; i < param.rows; i += THREADS) {
-    left[column + i] -= dot(amount4, formers(former4, i));
-  }
-  return amount4;
+  return bitcast<f32>(size);
 }
 
-fn formers(former4: vec4u, i: u32) -> vec4f {
+// Where columns j … j + 3 begin. In place of those that do not come before k, the one that does:
+// their amounts are 0.
+fn formers(param: Param, j: u32, k: u32) -> vec4u {
+  return param.p + min(j + vec4u(0, 1, 2, 3), vec4u(k - 1u)) * param.pStride;
+}
+
+fn rowOf(former4: vec4u, i: u32) -> vec4f {
   return vec4f(left[former4.x + i], left[former4.y + i], left[former4.z + i], left[former4.w + i]);
 }
 
-// Makes column k 1 long, but for rows ÷ 256 · u: `correct` does the rest. Returns its length, which
-// is right to 4 u or rows ÷ 256 · u between 2⁻¹²⁵ and 1, and greater than 0 outside of that; 0 if it
-// is zero or not finite.
+// Makes column k 1 long, to 4 u + rows ÷ 256 · u: `correct` does the rest. Returns its length, as
+// exactly, where that is between 2⁻¹²⁵ and 1, and some number above 0 where it is not; 0 for a
+// column that is zero or not finite.
 fn normalize(param: Param, k: u32, thread: u32) -> f32 {
   let column = param.p + k * param.pStride;
   var own = 0u;
   for (var i = thread; i < param.rows; i += THREADS) {
     own = max(own, bitcast<u32>(left[column + i]) & MAGNITUDE);
   }
-  atomicMax(&largest, own);
-  workgroupBarrier();
-  if thread == 0u { size = atomicExchange(&largest, 0u); }
-  let exponent = workgroupUniformLoad(&size) >> 23u;
+  let exponent = maximum(own, thread) >> 23u;
   if exponent == 0u || exponent == 255u { return 0.0; }
 
-  let power = bitcast<f32>((255u - exponent) << 23u); // makes the largest 2 to 4
-  let unit = bitcast<f32>((152u - firstLeadingBit(param.rows)) << 23u); // rows · 16 are below 2³⁰ of 1 ÷ unit
+  let power = bitcast<f32>((255u - exponent) << 23u); // makes the largest 2 to 4, squares below 16
+  let unit = bitcast<f32>((152u - firstLeadingBit(param.rows)) << 23u); // and sums below 2³⁰
   var whole = 0;
   var rest = 0.0;
   for (var i = thread; i < param.rows; i += THREADS) {
@@ -159,7 +170,7 @@ fn normalize(param: Param, k: u32, thread: u32) -> f32 {
     whole += i32(units);
     rest += units - trunc(units);
   }
-  let square = sum(vec4i(whole), vec4f(rest), 1u, thread).x / unit;
+  let square = sum(whole, rest, thread) / unit;
   let factor = inverseSqrt(square);
   for (var i = thread; i < param.rows; i += THREADS) {
     left[column + i] = (left[column + i] * power) * factor;
@@ -167,8 +178,8 @@ fn normalize(param: Param, k: u32, thread: u32) -> f32 {
   return sqrt(square) * bitcast<f32>((clamp(exponent, 2u, 128u) - 1u) << 23u);
 }
 
-// x ← x + x·(1 − x·x) ÷ 2, for a column that is almost 1 long: sqrt and division are not exact in
-// WGSL. 1 is taken away while the sum is in integers, and so nothing of the difference is lost.
+// x ← x + x·(1 − x·x) ÷ 2, for a column that is almost 1 long: WGSL's roots are not exact. The 1 is
+// taken away while the sum is in integers, so that nothing of the difference is lost.
 fn correct(param: Param, k: u32, thread: u32) {
   let column = param.p + k * param.pStride;
   var whole = select(0, -i32(ONE), thread == 0u);
@@ -178,31 +189,37 @@ fn correct(param: Param, k: u32, thread: u32) {
     whole += i32(units);
     rest += units - trunc(units);
   }
-  let excess = sum(vec4i(whole), vec4f(rest), 1u, thread).x / ONE;
+  let excess = sum(whole, rest, thread) / ONE;
   for (var i = thread; i < param.rows; i += THREADS) {
     left[column + i] += left[column + i] * (-0.5 * excess);
   }
 }
 
-// Adds up what all invocations hold: whole units and the rest, in the first `lanes` of four lanes.
-fn sum(whole4: vec4i, rest4: vec4f, lanes: u32, thread: u32) -> vec4f {
-  let trunc4 = trunc(rest4);
-  let more4 = whole4 + vec4i(trunc4);
-  let part4 = vec4i((rest4 - trunc4) * PARTS);
-  for (var lane = 0u; lane < lanes; lane++) {
-    atomicAdd(&wholes[lane], more4[lane]);
-    atomicAdd(&parts[lane], part4[lane]);
-  }
+// The sum of what all invocations hold: whole units, and the rest.
+fn sum(whole: i32, rest: f32, thread: u32) -> f32 {
+  add(0u, whole, rest);
   workgroupBarrier();
-  if thread == 0u {
-    var sum4: vec4f;
-    for (var lane = 0u; lane < lanes; lane++) {
-      let whole = f32(atomicExchange(&wholes[lane], 0)); // and cleared for the next sum
-      sum4[lane] = whole + f32(atomicExchange(&parts[lane], 0)) / PARTS;
-    }
-    total = sum4;
-  }
+  if thread == 0u { total = take(0u); }
   return workgroupUniformLoad(&total);
+}
+
+fn add(slot: u32, whole: i32, rest: f32) {
+  atomicAdd(&wholes[slot], whole + i32(rest));
+  atomicAdd(&parts[slot], i32((rest - trunc(rest)) * PARTS));
+}
+
+// Reads a sum, and clears it for the next.
+fn take(slot: u32) -> f32 {
+  let whole = f32(atomicExchange(&wholes[slot], 0));
+  return whole + f32(atomicExchange(&parts[slot], 0)) / PARTS;
+}
+
+// The largest of what all invocations hold.
+fn maximum(own: u32, thread: u32) -> u32 {
+  atomicMax(&largest, own);
+  workgroupBarrier();
+  if thread == 0u { most = atomicExchange(&largest, 0u); }
+  return workgroupUniformLoad(&most);
 }
 
 // A number in (−1, 1), never 0.
