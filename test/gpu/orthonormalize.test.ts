@@ -144,6 +144,10 @@ else {
     const columns = new Float32Array(3 * rows).fill(0.1, 0, rows)
     columns.fill(1e-3, rows).fill(0.7, rows, rows + 7)
     for (let i = 0; i < rows; i++) columns[2 * rows + i] = i % 2 ? 0.3 : 3e-5
+    for (const small of [0.0047, 0.0051, 0.0059, 0.0071]) {
+      const skewed = new Float32Array(rows).fill(small).fill(1, 0, 1) // most squares are no unit
+      orthonormal(await basis(skewed, rows, 1), rows)
+    }
     const p = await basis(columns, rows, 3)
     orthonormal(p, rows)
     spans({ columns, rows, rank: 3 }, p)
