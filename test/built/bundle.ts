@@ -30,7 +30,8 @@ export function bundleBesidePackage(entry: string): Promise<Bundle> {
  * @param folders  of test/
  * @param platform  node: runs the tests when it is imported. browser: `globalThis.exec()` runs them
  *   and resolves to what they print; files that need something of Node's are left out, too
- * @param backend  the only one of support/backends.ts that kernels are tested on
+ * @param backend  the only one of support/backends.ts that kernels are tested on: 'webgpu', which has
+ *   some of them alone
  */
 export function bundleTests(
   folders: readonly string[],
@@ -40,7 +41,7 @@ export function bundleTests(
   const files = folders.flatMap((folder) =>
     readdirSync(join(root, 'test', folder), { encoding: 'utf8' })
       .map((file) => `./test/${folder}/${file}`)
-      .filter((file) => file.endsWith('.test.ts') && fits(file, platform))
+      .filter((file) => file.endsWith('.test.ts') && fits(file, platform, backend))
       .sort(),
   )
   const imports = files.map((file) => `import '${file}'`)
@@ -62,8 +63,9 @@ export function bundleTests(
   })
 }
 
-function fits(file: string, platform: 'browser' | 'node'): boolean {
+function fits(file: string, platform: 'browser' | 'node', backend?: string): boolean {
   const text = readFileSync(join(root, file), 'utf8')
+  if (backend === 'webgpu' && !/\b(everywhere|openDevice)\b/.test(text)) return false
   return !text.includes(' import(') && (platform === 'node' || !text.includes("'node:"))
 }
 

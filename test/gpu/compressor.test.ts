@@ -70,10 +70,10 @@ else {
       [ODD, 6],
     ] as const) {
       const fresh = await another()
+      const { counts, reset } = audit(fresh)
       const compressor = await on({}, shapes, fresh)
       const tensors = layTensors(fresh, draw(shapes, 1), 'one buffer', 'f32')
       await compressor.step(tensors, async (frame) => frame)
-      const { counts, reset } = audit(fresh)
       for (let i = 0; i < 3; i++) {
         reset()
         const { bytesSent } = compressor.stats

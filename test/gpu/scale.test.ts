@@ -53,7 +53,7 @@ else {
 
   test('takes workgroups in rows, and more than it needs', async () => {
     const x = gaussian(4 * 1200, 1) // five workgroups
-    const call = { uniform: [1200, { f32: -4 }], groups: [3, 2] } as const
+    const call = { uniform: [0, 1200, { f32: -4 }], groups: [3, 2] } as const
     const [scaled] = await dispatch(device, 'scale', [x], call)
     same(
       scaled,

@@ -1,11 +1,11 @@
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { everywhere, run } from '../support/backends.ts'
+import { backends, run } from '../support/backends.ts'
 import { gaussian } from '../support/gaussian.ts'
 
 const LENGTHS = [0, 1, 2, 3, 4, 5, 7, 8, 9, 63, 64, 65, 1000]
 
-for (const backend of everywhere) {
+for (const backend of backends) {
   const test = suite(`norm on ${backend.name}`)
 
   async function norm(x: Float32Array, offset = 0): Promise<number> {

@@ -3,13 +3,16 @@ import type { Dims } from '../../src/seam.ts'
 export const RANKS = [1, 2, 3, 4, 5, 7, 8, 9, 16, 32]
 
 const LENGTHS = [1, 3, 4, 5, 63, 65, 127]
+/** In software a GPU takes a hundred times as long. */
+const FEW_LENGTHS = [1, 5, 64, 127]
 
 /**
  * On either side of a v128's 4 lanes, of 8 and of 64, both ways; and of the strips that kernels cut
  * long rows into.
  */
-export function shapes(rank: number): Dims[] {
-  const small = LENGTHS.flatMap((rows) => LENGTHS.map((cols) => ({ rows, cols, rank })))
+export function shapes(rank: number, backend = ''): Dims[] {
+  const lengths = backend === 'webgpu' ? FEW_LENGTHS : LENGTHS
+  const small = lengths.flatMap((rows) => lengths.map((cols) => ({ rows, cols, rank })))
   const long = [
     { rows: 5, cols: 1023, rank },
     { rows: 6, cols: 1024, rank },

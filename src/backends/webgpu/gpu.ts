@@ -30,6 +30,9 @@ export type Constants = Readonly<Record<string, number>>
 /** What the API has found wrong with calls made together; null: nothing. */
 export type Verdict = Promise<GPUError | null>
 
+/** So long after work has failed, its device may still turn out to be lost. */
+const GRACE_MS = 200
+
 /** Devices in use: pipelines are compiled once for each, whoever asks. */
 const known = new WeakMap<GPUDevice, Gpu>()
 
@@ -76,10 +79,8 @@ export class Gpu {
     try {
       return await Promise.race([work, this.#lost])
     } catch (error) {
-      // Work that ends with the device may say so before the device does.
-      if ((error as Error).name === 'AbortError') {
-        await Promise.race([this.#lost, new Promise((resolve) => setTimeout(resolve, 1000))])
-      }
+      // What ends with the device may say so, in words of its own, before the device does.
+      await Promise.race([this.#lost, new Promise((resolve) => setTimeout(resolve, GRACE_MS))])
       throw error
     }
   }

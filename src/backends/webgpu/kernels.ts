@@ -7,14 +7,7 @@ import type { WebgpuBackend } from './index.ts'
 /** Those kernels that a GPU has. What workers must agree on, to the bit, is wasm alone. */
 export type WebgpuKernels = Pick<
   Kernels,
-  | 'name'
-  | 'accumulateProject'
-  | 'project'
-  | 'backproject'
-  | 'reconstruct'
-  | 'residual'
-  | 'settle'
-  | 'norm'
+  'name' | 'accumulateProject' | 'project' | 'backproject' | 'reconstruct' | 'residual' | 'settle'
 > & {
   /** Gives the device's memory back. */
   dispose(): void
@@ -85,12 +78,6 @@ export function createWebgpuKernels(backend: WebgpuBackend): WebgpuKernels {
       put(session, { residual: m, left: p, own, mean })
       await session.settle(true, null, { into: [y], scale, accumulate })
       await session.read(['residual'], m)
-    },
-
-    async norm(x) {
-      const session = await of({ rows: 1, cols: x.length, rank: 1 })
-      put(session, { residual: x })
-      return session.norm()
     },
 
     dispose() {
