@@ -37,14 +37,14 @@ export const PLAIN_BYTES = ${plain.length}
 
 const shaders = readdirSync(resolve(root, 'shaders')).map((file) => {
   const text = readFileSync(resolve(root, 'shaders', file), 'utf8')
-  return [file.replace('.wgsl', ''), withoutComments(text)] as const
+  return [file.replace('.wgsl', ''), dense(text)] as const
 })
 writeFileSync(
   resolve(root, 'src/backends/webgpu/shaders.ts'),
   `// Made by scripts/build.ts from shaders/; not kept in git.
 export type ShaderName = ${shaders.map(([name]) => `'${name}'`).join(' | ')}
 
-/** WGSL, without comments and indentation. */
+/** WGSL, without comments and spaces. */
 export const SHADERS: Readonly<Record<ShaderName, string>> = ${JSON.stringify(Object.fromEntries(shaders))}
 `,
 )
@@ -57,7 +57,12 @@ run('typescript/bin/tsc', '-p', 'tsconfig.build.json')
 copyFileSync(resolve(root, 'build/release.wasm'), resolve(root, 'dist/lowrank.wasm'))
 copyFileSync(resolve(root, 'build/relaxed.wasm'), resolve(root, 'dist/lowrank.relaxed.wasm'))
 
-/** Line numbers stay: what a compiler says of a shader is true of its file. */
-function withoutComments(wgsl: string): string {
-  return wgsl.replace(/ *\/\/.*$/gm, '').replace(/^ +/gm, '')
+/** Without comments, and without spaces that mean nothing: beside signs they may. */
+function dense(wgsl: string): string {
+  return wgsl
+    .replace(/ *\/\/.*$/gm, '')
+    .replace(/ *([=*/%<>!&|^,;:{}()[\]]) */g, '$1')
+    .replace(/\s*\n\s*/g, '\n')
+    .replace(/([;{},])\n/g, '$1')
+    .trim()
 }
