@@ -1,4 +1,4 @@
-// M ← M + g, P ← M·Q
+// M ← M + g, P ← M·Q                              twin: shaders/accumulateProject.wgsl
 import {
   BLOCK_BYTES,
   colsOf,

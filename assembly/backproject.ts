@@ -1,4 +1,4 @@
-// Q ← Mᵀ·P
+// Q ← Mᵀ·P                                        twin: shaders/backproject.wgsl
 import {
   BLOCK_BYTES,
   colsOf,

@@ -1,4 +1,4 @@
-// P ← M·Q
+// P ← M·Q                                         twin: shaders/accumulateProject.wgsl
 import {
   BLOCK_BYTES,
   colsOf,

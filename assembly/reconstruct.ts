@@ -1,4 +1,4 @@
-// Y ← scale·P·Qᵀ (+ Y)
+// Y ← scale·P·Qᵀ (+ Y)                            twin: shaders/settle.wgsl
 import {
   BLOCK_BYTES,
   colsOf,

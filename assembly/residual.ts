@@ -1,4 +1,4 @@
-// M ← M − P·Qᵀ
+// M ← M − P·Qᵀ                                    twin: shaders/settle.wgsl
 import {
   BLOCK_BYTES,
   colsOf,

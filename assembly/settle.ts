@@ -1,4 +1,4 @@
-// Y ← scale·P·meanᵀ (+ Y), M ← M − P·ownᵀ
+// Y ← scale·P·meanᵀ (+ Y), M ← M − P·ownᵀ         twin: shaders/settle.wgsl
 import {
   BLOCK_BYTES,
   colsOf,

@@ -35,8 +35,8 @@ export class DeviceLostError extends Error {
    */
   readonly savedStep: number | null
 
-  constructor(message: string, savedStep: number | null = null) {
-    super(message)
+  constructor(message: string, savedStep: number | null = null, options?: ErrorOptions) {
+    super(message, options)
     this.savedStep = savedStep
   }
 }

@@ -142,13 +142,13 @@ export class Standing {
   }
 
   /** What a lost device means for this worker. */
-  lost({ message }: DeviceLostError): DeviceLostError {
+  lost(cause: DeviceLostError): DeviceLostError {
     const from = this.#saved
     const safe =
       from === null
         ? 'the residual, which was never saved, is lost with it'
         : `the residual is safe as of the save before step ${from}`
-    return new DeviceLostError(`${message}; ${safe}`, from)
+    return new DeviceLostError(`${cause.message}; ${safe}`, from, { cause })
   }
 
   join(state: Uint8Array): void {

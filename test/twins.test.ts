@@ -21,6 +21,16 @@ const OTHERS: Record<string, string> = {
 /** Shaders without a twin: part of other kernels. */
 const PARTS = ['reduce']
 
+/** Kernels without a shader of their name: the one that does it as well, or why the CPU alone has it. */
+const ELSEWHERE: Record<string, string> = {
+  project: 'accumulateProject.wgsl',
+  reconstruct: 'settle.wgsl',
+  residual: 'settle.wgsl',
+  accumulate: 'to take a gradient back, accumulateProject.wgsl adds it with the other sign',
+  normal: 'workers must agree on random numbers to the bit, which WGSL does not promise',
+  philox: 'as normal',
+}
+
 const kernels = exportsOf('assembly/index.ts')
 const members = membersOf('src/seam.ts', 'Kernels').filter((name) => name !== 'name')
 
@@ -67,6 +77,18 @@ test('every shader has a twin in assembly, and each points at the other', () => 
     shaders.flatMap((file) => strangers(file, read(`shaders/${file}`), read)),
     [],
   )
+})
+
+test('every kernel has a shader, or it is said why not', () => {
+  const shaders = readdirSync(join(root, 'shaders'))
+  for (const name of kernels) {
+    const elsewhere = ELSEWHERE[name]
+    assert.is(elsewhere === undefined, shaders.includes(`${name}.wgsl`), name)
+    if (!elsewhere?.endsWith('.wgsl')) continue
+    assert.match(read(`shaders/${elsewhere}`), `twin: assembly/${name}.ts`)
+    assert.match(read(`assembly/${name}.ts`).split('\n')[0]!, `twin: shaders/${elsewhere}`)
+  }
+  for (const name of Object.keys(ELSEWHERE)) assert.ok(kernels.includes(name), name)
 })
 
 test('the check of shaders finds strangers', () => {

@@ -42,6 +42,7 @@ test('it holds what is needed to run and to read, and no more', () => {
     'assembly',
     'dist',
     'package.json',
+    'shaders',
     'src',
   ]
   assert.equal(top, expected)
