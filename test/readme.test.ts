@@ -14,6 +14,8 @@ import { fileURLToPath } from 'node:url'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { unpack } from '../src/backends/wasm/unpack.ts'
+import { openDevice } from './gpu/device.ts'
+import { readTensors } from './gpu/tensors.ts'
 import { bundledSize } from './support/size.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -41,16 +43,51 @@ test('the example runs as pasted, and prints what it says', () => {
   }
 })
 
+const opened = await openDevice()
+if (typeof opened === 'string') test.skip(`the example for GPUs: ${opened}`)
+else {
+  test('the example for GPUs runs as pasted', async () => {
+    const [, example] = /^```js\n(import \{ webgpu \}.*?)^```\n/ms.exec(readme)!
+    const [{ createCompressor }, { webgpu }] = await Promise.all([
+      import('lowrank'),
+      import('lowrank/webgpu'),
+    ])
+    const values = Float32Array.from({ length: 128 }, (_, i) => i / 64 - 1)
+    const buffers = [values, values.slice().fill(1)].map((array) => {
+      const buffer = opened.createBuffer({ size: 512, usage: 0x8c }) // STORAGE, COPY_SRC, COPY_DST
+      opened.queue.writeBuffer(buffer, 0, array)
+      return buffer
+    })
+    const given = {
+      webgpu,
+      createCompressor,
+      device: opened,
+      shapes: [{ shape: [8, 12], compress: false }, [32]],
+      offsets: [0, 384],
+      gradientBuffer: buffers[0],
+      parameterBuffer: buffers[1],
+      exchange: async (frame: Uint8Array) => frame,
+    }
+    const body = example!.replace(/^import .*$/m, '')
+    const AsyncFunction = (async () => undefined).constructor as FunctionConstructor
+    await new AsyncFunction(...Object.keys(given), body)(...Object.values(given))
+    const [got] = await readTensors(opened, [{ buffer: buffers[1]! }], [values], 'f32')
+    for (const [i, x] of got!.entries()) assert.ok(Math.abs(x - (1 - 0.1 * values[i]!)) < 1e-6)
+    opened.destroy()
+  })
+}
+
 test('functions and methods that it names exist', async () => {
-  const [lowrank, frames, kernels] = await Promise.all([
+  const [lowrank, frames, kernels, webgpu] = await Promise.all([
     import('lowrank'),
     import('lowrank/frames'),
     import('lowrank/kernels'),
+    import('lowrank/webgpu'),
   ])
   const { createCompressor, createSgd } = lowrank
   using compressor = await createCompressor([[4]])
   const sgd = await createSgd(compressor, { learningRate: 1 })
-  const reached: object[] = [lowrank, frames, kernels, compressor, sgd]
+  const reached: object[] = [lowrank, frames, kernels, webgpu, compressor, sgd]
   const named = new Set(
     [...readme.matchAll(/`(?:[a-z]+\.)?([a-z]\w+)\(/gi)].map(([, name]) => name!),
   )
