@@ -49,7 +49,7 @@ struct Param {
 }
 
 const WHOLE = 1u; // groups of four columns are aligned, and none is cut off by the end of the row
-const HALF = 2u; // f16, two in a word
+const HALF = 2u; // f16, two in a word: a group need only begin with a word
 
 @group(0) @binding(0) var<uniform> band: Band;
 @group(0) @binding(1) var<storage, read> tiles: array<Tile>;
@@ -136,22 +136,31 @@ fn accumulateProject(
   if largest >= LIMIT { atomicStore(&refused, 1u); }
 }
 
-// The bits of g at columns 4c … 4c + 3 of a row; 0 past its end. An f16 that is not finite has the
-// bits of a float32 that is not.
+// The bits of g at columns 4c … 4c + 3 of a row; 0 past its end.
 fn gradient(param: Param, row: u32, c: u32) -> vec4u {
   let at = param.at + row * param.cols + 4u * c;
   if param.mode == WHOLE { return g4[at / 4u]; }
+  if param.mode == (WHOLE | HALF) {
+    let low = g[at / 2u];
+    let high = g[at / 2u + 1u];
+    return vec4u(
+      wordOf(low & 0xffffu), wordOf(low >> 16u), wordOf(high & 0xffffu), wordOf(high >> 16u),
+    );
+  }
   var word4 = vec4u();
   for (var j = 0u; j < 4u; j++) {
     if 4u * c + j < param.cols {
-      if (param.mode & HALF) == 0u {
-        word4[j] = g[at + j];
+      if param.mode == HALF {
+        word4[j] = wordOf((g[(at + j) / 2u] >> (16u * ((at + j) & 1u))) & 0xffffu);
       } else {
-        let half = (g[(at + j) / 2u] >> (16u * ((at + j) & 1u))) & 0xffffu;
-        let finite = (half & 0x7c00u) != 0x7c00u;
-        word4[j] = select(MAGNITUDE, bitcast<u32>(unpack2x16float(half).x), finite);
+        word4[j] = g[at + j];
       }
     }
   }
   return word4;
+}
+
+// The bits of an f16 as float32: if it is not finite, those of a NaN.
+fn wordOf(half: u32) -> u32 {
+  return select(MAGNITUDE, bitcast<u32>(unpack2x16float(half).x), (half & 0x7c00u) != 0x7c00u);
 }

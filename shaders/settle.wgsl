@@ -132,19 +132,30 @@ fn settleHalf(
     for (var i = 0u; i < ROWS; i++) {
       if top + i < tile.rows && writes(param) {
         let at = elementOf(tile, param, top + i, j);
+        if param.mode == (WHOLE | HALF) {
+          let low = settledPair(at / 2u, update[i].xy);
+          let high = settledPair(at / 2u + 1u, update[i].zw);
+          atomicStore(&words[at / 2u], halfOf(low.x) | (halfOf(low.y) << 16u));
+          atomicStore(&words[at / 2u + 1u], halfOf(high.x) | (halfOf(high.y) << 16u));
+          continue;
+        }
         for (var k = 0u; k < columnsAt(tile, param, j); k++) {
           let word = (at + k) / 2u;
-          let shift = 16u * ((at + k) & 1u);
-          var sum = band.scale * update[i][k];
-          if band.accumulate != 0u {
-            sum += unpack2x16float((atomicLoad(&words[word]) >> shift) & 0xffffu).x;
-          }
-          atomicAnd(&words[word], 0xffff0000u >> shift);
-          atomicOr(&words[word], halfOf(sum) << shift);
+          let half = (at + k) & 1u;
+          let sum = settledPair(word, vec2f(update[i][k]))[half];
+          atomicAnd(&words[word], 0xffff0000u >> (16u * half));
+          atomicOr(&words[word], halfOf(sum) << (16u * half));
         }
       }
     }
   }
+}
+
+// What two numbers of a word become.
+fn settledPair(word: u32, update: vec2f) -> vec2f {
+  var sum = band.scale * update;
+  if band.accumulate != 0u { sum += unpack2x16float(atomicLoad(&words[word])); }
+  return sum;
 }
 
 // Takes P·ownᵀ from four rows of M; returns four rows of P·meanᵀ, or of a raw tensor's update.

@@ -29,7 +29,12 @@ const SUITES = [
 const TIMEOUT_MS = 280_000
 
 // In the browser:
-declare const exec: () => Promise<string>
+declare const begin: () => void
+declare const outcome: string | undefined
+
+const BEGIN = `
+globalThis.begin = () => { exec().then((printed) => { globalThis.outcome = printed }) }
+globalThis.outcome = undefined`
 
 const { text } = await bundleTests(FOLDERS, 'browser', BACKEND)
 // In Firefox every look at a result takes some milliseconds: there without the tables.
@@ -45,7 +50,7 @@ for (const [name, browser, tests, suites] of browsers) {
   const test = suite(`WebGPU in ${name}`)
   if (typeof browser === 'string') test.skip(`WebGPU in ${name}: ${browser}`)
   else {
-    const server = await serve({ '/tests.js': tests }, 1)
+    const server = await serve({ '/tests.js': tests + BEGIN }, 1)
 
     test.after(async () => {
       await browser.close()
@@ -56,8 +61,16 @@ for (const [name, browser, tests, suites] of browsers) {
       const thrown: string[] = []
       const tab = await browser.open(`${server.url}/tests`, (message) => thrown.push(message))
       // A page counts as loaded while its modules still await something: who imports them waits.
-      const run = (script: string) => import(script).then(() => exec())
-      passed(await tab.evaluate(run, '/tests.js'), suites)
+      await tab.evaluate((script) => import(script).then(begin), '/tests.js')
+      // Not in one call, which drivers give up after some minutes.
+      const until = Date.now() + TIMEOUT_MS
+      let printed: string | undefined
+      while (printed === undefined && Date.now() < until) {
+        await new Promise((resolve) => setTimeout(resolve, 500))
+        printed = await tab.evaluate(() => outcome)
+      }
+      assert.ok(printed, `the page has not come to its end in ${TIMEOUT_MS} ms`)
+      passed(printed!, suites)
       assert.equal(thrown, [])
     })
   }

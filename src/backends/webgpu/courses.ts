@@ -47,7 +47,7 @@ export interface Course {
   readonly bands: readonly Band[]
   /** for each band, all parameters, with where their tensors lie in its window */
   readonly params: Uint32Array<ArrayBuffer>
-  /** kinds of tensors there are: values of `mode` */
+  /** kinds of tensors there are, HALF, WHOLE or neither: each has its entry point in settle.wgsl */
   readonly modes: ReadonlySet<number>
 }
 
@@ -242,10 +242,10 @@ class Maker {
     for (let index = 0; PARAM_WORDS * index < words.length; index++) {
       const { kind, at } = spotOf(index)
       const cols = words[PARAM_WORDS * index + 1]!
-      const whole = at % 4 === 0 && cols % 4 === 0
-      const mode = kind === 'f16' ? HALF : whole ? WHOLE : 0
-      words.set([at >>> 0, mode], PARAM_WORDS * index + 9)
-      this.#modes.add(mode)
+      const half = kind === 'f16' ? HALF : 0
+      const whole = cols % 4 === 0 && at % (half ? 2 : 4) === 0 ? WHOLE : 0
+      words.set([at >>> 0, half | whole], PARAM_WORDS * index + 9)
+      this.#modes.add(half || whole)
     }
     this.#bands.push(band)
     this.#params.push(words)
