@@ -2,6 +2,7 @@
 import { aggregate, type Compressor, createCompressor, createSgd, plan } from 'lowrank'
 import { createAggregate, inspect, join, split } from 'lowrank/frames'
 import { createWasmKernels, layoutPlan, svd, wasm } from 'lowrank/kernels'
+import { best, DeviceLostError, type GpuTensor, webgpu } from 'lowrank/webgpu'
 
 const shapes = [[16, 12], [16], { shape: [3, 3, 2, 8], rows: 9, compress: false }]
 
@@ -27,12 +28,27 @@ export async function kernels(m: Float32Array): Promise<readonly unknown[]> {
   return [session.synchronous, await svd(await createWasmKernels(), m, 16, 12, 2)]
 }
 
+export async function onGpu(tensors: GpuTensor[]): Promise<string | number | null> {
+  const { name, reason, device } = await best()
+  if (device === null) return `${name}: ${reason}`
+  const backend = await webgpu({ device })
+  const compressor = await createCompressor(shapes, { backend, orthonormalize: 'device' })
+  try {
+    await compressor.step(tensors, async (frame) => frame, { into: tensors })
+    return null
+  } catch (error) {
+    return error instanceof DeviceLostError ? error.savedStep : String(error)
+  }
+}
+
 /** What the declarations must refuse; else they were not found, and everything is `any`. */
 export function wrong(): unknown {
   // @ts-expect-error: a number
   const compressor = createCompressor(shapes, { rank: 'four' })
   // @ts-expect-error: bytes
   const inspected = inspect('frame')
+  // @ts-expect-error: two types there are
+  const tensor: GpuTensor = { buffer: {} as never, type: 'f64' }
   // @ts-expect-error: an array
-  return [compressor, inspected, layoutPlan(16)]
+  return [tensor, compressor, inspected, layoutPlan(16)]
 }

@@ -1,5 +1,6 @@
 // The declarations, in the programs of others: nothing is skipped, and no types are installed there.
 import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import ts from 'typescript'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -26,6 +27,26 @@ for (const [name, module, moduleResolution] of [
     })
   }
 }
+
+test('a strict program compiles: with the types of WebGPU, which are taken for buffers then', () => {
+  const modules = fileURLToPath(new URL('../../node_modules', import.meta.url))
+  const known = {
+    lib: ['lib.esnext.d.ts', 'lib.dom.d.ts'],
+    typeRoots: [modules],
+    types: ['@webgpu/types'],
+  }
+  const options = { module: ts.ModuleKind.NodeNext, ...known }
+  assert.equal(complaints(options), [])
+  project.write(
+    'program.ts',
+    `${PROGRAM}\nexport const tensor: GpuTensor = { buffer: new Map() }\n`,
+  )
+  try {
+    assert.match(complaints(options)[0]!, "'GPUBuffer'")
+  } finally {
+    project.write('program.ts', PROGRAM)
+  }
+})
 
 test('the check finds what does not compile', () => {
   project.write('program.ts', `${PROGRAM}\nexport const text: string = plan(shapes).bytes\n`)
