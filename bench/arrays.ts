@@ -178,7 +178,7 @@ export function columnsOf(m: Float32Array, cols: number, some: readonly number[]
 }
 
 /** Those rows of a factor, which lies by column. */
-function gather(
+export function gather(
   factor: Float32Array,
   length: number,
   rank: number,

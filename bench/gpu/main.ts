@@ -17,7 +17,7 @@ import {
   TINY,
   TINYLLAMA,
 } from '../models.ts'
-import { createProgress } from '../progress.ts'
+import { createProgress, type Progress } from '../progress.ts'
 import { print, write } from '../report.ts'
 import { circumstances, type Results } from '../results.ts'
 import { Unavailable } from '../tools.ts'
@@ -55,6 +55,10 @@ software adapter, whose times are meaningless, small, and few samples.
   --quick           ResNet-18 and GPT-2 at ranks 1, 2 and 4, less time
   --tiny            a tiny model, tiny arrays and hardly any time: to see that it works
   --no-torch        leave PyTorch out
+  --browser         instead, the matrix products alone in a headless Chromium, beside TensorFlow.js and
+                    jax-js; ranks 1, 4, 32 if none are given
+  --chromium <file> of --browser: the Chromium or Chrome to take, and with it this machine's GPU; without,
+                    one from npm that computes in software
   --json <file>     write everything to a file
   --compare <file>  ratios beside those of such a file, and which have changed
   --markdown        print tables as Markdown
@@ -87,6 +91,41 @@ async function main(): Promise<void> {
   const then = options.compare === undefined ? null : readReport(options.compare)
   const named = modelsOf(positionals)
 
+  const found = options.browser
+    ? await inBrowser(options, asked, named)
+    : await inNode(options, asked, named)
+  const report: GpuReport = { ...circumstances('bench:gpu'), ...found }
+  const changes = then && compareReports(report, then)
+  await print(write(report, nameOf(report.adapter), changes, options.markdown ?? false))
+  if (options.json !== undefined) {
+    writeFileSync(options.json, `${JSON.stringify({ ...report, changes }, null, 2)}\n`)
+  }
+}
+
+type Options = ReturnType<typeof parse>['values']
+type Found = Pick<GpuReport, 'adapter' | 'tables' | 'skipped' | 'goals'>
+
+async function inBrowser(
+  { quick = false, tiny = false, chromium }: Options,
+  ranks: readonly number[] | null,
+  { length }: readonly Model[],
+): Promise<Found> {
+  if (length > 0) throw new RangeError('--browser takes matrices of its own, and no models')
+  const { measureInBrowser } = await import('./browser/main.ts')
+  return measureInBrowser({ ranks, quick, tiny, executable: chromium }, begin)
+}
+
+async function begin(sections: number): Promise<Progress> {
+  const progress = await createProgress(sections)
+  stop = () => progress.stop()
+  return progress
+}
+
+async function inNode(
+  options: Options,
+  asked: readonly number[] | null,
+  named: readonly Model[],
+): Promise<Found> {
   const opened = await openDevice(await gpuOfNode())
   const { adapter, device } = opened
   // Nobody needs many samples of what means nothing.
@@ -102,8 +141,7 @@ async function main(): Promise<void> {
     if (parametersOf(shapes) <= MOST_IN_SOFTWARE) continue
     throw new RangeError(`${name}: more than ${MOST_IN_SOFTWARE} parameters on a software adapter`)
   }
-  const progress = await createProgress(models.length + 2)
-  stop = () => progress.stop()
+  const progress = await begin(models.length + 2)
   const skipped: string[] = []
   const skip = (why: string) => skipped.push(why)
   let steps: TorchRows = new Map()
@@ -123,17 +161,7 @@ async function main(): Promise<void> {
   device.destroy()
   progress.stop()
 
-  const report: GpuReport = {
-    adapter,
-    ...circumstances('bench:gpu'),
-    ...found,
-    skipped: [...skipped, ...found.skipped],
-  }
-  const changes = then && compareReports(report, then)
-  await print(write(report, nameOf(adapter), changes, options.markdown ?? false))
-  if (options.json !== undefined) {
-    writeFileSync(options.json, `${JSON.stringify({ ...report, changes }, null, 2)}\n`)
-  }
+  return { adapter, ...found, skipped: [...skipped, ...found.skipped] }
 }
 
 function parse() {
@@ -144,6 +172,8 @@ function parse() {
       quick: { type: 'boolean' },
       tiny: { type: 'boolean' },
       'no-torch': { type: 'boolean' },
+      browser: { type: 'boolean' },
+      chromium: { type: 'string' },
       json: { type: 'string' },
       compare: { type: 'string' },
       markdown: { type: 'boolean' },

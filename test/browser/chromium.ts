@@ -7,9 +7,15 @@ import type { Browser } from './tab.ts'
 export interface Options {
   /** with WebGPU, on the SwiftShader that it brings along */
   readonly webgpu?: boolean
+  /** path of another Chromium or Chrome: its WebGPU is on the system's GPU */
+  readonly executable?: string
 }
 
-const WEBGPU = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader']
+/** With timestamps in full precision. */
+const WEBGPU = ['--enable-unsafe-webgpu', '--disable-dawn-features=timestamp_quantization']
+const SOFTWARE = ['--use-webgpu-adapter=swiftshader']
+/** What Chrome's authors give for Linux without a screen. */
+const HARDWARE = ['--use-angle=vulkan', '--enable-features=Vulkan', '--disable-vulkan-surface']
 
 /** Starts the browser; or says why this machine cannot. */
 export async function launch(options: Options = {}): Promise<Browser | string> {
@@ -38,19 +44,24 @@ export async function launch(options: Options = {}): Promise<Browser | string> {
  */
 export async function launchPlaywright({
   webgpu = false,
+  executable,
 }: Options = {}): Promise<PlaywrightBrowser | string> {
-  if (process.platform !== 'linux')
+  if (executable === undefined && process.platform !== 'linux')
     return `@sparticuz/chromium is for linux, not ${process.platform}`
-  const { default: packed } = await import('@sparticuz/chromium')
-  const folder = await unpacked('chromium', () => packed.executablePath())
+  const gpu = executable === undefined ? SOFTWARE : process.platform === 'linux' ? HARDWARE : []
   try {
     return await chromium.launch({
-      executablePath: join(folder, 'chromium'),
-      args: ['--no-sandbox', '--headless', ...(webgpu ? WEBGPU : [])],
+      executablePath: executable ?? (await packedChromium()),
+      args: ['--no-sandbox', '--headless', ...(webgpu ? [...WEBGPU, ...gpu] : [])],
     })
   } catch (error) {
     const missing = /error while loading shared libraries: (\S+):/.exec(String(error))
     if (!missing) throw error
     return `Chromium needs ${missing[1]} from the system: install libnss3 and libexpat1`
   }
+}
+
+async function packedChromium(): Promise<string> {
+  const { default: packed } = await import('@sparticuz/chromium')
+  return join(await unpacked('chromium', () => packed.executablePath()), 'chromium')
 }
