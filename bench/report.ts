@@ -34,7 +34,8 @@ export async function print(text: string): Promise<void> {
   if (!process.stdout.write(`${text}\n`)) await once(process.stdout, 'drain')
 }
 
-function measured({ title, ratios, against, rows, meaningless }: Table): Sheet {
+function measured({ title, ratios, against, unit, rows, meaningless }: Table): Sheet {
+  const scale = unit === 'µs' ? 1e3 : 1
   const flops = rows.some((row) => row.flops > 0)
   const bytes = rows.some((row) => row.bytes > 0)
   const notes = rows.some((row) => row.note)
@@ -47,7 +48,7 @@ function measured({ title, ratios, against, rows, meaningless }: Table): Sheet {
     title: meaningless ? `${title} (on a software adapter: times are meaningless)` : title,
     head: [
       '',
-      'median ms',
+      `median ${unit ?? 'ms'}`,
       '±',
       ...(flops ? ['GFLOP/s'] : []),
       ...(bytes ? ['GB/s'] : []),
@@ -56,8 +57,8 @@ function measured({ title, ratios, against, rows, meaningless }: Table): Sheet {
     ],
     rows: rows.map((row) => [
       row.name,
-      digits(row.ms),
-      digits(row.spread, 2),
+      digits(scale * row.ms),
+      digits(scale * row.spread, 2),
       ...(flops ? [row.flops > 0 ? digits(row.flops / row.ms / 1e6) : ''] : []),
       ...(bytes ? [row.bytes > 0 ? digits(row.bytes / row.ms / 1e6) : ''] : []),
       ratio(row),

@@ -22,6 +22,9 @@ export interface Row {
   /** of a step on a GPU */
   readonly dispatches?: number
   readonly readbacks?: number
+  /** bytes */
+  readonly readBack?: number
+  readonly written?: number
 }
 
 export interface Table {
@@ -31,6 +34,8 @@ export interface Table {
   readonly ratios: 'percent' | 'times' | 'faster'
   /** the head of the ratios' column */
   readonly against: string
+  /** how times are shown, if not in ms */
+  readonly unit?: 'µs'
   readonly rows: readonly Row[]
   /** The adapter is software: it shows that everything runs, not how fast. */
   readonly meaningless?: true

@@ -15,6 +15,10 @@ export interface Counts {
   readonly dispatches: number
   /** buffers mapped for reading */
   readonly readbacks: number
+  /** bytes of them */
+  readonly readBack: number
+  /** bytes written to buffers from this side */
+  readonly written: number
   /** ms in which a readback, or what the device had to say of errors, was awaited */
   readonly waited: number
 }
@@ -36,6 +40,8 @@ export class Clock {
   #next = 0
   #dispatches = 0
   #readbacks = 0
+  #readBack = 0
+  #written = 0
   #waited = 0
   #pending = 0
   #since = 0
@@ -50,6 +56,7 @@ export class Clock {
       this.#watchEncoder(createCommandEncoder.call(device, descriptor))
     device.createBuffer = (descriptor) => this.#watchBuffer(createBuffer.call(device, descriptor))
     device.popErrorScope = () => this.#wait(popErrorScope.call(device))
+    this.#watchQueue(device.queue)
   }
 
   /** Can it tell times on the GPU? */
@@ -59,7 +66,13 @@ export class Clock {
 
   /** Since the device was opened. */
   get counts(): Counts {
-    return { dispatches: this.#dispatches, readbacks: this.#readbacks, waited: this.#waited }
+    return {
+      dispatches: this.#dispatches,
+      readbacks: this.#readbacks,
+      readBack: this.#readBack,
+      written: this.#written,
+      waited: this.#waited,
+    }
   }
 
   /** Of all that `run` submits, on a device with timestamps. */
@@ -122,12 +135,23 @@ export class Clock {
     return pass
   }
 
+  #watchQueue(queue: GPUQueue): void {
+    const { writeBuffer } = queue
+    queue.writeBuffer = (buffer, at, data, from = 0, size) => {
+      // Counted in elements, if there are any.
+      const each = 'BYTES_PER_ELEMENT' in data ? Number(data.BYTES_PER_ELEMENT) : 1
+      this.#written += each * (size ?? data.byteLength / each - from)
+      writeBuffer.call(queue, buffer, at, data, from, size)
+    }
+  }
+
   #watchBuffer(buffer: GPUBuffer): GPUBuffer {
     if (!(buffer.usage & GPUBufferUsage.MAP_READ)) return buffer
     const { mapAsync } = buffer
-    buffer.mapAsync = (...range) => {
+    buffer.mapAsync = (mode, from = 0, size = buffer.size - from) => {
       this.#readbacks++
-      return this.#wait(mapAsync.apply(buffer, range))
+      this.#readBack += size
+      return this.#wait(mapAsync.call(buffer, mode, from, size))
     }
     return buffer
   }

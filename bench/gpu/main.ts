@@ -29,6 +29,8 @@ import { measureTorch, type TorchRows } from './torch.ts'
 /** What `--json` writes. */
 export interface GpuReport extends Results {
   readonly adapter: Adapter
+  /** if it was measured in one */
+  readonly browser?: string
 }
 
 const MODELS: Readonly<Record<string, Model>> = {
@@ -96,14 +98,15 @@ async function main(): Promise<void> {
     : await inNode(options, asked, named)
   const report: GpuReport = { ...circumstances('bench:gpu'), ...found }
   const changes = then && compareReports(report, then)
-  await print(write(report, nameOf(report.adapter), changes, options.markdown ?? false))
+  const where = [nameOf(report.adapter), ...(report.browser ? [report.browser] : [])].join(', ')
+  await print(write(report, where, changes, options.markdown ?? false))
   if (options.json !== undefined) {
     writeFileSync(options.json, `${JSON.stringify({ ...report, changes }, null, 2)}\n`)
   }
 }
 
 type Options = ReturnType<typeof parse>['values']
-type Found = Pick<GpuReport, 'adapter' | 'tables' | 'skipped' | 'goals'>
+type Found = Pick<GpuReport, 'adapter' | 'browser' | 'tables' | 'skipped' | 'goals'>
 
 async function inBrowser(
   { quick = false, tiny = false, chromium }: Options,

@@ -29,9 +29,9 @@ export async function measureAll(
 
   progress.section('yardsticks')
   const memory = await bandwidth(clock, settings, software, progress.at)
-  add({ title: 'bandwidth', ratios: 'percent', against: '% of copy', rows: memory })
+  add({ title: 'bandwidth', ratios: 'percent', against: '% of copy', unit: 'µs', rows: memory })
   const rows = await overheads(clock, settings, progress.at)
-  add({ title: 'overheads', ratios: 'times', against: '', rows })
+  add({ title: 'overheads', ratios: 'times', against: '', unit: 'µs', rows })
   check()
 
   for (const model of models) {

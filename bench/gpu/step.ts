@@ -30,6 +30,9 @@ interface Sample {
   readonly main: number
   readonly dispatches: number
   readonly readbacks: number
+  /** bytes */
+  readonly readBack: number
+  readonly written: number
   /** of another step like it; null: the device tells no times */
   readonly times: Times | null
 }
@@ -103,7 +106,7 @@ async function sampleStep(clock: Clock, run: () => Promise<void>): Promise<Sampl
   const began = performance.now()
   await run()
   const submitted = performance.now()
-  const { dispatches, readbacks, waited } = clock.counts
+  const { dispatches, readbacks, readBack, written, waited } = clock.counts
   await queue.onSubmittedWorkDone()
   const done = performance.now()
   return {
@@ -111,6 +114,8 @@ async function sampleStep(clock: Clock, run: () => Promise<void>): Promise<Sampl
     main: submitted - began - (waited - before.waited),
     dispatches: dispatches - before.dispatches,
     readbacks: readbacks - before.readbacks,
+    readBack: readBack - before.readBack,
+    written: written - before.written,
     times: clock.timestamps ? await clock.time(run) : null,
   }
 }
@@ -159,7 +164,7 @@ function phasesOf({ passes }: Times): Map<string, number> {
 }
 
 function stepRows(rank: number, layout: Layout, samples: readonly Sample[]): Row[] {
-  const { dispatches, readbacks } = samples.at(-1)!
+  const { dispatches, readbacks, readBack, written } = samples.at(-1)!
   const row = (what: Parameters<typeof stepName>[2], ms: readonly number[]): Row => ({
     name: stepName(rank, layout, what),
     ...statistics(ms),
@@ -171,9 +176,9 @@ function stepRows(rank: number, layout: Layout, samples: readonly Sample[]): Row
     'wall',
     samples.map(({ wall }) => wall),
   )
-  const note = `${dispatches} dispatches, ${readbacks} readbacks`
+  const note = `${dispatches} dispatches, ${readbacks} readbacks of ${readBack} bytes, ${written} bytes written`
   return [
-    { ...wall, dispatches, readbacks, note },
+    { ...wall, dispatches, readbacks, readBack, written, note },
     row(
       'main thread',
       samples.map(({ main }) => main),

@@ -20,6 +20,7 @@ export function passesTable(model: string, copy: Row, passes: readonly Row[]): T
     title: passesTitle(model),
     ratios: 'percent',
     against: '% of copy',
+    unit: 'µs',
     rows: withRatios([copy, ...rows]),
   }
 }

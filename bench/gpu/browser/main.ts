@@ -57,7 +57,7 @@ export function productName(operation: Operation, rank: number, kind: Kind, by =
 export async function measureInBrowser(
   { ranks: asked, quick, tiny, executable }: Wishes,
   begin: (sections: number) => Promise<Progress>,
-): Promise<Pick<GpuReport, 'adapter' | 'tables' | 'skipped' | 'goals'>> {
+): Promise<Pick<GpuReport, 'adapter' | 'browser' | 'tables' | 'skipped' | 'goals'>> {
   const skipped: string[] = []
   const tfjs = await bundleTfjs()
   if (!tfjs) {
@@ -106,8 +106,7 @@ export async function measureInBrowser(
       tables.push(tableOf(size, ranks, libraries, rows, adapter))
     }
     if (thrown.length > 0) throw new Error(thrown.join('\n'))
-    skipped.push(`the browser is ${browser.name}`)
-    return { adapter, tables, skipped, goals: [] }
+    return { adapter, browser: browser.name, tables, skipped, goals: [] }
   } finally {
     await browser.close()
     await server.close()
@@ -140,6 +139,7 @@ function tableOf(
     title: productsTitle(size),
     ratios: 'faster',
     against: 'than the fastest peer',
+    unit: 'µs',
     rows: withRatios(rows),
     ...(software && { meaningless: true }),
   }

@@ -1,7 +1,6 @@
 // What runs in the browser: libraries that are opened once, and what `main.ts` asks to be timed.
 import { createWasmKernels } from 'lowrank/kernels'
-import type { Settings } from '../../effort.ts'
-import { byEffort } from '../../effort.ts'
+import { byEffort, type Settings } from '../../effort.ts'
 import { statistics } from '../../measure.ts'
 import type { Factor, Operation } from '../../peers/peer.ts'
 import type { Row } from '../../results.ts'
@@ -33,9 +32,6 @@ export interface Timed {
   readonly kind: Kind
   readonly row: Pick<Row, 'ms' | 'spread' | 'samples'> & { readonly note?: string }
 }
-
-/** Products whose time on the GPU is taken together. */
-const BATCH = 8
 
 /** Products in a row, at most: they may be recorded before any is submitted. */
 const MOST = 1024
@@ -111,7 +107,7 @@ async function wall({ device }: Clock, { run }: Product, settings: Settings): Pr
     return performance.now() - before
   }
   const least = byEffort(settings, 50, 25, 0)
-  let times = BATCH
+  let times = 1
   while ((await once(times)) < least && times < MOST) times *= 2
   const samples = await collect(
     settings,
@@ -121,11 +117,12 @@ async function wall({ device }: Clock, { run }: Product, settings: Settings): Pr
   return samples.map((ms) => ms / times)
 }
 
-/** ms of one product's compute passes. */
+/** ms of one product's compute passes, from so many that what else a batch takes weighs little. */
 function gpu(clock: Clock, { run }: Product, settings: Settings): Promise<number[]> {
+  const times = byEffort(settings, 32, 32, 2)
   const once = async () => {
-    const { passes } = await clock.time(() => run(BATCH))
-    return passes.reduce((sum, { ms }) => sum + ms, 0) / BATCH
+    const { passes } = await clock.time(() => run(times))
+    return passes.reduce((sum, { ms }) => sum + ms, 0) / times
   }
   return collect(settings, once, (ms) => ms)
 }

@@ -8,6 +8,7 @@ interface Tensor {
 
 /** What is used of it: its types are not there where it is not installed. */
 interface Core {
+  env(): { set(flag: string, value: boolean): void }
   backend(): { readonly device: GPUDevice }
   setBackend(name: string): Promise<boolean>
   ready(): Promise<void>
@@ -21,6 +22,7 @@ export const SCRIPT = '/tfjs.js'
 
 export async function tfjs(): Promise<Library> {
   const tf = (await import(SCRIPT)) as Core
+  tf.env().set('WEBGPU_CPU_FORWARD', false) // what is small would be computed in JavaScript
   if (!(await tf.setBackend('webgpu'))) throw new Error('its WebGPU backend does not start')
   await tf.ready()
   return {
