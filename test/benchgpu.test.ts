@@ -1,18 +1,22 @@
 // The benchmark for GPUs, on a processor that plays one: everything runs, and no time is believed.
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
+import { layoutPlan } from 'lowrank/kernels'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
+import { checksOf } from '../bench/gpu/browser/check.ts'
+import { productName, productsTitle } from '../bench/gpu/browser/main.ts'
 import type { GpuReport } from '../bench/gpu/main.ts'
 import { LAYOUTS, passName, stepName, WHOLE } from '../bench/gpu/step.ts'
 import { passesTable, stepTable } from '../bench/gpu/tables.ts'
 import { torchName } from '../bench/gpu/torch.ts'
-import { GPT2, parametersOf, SMALL, TINYLLAMA } from '../bench/models.ts'
-import type { Row } from '../bench/results.ts'
+import { GPT2, parametersOf, SMALL, TINY, TINYLLAMA } from '../bench/models.ts'
+import type { Row, Table } from '../bench/results.ts'
+import { launch } from './browser/chromium.ts'
 import { vulkanEnv } from './gpu/vulkan.ts'
 
 const MAIN = fileURLToPath(new URL('../bench/gpu/main.ts', import.meta.url))
@@ -61,6 +65,14 @@ else {
           const wall = stepName(rank, layout, 'wall')
           const row = named('step, a tiny model').find(({ name }) => name === wall)
           assert.ok(row!.dispatches! > 0 && row!.readbacks! > 0, wall)
+          // Both factors and what is not compressed leave the device, and their means come back.
+          const { leftFloats, rightFloats, rawFloats, denseFloats } = layoutPlan(TINY.shapes, {
+            rank,
+          })
+          for (const bytes of [row!.readBack!, row!.written!]) {
+            assert.ok(bytes >= 4 * (leftFloats + rightFloats + rawFloats), wall)
+            assert.ok(bytes < 4 * denseFloats, wall)
+          }
         }
       }
       assert.equal(skipped, ['PyTorch on CUDA: --no-torch'])
@@ -79,6 +91,8 @@ else {
       [['--nonsense'], /'--nonsense'/],
       [['nonsense'], /got nonsense/],
       [['--ranks', '0'], /--ranks: expected numbers of 1…64/],
+      [['--chromium', 'chrome'], /--chromium: only with --browser/],
+      [['--browser', 'gpt2'], /--browser takes matrices of its own/],
       [['gpt2', '--no-torch'], /GPT-2-124M: more than 1000000 parameters on a software adapter/],
     ] as [string[], RegExp][]) {
       const { status, stderr } = run(...words)
@@ -89,6 +103,88 @@ else {
   })
 }
 
+const browser = await launch({ webgpu: true })
+const inPage = suite('bench:gpu --browser')
+
+if (typeof browser === 'string') inPage.skip(`in Chromium: ${browser}`)
+else {
+  await browser.close()
+  // What is missing is skipped by the benchmark as well, and says so.
+  const tfjs = new URL('../bench/peers/node_modules/@tensorflow/', import.meta.url)
+  const peers = ['tfjs-webgpu', 'jax-js'].filter((peer) => peer === 'jax-js' || existsSync(tfjs))
+
+  inPage(
+    'in Chromium, on software: all products are right, and beside those of other libraries',
+    () => {
+      const folder = mkdtempSync(join(tmpdir(), 'lowrank-bench-gpu-'))
+      const file = join(folder, 'browser.json')
+      try {
+        const { status, stdout, stderr } = run('--browser', '--tiny', '--json', file)
+        assert.is(status, 0, stderr)
+        const report = JSON.parse(readFileSync(file, 'utf8')) as GpuReport
+        assert.match(report.browser!, /^chromium\/\d/)
+        assert.is(report.adapter.software, true)
+        assert.is(report.skipped.length, 2 - peers.length)
+        assert.is(report.tables.length, 1)
+        const [{ title, rows, meaningless }] = report.tables as [Table]
+        assert.is(title, productsTitle({ rows: 33, cols: 70 }))
+        assert.is(meaningless, true)
+        assert.match(stdout, `${title} (on a software adapter: times are meaningless)`)
+        const names = [1, 4].flatMap((rank) =>
+          (['M·Q', 'Mᵀ·P', 'P·Qᵀ'] as const).flatMap((operation) =>
+            (['wall', 'GPU'] as const).flatMap((kind) =>
+              ['lowrank', ...peers].map((by) => productName(operation, rank, kind, by)),
+            ),
+          ),
+        )
+        assert.equal(
+          rows.map(({ name }) => name),
+          names,
+        )
+        for (const { name, ms, spread, samples, ratio } of rows) {
+          assert.ok(ms > 0 && spread >= 0 && samples >= 5, name)
+          assert.is(ratio !== undefined, name.includes('lowrank'), name)
+        }
+      } finally {
+        rmSync(folder, { recursive: true })
+      }
+    },
+  )
+
+  if (!peers.includes('tfjs-webgpu')) {
+    inPage.skip('beside TensorFlow.js, which is not installed: npm ci --prefix bench/peers')
+  }
+
+  inPage('a Chromium that is not there is an error', () => {
+    const { status, stderr } = run('--browser', '--tiny', '--chromium', '/no/such/chromium')
+    assert.is(status, 1)
+    assert.match(stderr, '/no/such/chromium')
+  })
+}
+
+inPage('what checks the products finds a wrong one', () => {
+  const [rows, cols, rank] = [5, 7, 2]
+  const factor = (length: number) => ({
+    rows: new Float32Array(length * rank).fill(1),
+    columns: new Float32Array(length * rank).fill(1),
+  })
+  const m = new Float32Array(rows * cols).fill(1)
+  const checks = checksOf({ rows, cols, rank, m, p: factor(rows), q: factor(cols) })
+  for (const [operation, length, value] of [
+    ['M·Q', rows * rank, cols],
+    ['Mᵀ·P', cols * rank, rows],
+    ['P·Qᵀ', rows * cols, rank],
+  ] as const) {
+    const right = new Float32Array(length).fill(value)
+    for (const byColumn of [true, false]) {
+      checks[operation]('right', right, byColumn)
+      const wrong = right.slice()
+      wrong[length - 1]! += 1e-3
+      assert.throws(() => checks[operation]('wrong', wrong, byColumn), /^wrong: element/)
+    }
+  }
+})
+
 bench('needs no packages but those that a machine with a GPU is given', async () => {
   const { metafile } = await build({
     entryPoints: [MAIN],
@@ -96,15 +192,21 @@ bench('needs no packages but those that a machine with a GPU is given', async ()
     platform: 'node',
     format: 'esm',
     packages: 'external',
+    absWorkingDir: fileURLToPath(new URL('..', import.meta.url)),
     write: false,
     metafile: true,
   })
-  const packages = Object.values(metafile.inputs)
-    .flatMap(({ imports }) => imports)
-    .filter(({ external, kind }) => external && kind === 'import-statement')
-    .map(({ path }) => path)
-    .filter((path) => !path.startsWith('node:') && path.split('/')[0] !== 'lowrank')
-  assert.equal([...new Set(packages)], ['tinybench'])
+  const [packages, files] = [new Set<string>(), new Set<string>(['bench/gpu/main.ts'])]
+  for (const file of files) {
+    for (const { path, external, kind } of metafile.inputs[file]!.imports) {
+      if (kind !== 'import-statement') continue // loaded if it is asked for
+      if (!external) files.add(path)
+      else if (!path.startsWith('node:') && path.split('/')[0] !== 'lowrank') packages.add(path)
+    }
+  }
+  assert.equal([...packages], ['tinybench'])
+  assert.ok(files.has('bench/gpu/clock.ts') && !files.has('bench/gpu/browser/main.ts'))
+  assert.ok('bench/gpu/browser/main.ts' in metafile.inputs, 'the browser is loaded when asked for')
 })
 
 bench('walls of steps are held against the faster of those that do as much in PyTorch', () => {
@@ -165,6 +267,7 @@ bench('models have the sizes that are known of them', () => {
 })
 
 bench.run()
+inPage.run()
 
 function run(...words: string[]) {
   return spawnSync(process.execPath, ['--import', 'tsx', MAIN, ...words], {

@@ -90,6 +90,9 @@ async function main(): Promise<void> {
   const { values: options, positionals } = parse()
   if (options.help) return print(HELP)
   const asked = options.ranks === undefined ? null : numbersOf(options.ranks)
+  if (options.chromium !== undefined && !options.browser) {
+    throw new RangeError('--chromium: only with --browser')
+  }
   const then = options.compare === undefined ? null : readReport(options.compare)
   const named = modelsOf(positionals)
 
