@@ -99,6 +99,7 @@ async function main(): Promise<void> {
   const found = options.browser
     ? await inBrowser(options, asked, named)
     : await inNode(options, asked, named)
+  stop()
   const report: GpuReport = { ...circumstances('bench:gpu'), ...found }
   const changes = then && compareReports(report, then)
   const where = [nameOf(report.adapter), ...(report.browser ? [report.browser] : [])].join(', ')

@@ -70,7 +70,9 @@ export async function measureInBrowser(
   try {
     const thrown: string[] = []
     const tab = await browser.open(`${server.url}/isolated`, (message) => thrown.push(message))
-    const { adapter, timestamps } = await tab.evaluate(() => page.start())
+    const started = await tab.evaluate(() => page.start())
+    if (typeof started === 'string') throw new Error(`${browser.name}: ${started}`)
+    const { adapter, timestamps } = started
     if (!timestamps) skipped.push('times on the GPU: the device has no timestamp queries')
     const libraries: string[] = [OURS]
     for (const name of PEERS.filter((name) => tfjs || name !== 'tfjs-webgpu')) {

@@ -40,23 +40,27 @@ const opened = new Map<string, { library: Library; clock: Clock }>()
 let own: Opened | undefined
 
 const page = {
-  /** Opens the package on a device of its own; the others are opened on what they choose. */
-  async start(): Promise<{ adapter: Adapter; timestamps: boolean }> {
-    if (!navigator.gpu) throw new Error('this browser has no WebGPU')
-    own = await openDevice(navigator.gpu)
+  /** Opens the package on a device of its own. @returns or why there is none */
+  async start(): Promise<{ adapter: Adapter; timestamps: boolean } | string> {
+    if (!navigator.gpu) return 'this browser has no WebGPU'
+    try {
+      own = await openDevice(navigator.gpu)
+    } catch (error) {
+      return messageOf(error)
+    }
     const clock = new Clock(own.device)
     opened.set('lowrank', { library: await lowrank(own.device), clock })
     return { adapter: own.adapter, timestamps: clock.timestamps }
   },
 
-  /** @returns why it does not run here, or null */
+  /** Opens another library, on a device that it chooses. @returns why it does not run here, or null */
   async open(name: 'tfjs-webgpu' | 'jax-js'): Promise<string | null> {
     try {
       const library = await { 'tfjs-webgpu': tfjs, 'jax-js': jax }[name]()
       opened.set(name, { library, clock: new Clock(library.device) })
       return null
     } catch (error) {
-      return String(error)
+      return messageOf(error)
     }
   },
 
@@ -96,6 +100,10 @@ const page = {
       prepared.dispose()
     }
   },
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
 }
 
 /** ms of one product, in a row that lasts so long that waiting for its end weighs little. */
