@@ -33,7 +33,7 @@ declare const begin: () => void
 declare const outcome: string | undefined
 
 const BEGIN = `
-globalThis.begin = () => { exec().then((printed) => { globalThis.outcome = printed }) }
+globalThis.begin = () => { globalThis.exec().then((printed) => { globalThis.outcome = printed }) }
 globalThis.outcome = undefined`
 
 const { text } = await bundleTests(FOLDERS, 'browser', BACKEND)
@@ -61,7 +61,7 @@ for (const [name, browser, tests, suites] of browsers) {
       const thrown: string[] = []
       const tab = await browser.open(`${server.url}/tests`, (message) => thrown.push(message))
       // A page counts as loaded while its modules still await something: who imports them waits.
-      await tab.evaluate((script) => import(script).then(begin), '/tests.js')
+      await tab.evaluate((script) => import(script).then(() => begin()), '/tests.js')
       // Not in one call, which drivers give up after some minutes.
       const until = Date.now() + TIMEOUT_MS
       let printed: string | undefined
