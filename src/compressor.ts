@@ -222,6 +222,24 @@ export class Compressor {
     throw new TypeError('"gradients": expected { resident: true }, and a backend that has them')
   }
 
+  /** @internal For `createSgd`. */
+  get standing(): Standing {
+    return this.#standing
+  }
+
+  /** @internal Runs what `createSgd` has to do on the session. */
+  alone<T>(call: string, work: () => Waiting<T>): Promise<T> {
+    const expect = () => this.#disposed && this.#expect('idle', call)
+    return runAsync(
+      this.#alone(
+        (function* () {
+          expect()
+          return yield* work()
+        })(),
+      ),
+    )
+  }
+
   get stats(): Stats {
     return {
       step: this.#standing.number,

@@ -87,6 +87,33 @@ export interface Sink {
   readonly accumulate: boolean
 }
 
+/** How Algorithm 2 descends: float32 values. Momentum 0: none is kept, and m is left out. */
+export interface Rates {
+  readonly learningRate: number
+  readonly momentum: number
+  readonly weightDecay: number
+}
+
+/** Algorithm 2's last lines where tensors are, with a momentum of its own there: zero at first. */
+export interface Descent {
+  /**
+   * Checks tensors that have passed the session's `check`.
+   *
+   * @param name  how errors call the update
+   * @throws TypeError, RangeError
+   */
+  check(parameters: readonly Tensor[], update: readonly Tensor[], name: string): void
+  /** m ← momentum·m + d, x ← x − learningRate·(d + m), with d = g + weightDecay·x */
+  descend(
+    parameters: readonly Tensor[],
+    update: readonly Tensor[],
+    rates: Rates,
+  ): MaybePromise<void>
+  /** The momentum, one array per parameter. */
+  read(): MaybePromise<Dense[]>
+  write(momentum: readonly Dense[]): MaybePromise<void>
+}
+
 /** Memory and arithmetic of one compressor. It owns the slots; phases run in the order called. */
 export interface Session {
   /** true: no method returns a promise */
@@ -134,6 +161,8 @@ export interface Session {
    * of its own. Absent where there is no device.
    */
   orthonormalize?(seed: number, step: number): MaybePromise<void>
+  /** Absent where all tensors are arrays. `replan` leaves its momentum alone. */
+  readonly descent?: Descent
   /** Σ x² over the residual, in float64 */
   norm(): MaybePromise<number>
   /** A new division into matrices and raw tensors. M stays; the other slots' contents do not. */

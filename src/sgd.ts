@@ -1,10 +1,16 @@
 // Algorithm 2 of PowerSGD: error-feedback SGD with momentum, on a compressor.
 import { type Exports, instantiate, loadModule } from './backends/wasm/load.ts'
-import { decodeSafetensors, encodeSafetensors, floatsOf, type Tensor } from './codec/safetensors.ts'
+import {
+  decodeSafetensors,
+  encodeSafetensors,
+  floatsOf,
+  type Tensor as Stored,
+} from './codec/safetensors.ts'
 import type { Compressor } from './compressor.ts'
-import { RoundError } from './errors.ts'
+import { type Waiting, wait } from './effects.ts'
+import { RoundError, UnsupportedError } from './errors.ts'
 import { show } from './options.ts'
-import type { Dense } from './seam.ts'
+import type { Dense, Descent, MaybePromise, Rates, Tensor } from './seam.ts'
 import type { Outcome } from './step.ts'
 
 /** All workers must have the same, or their parameters drift apart. */
@@ -26,7 +32,8 @@ export interface SgdOptions {
  *
  *   d ← Δ′ + weightDecay·x      m ← momentum·m + d      x ← x − learningRate·(d + m)
  *
- * It keeps m: as much memory as the model, made in the first step.
+ * It keeps m: as much memory as the model, made in the first step. Parameters and gradients may be on
+ * the GPU (`GpuTensor`, with the backend `webgpu()`): then so is m, and none of them leaves it.
  *
  * @param compressor  all of whose steps go through this optimiser
  * @throws TypeError, RangeError  naming the option at fault
@@ -43,8 +50,10 @@ export class Sgd {
   readonly #compressor: Compressor
   readonly #tile: Tile
   #learningRate: number
-  /** null until the first step */
+  /** null until the first step, and once the momentum is on the device */
   #velocities: Dense[] | null
+  /** whether it is */
+  #away = false
   #busy = false
 
   /** @internal `createSgd` calls it. */
@@ -59,8 +68,11 @@ export class Sgd {
     this.weightDecay = inRange('weightDecay', weightDecay, '≥ 0', (decay) => decay >= 0)
     this.#compressor = compressor
     this.#tile = new Tile(module)
-    this.#velocities =
-      restore === undefined || this.momentum === 0 ? null : velocitiesIn(restore, this.#count)
+    this.#velocities = null
+    if (restore !== undefined && this.momentum > 0) {
+      this.#velocities = velocitiesIn(restore, compressor.stats.ranks.length)
+      if (this.#velocities) compressor.standing.check(this.#velocities, 'restore: momentum')
+    }
   }
 
   get learningRate(): number {
@@ -77,15 +89,16 @@ export class Sgd {
    * back. If `exchange` fails, the parameters are as they were and the compressor's step is open:
    * receive the means later, decompress and `apply`; or abort.
    *
-   * @param parameters  one array per parameter, in the order of the compressor's shapes
+   * @param parameters  one array per parameter, in the order of the compressor's shapes; or tensors
+   *   on the GPU, 'f32' all of them
    * @param gradients  the same; **overwritten with the update Δ′**
    * @param exchange  sends a frame, and resolves to the mean of all workers' frames
    * @param options.weight  of this gradient in the mean. Default 1.
-   * @throws RangeError, TypeError  if the arrays do not fit; nothing has been sent then
+   * @throws RangeError, TypeError  if they do not fit; nothing has been sent then
    */
   async step(
-    parameters: readonly Dense[],
-    gradients: readonly Dense[],
+    parameters: readonly Tensor[],
+    gradients: readonly Tensor[],
     exchange: (frame: Uint8Array) => Uint8Array | PromiseLike<Uint8Array>,
     { weight = 1 }: { readonly weight?: number } = {},
   ): Promise<Outcome> {
@@ -94,7 +107,7 @@ export class Sgd {
     this.#busy = true
     try {
       const outcome = await this.#compressor.step(gradients, exchange, { weight })
-      this.apply(parameters, gradients)
+      await this.#descend(parameters, gradients)
       return outcome
     } finally {
       this.#busy = false
@@ -106,76 +119,118 @@ export class Sgd {
    * `compressor.decompress(update)` wrote. Once for every step, also if its mean had weight 0: then
    * it only coasts, as on every worker.
    *
-   * Every operation is rounded to float32, in the order written at `createSgd`: equal updates give
-   * equal bits on every engine.
+   * Arrays have changed when it returns. Every operation is rounded to float32, in the order written
+   * at `createSgd`: equal updates give equal bits on every engine.
    *
-   * @param update  one array per parameter; only read, and none of the parameters' own
-   * @throws RangeError, TypeError  if the arrays do not fit; nothing has changed then
+   * Of tensors on the GPU it returns a promise, **to be awaited**: what goes wrong there is heard in
+   * it alone. GPUs may round a product and a sum together, so each kind has bits of its own. Once
+   * the momentum is there, arrays are refused.
+   *
+   * @param update  one array per parameter, or tensors on the GPU, 'f32' all of them; only read, and
+   *   none of the parameters' own
+   * @throws RangeError, TypeError  if they do not fit; nothing has changed then
+   * @throws RoundError  for tensors on the GPU, if another call is still running
    */
-  apply(parameters: readonly Dense[], update: readonly Dense[]): void {
+  apply(parameters: readonly Dense[], update: readonly Dense[]): void
+  apply(parameters: readonly Tensor[], update: readonly Tensor[]): MaybePromise<void>
+  apply(parameters: readonly Tensor[], update: readonly Tensor[]): MaybePromise<void> {
     this.#check(parameters, update, 'update')
-    if (this.momentum > 0) {
+    if (this.#busy && !areArrays(parameters)) {
+      throw new RoundError('apply: another call is still running')
+    }
+    return this.#descend(parameters, update)
+  }
+
+  /** @param parameters, update  checked */
+  #descend(parameters: readonly Tensor[], update: readonly Tensor[]): MaybePromise<void> {
+    const { learningRate, momentum, weightDecay } = this
+    const rates = { learningRate, momentum, weightDecay }
+    if (!areArrays(parameters)) {
+      return this.#compressor.alone('apply', () => this.#descendThere(parameters, update, rates))
+    }
+    if (momentum > 0) {
       this.#velocities ??= parameters.map(({ length }) => new Float32Array(length))
     }
     for (const [i, x] of parameters.entries()) {
-      const m = this.#velocities?.[i] ?? null
-      this.#tile.descend(x, m, update[i]!, this.#learningRate, this.momentum, this.weightDecay)
+      this.#tile.descend(x, this.#velocities?.[i] ?? null, update[i] as Dense, rates)
     }
+  }
+
+  *#descendThere(
+    parameters: readonly Tensor[],
+    update: readonly Tensor[],
+    rates: Rates,
+  ): Waiting<void> {
+    if (this.#velocities) {
+      yield* wait(this.#descent.write(this.#velocities))
+      this.#velocities = null
+      this.#away = true
+    }
+    yield* wait(this.#descent.descend(parameters, update, rates))
+    this.#away = this.momentum > 0
   }
 
   /**
    * The compressor's checkpoint with the momentum in it, `momentum/<i>`, flat: `restore` of both
-   * takes this one file. The momentum is the same on all workers.
+   * takes this one file, wherever parameters are. The momentum is the same on all workers.
    *
    * @throws RoundError  in the middle of a step
    */
   async save({ residual = true }: { readonly residual?: boolean } = {}): Promise<Uint8Array> {
-    if (this.#busy) throw new RoundError('save: a step is still running')
-    const velocities = (this.#velocities ?? []).map((data, i) => ({
-      name: `momentum/${i}`,
-      shape: [data.length],
-      data: data.slice(), // as of now: the compressor's part may be waited for
-    }))
+    if (this.#busy) throw new RoundError('save: another call is still running')
+    if (!this.#away) {
+      // As of now: the compressor's part may be waited for.
+      return this.#encode(residual, this.#velocities?.map((data) => data.slice()) ?? [])
+    }
+    this.#busy = true
+    try {
+      const reading = () => wait(this.#descent.read())
+      return await this.#encode(residual, await this.#compressor.alone('save', reading))
+    } finally {
+      this.#busy = false
+    }
+  }
+
+  async #encode(residual: boolean, momentum: readonly Dense[]): Promise<Uint8Array> {
     const { metadata, tensors } = decodeSafetensors(await this.#compressor.save({ residual }))
     const others = [...tensors].map(([name, tensor]) => ({
       name,
       shape: tensor.shape,
       data: floatsOf(tensor),
     }))
+    const velocities = momentum.map((data, i) => ({
+      name: `momentum/${i}`,
+      shape: [data.length],
+      data,
+    }))
     return encodeSafetensors([...others, ...velocities], metadata)
   }
 
-  get #count(): number {
-    return this.#compressor.stats.ranks.length
+  /** @throws UnsupportedError  if the backend has none */
+  get #descent(): Descent {
+    const { descent } = this.#compressor.standing
+    if (descent) return descent
+    throw new UnsupportedError('the backend has no momentum where these tensors are: give arrays')
   }
 
-  #check(parameters: readonly Dense[], update: readonly Dense[], name: string): void {
-    for (const [of, arrays] of [['parameters', parameters] as const, [name, update] as const]) {
-      if (!Array.isArray(arrays) || arrays.length !== this.#count) {
-        const got = Array.isArray(arrays) ? arrays.length : show(arrays)
-        throw new RangeError(`"${of}": expected ${this.#count} arrays, got ${got}`)
-      }
-      for (const [i, array] of arrays.entries()) {
-        if (!(array instanceof Float32Array)) {
-          throw new TypeError(`"${of}[${i}]": expected a Float32Array, got ${show(array)}`)
-        }
-      }
+  #check(parameters: readonly Tensor[], update: readonly Tensor[], name: string): void {
+    const { standing } = this.#compressor
+    standing.check(parameters, 'parameters')
+    standing.check(update, name)
+    const arrays = areArrays(parameters)
+    if (arrays !== areArrays(update)) {
+      throw new TypeError(`"${name}": expected ${arrays ? 'arrays' : 'GPU buffers'}, as parameters`)
     }
-    for (const [i, { length }] of parameters.entries()) {
-      const kept = this.#velocities?.[i]?.length ?? length
-      if (length !== kept) {
-        throw new RangeError(
-          `"parameters[${i}]": expected ${kept} floats, as many as its momentum, got ${length}`,
-        )
-      }
-      if (update[i]!.length !== length) {
-        throw new RangeError(
-          `"${name}[${i}]": expected ${length} floats, as many as its parameter, ` +
-            `got ${update[i]!.length}`,
-        )
-      }
+    if (!arrays) this.#descent.check(parameters, update, name)
+    else if (this.#away) {
+      throw new TypeError('"parameters": expected GPU buffers: the momentum is on the GPU')
     }
   }
+}
+
+/** Of tensors that have been checked: they are of one kind. */
+function areArrays(tensors: readonly Tensor[]): tensors is readonly Dense[] {
+  return tensors[0] instanceof Float32Array
 }
 
 /**
@@ -205,9 +260,7 @@ class Tile {
     x: Dense,
     m: Dense | null,
     g: Dense,
-    learningRate: number,
-    momentum: number,
-    weightDecay: number,
+    { learningRate, momentum, weightDecay }: Rates,
   ): void {
     const [tileX, tileM, tileG] = [this.#x, this.#m, this.#g]
     // Without momentum d + m is d + d: twice and half of a float32 are exact.
@@ -262,7 +315,7 @@ function inRange(
 /** The momentum in a checkpoint; null where there is none. */
 function velocitiesIn(bytes: Uint8Array, count: number): Dense[] | null {
   const { tensors } = decodeSafetensors(bytes)
-  const found = new Map<number, Tensor>()
+  const found = new Map<number, Stored>()
   for (const [name, tensor] of tensors) {
     const index = /^momentum\/(\d+)$/.exec(name)?.[1]
     if (index !== undefined) found.set(Number(index), tensor)

@@ -8,7 +8,7 @@ import { DeviceLostError } from './errors.ts'
 import type { Framing } from './framing.ts'
 import { integer, type Settings, show } from './options.ts'
 import { checkTensors, layout, ranksOf, type Spec } from './plan.ts'
-import type { Dense, Host, Plan, Session, Tensor } from './seam.ts'
+import type { Dense, Descent, Host, Plan, Session, Tensor } from './seam.ts'
 import { decodeState, encodeState } from './state.ts'
 import { Step } from './step.ts'
 
@@ -78,6 +78,10 @@ export class Standing {
 
   get gradients(): readonly Dense[] | null {
     return this.#session.gradients
+  }
+
+  get descent(): Descent | undefined {
+    return this.#session.descent
   }
 
   get synchronous(): boolean {

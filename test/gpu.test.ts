@@ -18,7 +18,13 @@ const FOLDERS = ['gpu', 'kernels']
 /** Of kernels, what runs on this backend. */
 const BACKEND = 'webgpu'
 /** Suites that must have run, by the names that they print. */
-const OWN_SUITES = ['audit of a device', 'a GPU', 'session on WebGPU', 'compressor on WebGPU']
+const OWN_SUITES = [
+  'audit of a device',
+  'a GPU',
+  'session on WebGPU',
+  'compressor on WebGPU',
+  'optimiser on WebGPU',
+]
 const SUITES = [
   ...OWN_SUITES,
   'accumulateProject on webgpu',

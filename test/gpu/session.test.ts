@@ -9,6 +9,7 @@ import type { Plan, Session, Slot } from '../../src/seam.ts'
 import { gamma, within } from '../support/close.ts'
 import { gaussian } from '../support/gaussian.ts'
 import { openDevice } from './device.ts'
+import { small } from './small.ts'
 import { type Kind, type Laying, layTensors, readTensors } from './tensors.ts'
 
 /** Columns that groups of four do not divide, raw tensors, one wider than a tile, one taller. */
@@ -186,21 +187,4 @@ async function read(session: Session, slot: Slot, floats: number): Promise<Float
 
 function joined(arrays: readonly Float32Array[]): Float32Array {
   return Float32Array.from(arrays.flatMap((array) => [...array]))
-}
-
-/** The device, as if its buffers could not be larger. */
-function small(device: GPUDevice, bytes: number): GPUDevice {
-  const limits = { maxStorageBufferBindingSize: bytes, maxBufferSize: bytes }
-  const handler: ProxyHandler<GPUDevice> = {
-    get(target, key) {
-      if (key === 'limits') {
-        return new Proxy(target.limits, {
-          get: (all, name) => limits[name as keyof typeof limits] ?? Reflect.get(all, name, all),
-        })
-      }
-      const value = Reflect.get(target, key, target)
-      return typeof value === 'function' ? value.bind(target) : value
-    },
-  }
-  return new Proxy(device, handler)
 }

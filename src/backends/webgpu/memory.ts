@@ -25,7 +25,7 @@ const MOST_PART_BYTES = 1 << 26
 const MOST_RAW_FLOATS = 1 << 22
 
 /** Floats of M that are packed or spread at a time. */
-const MOST_FLOATS = 1 << 22
+export const MOST_FLOATS = 1 << 22
 
 /** Tiles of a phase on the device. */
 export interface Laid {

@@ -13,7 +13,7 @@ export interface Uniform {
 }
 
 /** Bytes between the uniforms of a table: the largest alignment that a device may ask for. */
-const STEP = 256
+export const STEP = 256
 const UNIFORM_BYTES = 32
 
 /** A table of uniforms, each where it can be bound. */

@@ -2,6 +2,7 @@
 import type { Plan, Session, Sink, Slot, Tensor } from '../../seam.ts'
 import { checkTensor } from './check.ts'
 import type { Band } from './courses.ts'
+import { GpuDescent } from './descent.ts'
 import { type Gpu, USAGE } from './gpu.ts'
 import { type Job, type Laid, Memory, type Stretch } from './memory.ts'
 import { combine } from './norm.ts'
@@ -14,6 +15,7 @@ export class WebgpuSession implements Session {
   readonly synchronous = false
   readonly gradients = null
   readonly check = checkTensor
+  readonly descent: GpuDescent
   readonly #gpu: Gpu
   readonly #recorder: Recorder
   readonly #readback: Readback
@@ -43,6 +45,7 @@ export class WebgpuSession implements Session {
     this.#memory = memory
     this.#readback = new Readback(recorder.gpu)
     this.#tensors = new Tensors(recorder, memory, this.#readback)
+    this.descent = new GpuDescent(recorder, memory, (jobs) => this.#copyOut(jobs))
   }
 
   /** What every step needs: compiling takes longer than a step. */
@@ -405,6 +408,7 @@ export class WebgpuSession implements Session {
 
   dispose(): void {
     this.#tensors.forget()
+    this.descent.destroy()
     this.#readback.destroy()
     this.#memory.destroy()
   }
