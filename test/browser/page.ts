@@ -1,7 +1,8 @@
-// What runs in the browser: bundled from the built package, called from browser.test.ts.
+// What runs in the browser: bundled from the built package, called from browser.test.ts and fleet.test.ts.
 import { createCompressor } from 'lowrank'
 import { createWasmKernels } from 'lowrank/kernels'
 import { golden, relaxedUpdate } from '../built/golden.ts'
+import { takePart } from './member.ts'
 import { threaded } from './threads.ts'
 import { SHAPES, work } from './worker.ts'
 
@@ -37,6 +38,9 @@ const page = {
       const response = await fetch('/mean', { method: 'POST', body: frame.slice() })
       return new Uint8Array(await response.arrayBuffer())
     }),
+
+  /** Takes part in a fleet of several backends. */
+  takePart,
 
   /** What creating a compressor, and kernels, throws. */
   errors(): Promise<string[]> {
