@@ -52,6 +52,7 @@ demo('trains twice, counts the bytes that plan tells, and ends with equal worker
     assert.equal(parameters, again[kind].parameters, 'a seed repeats a run')
   }
   assert.is(report.identical, true)
+  assert.is(report.agreed, true)
   assert.is(report.compressionRatio, report.uncompressed.sentBytes / report.compressed.sentBytes)
   assert.ok(report.compressionRatio > 50, `${report.compressionRatio}`)
   assert.not.equal(report.uncompressed.parameters, report.compressed.parameters)
@@ -98,6 +99,8 @@ demo('--help names every option', () => {
     'transport',
     'workers',
     'wire',
+    'backend',
+    'software',
     'rank',
     'steps',
     'seed',
@@ -112,6 +115,7 @@ demo('--help names every option', () => {
 for (const [args, message] of [
   [['--rank', '0'], /'-r, --rank <n>' argument '0' is invalid. Expected an integer from 1 to 64/],
   [['--steps', '1e3'], /'-s, --steps <n>' argument '1e3' is invalid/],
+  [['--software'], /demo: "--software": expected --backend webgpu or mixed with it/],
   [['--colour'], /unknown option '--colour'/],
   [['extra'], /too many arguments/],
   [['--text', 'no-such-file'], /demo: ENOENT.*no-such-file/],

@@ -1,13 +1,14 @@
 // One fleet of wasm and WebGPU, in Node and in Chromium, in the same steps over sockets.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
+import { useSoftwareVulkan } from '../scripts/swiftshader.ts'
 import * as chromium from './browser/chromium.ts'
 import { type Part, SHARED, type Told, takePart, targetOf } from './browser/member.ts'
 import type { Page } from './browser/page.ts'
 import { serve } from './browser/server.ts'
 import type { Browser } from './browser/tab.ts'
 import { bundleForBrowsers } from './built/bundle.ts'
-import { hardware, useSoftwareVulkan } from './gpu/vulkan.ts'
+import { hardware } from './gpu/vulkan.ts'
 
 // In the browser:
 declare const page: Page

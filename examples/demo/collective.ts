@@ -3,7 +3,7 @@
 import { setImmediate } from 'node:timers/promises'
 import { fromPayload, inspect, payload } from 'lowrank/frames'
 import type { Mpi } from './mpi.ts'
-import { createTally, type Fleet, type Settings } from './run.ts'
+import { createTally, distance, type Fleet, type Settings } from './run.ts'
 import type { Corpus } from './text.ts'
 import { createTrainer, type Link } from './training.ts'
 
@@ -35,13 +35,17 @@ export async function joinFleet(mpi: Mpi, corpus: Corpus, settings: Settings): P
         measured: (loss) => tally.measured(mpi.gather(loss)),
       }
       try {
-        return tally.finish(mpi.gather(await trainer.train(compressed, link)))
+        const { done, parameters } = await trainer.train(compressed, link)
+        // Worker 0's, for all: the sum with zeros.
+        const first = mpi.sum(worker === 0 ? parameters : new Float32Array(parameters.length))
+        return tally.finish(mpi.gather(done), mpi.gather(distance(parameters, first)))
       } catch (error) {
         failed = true
         throw error
       }
     },
     async close() {
+      trainer.close()
       if (!failed) mpi.finalize()
     },
   }

@@ -17,7 +17,7 @@ import {
   MAX_MESSAGE_BYTES,
   type ToWorker,
 } from './protocol.ts'
-import { createTally, type Fleet, type Run, type Settings, type Watcher } from './run.ts'
+import { createTally, distance, type Fleet, type Run, type Settings, type Watcher } from './run.ts'
 import type { Corpus } from './text.ts'
 
 interface Worker {
@@ -123,10 +123,11 @@ export async function createFleet(
 
   /** Answers each worker's hello with its task; resolves when all are ready. */
   function welcome(): Promise<void> {
-    return new Promise((resolve) => {
+    return new Promise((resolve, reject) => {
       let ready = 0
       listener = (worker, message) => {
         if (message instanceof Uint8Array) return
+        if (message.type === 'unable') reject(new Error(message.reason))
         if (message.type === 'ready') ready++
         if (ready === workers.length) resolve()
         if (message.type !== 'hello') return
@@ -173,12 +174,15 @@ function createListener(
   const tally = createTally(steps, watcher)
   let losses: Loss[] = []
   const done: Done[] = []
+  const parameters: Float32Array[] = []
   let frames: Uint8Array[] = []
 
   return (worker, message) => {
-    if (message instanceof Uint8Array) collect(message)
-    else if (message.type === 'loss') measure(message)
-    else if (message.type === 'done') end(worker, message)
+    if (message instanceof Uint8Array) {
+      if (done[worker]) end(worker, message)
+      else collect(message)
+    } else if (message.type === 'loss') measure(message)
+    else if (message.type === 'done') done[worker] = message
   }
 
   /**
@@ -205,9 +209,11 @@ function createListener(
     losses = []
   }
 
-  function end(worker: number, message: Done): void {
-    done[worker] = message
-    if (Object.keys(done).length === workers.length) finish(tally.finish(done))
+  function end(worker: number, bytes: Uint8Array): void {
+    parameters[worker] = new Float32Array(new Uint8Array(bytes).buffer)
+    if (Object.keys(parameters).length < workers.length) return
+    const apart = parameters.map((values) => distance(values, parameters[0]!))
+    finish(tally.finish(done, apart))
   }
 }
 

@@ -92,7 +92,7 @@ async function publish(report: Report, { svg, json }: Options): Promise<void> {
   const text = json ? JSON.stringify(report, null, 2) : table(report)
   if (!process.stdout.write(`${text}\n`)) await once(process.stdout, 'drain')
   process.stderr.write(`loss against bytes sent: ${svg}\n`)
-  if (!report.identical) throw new Error('the workers’ parameters differ')
+  if (!report.agreed) throw new Error('the workers’ parameters differ')
 }
 
 function catchSignals(): AbortSignal {

@@ -1,7 +1,7 @@
 // What may be asked for on the command line.
 import { createRequire } from 'node:module'
 import { Command, InvalidArgumentError, Option } from 'commander'
-import { WIRES } from './protocol.ts'
+import { BACKENDS, WIRES } from './protocol.ts'
 import type { Settings } from './run.ts'
 
 /** What carries the frames. */
@@ -38,6 +38,12 @@ export function parse(): Options {
         'of the values in compressed frames (default: f16; f32 with mpi, which sums them)',
       ).choices(WIRES),
     )
+    .addOption(
+      new Option('--backend <name>', 'what workers compute on; mixed: every other one on WebGPU')
+        .choices(BACKENDS)
+        .default('wasm'),
+    )
+    .option('--software', 'for WebGPU, SwiftShader on the CPU instead of a GPU', false)
     .option('-s, --steps <n>', 'training steps in each of the two runs', integer(1, 1_000_000), 500)
     .option('--seed <n>', 'of parameters, batches and factors', integer(0, 2 ** 32 - 1), 0)
     .option(
@@ -48,16 +54,28 @@ export function parse(): Options {
     .option('--json', 'print the results as JSON, and nothing else, on stdout', false)
     .allowExcessArguments(false)
     .parse()
-  const { transport, workers, rank, wire, steps, seed, text, svg, json } = command.opts()
+  const { transport, workers, rank, wire, backend, software, steps, seed, text, svg, json } =
+    command.opts()
   if (transport === 'mpi' && wire !== undefined && wire !== 'f32') {
     throw new RangeError(
       `"--wire": expected f32 with --transport mpi, got ${wire}: MPI_Allreduce sums float32. ` +
         'Leave --wire out, or take --transport ws',
     )
   }
+  if (software && backend === 'wasm') {
+    throw new RangeError('"--software": expected --backend webgpu or mixed with it')
+  }
   const lib = createRequire(import.meta.url).resolve('typescript/lib/lib.dom.d.ts')
   return {
-    settings: { workers, rank, wire: wire ?? (transport === 'mpi' ? 'f32' : 'f16'), steps, seed },
+    settings: {
+      workers,
+      rank,
+      wire: wire ?? (transport === 'mpi' ? 'f32' : 'f16'),
+      backend,
+      software,
+      steps,
+      seed,
+    },
     transport,
     workersGiven: command.getOptionValueSource('workers') === 'cli',
     text: text ?? [lib],

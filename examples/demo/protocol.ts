@@ -1,5 +1,5 @@
 // What coordinator and workers say to each other. Text messages are JSON; binary ones are lowrank
-// frames, except for the two that follow a `task`.
+// frames, except for the two that follow a `task` and the one that follows `done`.
 import type { Options, ParameterSpec } from 'lowrank'
 import { shapesOf } from './model.ts'
 
@@ -13,6 +13,9 @@ export const PROBE = 80
 export const WIRES = ['f32', 'f16', 'bf16', 'int8'] as const
 export type Wire = (typeof WIRES)[number]
 
+/** What workers compute on; mixed: every other one on WebGPU. */
+export const BACKENDS = ['wasm', 'webgpu', 'mixed'] as const
+
 /** The first message to a worker; two binary ones follow, its share of the text and the held-out part. */
 export interface Task {
   readonly type: 'task'
@@ -23,6 +26,9 @@ export interface Task {
   readonly seed: number
   readonly rank: number
   readonly wire: Wire
+  readonly backend: (typeof BACKENDS)[number]
+  /** take SwiftShader, which computes on the CPU, for a GPU */
+  readonly software: boolean
 }
 
 /** One training run from the start, with compression or without. */
@@ -35,6 +41,12 @@ export interface Begin {
 export interface Hello {
   readonly type: 'hello'
   readonly worker: number
+}
+
+/** There is nothing here that it could compute on. */
+export interface Unable {
+  readonly type: 'unable'
+  readonly reason: string
 }
 
 /** The text has been read and the model compiled. */
@@ -51,7 +63,7 @@ export interface Loss {
   readonly characters: number
 }
 
-/** The end of a run. Times are of the whole run, without waiting for others. */
+/** The end of a run; a binary message follows, the parameters. Times are of the whole run, without waiting for others. */
 export interface Done {
   readonly type: 'done'
   /** SHA-256 of all parameters' bytes */
@@ -63,7 +75,7 @@ export interface Done {
 }
 
 export type ToWorker = Task | Begin
-export type FromWorker = Hello | Ready | Loss | Done
+export type FromWorker = Hello | Unable | Ready | Loss | Done
 
 /** The steps after which the held-out loss is measured: more at first, when it falls fast. */
 export function probes(steps: number): ReadonlySet<number> {

@@ -21,6 +21,8 @@ export interface Run {
   readonly receivedBytes: number
   /** of the last step's parameters, one per worker: SHA-256 */
   readonly parameters: readonly string[]
+  /** the largest distance of a worker's last parameters from worker 0's */
+  readonly apart: number
   /** of one worker in one step: compress, receive, decompress */
   readonly compressionMs: number
   readonly gradientMs: number
@@ -45,7 +47,7 @@ export interface Fleet {
 }
 
 /** What all workers are told. */
-export type Settings = Pick<Task, 'workers' | 'steps' | 'rank' | 'wire' | 'seed'>
+export type Settings = Omit<Task, 'type' | 'worker' | 'symbols'>
 
 /** A run in the making. */
 export interface Tally {
@@ -53,8 +55,11 @@ export interface Tally {
   exchanged(step: number, sentBytes: number, receivedBytes: number, aggregationMs: number): void
   /** @param losses  of all workers, after the same step */
   measured(losses: readonly Loss[]): void
-  /** @param done  of all workers, in their order */
-  finish(done: readonly Done[]): Run
+  /**
+   * @param done  of all workers, in their order
+   * @param apart  their parameters' distances from worker 0's
+   */
+  finish(done: readonly Done[], apart: readonly number[]): Run
 }
 
 /** Begins a run, and its clock. */
@@ -78,17 +83,29 @@ export function createTally(steps: number, watcher: Watcher): Tally {
       measurements.push(measurement)
       watcher.measured(measurement)
     },
-    finish: (done) => ({
+    finish: (done, apart) => ({
       measurements,
       sentBytes: totals.sentBytes / steps,
       receivedBytes: totals.receivedBytes / steps,
       parameters: done.map(({ parameters }) => parameters),
+      apart: Math.max(...apart),
       compressionMs: total(done, 'compressionMs') / done.length / steps,
       gradientMs: total(done, 'gradientMs') / done.length / steps,
       aggregationMs: totals.aggregationMs / steps,
       seconds: (performance.now() - begun) / 1000,
     }),
   }
+}
+
+/** ‖x − y‖ ÷ ‖y‖ */
+export function distance(x: Float32Array, y: Float32Array): number {
+  let difference = 0
+  let size = 0
+  for (const [i, value] of y.entries()) {
+    difference += (x[i]! - value) ** 2
+    size += value ** 2
+  }
+  return Math.sqrt(difference / size)
 }
 
 function total<K extends string>(

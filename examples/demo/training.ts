@@ -1,6 +1,7 @@
 // The loop of a step on one worker: gradient, frames, update. How frames travel is the caller's.
 import { createHash } from 'node:crypto'
 import { createCompressor, createSgd } from 'lowrank'
+import { openBackend } from './backend.ts'
 import { BATCH, batchAt, CONTEXT, createModel, drawPositions } from './model.ts'
 import { compression, type Done, type Loss, PROBE, probes, type Task } from './protocol.ts'
 
@@ -11,7 +12,15 @@ const WARM_UP = 20 // steps
 /** One worker with its model compiled. */
 export interface Trainer {
   /** Trains once from the start. @throws Error  if training diverges */
-  train(compressed: boolean, link: Link): Promise<Done>
+  train(compressed: boolean, link: Link): Promise<Trained>
+  /** Gives the backend's device back. */
+  close(): void
+}
+
+/** What a worker tells of a run, and all its last parameters, one after another. */
+export interface Trained {
+  readonly done: Done
+  readonly parameters: Float32Array
 }
 
 /** A worker's connection to the others. */
@@ -25,21 +34,23 @@ export interface Link {
 /**
  * @param share  the text that this worker trains on
  * @param heldOut  the text that none trains on
+ * @throws UnsupportedError  if the backend asked for is not to be had here
  */
 export async function createTrainer(
   task: Task,
   share: Uint8Array,
   heldOut: Uint8Array,
 ): Promise<Trainer> {
+  const backend = await openBackend(task)
   const model = await createModel(task.symbols)
   const anywhere = Array<number>(BATCH).fill(CONTEXT)
   await model.gradients(await model.start(task.seed), batchAt(share, anywhere)) // compiles
-  return { train }
+  return { train, close: () => backend.dispose?.() }
 
-  async function train(compressed: boolean, link: Link): Promise<Done> {
+  async function train(compressed: boolean, link: Link): Promise<Trained> {
     const { shapes, options } = compression(task, compressed)
     const parameters = await model.start(task.seed)
-    const compressor = await createCompressor(shapes, { ...options, sender: task.worker })
+    const compressor = await createCompressor(shapes, { ...options, sender: task.worker, backend })
     const sgd = await createSgd(compressor, { learningRate: LEARNING_RATE, momentum: MOMENTUM })
     const positions = await drawPositions(share, task.steps, task.seed, task.worker)
     const measured = probes(task.steps)
@@ -65,9 +76,9 @@ export async function createTrainer(
       if (measured.has(step + 1)) link.measured(await measure(parameters, step + 1))
     }
     compressor.dispose()
-    const hash = createHash('sha256')
-    for (const values of parameters) hash.update(values)
-    return { type: 'done', parameters: hash.digest('hex'), compressionMs, gradientMs }
+    const all = joined(parameters)
+    const hash = createHash('sha256').update(all).digest('hex')
+    return { done: { type: 'done', parameters: hash, compressionMs, gradientMs }, parameters: all }
   }
 
   /** Rises at first, then falls to zero along a cosine. */
@@ -92,4 +103,14 @@ export async function createTrainer(
     if (!Number.isFinite(sum)) throw new Error(`training diverged: the held-out loss is ${sum}`)
     return { type: 'loss', step, sum, characters }
   }
+}
+
+function joined(arrays: readonly Float32Array[]): Float32Array {
+  const all = new Float32Array(arrays.reduce((sum, { length }) => sum + length, 0))
+  let at = 0
+  for (const array of arrays) {
+    all.set(array, at)
+    at += array.length
+  }
+  return all
 }

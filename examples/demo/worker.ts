@@ -1,6 +1,7 @@
 // One worker process: it trains on its own share of the text, and exchanges frames with the
 // coordinator. It ends when its connection does, so none outlives a coordinator.
 import { on, once } from 'node:events'
+import { UnsupportedError } from 'lowrank'
 import { WebSocket } from 'ws'
 import { type FromWorker, MAX_MESSAGE_BYTES, type Task, type ToWorker } from './protocol.ts'
 import { createTrainer } from './training.ts'
@@ -17,11 +18,17 @@ await once(socket, 'open')
 tell({ type: 'hello', worker: Number(number) })
 
 const task = (await hear('task')) as Task
-const trainer = await createTrainer(task, await hearBytes(), await hearBytes())
+const trainer = await createTrainer(task, await hearBytes(), await hearBytes()).catch((error) => {
+  if (!(error instanceof UnsupportedError)) throw error
+  tell({ type: 'unable', reason: error.message })
+  return new Promise<never>(() => {}) // the coordinator ends it
+})
 tell({ type: 'ready' })
 for (;;) {
   const { compressed } = (await hear('begin')) as Extract<ToWorker, { type: 'begin' }>
-  tell(await trainer.train(compressed, { exchange, measured: tell }))
+  const { done, parameters } = await trainer.train(compressed, { exchange, measured: tell })
+  tell(done)
+  socket.send(parameters)
 }
 
 function exchange(frame: Uint8Array): Promise<Uint8Array> {

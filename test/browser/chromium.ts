@@ -1,7 +1,7 @@
 // A headless Chromium from npm: unpacked once into build/, driven by playwright-core.
 import { join } from 'node:path'
 import { chromium, type Browser as PlaywrightBrowser } from 'playwright-core'
-import { unpacked } from './packed.ts'
+import { unpacked } from '../../scripts/packed.ts'
 import type { Browser } from './tab.ts'
 
 export interface Options {

@@ -2,7 +2,7 @@
 import { accessSync, constants } from 'node:fs'
 import { createRequire } from 'node:module'
 import { delimiter, join } from 'node:path'
-import type { VulkanEnv } from '../gpu/vulkan.ts'
+import type { VulkanEnv } from '../../scripts/swiftshader.ts'
 import type { Browser, Tab } from './tab.ts'
 
 /** What is used of puppeteer-core, whose types are not there where it is not installed. */

@@ -1,5 +1,6 @@
 // WebGPU in Node: Dawn, of the package `webgpu`.
-import { hardware, useSoftwareVulkan } from './vulkan.ts'
+import { useSoftwareVulkan } from '../../scripts/swiftshader.ts'
+import { hardware } from './vulkan.ts'
 
 /** By their options. If one is collected as garbage, the process crashes. */
 const made = new Map<string, GPU>()

@@ -1,17 +1,8 @@
-// Vulkan in software, for WebGPU where there is no GPU: the SwiftShader that a package from npm
-// carries for its Chromium.
+// Which Vulkan tests take.
 //
 //   LOWRANK_GPU=software     default: SwiftShader, whatever GPU there is
 //   LOWRANK_GPU=hardware     the system's Vulkan, in Node, Deno and Firefox; Chromium keeps its own
-import { join } from 'node:path'
-import koffi from 'koffi'
-import { archives, unpacked } from '../browser/packed.ts'
-
-/** What a process needs in its environment, before it starts, to find SwiftShader. */
-export interface VulkanEnv {
-  LD_LIBRARY_PATH?: string
-  VK_ICD_FILENAMES?: string
-}
+import { softwareVulkanEnv, type VulkanEnv } from '../../scripts/swiftshader.ts'
 
 const wanted = process.env.LOWRANK_GPU ?? 'software'
 if (wanted !== 'software' && wanted !== 'hardware')
@@ -20,44 +11,7 @@ if (wanted !== 'software' && wanted !== 'hardware')
 /** Whether tests shall take a real GPU. */
 export const hardware = wanted === 'hardware'
 
-/** Why this machine has no SwiftShader. */
-const missing =
-  process.platform === 'linux' && process.arch === 'x64'
-    ? null
-    : `@sparticuz/chromium has Vulkan for linux x64, not ${process.platform} ${process.arch}`
-
-/** Kept: the library must stay for as long as the process does. */
-const loaded: unknown[] = []
-
 /** Environment variables for child processes: none for hardware. Or why there is no SwiftShader. */
 export async function vulkanEnv(): Promise<VulkanEnv | string> {
-  if (hardware) return {}
-  return missing ?? environment(await swiftShader())
-}
-
-/**
- * Lets this process find SwiftShader, if called before `webgpu` is imported.
- *
- * @returns why it cannot, or null
- */
-export async function useSoftwareVulkan(): Promise<string | null> {
-  if (missing) return missing
-  const folder = await swiftShader()
-  process.env.VK_ICD_FILENAMES = environment(folder).VK_ICD_FILENAMES
-  // LD_LIBRARY_PATH is read when a process starts. But who asks for a library by its name alone, as
-  // Dawn does, gets the one that is already there.
-  loaded.push(koffi.load(join(folder, 'libvulkan.so.1')))
-  return null
-}
-
-async function swiftShader(): Promise<string> {
-  const { inflate } = await import('@sparticuz/chromium')
-  return unpacked('swiftshader', () => inflate(join(archives, 'swiftshader.tar.br')))
-}
-
-function environment(folder: string): Required<VulkanEnv> {
-  return {
-    LD_LIBRARY_PATH: folder,
-    VK_ICD_FILENAMES: join(folder, 'vk_swiftshader_icd.json'),
-  }
+  return hardware ? {} : softwareVulkanEnv()
 }

@@ -18,7 +18,7 @@ export const archives = join(home, 'bin')
  * @param unpack  asks for the temporary folder's name before it first awaits
  */
 export async function unpacked(name: string, unpack: () => Promise<unknown>): Promise<string> {
-  const build = fileURLToPath(new URL('../../build', import.meta.url))
+  const build = fileURLToPath(new URL('../build', import.meta.url))
   const { version } = JSON.parse(readFileSync(join(home, 'package.json'), 'utf8'))
   const folder = join(build, `${name}-${version}`)
   if (existsSync(folder)) return folder
