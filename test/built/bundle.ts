@@ -32,22 +32,25 @@ export function bundleBesidePackage(entry: string): Promise<Bundle> {
  *   and resolves to what they print; files that need something of Node's are left out, too
  * @param backend  the only one of support/backends.ts that kernels are tested on: 'webgpu', which has
  *   some of them alone
+ * @param only  files whose path matches
  */
 export function bundleTests(
   folders: readonly string[],
   platform: 'browser' | 'node',
   backend?: string,
+  only?: RegExp,
 ): Promise<Bundle> {
   const files = folders.flatMap((folder) =>
     readdirSync(join(root, 'test', folder), { encoding: 'utf8' })
       .map((file) => `./test/${folder}/${file}`)
       .filter((file) => file.endsWith('.test.ts') && fits(file, platform, backend))
+      .filter((file) => !only || only.test(file))
       .sort(),
   )
   const imports = files.map((file) => `import '${file}'`)
   // uvu looks at these when it is imported: `exec` shall wait for the last of the suites.
   const queue = 'globalThis.UVU_DEFER = 1; globalThis.UVU_QUEUE = [[null]]'
-  const only = backend ? `globalThis.LOWRANK_BACKEND = '${backend}'` : ''
+  const chosen = backend ? `globalThis.LOWRANK_BACKEND = '${backend}'` : ''
   const print = 'let printed = ""; console.log = (text) => { printed += text }'
   const run =
     platform === 'node' ? 'await exec()' : 'globalThis.exec = () => exec().then(() => printed)'
@@ -57,7 +60,7 @@ export function bundleTests(
       resolveDir: root,
     },
     platform,
-    banner: { js: [queue, only, platform === 'browser' ? print : ''].join('\n') },
+    banner: { js: [queue, chosen, platform === 'browser' ? print : ''].join('\n') },
     plugins: [built],
     ignoreAnnotations: true, // package.json says that nothing has side effects: tests do
   })

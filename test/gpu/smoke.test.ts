@@ -1,4 +1,4 @@
-// Whether there is WebGPU at all: in Node, and bundled in browsers and Deno (gpu.test.ts).
+// Whether there is WebGPU at all: in Node, and bundled in browsers and Deno (places/).
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { MAP, openDevice, USAGE } from './device.ts'

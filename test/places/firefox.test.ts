@@ -1,0 +1,8 @@
+import { launch } from '../browser/firefox.ts'
+import { vulkanEnv } from '../gpu/vulkan.ts'
+import { inBrowser } from './run.ts'
+
+// Every look at a result takes it some milliseconds: so what a user sees, and no tables.
+const vulkan = await vulkanEnv()
+const browser = typeof vulkan === 'string' ? vulkan : await launch(vulkan)
+await inBrowser('Firefox', browser, ['a GPU', 'compressor on WebGPU'], /gpu\/(smoke|compressor)/)
