@@ -30,8 +30,13 @@ const noBrowser = typeof browser === 'string' ? browser : null
 const main = project.write(
   'main.js',
   `import { aggregate, createCompressor, wasm } from 'lowrank'
+   import { best } from 'lowrank/webgpu'
    import { goldenRun } from './golden.js'
-   globalThis.hash = goldenRun({ aggregate, createCompressor, wasm })
+   // Neither these browsers nor these projects have WebGPU: that has to be found out everywhere.
+   globalThis.hash = best().then(({ name, reason }) => {
+     if (name !== 'wasm') throw new Error(reason)
+     return goldenRun({ aggregate, createCompressor, wasm })
+   })
    globalThis.hash.then(console.log)`,
 )
 // Training belongs into a worker.

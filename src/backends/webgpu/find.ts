@@ -4,6 +4,7 @@ import { UnsupportedError } from '../../errors.ts'
 /** What there is of Node's `process`, if there is one. */
 const { process } = globalThis as {
   process?: {
+    cwd(): string
     getBuiltinModule?(name: 'node:module'): {
       createRequire(from: string): (name: 'webgpu') => { create(options: string[]): GPU }
     }
@@ -64,7 +65,9 @@ function gpu(): GPU {
   try {
     // Not import(): bundlers would look for the package, and some cannot build it into workers.
     const { createRequire } = process!.getBuiltinModule!('node:module')
-    ofNode = createRequire(import.meta.url)('webgpu').create([])
+    // Where this has been bundled as CommonJS it has no address.
+    const from = import.meta.url ?? `${process!.cwd()}/`
+    ofNode = createRequire(from)('webgpu').create([])
   } catch (cause) {
     throw new UnsupportedError(
       'WebGPU in Node comes from the package `webgpu`, which cannot be loaded: npm install webgpu',
