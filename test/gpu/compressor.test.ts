@@ -13,6 +13,7 @@ import { within } from '../support/close.ts'
 import { gaussian } from '../support/gaussian.ts'
 import { audit } from './audit.ts'
 import { openDevice, USAGE } from './device.ts'
+import { small } from './small.ts'
 import { type Laying, layTensors, readTensors } from './tensors.ts'
 
 const SHAPES = [[64, 32], [64], [128, 96], [10, 128], [12]]
@@ -233,6 +234,20 @@ else {
     await rejects(() => on({}, SHAPES, lost), 'DeviceLostError', /destroyed/)
     using again = await createCompressor(SHAPES, { restore: state })
     assert.is(again.stats.step, 1)
+  })
+
+  test('a device that is lost while updates come back is one error', async () => {
+    const lost = await another()
+    const shapes = [[400, 200]] // three parts of a staging buffer of 128 KiB
+    const compressor = await on({}, shapes, small(lost, 1 << 17))
+    const gradients = draw(shapes, 1)
+    await roundTrips(compressor, gradients)
+    const pending = compressor.decompress(gradients)
+    const heard = rejects(() => pending, 'DeviceLostError', /destroyed/)
+    await new Promise((resolve) => setTimeout(resolve, 0))
+    lost.destroy()
+    await heard
+    compressor.dispose()
   })
 
   test('a device that cannot hold the model says so', async () => {

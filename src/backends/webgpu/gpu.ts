@@ -91,14 +91,22 @@ export class Gpu {
     const { device } = this
     device.pushErrorScope('out-of-memory')
     device.pushErrorScope('validation')
-    let scopes: Promise<GPUError | null>[] = []
-    try {
-      const value = calls()
-      scopes = [device.popErrorScope(), device.popErrorScope()]
-      return { value, verdict: Promise.all(scopes).then(([invalid, memory]) => invalid ?? memory!) }
-    } finally {
-      if (scopes.length === 0) for (let i = 0; i < 2; i++) device.popErrorScope()
+    const pop = (): Verdict => {
+      const verdict = device.popErrorScope()
+      verdict.catch(() => undefined) // of a lost device: whoever asks hears of it
+      return verdict
     }
+    let value: T
+    try {
+      value = calls()
+    } catch (error) {
+      pop()
+      pop()
+      throw error
+    }
+    const verdict = Promise.all([pop(), pop()]).then(([invalid, memory]) => invalid ?? memory)
+    verdict.catch(() => undefined)
+    return { value, verdict }
   }
 
   /** @param entry  of the shader's functions; by default that of its name */

@@ -226,7 +226,9 @@ export class WebgpuSession implements Session {
           this.#settleBand(label, pipeline, uniform, place.params, y, band)
         }
         const done = this.#tensors.empty(place, band)
-        if (done) out.push(done)
+        if (!done) return
+        done.catch(() => undefined) // heard below; but another may fail before, and end the wait
+        out.push(done)
       })
       if (out.length > 1) await out.shift()
     }
