@@ -187,7 +187,7 @@ export class Compressor {
     this.#refuseOverlap()
     const step = this.#expect('open', 'abort')
     this.#aborted++
-    this.#end(step)
+    this.#told(() => this.#end(step))
   }
 
   #end({ absence }: Step, parent?: Uint8Array): void {
@@ -273,7 +273,7 @@ export class Compressor {
   join(state: Uint8Array): void {
     this.#refuseOverlap()
     this.#expect('idle', 'join')
-    this.#standing.join(state)
+    this.#told(() => this.#standing.join(state))
   }
 
   /**
@@ -298,7 +298,7 @@ export class Compressor {
   setRank(rank: number | readonly number[]): void {
     this.#refuseOverlap()
     this.#expect('idle', 'setRank')
-    this.#standing.setRank(rank)
+    this.#told(() => this.#standing.setRank(rank))
   }
 
   /**
@@ -341,10 +341,24 @@ export class Compressor {
     try {
       return yield* work
     } catch (error) {
-      throw error instanceof DeviceLostError ? this.#standing.lost(error) : error
+      throw this.#explained(error)
     } finally {
       this.#busy = false
     }
+  }
+
+  /** Runs what waits for nothing. */
+  #told(work: () => void): void {
+    try {
+      work()
+    } catch (error) {
+      throw this.#explained(error)
+    }
+  }
+
+  /** A lost device's error also says what has been saved. */
+  #explained(error: unknown): unknown {
+    return error instanceof DeviceLostError ? this.#standing.lost(error) : error
   }
 
   /** Runs a call that needs to lie between two steps. */

@@ -223,6 +223,7 @@ else {
       () => compressor.compress(draw(SHAPES, 2)),
       () => compressor.save(),
       () => compressor.residualNorm(),
+      async () => compressor.setRank(2),
     ]) {
       await rejects(call, 'DeviceLostError', /step 1/)
     }
