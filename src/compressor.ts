@@ -152,7 +152,7 @@ export class Compressor {
     const outcome = yield* step.finish(into === null ? null : { into, scale, accumulate })
     if (outcome.counted) this.#counted++
     else if (step.absence === null) this.#missed++
-    this.#end(step, step.parent)
+    this.#end(step, step.parent, step.ranks)
     return outcome
   }
 
@@ -190,10 +190,10 @@ export class Compressor {
     this.#told(() => this.#end(step))
   }
 
-  #end({ absence }: Step, parent?: Uint8Array): void {
+  #end({ absence }: Step, parent?: Uint8Array, ranks?: readonly number[]): void {
     if (absence !== null) this.#absent[absence]++
     this.#open = null
-    this.#standing.end(parent)
+    this.#standing.end(parent, ranks)
   }
 
   /**

@@ -13,12 +13,14 @@ import {
   type Header,
   sealFrame,
 } from './codec/frame.ts'
+import { type Part as CodecPart, PART_HEAD, parts, partsLength, writeParts } from './codec/parts.ts'
 import { hash64 } from './codec/xxh32.ts'
 import { type Waiting, wait } from './effects.ts'
 import { FrameError } from './errors.ts'
+import type { Spec } from './method.ts'
 import { describe, type Settings } from './options.ts'
-import { leftColumns, rawLengths, rightColumns, type Spec } from './plan.ts'
-import type { Plan, Session, Slot } from './seam.ts'
+import { leftColumns, rawLengths, rightColumns } from './plan.ts'
+import type { Gathering, Outgoing, Part, Plan, Session, Slot } from './seam.ts'
 
 /** What stands in the headers of a round's frames. */
 export interface Position {
@@ -76,8 +78,8 @@ export class Framing {
   /**
    * The frame of a round.
    *
-   * With a lossy wire, factor slots hold afterwards what others will decode: the residual must be
-   * taken from that.
+   * With a lossy wire, factor slots and floats hold afterwards what others will decode: the residual
+   * must be taken from that.
    *
    * @param weight  0: it has no sender, and zeros for values
    * @param exact  send float32 whatever the wire
@@ -86,45 +88,70 @@ export class Framing {
   *send(
     session: Session,
     plan: Plan,
-    slots: readonly Slot[],
+    outgoing: Outgoing,
     position: Position,
     weight: number,
     exact: boolean,
   ): Waiting<{ bytes: Uint8Array; header: Header } | null> {
-    const wire = exact ? 'f32' : this.#wire
-    const columns = slots.map((slot) => columnsOf(plan, slot))
-    const segments = columns.flat()
-    const count = sum(segments)
-    const header: Header = {
-      kind: 'summed',
-      type: wire,
+    const type = exact ? 'f32' : this.#wire
+    const scalars = outgoing.scalars ?? new Float32Array(0)
+    if (weight > 0 && !scalars.every(Number.isFinite)) return null
+    const common = {
+      type,
       ...position,
       layout: this.#layout,
       weight,
       senders: Uint32Array.from(weight > 0 ? [this.#sender] : []),
       ranks: Uint16Array.from(plan.parameters, ({ rank }) => rank),
-      scalars: new Float32Array(0),
-      total: count,
+      scalars: weight > 0 ? scalars : new Float32Array(scalars.length),
       offset: 0,
-      count,
     }
-    const { bytes, values } = beginFrame(header, encodedLength(wire, segments))
-    if (wire === 'f32') {
+    if ('gathered' in outgoing) {
+      const header: Header = { kind: 'gathered', ...common, total: 1, count: 1 }
+      const bytes = this.#gather(header, outgoing.gathered)
+      return bytes && { bytes, header }
+    }
+    const columns = 'slots' in outgoing ? outgoing.slots.map((slot) => columnsOf(plan, slot)) : []
+    const segments = 'slots' in outgoing ? columns.flat() : outgoing.summed.columns
+    const count = sum(segments)
+    const header: Header = { kind: 'summed', ...common, total: count, count }
+    const { bytes, values } = beginFrame(header, encodedLength(type, segments))
+    if ('summed' in outgoing) {
+      const { floats } = outgoing.summed
+      const sent = weight > 0 ? floats : new Float32Array(count)
+      if (firstNotFinite('f32', bytesOf(sent), count) >= 0) return null
+      encode(type, sent, segments, values)
+      if (weight > 0) decode(type, values, count, floats)
+    } else if (type === 'f32') {
       if (weight > 0) {
         const floats = new Float32Array(values.buffer, values.byteOffset, count)
-        yield* wait(session.read(slots, floats))
+        yield* wait(session.read(outgoing.slots, floats))
         if (firstNotFinite('f32', values, count) >= 0) return null
       }
     } else {
       const scratch = this.#scratch.subarray(0, count)
-      if (weight > 0) yield* wait(session.read(slots, scratch))
+      if (weight > 0) yield* wait(session.read(outgoing.slots, scratch))
       else scratch.fill(0)
       if (firstNotFinite('f32', bytesOf(scratch), count) >= 0) return null
-      encode(wire, scratch, segments, values)
-      if (weight > 0) this.#keepDecoded(session, slots, columns.map(sum), wire, values)
+      encode(type, scratch, segments, values)
+      if (weight > 0) this.#keepDecoded(session, outgoing.slots, columns.map(sum), type, values)
     }
     sealFrame(bytes)
     return { bytes, header }
+  }
+
+  /** A frame with this worker's part; with none if it is absent. */
+  #gather(header: Header, gathering: Gathering): Uint8Array | null {
+    const { weight, type } = header
+    const own: CodecPart[] = []
+    if (weight > 0) {
+      const data = gathering.pack(type)
+      if (data === null) return null
+      own.push({ sender: this.#sender, weight, type, data })
+    }
+    const { bytes, values } = beginFrame(header, partsLength(own))
+    writeParts(own, values)
+    return sealFrame(bytes)
   }
 
   /** Puts into the slots what the frame says, and keeps what raw values lost. */
@@ -156,10 +183,15 @@ export class Framing {
   /**
    * The mean of a round, checked against the frame that this worker sent in it.
    *
-   * @returns the mean as float32, and whether the worker's own frame is in it
+   * @param outgoing  what the method had for that frame
+   * @returns the mean as float32, or the parts, and whether the worker's own frame is in it
    * @throws FrameError
    */
-  receive(mean: Uint8Array, sent: Header): { frame: Frame; counted: boolean } {
+  receive(
+    mean: Uint8Array,
+    sent: Header,
+    outgoing: Outgoing,
+  ): { frame: Frame; parts: readonly Part[]; counted: boolean } {
     const given = decodeFrame(mean)
     sameStep(sent, given)
     const present = sent.weight > 0
@@ -175,8 +207,20 @@ export class Framing {
     }
     // A lone worker may give its own frame: what others would have received is the float32 of it.
     const frame = given.type === 'f32' ? given : decodeFrame(aggregate([mean]))
-    return { frame, counted: present && (listed || anonymous) }
+    const counted = present && (listed || anonymous)
+    const everyone = 'gathered' in outgoing ? unpacked(given, outgoing.gathered) : []
+    return { frame, parts: everyone, counted }
   }
+}
+
+/** @throws FrameError  with the byte of what the method cannot take */
+function unpacked(frame: Frame, gathering: Gathering): Part[] {
+  let end = frame.valuesAt
+  return parts(frame).map((part) => {
+    const at = end + PART_HEAD
+    end = at + part.data.length
+    return gathering.unpack({ ...part, at })
+  })
 }
 
 /** Lengths of the columns that make up a slot: values that may share a scale on the wire. */

@@ -1,26 +1,26 @@
 // lowrank: low-rank gradient compression. This is the facade; see also lowrank/frames and
 // lowrank/kernels.
-import { createPowerSgd } from './algorithms/powersgd.ts'
+import { powerSgd } from './algorithms/powersgd.ts'
 import { openHost, type WasmOptions, wasm } from './backends/wasm/index.ts'
 import { bytesOf } from './bytes.ts'
-import { hash64 } from './codec/xxh32.ts'
 import { Compressor } from './compressor.ts'
 import { UnsupportedError } from './errors.ts'
 import { Framing, layoutHash } from './framing.ts'
 import { localOf, type Options, type ParameterSpec, settingsOf } from './options.ts'
-import { layout, ranksOf, specsOf } from './plan.ts'
-import { Standing } from './standing.ts'
+import { layout, specsOf } from './plan.ts'
+import { firstParent, Standing } from './standing.ts'
 import { decodeState } from './state.ts'
 
 export { aggregate, createAggregate } from './codec/aggregate.ts'
 export type { Compressor, DecompressOptions, Stats } from './compressor.ts'
 export { DeviceLostError, FrameError, RoundError, UnsupportedError } from './errors.ts'
+export type { Method } from './method.ts'
 export type { Options, ParameterSpec, SharedOptions } from './options.ts'
-export { type PlanSummary, plan, type Traffic } from './plan.ts'
 export type { Backend, GpuBuffer, GpuTensor, Random, Tensor } from './seam.ts'
 export { createSgd, type Sgd, type SgdOptions } from './sgd.ts'
 export { mergeStates } from './state.ts'
 export type { Absence, Outcome } from './step.ts'
+export { type PlanSummary, plan, type Traffic } from './traffic.ts'
 export { type WasmOptions, wasm }
 
 /**
@@ -35,14 +35,17 @@ export async function createCompressor(
   shapes: readonly ParameterSpec[],
   options: Options = {},
 ): Promise<Compressor> {
-  const settings = settingsOf(options)
+  const settings = settingsOf(options, powerSgd)
   const { sender, wire, resident } = localOf(options)
   const specs = specsOf(shapes)
   const state = options.restore && decodeState(options.restore, specs, settings)
-  const plan = layout(specs, state?.ranks ?? ranksOf(specs, settings, settings.rank))
+  const { method } = settings
+  const plan = layout(specs, state?.ranks ?? method.ranks(specs, settings, settings.rank))
   const step = state?.step ?? 0
 
   const host = await openHost(settings.seed, options.random)
+  const loaded = state?.loaded ?? { right: [], left: [], notes: {} }
+  const algorithm = method.create({ host, plan, settings, loaded, step })
   const session = await (options.backend ?? wasm()).open(plan, { resident })
   if (settings.orthonormalize === 'device' && !session.orthonormalize) {
     session.dispose()
@@ -50,7 +53,6 @@ export async function createCompressor(
       '"orthonormalize": \'device\' is for the backend webgpu(), and this one has none',
     )
   }
-  const algorithm = createPowerSgd(host, plan, settings, state?.factors ?? [], step)
   if (state?.residual) session.write('residual', bytesOf(state.residual))
   const standing = new Standing({
     specs,
@@ -61,7 +63,7 @@ export async function createCompressor(
     algorithm,
     plan,
     step,
-    parent: state?.parent ?? hash64(bytesOf(algorithm.factors)),
+    parent: state?.parent ?? firstParent(algorithm.kept),
     weight: state?.weight ?? 1,
     saved: state?.residual ? step : null,
   })

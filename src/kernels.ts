@@ -10,7 +10,6 @@ export {
   type Svd,
   svd,
 } from './decompositions.ts'
-export { layoutPlan } from './plan.ts'
 export { type Qr, qr } from './qr.ts'
 export type {
   Backend,
@@ -23,3 +22,4 @@ export type {
   Sink,
   Slot,
 } from './seam.ts'
+export { layoutPlan } from './traffic.ts'

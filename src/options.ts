@@ -1,5 +1,6 @@
 // What a caller may ask for: names, defaults, checks. Names as in PyTorch's hook and epfml/powersgd.
 import type { Wire } from './codec/floats.ts'
+import { type Method, nameOf } from './method.ts'
 import type { Backend, Random } from './seam.ts'
 
 /** A parameter: its shape, or its shape with wishes of its own. */
@@ -31,6 +32,12 @@ export interface SharedOptions {
   /** What Q begins with: the last step's (true), fresh numbers (false), the first ones for ever. */
   readonly warmStart?: boolean | 'fixed'
   /**
+   * Every so many steps, factors begin anew with fresh numbers: against a subspace that stays
+   * orthogonal to what is new in the gradient (PowerSGD+, arXiv 2509.11254, restarts it too, from an
+   * SVD). Default 0: never.
+   */
+  readonly refresh?: number
+  /**
    * What a worker keeps of M, its gradient and residual, when its frame has counted.
    *
    * 'local' (default): M − P̂·Qᵀ, what it could not send itself; it goes out later (Algorithm 2).
@@ -50,17 +57,8 @@ export interface SharedOptions {
    * carry, so that those whose bits differ are not averaged. Backends: webgpu() alone.
    */
   readonly orthonormalize?: 'host' | 'device'
-  /**
-   * Other defaults, to compute what another program does; options given beside it override it.
-   *
-   * 'paper': the code that the paper's authors published (RankKReducer of epfml/powersgd), to the
-   * rounding of float32. Every matrix is compressed, single rows and columns too; Q̂ is the last
-   * step's Q̄ as it is; P̂ comes of Gram–Schmidt in one pass, with 1e-8 added to the norms of P̄ × the sum
-   * of weights; feedback is aggregated. Its faults come along: singular values below about 1e-4 are
-   * damped and die out, a matrix that is zero once is never sent again, and where columns depend on
-   * each other P̂ is not orthonormal. For comparison, not for training.
-   */
-  readonly preset?: 'paper'
+  /** Default: PowerSGD, full steps. Others: lowrank/methods, lowrank/baselines. */
+  readonly method?: Method
 }
 
 /** Options that are each worker's own. */
@@ -83,71 +81,60 @@ export interface Options extends SharedOptions {
   readonly random?: Random
 }
 
-/** What presets decide besides: no options of their own, but shared and hashed like them. */
-interface Manners {
-  /** what never pays: vectors and matrices of one row or column, or vectors alone */
-  readonly alwaysRaw: 'thin' | 'vectors'
-  /** Q̂: an orthonormal basis of the factors, or the factors as they are */
-  readonly query: 'orthonormal' | 'as-is'
-  /** P̂: the host's orthonormal basis, or that of algorithms/gramschmidt.ts */
-  readonly basis: 'orthonormal' | 'gram-schmidt'
-}
+/** The shared options with the method's and all other defaults written out. */
+export type Settings = Required<SharedOptions>
 
-type Chosen = Required<Omit<SharedOptions, 'preset'>>
-
-/** The shared options with preset and defaults written out. */
-export type Settings = Chosen & Manners
-
-const DEFAULTS: Chosen = {
+const DEFAULTS: Omit<Settings, 'method'> = {
   rank: 4,
   seed: 0,
   iterations: 1,
   minCompressionRate: 2,
   startCompressingAfter: 0,
   warmStart: true,
+  refresh: 0,
   errorFeedback: 'local',
   orthonormalize: 'host',
 }
 
-const MANNERS: Manners = { alwaysRaw: 'thin', query: 'orthonormal', basis: 'orthonormal' }
-
-/** Hashed only where it is another: so it could come without changing anyone's hash. */
-const USUAL: Partial<Settings> = { ...MANNERS, orthonormalize: 'host' }
-
-const PRESETS: Readonly<Record<NonNullable<SharedOptions['preset']>, Partial<Settings>>> = {
-  paper: {
-    minCompressionRate: 0,
-    errorFeedback: 'aggregated',
-    alwaysRaw: 'vectors',
-    query: 'as-is',
-    basis: 'gram-schmidt',
-  },
+/** Hashed only where they are others: so they could come without changing anyone's hash. */
+const USUAL: Readonly<Record<string, unknown>> = {
+  refresh: 0,
+  orthonormalize: 'host',
+  method: 'powersgd',
 }
 
 const WIRES: readonly Wire[] = ['f32', 'f16', 'bf16', 'int8']
 const LOCAL = ['wire', 'sender', 'backend', 'resident', 'restore', 'random']
-const NAMES = [...Object.keys(DEFAULTS), 'preset', ...LOCAL]
+const SHARED = [...Object.keys(DEFAULTS), 'method'] as (keyof Settings)[]
 
 /**
- * Shared options with preset and defaults filled in.
+ * Shared options with defaults filled in.
  *
+ * @param usual  the method, if none is asked for
  * @throws TypeError, RangeError  naming the option, what was expected and what came
  */
-export function settingsOf(options: Options): Settings {
+export function settingsOf(options: Options, usual: Method): Settings {
   if (typeof options !== 'object' || options === null) {
     throw new TypeError(`"options": expected an object, got ${show(options)}`)
   }
-  for (const name of Object.keys(options)) {
-    if (!NAMES.includes(name)) throw new TypeError(`"${name}": no such option`)
-  }
-  const { preset } = options
-  if (preset !== undefined) oneOf('preset', preset, Object.keys(PRESETS))
-  const defaults: Settings = { ...DEFAULTS, ...MANNERS, ...(preset && PRESETS[preset]) }
   const given = Object.fromEntries(Object.entries(options).filter(([, v]) => v !== undefined))
-  const all = { ...defaults, ...given } as Settings
+  const { method = usual } = given as SharedOptions
+  if (typeof method?.create !== 'function') {
+    throw new TypeError(`"method": expected a method, halfSteps() say, got ${show(method)}`)
+  }
+  for (const name of Object.keys(options)) {
+    if (LOCAL.includes(name)) continue
+    if (!SHARED.includes(name as keyof Settings)) throw new TypeError(`"${name}": no such option`)
+    if (name === 'method' || !(name in given)) continue
+    if (!method.heeds.includes(name as keyof Settings)) {
+      throw new TypeError(`"${name}": the method ${method.name} has no use for it`)
+    }
+  }
+  const all: Settings = { ...DEFAULTS, ...method.defaults, ...given, method }
   integer('rank', all.rank, 1, 65535)
   integer('seed', all.seed, 0, 0xffffffff)
   integer('iterations', all.iterations, 1, 127)
+  integer('refresh', all.refresh, 0, 0xffffffff)
   if (typeof all.minCompressionRate !== 'number' || !(all.minCompressionRate >= 0)) {
     throw new RangeError(`"minCompressionRate": expected ≥ 0, got ${show(all.minCompressionRate)}`)
   }
@@ -157,12 +144,8 @@ export function settingsOf(options: Options): Settings {
   oneOf('warmStart', all.warmStart, [true, false, 'fixed'])
   oneOf('errorFeedback', all.errorFeedback, ['local', 'aggregated', 'none'])
   oneOf('orthonormalize', all.orthonormalize, ['host', 'device'])
-  if (all.orthonormalize === 'device' && all.basis !== 'orthonormal') {
-    throw new RangeError("\"orthonormalize\": expected 'host' with the preset 'paper'")
-  }
-  return Object.fromEntries(
-    Object.keys(defaults).map((name) => [name, all[name as keyof Settings]]),
-  ) as unknown as Settings
+  method.check?.(all)
+  return Object.fromEntries(SHARED.map((name) => [name, all[name]])) as unknown as Settings
 }
 
 /** What is each worker's own, checked. */
@@ -185,10 +168,9 @@ export function localOf(options: Options): { sender: number; wire: Wire; residen
  * are in it only where they are unusual: more of them will change nobody else's.
  */
 export function describe(settings: Settings): string {
-  const shared = Object.entries(settings).filter(
-    ([name, v]) => name !== 'rank' && v !== USUAL[name as keyof Settings],
-  )
-  return JSON.stringify(Object.fromEntries(shared.sort().map(([name, v]) => [name, String(v)])))
+  const shared = Object.entries({ ...settings, method: nameOf(settings.method) })
+  const told = shared.filter(([name, value]) => name !== 'rank' && value !== USUAL[name])
+  return JSON.stringify(Object.fromEntries(told.sort().map(([name, v]) => [name, String(v)])))
 }
 
 /** @throws TypeError, RangeError  if it is no integer from `least` to `most` */

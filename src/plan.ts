@@ -1,102 +1,7 @@
-// Which tensors are compressed, the matrix that each becomes, where its numbers lie, and what a
-// step costs in bytes.
-import { encodedLength, type Wire } from './codec/floats.ts'
-import { headerLength } from './codec/frame.ts'
-import {
-  integer,
-  localOf,
-  type Options,
-  type ParameterSpec,
-  type Settings,
-  settingsOf,
-  show,
-} from './options.ts'
+// Which tensors are compressed, the matrix that each becomes, and where its numbers lie.
+import type { Spec } from './method.ts'
+import { integer, type ParameterSpec, type Settings, show } from './options.ts'
 import type { Parameter, Plan, Tensor } from './seam.ts'
-
-/** What one worker exchanges in a step. */
-export interface Traffic {
-  readonly floats: number
-  /** of the frames: headers and checksums included */
-  readonly bytes: number
-}
-
-/** What `plan` tells about a model before anything is created. */
-export interface PlanSummary extends Traffic {
-  /** one per parameter: its matrix, and the rank it is compressed at (0: it travels raw) */
-  readonly parameters: readonly {
-    shape: readonly number[]
-    rows: number
-    cols: number
-    rank: number
-  }[]
-  /** exchanges a step */
-  readonly rounds: number
-  readonly denseFloats: number
-  /** dense floats ÷ floats sent: 1 is no gain, larger is better */
-  readonly ratio: number
-  /** what a worker receives in a step, if it receives the mean over so many workers' frames */
-  received(workers: number): Traffic
-}
-
-/**
- * Tells what compression would do to a model, without creating anything.
- *
- * @param shapes  one entry per parameter, in the order that all workers share
- * @throws RangeError, TypeError  naming the entry or option at fault
- */
-export function plan(shapes: readonly ParameterSpec[], options: Options = {}): PlanSummary {
-  const { iterations } = settingsOf(options)
-  const { wire } = localOf(options)
-  const table = layoutPlan(shapes, options)
-  const rounds = roundsOf(table, iterations)
-  const traffic = (type: Wire, senders: number): Traffic => ({
-    floats: rounds.reduce((sum, lengths) => sum + total(lengths), 0),
-    bytes: rounds.reduce(
-      (sum, lengths) =>
-        sum + headerLength(senders, shapes.length, 0) + encodedLength(type, lengths),
-      0,
-    ),
-  })
-  const sent = traffic(wire, 1)
-  return {
-    ...sent,
-    parameters: table.parameters.map(({ shape, rows, cols, rank }) => ({
-      shape,
-      rows,
-      cols,
-      rank,
-    })),
-    rounds: rounds.length,
-    denseFloats: table.denseFloats,
-    ratio: table.denseFloats / sent.floats,
-    received(workers) {
-      integer('workers', workers, 1, 0xffffffff)
-      return traffic('f32', workers)
-    },
-  }
-}
-
-/**
- * The table of a model's parameters over flat arenas: what `wasm().open` takes, to run the phases of
- * a step one by one.
- *
- * @throws RangeError, TypeError  naming the entry or option at fault
- */
-export function layoutPlan(shapes: readonly ParameterSpec[], options: Options = {}): Plan {
-  const settings = settingsOf(options)
-  const specs = specsOf(shapes)
-  return layout(specs, ranksOf(specs, settings, settings.rank))
-}
-
-/** A checked entry of `shapes`. */
-export interface Spec {
-  readonly shape: readonly number[]
-  readonly length: number
-  readonly rows: number
-  readonly cols: number
-  readonly rank: number | undefined
-  readonly compress: boolean | undefined
-}
 
 /** @throws RangeError, TypeError  naming the entry at fault */
 export function specsOf(shapes: readonly ParameterSpec[]): Spec[] {
@@ -168,25 +73,36 @@ export function checkTensors(
   }
 }
 
+/** Which parameters a method compresses. */
+export interface Gate {
+  /**
+   * Vectors, and matrices of one row or column: whether they can pay at all. 'never' (default), 'thin':
+   * not vectors, 'any'. `compress: true` asks for them one by one.
+   */
+  readonly narrow?: 'never' | 'thin' | 'any'
+  /** floats that a matrix takes in a step, on the average */
+  cost(rows: number, cols: number, rank: number): number
+}
+
 /**
- * The rank of each parameter, 0 where it stays raw: vectors, single rows or columns (but for some
- * presets), what is told to, and what would not pay.
+ * The rank of each parameter, clipped to its matrix; 0 where it stays raw: what is told to, and what
+ * would not pay.
  *
  * @param wanted  for all, or one per parameter
  */
-export function ranksOf(
+export function gated(
   specs: readonly Spec[],
-  settings: Settings,
+  { minCompressionRate }: Settings,
   wanted: number | readonly number[],
+  { narrow = 'never', cost }: Gate,
 ): number[] {
   return specs.map(({ rows, cols, shape, rank, compress }, i) => {
     const asked = typeof wanted === 'number' ? (rank ?? wanted) : wanted[i]!
     const r = Math.min(asked, rows, cols)
     if (compress !== undefined) return compress ? r : 0
-    if (shape.length <= 1) return 0
-    if (settings.alwaysRaw === 'thin' && Math.min(rows, cols) === 1) return 0
-    const sent = settings.iterations * r * (rows + cols)
-    return sent * settings.minCompressionRate < rows * cols ? r : 0
+    if (shape.length <= 1 && narrow !== 'any') return 0
+    if (Math.min(rows, cols) === 1 && narrow === 'never') return 0
+    return cost(rows, cols, r) * minCompressionRate < rows * cols ? r : 0
   })
 }
 
@@ -241,15 +157,6 @@ export function rightColumns(plan: Plan): number[] {
 /** Lengths of the raw tensors. */
 export function rawLengths(plan: Plan): number[] {
   return plan.raws.map(({ length }) => length)
-}
-
-/** What is sent in each round of a step, column by column. */
-function roundsOf(plan: Plan, iterations: number): number[][] {
-  if (plan.matrices.length === 0) return [rawLengths(plan)]
-  const rounds: number[][] = []
-  for (let k = 0; k < iterations; k++) rounds.push(leftColumns(plan), rightColumns(plan))
-  rounds.at(-1)!.push(...rawLengths(plan))
-  return rounds
 }
 
 function total(

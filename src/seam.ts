@@ -205,20 +205,72 @@ export interface Host {
   fill(parameter: Parameter, side: Side, columns: Float32Array, from: number, step: number): void
 }
 
-/** What a worker sends in a round: the values of these slots, in this order. */
-export interface Outgoing {
-  readonly slots: readonly Slot[]
-  /** what they were computed with that may differ between workers: it joins their history */
+/** Floats of the algorithm's own. Once its frame has been made, they are what others will decode. */
+export interface Columns {
+  readonly floats: Float32Array
+  /** lengths that sum to theirs: what may share a scale on the wire */
+  readonly columns: readonly number[]
+}
+
+/** What one worker put into a round that is gathered. */
+export interface Part {
+  readonly sender: number
+  readonly weight: number
+  /** sent as they are: indices, bits */
+  readonly words: Uint32Array
+  readonly floats: Float32Array
+}
+
+/** A part as bytes. */
+export interface PackedPart {
+  readonly sender: number
+  readonly weight: number
+  /** the wire type of its floats */
+  readonly type: string
+  readonly data: Uint8Array
+  /** where the data begins in its frame */
+  readonly at: number
+}
+
+/** What goes into a round that is gathered, and how to read what others put there: gathering.ts. */
+export interface Gathering {
+  /** This worker's own data for a wire type; null if a number is not finite. */
+  pack(type: string): Uint8Array | null
+  /** @throws FrameError  with the byte in the frame of what is wrong with it */
+  unpack(part: PackedPart): Part
+}
+
+/**
+ * What a worker sends in a round, one of:
+ *
+ *   slots     their values, in this order, to be averaged
+ *   summed    values of the algorithm's own, to be averaged
+ *   gathered  words and values that every worker gets from every other
+ *
+ * A worker that is absent sends zeros in place of what is averaged, and nothing where it is gathered.
+ */
+export type Outgoing = (
+  | { readonly slots: readonly Slot[] }
+  | { readonly summed: Columns }
+  | { readonly gathered: Gathering }
+) & {
+  /** a few float32 for the header, to be averaged by weight; as many from every worker */
+  readonly scalars?: Float32Array
+  /** what values were computed with that may differ between workers: it joins their history */
   readonly basis?: Float32Array
 }
 
-/** What it receives: the mean over the senders' frames. */
+/** What it receives: the mean over the senders' frames, or their parts. */
 export interface Incoming {
   /**
    * Little-endian float32 at any alignment, as many as were sent; zeros if nobody's frame is in
-   * it. Valid until the step is over.
+   * it. Valid until the step is over. Of a round that is gathered: empty.
    */
   readonly values: Uint8Array
+  /** of a round that is gathered: by sender, ascending */
+  readonly parts: readonly Part[]
+  /** the means; zeros if nobody's frame is in it */
+  readonly scalars: Float32Array
   /** the sum of the senders' weights; 0: nobody's frame is in it */
   readonly weight: number
   /** true: this worker's own frame is in it */
@@ -229,8 +281,15 @@ export interface Incoming {
 export interface Finish {
   /** Takes from M what has been sent, and hands the update to the sink if there is one. */
   settle(sink: Sink | null): MaybePromise<void>
-  /** ‖update‖² of the matrices; null: it is Σ x² over what the last mean says of them */
+  /**
+   * ‖update‖², without the raw values if the last frame ended with the slot `raw`; null: it is Σ x²
+   * over what the last mean says of the rest.
+   */
   readonly squares: number | null
+  /** true: `settle` has seen to the residual of raw parameters, too */
+  readonly raw?: boolean
+  /** in force from the next step on; the same on every worker, so of what all have received */
+  readonly ranks?: readonly number[]
 }
 
 /** What an algorithm is lent for one step. */
@@ -240,6 +299,8 @@ export interface Turn {
   readonly plan: Plan
   /** the step's number */
   readonly step: number
+  /** what M has taken in, the caller's: until the first frame has been yielded; null: nothing */
+  readonly gradients: readonly Tensor[] | null
   /** false: this worker sends nothing in this step, or nothing any more */
   readonly present: boolean
 }
@@ -252,11 +313,39 @@ export interface Turn {
  */
 export type Steps = Generator<Outgoing | Promise<unknown>, Finish, unknown>
 
-/** A method: what it keeps between steps, and how a step goes. */
+/** What a method keeps between steps, the same on every worker: a checkpoint has it, and joiners get it. */
+export interface Kept {
+  /** factors, a right arena of the plan: `q/<i>`; empty: none */
+  readonly right: Float32Array
+  /** factors, a left arena of the plan: `p/<i>`; empty: none */
+  readonly left: Float32Array
+  /** anything else, by name */
+  readonly notes: Readonly<Record<string, string>>
+}
+
+/** What a checkpoint has of it: one array per parameter, null where there is none. */
+export interface Loaded {
+  readonly right: readonly (Float32Array | null)[]
+  readonly left: readonly (Float32Array | null)[]
+  readonly notes: Readonly<Record<string, string>>
+}
+
+/** A method at work: what it keeps between steps, and how a step goes. */
 export interface Algorithm {
-  /** Writes the slot `query` that a step begins with. */
+  readonly kept: Kept
+  /** true: each round's mean counts by itself, whatever becomes of the others of its step */
+  readonly incremental?: boolean
+  /** Writes the slot `query` that a step begins with, before the gradient is taken in. */
   prepare(turn: Turn): void
   step(turn: Turn): Steps
+  /**
+   * Takes factors and notes from elsewhere; draws factors that are absent.
+   *
+   * @throws RangeError  naming the note that cannot be; nothing has changed then
+   */
+  load(plan: Plan, loaded: Loaded, step: number): void
+  /** Adapts to new ranks: keeps what it can. */
+  replan(plan: Plan, step: number): void
 }
 
 /** Shape of one matrix and its factors. */

@@ -1,14 +1,15 @@
 // Where a worker stands between two steps: its factors, its residual, its place in the fleet's
 // history; and what may change them there.
-import type { PowerSgd } from './algorithms/powersgd.ts'
+import { uncompressed } from './algorithms/uncompressed.ts'
 import { bytesOf } from './bytes.ts'
 import { hash64 } from './codec/xxh32.ts'
 import { type Waiting, wait } from './effects.ts'
 import { DeviceLostError } from './errors.ts'
 import type { Framing } from './framing.ts'
+import type { Spec } from './method.ts'
 import { integer, type Settings, show } from './options.ts'
-import { checkTensors, layout, ranksOf, type Spec } from './plan.ts'
-import type { Dense, Descent, Host, Plan, Session, Tensor } from './seam.ts'
+import { checkTensors, layout } from './plan.ts'
+import type { Algorithm, Dense, Descent, Host, Kept, Plan, Session, Tensor } from './seam.ts'
 import { decodeState, encodeState } from './state.ts'
 import { Step } from './step.ts'
 
@@ -19,7 +20,7 @@ export interface Parts {
   readonly session: Session
   readonly host: Host
   readonly framing: Framing
-  readonly algorithm: PowerSgd
+  readonly algorithm: Algorithm
   readonly plan: Plan
   readonly step: number
   readonly parent: Uint8Array
@@ -31,6 +32,14 @@ export interface Parts {
 /** Half the largest float32, about: what sums of two still are below. */
 const MAX_RESIDUAL = 2 ** 127
 
+/** The hash of the factors, which all workers begin with alike. */
+export function firstParent({ right, left }: Kept): Uint8Array {
+  const factors = new Uint8Array(right.byteLength + left.byteLength)
+  factors.set(bytesOf(right))
+  factors.set(bytesOf(left), right.byteLength)
+  return hash64(factors)
+}
+
 /** Everything that outlives a step. Its methods are for between two steps; callers see to that. */
 export class Standing {
   readonly #specs: readonly Spec[]
@@ -38,7 +47,7 @@ export class Standing {
   readonly #session: Session
   readonly #host: Host
   readonly #framing: Framing
-  readonly #algorithm: PowerSgd
+  readonly #algorithm: Algorithm
   /** for steps that compress, and for those before `startCompressingAfter` */
   #plan: Plan
   readonly #rawPlan: Plan
@@ -102,7 +111,7 @@ export class Standing {
       session: this.#session,
       host: this.#host,
       framing: this.#framing,
-      algorithm: this.#algorithm,
+      algorithm: exact ? uncompressed : this.#algorithm,
       plan,
       number: this.#number,
       parent: this.#parent,
@@ -123,11 +132,17 @@ export class Standing {
     this.#weight = weight
   }
 
-  /** A step is over. @param parent  with its means; none if they do not count */
-  end(parent?: Uint8Array): void {
+  /**
+   * A step is over.
+   *
+   * @param parent  with its means; none if they do not count
+   * @param ranks  from now on, if the step has decided about them
+   */
+  end(parent?: Uint8Array, ranks?: readonly number[]): void {
     if (this.#settings.errorFeedback === 'none') this.#session.scale('residual', 0)
     this.#parent = parent ?? this.#parent
     this.#number++
+    if (ranks) this.#rearrange(ranks)
   }
 
   *save(residual: boolean): Waiting<Uint8Array> {
@@ -138,7 +153,7 @@ export class Standing {
       parent: this.#parent,
       weight: this.#weight,
       plan: this.#plan,
-      factors: this.#algorithm.factors,
+      kept: this.#algorithm.kept,
       residual: residual ? yield* this.#residual() : null,
     })
     if (residual) this.#saved = this.#number
@@ -161,8 +176,8 @@ export class Standing {
     this.#arrange(plan)
     this.#plan = plan
     this.#number = read.step
-    this.#algorithm.load(this.#plan, read.factors, read.step)
-    this.#parent = read.parent ?? hash64(bytesOf(this.#algorithm.factors))
+    this.#algorithm.load(this.#plan, read.loaded, read.step)
+    this.#parent = read.parent ?? firstParent(this.#algorithm.kept)
     this.#framing.reserve(this.#plan)
   }
 
@@ -180,6 +195,10 @@ export class Standing {
   }
 
   setRank(rank: number | readonly number[]): void {
+    const { method } = this.#settings
+    if (!method.heeds.includes('rank')) {
+      throw new RangeError(`"rank": the method ${method.name} has no use for it`)
+    }
     if (typeof rank !== 'number') {
       if (!Array.isArray(rank) || rank.length !== this.#specs.length) {
         throw new RangeError(
@@ -189,7 +208,11 @@ export class Standing {
       }
       for (const [i, one] of rank.entries()) integer(`rank[${i}]`, one, 0, 65535)
     } else integer('rank', rank, 1, 65535)
-    const plan = layout(this.#specs, ranksOf(this.#specs, this.#settings, rank))
+    this.#rearrange(this.#settings.method.ranks(this.#specs, this.#settings, rank))
+  }
+
+  #rearrange(ranks: readonly number[]): void {
+    const plan = layout(this.#specs, ranks)
     this.#arrange(plan)
     this.#plan = plan
     this.#algorithm.replan(this.#plan, this.#number)

@@ -1,13 +1,14 @@
 // Checkpoints: one safetensors file, so that other programs can read and write it.
 //
 //   q/<i>         [rank, cols]      the right factor that the next step begins with, a row per column
+//   p/<i>         [rank, rows]      the left factor, of methods that begin with one
 //   residual/<i>  the parameter's shape
-//   metadata      format 'lowrank', version, step, ranks, parent, options, weight
+//   metadata      format 'lowrank', version, step, ranks, parent, options, weight, notes
 import { hex } from './codec/alike.ts'
 import { decodeSafetensors, encodeSafetensors, floatsOf } from './codec/safetensors.ts'
+import type { Spec } from './method.ts'
 import { describe, type Settings, show } from './options.ts'
-import { ranksOf, type Spec } from './plan.ts'
-import type { Plan } from './seam.ts'
+import type { Kept, Loaded, Plan } from './seam.ts'
 
 /** What a checkpoint says, checked against shapes and options. */
 export interface State {
@@ -16,8 +17,8 @@ export interface State {
   readonly parent: Uint8Array | null
   readonly weight: number
   readonly ranks: readonly number[]
-  /** one per parameter: cols × rank by column; null where the file has none */
-  readonly factors: readonly (Float32Array | null)[]
+  /** what the method is to take over */
+  readonly loaded: Loaded
   /** every parameter, in order, unpadded; null where the file has none at all */
   readonly residual: Float32Array | null
 }
@@ -29,19 +30,20 @@ interface Contents {
   readonly parent: Uint8Array
   readonly weight: number
   readonly plan: Plan
-  /** a right arena of the plan */
-  readonly factors: Float32Array
+  readonly kept: Kept
   readonly residual: Float32Array | null
 }
 
 const VERSION = '1'
 
 export function encodeState(contents: Contents): Uint8Array {
-  const { specs, settings, step, parent, weight, plan, factors, residual } = contents
+  const { specs, settings, step, parent, weight, plan, kept, residual } = contents
   const tensors: { name: string; shape: readonly number[]; data: Float32Array }[] = []
-  for (const { index, rank, cols, right } of plan.matrices) {
-    const data = factors.subarray(right, right + rank * cols)
-    tensors.push({ name: `q/${index}`, shape: [rank, cols], data })
+  for (const { index, rank, rows, cols, left, right } of plan.matrices) {
+    const q = kept.right.subarray(right, right + rank * cols)
+    if (q.length > 0) tensors.push({ name: `q/${index}`, shape: [rank, cols], data: q })
+    const p = kept.left.subarray(left, left + rank * rows)
+    if (p.length > 0) tensors.push({ name: `p/${index}`, shape: [rank, rows], data: p })
   }
   let at = 0
   for (const [i, { shape, length }] of specs.entries()) {
@@ -57,6 +59,7 @@ export function encodeState(contents: Contents): Uint8Array {
     parent: hex(parent),
     options: describe(settings),
     weight: String(weight),
+    ...(Object.keys(kept.notes).length > 0 && { notes: JSON.stringify(kept.notes) }),
   })
 }
 
@@ -77,7 +80,7 @@ export function decodeState(bytes: Uint8Array, specs: readonly Spec[], settings:
     throw new RangeError(`"state": expected version ${VERSION}, got ${metadata.version}`)
   }
   for (const name of tensors.keys()) {
-    const index = /^(?:q|residual)\/(\d+)$/.exec(name)?.[1]
+    const index = /^(?:p|q|residual)\/(\d+)$/.exec(name)?.[1]
     if (index !== undefined && Number(index) >= specs.length) {
       throw new RangeError(`"state": has ${name}, but there are only ${specs.length} parameters`)
     }
@@ -98,16 +101,21 @@ export function decodeState(bytes: Uint8Array, specs: readonly Spec[], settings:
   }
 
   const ranks = ranksIn(metadata, tensors, specs, settings)
-  const factors = specs.map(({ cols }, i) =>
-    ranks[i] === 0 ? null : tensor(`q/${i}`, [ranks[i]!, cols]),
-  )
+  const factors = (name: string, length: (spec: Spec) => number) =>
+    specs.map((spec, i) =>
+      ranks[i] === 0 ? null : tensor(`${name}/${i}`, [ranks[i]!, length(spec)]),
+    )
   const residuals = specs.map(({ shape }, i) => tensor(`residual/${i}`, shape))
   return {
     step: numberIn(metadata, 'step', 0, (t) => Number.isInteger(t) && t <= 0xffffffff),
     parent: metadata.parent === undefined ? null : fromHex(metadata.parent),
     weight: weightIn(metadata),
     ranks,
-    factors,
+    loaded: {
+      right: factors('q', ({ cols }) => cols),
+      left: factors('p', ({ rows }) => rows),
+      notes: notesIn(metadata),
+    },
     residual: residuals.every((r) => r === null) ? null : concat(residuals, specs),
   }
 }
@@ -129,7 +137,7 @@ export function mergeStates(states: readonly Uint8Array[]): Uint8Array {
   const weights = files.map(({ metadata }) => weightIn(metadata))
   const weight = weights.reduce((a, b) => a + b, 0)
   for (const [i, { metadata, tensors }] of files.entries()) {
-    for (const name of ['format', 'version', 'step', 'ranks', 'parent', 'options']) {
+    for (const name of ['format', 'version', 'step', 'ranks', 'parent', 'options', 'notes']) {
       if (metadata[name] !== first.metadata[name]) {
         throw new RangeError(
           `"states[${i}]": ${name}: expected ${first.metadata[name]}, as in the first, ` +
@@ -170,9 +178,9 @@ function ranksIn(
   specs: readonly Spec[],
   settings: Settings,
 ): number[] {
-  const found = specs.map((_, i) => tensors.get(`q/${i}`)?.shape[0])
+  const found = specs.map((_, i) => (tensors.get(`q/${i}`) ?? tensors.get(`p/${i}`))?.shape[0])
   if (metadata.ranks === undefined && found.every((rank) => rank === undefined)) {
-    return ranksOf(specs, settings, settings.rank)
+    return [...settings.method.ranks(specs, settings, settings.rank)]
   }
   const ranks =
     metadata.ranks === undefined ? found.map((rank) => rank ?? 0) : parse(metadata.ranks)
@@ -185,6 +193,15 @@ function ranksIn(
     throw new RangeError(`"state": ranks: expected ${specs.length} that fit the shapes, got ${got}`)
   }
   return ranks as number[]
+}
+
+function notesIn({ notes = '{}' }: Metadata): Record<string, string> {
+  const found = parse(notes)
+  const isText = (value: unknown) => typeof value === 'string'
+  if (typeof found === 'object' && found !== null && Object.values(found).every(isText)) {
+    return found as Record<string, string>
+  }
+  throw new RangeError(`"state": notes: expected texts by name, got ${notes}`)
 }
 
 function parse(text: string): unknown {

@@ -53,6 +53,8 @@ export class Step {
   #steps: Steps | null = null
   #sent: Header | null = null
   #finish: Finish | null = null
+  #outgoing: Outgoing | null = null
+  #gradients: readonly Tensor[] | null = null
   #round = 0
   #parent: Uint8Array
   #absence: Absence | null = null
@@ -85,6 +87,11 @@ export class Step {
     return this.#outcome
   }
 
+  /** Of the next step, if this one has decided about them: set by the last mean. */
+  get ranks(): readonly number[] | undefined {
+    return this.#finish?.ranks
+  }
+
   /** ‖update‖₂, set by the last mean. */
   get updateNorm(): number | null {
     return this.#updateNorm
@@ -98,26 +105,34 @@ export class Step {
     algorithm.prepare(turn)
     if (gradients !== null && this.#absence === null) {
       const finite = yield* wait(session.accumulateProject(gradients))
-      if (!finite) this.#absence = 'gradient'
+      if (finite) this.#gradients = gradients
+      else this.#absence = 'gradient'
     }
     this.#steps = algorithm.step(turn)
-    return (yield* this.#advance(undefined, gradients))!
+    const frame = (yield* this.#advance(undefined))!
+    this.#gradients = null // the caller's, from now on
+    return frame
   }
 
   /** Takes the mean of the open round in; returns the next frame, or null after the last. */
   *receive(mean: Uint8Array): Waiting<Uint8Array | null> {
-    const { frame, counted } = this.#ground.framing.receive(mean, this.#sent!)
-    const { values, weight } = frame
+    const { plan, framing, algorithm, parent } = this.#ground
+    const outgoing = this.#outgoing!
+    const { frame, parts, counted } = framing.receive(mean, this.#sent!, outgoing)
+    const { weight, scalars } = frame
+    const values = frame.kind === 'gathered' ? frame.values.subarray(0, 0) : frame.values
     // Nobody's mean changes nothing, and undoes what the step's earlier means have changed.
-    this.#parent = weight > 0 ? nextParent(this.#parent, frame) : this.#ground.parent
+    if (weight > 0) this.#parent = nextParent(this.#parent, frame)
+    else if (!algorithm.incremental) this.#parent = parent
     this.#round++
-    const next = yield* this.#advance({ values, weight, counted }, null)
+    const next = yield* this.#advance({ values, parts, scalars, weight, counted })
     if (next === null) {
       this.#outcome = { counted, senders: [...frame.senders], weight }
       // Of the matrices, ‖P̂·Q̄ᵀ‖ = ‖Q̄‖ where P̂ is orthonormal. The raw values, which come last, are
       // their own update.
       const { squares } = this.#finish!
-      const rest = squares === null ? 0 : values.length - 4 * this.#ground.plan.rawFloats
+      const raw = endsWithRaw(outgoing) ? 4 * plan.rawFloats : 0
+      const rest = squares === null ? 0 : values.length - raw
       this.#updateNorm = Math.sqrt((squares ?? 0) + sumOfSquares(values.subarray(rest)))
     }
     return next
@@ -126,16 +141,16 @@ export class Step {
   /** Takes from the residual what has counted, and hands out the update. */
   *finish(sink: Sink | null): Waiting<Outcome> {
     const { framing, session, exact } = this.#ground
-    yield* wait(this.#finish!.settle(sink))
-    if (this.#outcome!.counted) framing.settleRaw(session, exact)
+    const { settle, raw } = this.#finish!
+    yield* wait(settle(sink))
+    if (this.#outcome!.counted && !raw && endsWithRaw(this.#outgoing!)) {
+      framing.settleRaw(session, exact)
+    }
     return this.#outcome!
   }
 
   /** Runs the algorithm to the next frame, or to its end. */
-  *#advance(
-    incoming: Incoming | undefined,
-    gradients: readonly Tensor[] | null,
-  ): Waiting<Uint8Array | null> {
+  *#advance(incoming: Incoming | undefined): Waiting<Uint8Array | null> {
     let reply: unknown = incoming
     for (;;) {
       const { done, value } = this.#steps!.next(reply)
@@ -145,25 +160,27 @@ export class Step {
         this.#finish = value
         return null
       }
-      if (!(value instanceof Promise)) return yield* this.#frame(value, gradients)
+      if (!(value instanceof Promise)) return yield* this.#frame(value)
       reply = yield value
     }
   }
 
   /** The frame of the open round; without a sender if this worker is absent. */
-  *#frame({ slots, basis }: Outgoing, gradients: readonly Tensor[] | null): Waiting<Uint8Array> {
+  *#frame(outgoing: Outgoing): Waiting<Uint8Array> {
     const { framing, session, plan, number, exact } = this.#ground
+    const { basis } = outgoing
     if (basis) this.#parent = withBasis(this.#parent, basis)
     const position = { step: number, round: this.#round, parent: this.#parent }
     const weight = this.#absence === null ? this.#weight : 0
-    let made = yield* framing.send(session, plan, slots, position, weight, exact)
+    let made = yield* framing.send(session, plan, outgoing, position, weight, exact)
     if (made === null) {
       // The factors overflow. In the first round the gradient can still be taken back; later it
       // stays in the residual, as if the frame had been lost.
       this.#absence = 'factors'
-      if (gradients) yield* wait(session.withdraw(gradients))
-      made = (yield* framing.send(session, plan, slots, position, 0, exact))!
+      if (this.#gradients) yield* wait(session.withdraw(this.#gradients))
+      made = (yield* framing.send(session, plan, outgoing, position, 0, exact))!
     }
+    this.#outgoing = outgoing
     this.#sent = made.header
     return made.bytes
   }
@@ -171,14 +188,22 @@ export class Step {
   #turn(): Turn {
     const { session, host, plan, number } = this.#ground
     const absence = () => this.#absence
+    const gradients = () => this.#gradients
     return {
       session,
       host,
       plan,
       step: number,
+      get gradients() {
+        return gradients()
+      },
       get present() {
         return absence() === null
       },
     }
   }
+}
+
+function endsWithRaw(outgoing: Outgoing): boolean {
+  return 'slots' in outgoing && outgoing.slots.at(-1) === 'raw'
 }

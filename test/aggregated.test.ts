@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { aggregate, type Compressor, createCompressor, type Options } from '../src/index.ts'
+import { paper } from '../src/methods.ts'
 import { gradientFor } from './books/member.ts'
 import { type Scenario, type Script, scenario } from './books/scenario.ts'
 import { tableOf } from './books/table.ts'
@@ -20,7 +21,7 @@ const test = suite('aggregated feedback')
 
 for (const [name, options] of [
   ['by itself', {}],
-  ["of the preset 'paper'", { preset: 'paper' }],
+  ["of the preset 'paper'", { method: paper() }],
 ] as const) {
   test(`${name}: M − update stays with those who counted, all of M with the others`, async () => {
     await fc.assert(

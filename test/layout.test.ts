@@ -14,15 +14,21 @@ const LAYERS: readonly { name: string; files: RegExp; never: readonly string[] }
   { name: 'helpers', files: /^(bytes|effects)\.ts$/, never: [] },
   // It knows no plans: a server that aggregates needs nothing else.
   { name: 'codec', files: /^codec\//, never: ['seam', 'helpers'] },
-  { name: 'options', files: /^options\.ts$/, never: ['helpers'] },
+  { name: 'gathering', files: /^gathering\.ts$/, never: [] },
+  { name: 'options', files: /^(options|method)\.ts$/, never: ['helpers'] },
   { name: 'plan', files: /^plan\.ts$/, never: ['helpers'] },
   { name: 'algorithms', files: /^algorithms\//, never: ['codec'] },
   { name: 'backends', files: /^backends\//, never: ['codec', 'options', 'algorithms'] },
-  { name: 'step', files: /^(framing|state|step)\.ts$/, never: ['algorithms', 'backends'] },
+  {
+    name: 'step',
+    files: /^(framing|gathering|state|step)\.ts$/,
+    never: ['algorithms', 'backends'],
+  },
+  { name: 'traffic', files: /^traffic\.ts$/, never: ['backends'] },
   { name: 'standing', files: /^standing\.ts$/, never: ['backends'] },
   { name: 'compressor', files: /^compressor\.ts$/, never: ['algorithms', 'backends', 'codec'] },
   { name: 'routines', files: /^(sgd|decompositions|eigen|qr)\.ts$/, never: ['algorithms'] },
-  { name: 'doors', files: /^(index|frames|kernels|threads|webgpu)\.ts$/, never: ['doors'] },
+  { name: 'doors', files: /^(index|frames|kernels|methods|threads|webgpu)\.ts$/, never: ['doors'] },
 ]
 
 /** Files by their path under src, with their text. */

@@ -1,75 +1,69 @@
-// Presets: defaults of other programs, written out into settings that all workers must share.
+// Methods that stand for other programs: their defaults are settings that all workers must share.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { aggregate, createCompressor, FrameError, type Options, plan } from '../src/index.ts'
+import { paper } from '../src/methods.ts'
 import { errorOf, gradientsOf, open, readState, stepTogether } from './support/fleet.ts'
 import { ALL } from './support/norms.ts'
 
 const SHAPES = [[6, 8], [1, 9], [7, 1], [5], { shape: [3, 4], compress: false }]
 
-const test = suite('presets')
+const test = suite('other programs')
 
 test("'paper' compresses whatever has more than one dimension", () => {
   const ranks = (options: Options) => plan(SHAPES, options).parameters.map(({ rank }) => rank)
-  assert.equal(ranks({ preset: 'paper' }), [4, 1, 1, 0, 0])
+  assert.equal(ranks({ method: paper() }), [4, 1, 1, 0, 0])
   assert.equal(ranks(ALL), [4, 0, 0, 0, 0])
 })
 
-test('options beside a preset override it; undefined ones do not', async () => {
+test('options beside a method override its own defaults; undefined ones do not', async () => {
   const kept = async (options: Options) => {
     const worker = await createCompressor([[6, 8]], options)
     return JSON.parse(readState(await worker.save()).metadata.options!)
   }
-  const paper = await kept({ preset: 'paper' })
-  const { errorFeedback, minCompressionRate, alwaysRaw, query, basis, preset } = paper
+  const written = await kept({ method: paper() })
+  const { errorFeedback, minCompressionRate, method } = written
   assert.equal(
-    { errorFeedback, minCompressionRate, alwaysRaw, query, basis, preset },
-    {
-      errorFeedback: 'aggregated',
-      minCompressionRate: '0',
-      alwaysRaw: 'vectors',
-      query: 'as-is',
-      basis: 'gram-schmidt',
-      preset: undefined, // what it stands for is hashed, not its name
-    },
+    { errorFeedback, minCompressionRate, method },
+    { errorFeedback: 'aggregated', minCompressionRate: '0', method: 'paper' },
   )
-  const other = await kept({ preset: 'paper', errorFeedback: 'local', warmStart: false })
-  assert.equal(other, { ...paper, errorFeedback: 'local', warmStart: 'false' })
-  assert.equal(await kept({ preset: 'paper', errorFeedback: undefined as never }), paper)
-  assert.not.ok('query' in (await kept({})), 'usual manners go without saying')
+  const other = await kept({ method: paper(), errorFeedback: 'local', warmStart: false })
+  assert.equal(other, { ...written, errorFeedback: 'local', warmStart: 'false' })
+  assert.equal(await kept({ method: paper(), errorFeedback: undefined as never }), written)
+  assert.not.ok('method' in (await kept({})), 'the usual one goes without saying')
 })
 
-test('workers that differ in what a preset stands for are told so', async () => {
+test('workers whose methods or options differ are told so', async () => {
   const shapes = [[6, 8]]
   const frame = async (options: Options, sender: number) => {
     const worker = await createCompressor(shapes, { rank: 2, ...options, sender })
     return worker.compressSync(gradientsOf(shapes, sender))
   }
-  const paper = await frame({ preset: 'paper' }, 0)
-  const alike: Options = { preset: 'paper', errorFeedback: 'aggregated', minCompressionRate: 0 }
-  assert.is(open(aggregate([paper, await frame(alike, 1)])).weight, 2)
+  const first = await frame({ method: paper() }, 0)
+  const alike: Options = { method: paper(), errorFeedback: 'aggregated', minCompressionRate: 0 }
+  assert.is(open(aggregate([first, await frame(alike, 1)])).weight, 2)
   for (const unlike of [
     { errorFeedback: 'aggregated', minCompressionRate: 0 },
-    { preset: 'paper', errorFeedback: 'local' },
+    { method: paper(), errorFeedback: 'local' },
   ] satisfies Options[]) {
     const other = await frame(unlike, 1)
-    assert.instance(await errorOf(() => aggregate([paper, other])), FrameError)
+    assert.instance(await errorOf(() => aggregate([first, other])), FrameError)
   }
 })
 
-test("manners are no options, and 'paper' is the only preset", () => {
-  for (const name of ['alwaysRaw', 'query', 'basis', 'toString']) {
-    assert.throws(() => plan([[6, 8]], { [name]: 'as-is' }), `"${name}": no such option`)
+test('what is no method is refused, and options that one has no use for', () => {
+  for (const method of ['paper', null, 3, paper, {}]) {
+    const options = { method } as unknown as Options
+    assert.throws(() => plan([[6, 8]], options), /^"method": expected a method, .* got /)
   }
-  for (const preset of ['papers', 'toString', null, 3]) {
-    const options = { preset } as unknown as Options
-    assert.throws(() => plan([[6, 8]], options), /^"preset": expected one of "paper", got /)
-  }
+  const both: Options = { method: paper(), orthonormalize: 'device' }
+  assert.throws(() => plan([[6, 8]], both), '"orthonormalize": the method paper has no use for it')
+  assert.throws(() => plan([[6, 8]], { preset: 'paper' } as Options), '"preset": no such option')
 })
 
 test("'paper': a first round in which nobody was heard does not end the matrices", async () => {
   const shapes = [[6, 8]]
-  const make = (sender: number) => createCompressor(shapes, { preset: 'paper', rank: 2, sender })
+  const make = (sender: number) => createCompressor(shapes, { method: paper(), rank: 2, sender })
   const [heard, silent] = [await make(0), await make(1)]
   await heard.compress(gradientsOf(shapes, 1))
   const empty = aggregate([await silent.compress(null)])
@@ -87,7 +81,7 @@ test("'paper': a first round in which nobody was heard does not end the matrices
 
 test("'paper': products that overflow make a worker absent, and the update zero", async () => {
   const shapes = [[6, 8]]
-  const worker = await createCompressor(shapes, { preset: 'paper', rank: 1 })
+  const worker = await createCompressor(shapes, { method: paper(), rank: 1 })
   const huge = () => gradientsOf(shapes, 1, 2 ** 90)
   await stepTogether([worker], [huge()])
   // The query is now about as large as the gradient, and P its square.

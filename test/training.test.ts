@@ -4,6 +4,7 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { aggregate, createCompressor, type Options, wasm } from '../src/index.ts'
 import { createWasmKernels, reference } from '../src/kernels.ts'
+import { paper } from '../src/methods.ts'
 import { uniform } from './support/fleet.ts'
 import { GOLDEN, goldenBasis, goldenNormals, goldenRun } from './support/golden.ts'
 
@@ -83,7 +84,7 @@ test('golden: fifty steps of three workers', async () => {
 })
 
 test('golden: the same under the preset of the paper', async () => {
-  const hash = await goldenRun({ createCompressor, aggregate, wasm }, sha256, { preset: 'paper' })
+  const hash = await goldenRun({ createCompressor, aggregate, wasm }, sha256, { method: paper() })
   assert.is(hash, GOLDEN.paper)
 })
 

@@ -3,101 +3,133 @@
 // Algorithm 2: the residual is taken from the worker's own Q, or from the mean if asked to.
 import { bytesOf } from '../bytes.ts'
 import { wait } from '../effects.ts'
-import type { Settings } from '../options.ts'
-import type { Algorithm, Host, Incoming, Outgoing, Plan, Slot, Steps, Turn } from '../seam.ts'
-import { gramSchmidt, squaresOf } from './gramschmidt.ts'
+import type { Making, Method, Round } from '../method.ts'
+import type { Settings, SharedOptions } from '../options.ts'
+import { gated, leftColumns, rawLengths, rightColumns } from '../plan.ts'
+import type {
+  Algorithm,
+  Host,
+  Incoming,
+  Kept,
+  Loaded,
+  Outgoing,
+  Plan,
+  Slot,
+  Steps,
+  Turn,
+} from '../seam.ts'
+import { wholeStep } from './uncompressed.ts'
 
-/** PowerSGD's state between steps: the right factors, not yet orthonormal. */
-export interface PowerSgd extends Algorithm {
-  /** cols × rank by column, one matrix after another, as the plan lays them out */
-  readonly factors: Float32Array
-  /** Adapts to new ranks: keeps leading columns, appends seeded ones. */
-  replan(plan: Plan, step: number): void
-  /** Takes factors from elsewhere, one per parameter of the plan; draws those that are absent. */
-  load(plan: Plan, factors: readonly (Float32Array | null)[], step: number): void
+/** What other programs do otherwise, and no option asks for. */
+export interface Manners {
+  /** Q̂ is the factors as they are. */
+  readonly asIs?: boolean
+  /** P̂ in place of the host's basis; it need not be orthonormal. */
+  readonly basis?: {
+    /** @param left  P̄, a left arena: in place @param weight  of the mean, > 0 */
+    make(plan: Plan, left: Float32Array, weight: number): void
+    /** ‖P̂·Q̄ᵀ‖² */
+    squares(plan: Plan, left: Float32Array, right: Float32Array): number
+  }
 }
 
-type Needs = Pick<
-  Settings,
-  'seed' | 'iterations' | 'warmStart' | 'errorFeedback' | 'orthonormalize' | 'query' | 'basis'
->
+/** The shared options that mean something to full steps. */
+export const HEEDED = [
+  'rank',
+  'seed',
+  'iterations',
+  'minCompressionRate',
+  'startCompressingAfter',
+  'warmStart',
+  'refresh',
+  'errorFeedback',
+  'orthonormalize',
+] as const satisfies (keyof SharedOptions)[]
 
-/** What the paper's code adds to the norm of a column of Σ weight·P. */
-const EPSILON = 1e-8
-
-/**
- * @param factors  one per parameter of the plan; those that are null are drawn
- * @param step  the number of the first step, part of the seed
- */
-export function createPowerSgd(
-  host: Host,
-  plan: Plan,
-  settings: Needs,
-  factors: readonly (Float32Array | null)[],
-  step: number,
-): PowerSgd {
-  return new FullStep(host, plan, settings, factors, step)
+/** The method that is used if none is asked for. */
+export const powerSgd: Method = {
+  name: 'powersgd',
+  heeds: HEEDED,
+  ranks: (specs, settings, wanted) => gated(specs, settings, wanted, { cost: costOf(settings) }),
+  cycle: (plan, settings) => [fullRounds(plan, settings)],
+  create: (making) => new FullStep(making),
 }
 
-class FullStep implements PowerSgd {
-  factors = new Float32Array(0)
+/** Floats that a matrix takes in a full step. */
+export function costOf({ iterations }: Settings) {
+  return (rows: number, cols: number, rank: number) => iterations * rank * (rows + cols)
+}
+
+/** What a full step sends. */
+export function fullRounds(plan: Plan, { iterations }: Settings): Round[] {
+  if (plan.matrices.length === 0) return [{ kind: 'summed', columns: rawLengths(plan) }]
+  return Array.from({ length: iterations }, (_, k): Round[] => [
+    { kind: 'summed', columns: leftColumns(plan) },
+    {
+      kind: 'summed',
+      columns: [...rightColumns(plan), ...(k === iterations - 1 ? rawLengths(plan) : [])],
+    },
+  ]).flat()
+}
+
+export class FullStep implements Algorithm {
+  /** the right factors that the next step begins with, not yet orthonormal */
+  #factors = new Float32Array(0)
   // Scratch, made once: Q̂ and P̂ while the host works on them.
   #right = new Float32Array(0)
   #left = new Float32Array(0)
   #plan: Plan
   readonly #host: Host
-  readonly #settings: Needs
+  readonly #settings: Settings
+  readonly #manners: Manners
 
-  constructor(
-    host: Host,
-    plan: Plan,
-    settings: Needs,
-    factors: readonly (Float32Array | null)[],
-    step: number,
-  ) {
+  constructor({ host, plan, settings, loaded, step }: Making, manners: Manners = {}) {
     this.#host = host
     this.#settings = settings
+    this.#manners = manners
     this.#plan = plan
-    this.load(plan, factors, step)
+    this.load(plan, loaded, step)
+  }
+
+  get kept(): Kept {
+    return { right: this.#factors, left: new Float32Array(0), notes: {} }
   }
 
   prepare(turn: Turn): void {
-    if (turn.plan.matrices.length > 0) this.#query(turn, bytesOf(this.factors))
+    if (turn.plan.matrices.length > 0) this.#query(turn, bytesOf(this.#factors))
   }
 
   /** Makes Q̂ of right factors. */
   #query({ session, host, plan, step }: Turn, factors: Uint8Array): void {
     const right = bytesOf(this.#right)
     right.set(factors)
-    if (this.#settings.query === 'orthonormal') {
-      host.orthonormalize(plan, 'right', this.#right, step)
-    }
+    if (!this.#manners.asIs) host.orthonormalize(plan, 'right', this.#right, step)
     session.write('query', right)
   }
 
   *step(turn: Turn): Steps {
     const { session, plan, step } = turn
+    if (plan.matrices.length === 0) return yield* wholeStep(turn)
+    const { iterations, errorFeedback } = this.#settings
     let q: Incoming
     for (let k = 1; ; k++) {
-      if (plan.matrices.length > 0) {
-        yield* this.#leftRound(turn)
-        if (turn.present) yield* wait(session.backproject())
-      }
-      if (k === this.#settings.iterations || plan.matrices.length === 0) break
+      yield* this.#leftRound(turn)
+      if (turn.present) yield* wait(session.backproject())
+      if (k === iterations) break
       q = (yield this.#outgoing(['own'])) as Incoming
       this.#query(turn, q.values)
       if (turn.present) yield* wait(session.project())
     }
     // Raw tensors travel last, so that one set of senders decides for them and the matrices alike.
-    q = (yield this.#outgoing(plan.matrices.length > 0 ? ['own', 'raw'] : ['raw'])) as Incoming
+    q = (yield this.#outgoing(['own', 'raw'])) as Incoming
     const mean = q.values.subarray(0, 4 * plan.rightFloats)
     const raw = q.values.subarray(4 * plan.rightFloats)
     session.write('mean', mean)
-    if (this.#settings.errorFeedback === 'aggregated') session.write('own', mean)
-    if (q.weight > 0 && plan.matrices.length > 0) this.#next(mean, step + 1)
+    if (errorFeedback === 'aggregated') session.write('own', mean)
+    if (q.weight > 0) this.#next(mean, step + 1)
     return {
       settle: (sink) => session.settle(q.counted, raw, sink),
-      squares: this.#settings.basis === 'gram-schmidt' ? this.#squares(plan, mean) : null,
+      squares: this.#squares(plan, mean),
     }
   }
 
@@ -106,10 +138,12 @@ class FullStep implements PowerSgd {
     return this.#settings.orthonormalize === 'device' ? { slots, basis: this.#left } : { slots }
   }
 
-  /** ‖P̂·Q̄ᵀ‖², where P̂ need not be orthonormal. */
-  #squares(plan: Plan, mean: Uint8Array): number {
+  /** ‖P̂·Q̄ᵀ‖², where it is not ‖Q̄‖². */
+  #squares(plan: Plan, mean: Uint8Array): number | null {
+    const { basis } = this.#manners
+    if (!basis) return null
     bytesOf(this.#right).set(mean)
-    return squaresOf(plan, this.#left, this.#right)
+    return basis.squares(plan, this.#left, this.#right)
   }
 
   /** Sends P, receives P̄, and leaves P̂ in the session. */
@@ -129,29 +163,28 @@ class FullStep implements PowerSgd {
       return
     }
     // Of nobody's P, Gram–Schmidt would make P̂ = 0, and so Q̄ = 0 for ever.
-    if (this.#settings.basis === 'gram-schmidt' && p.weight > 0) {
-      gramSchmidt(plan, this.#left, EPSILON / p.weight)
-    } else host.orthonormalize(plan, 'left', this.#left, step)
+    const { basis } = this.#manners
+    if (basis && p.weight > 0) basis.make(plan, this.#left, p.weight)
+    else host.orthonormalize(plan, 'left', this.#left, step)
     session.write('left', left)
   }
 
   /** The factors that step `step` begins with. */
   #next(mean: Uint8Array, step: number): void {
-    if (this.#settings.warmStart === true) {
-      bytesOf(this.factors).set(mean)
-    } else if (this.#settings.warmStart === false) {
+    const { warmStart, refresh } = this.#settings
+    if (warmStart === false || (refresh > 0 && step % refresh === 0)) {
       for (const matrix of this.#plan.matrices) {
-        this.#host.fill(matrix, 'right', this.factors, 0, step)
+        this.#host.fill(matrix, 'right', this.#factors, 0, step)
       }
-    }
+    } else if (warmStart === true) bytesOf(this.#factors).set(mean)
   }
 
-  load(plan: Plan, factors: readonly (Float32Array | null)[], step: number): void {
+  load(plan: Plan, { right }: Loaded, step: number): void {
     this.#resize(plan)
     for (const matrix of plan.matrices) {
-      const given = factors[matrix.index]
-      if (given) this.factors.set(given, matrix.right)
-      else this.#host.fill(matrix, 'right', this.factors, 0, step)
+      const given = right[matrix.index]
+      if (given) this.#factors.set(given, matrix.right)
+      else this.#host.fill(matrix, 'right', this.#factors, 0, step)
     }
   }
 
@@ -160,17 +193,17 @@ class FullStep implements PowerSgd {
     for (const matrix of plan.matrices) {
       const old = this.#plan.parameters[matrix.index]!
       const kept = Math.min(old.rank, matrix.rank)
-      const columns = this.factors.subarray(old.right, old.right + kept * old.cols)
+      const columns = this.#factors.subarray(old.right, old.right + kept * old.cols)
       factors.set(columns, matrix.right)
       this.#host.fill(matrix, 'right', factors, kept, step)
     }
     this.#resize(plan)
-    this.factors.set(factors)
+    this.#factors.set(factors)
   }
 
   #resize(plan: Plan): void {
     this.#plan = plan
-    this.factors = new Float32Array(plan.rightFloats)
+    this.#factors = new Float32Array(plan.rightFloats)
     this.#right = new Float32Array(plan.rightFloats)
     this.#left = new Float32Array(plan.leftFloats)
   }

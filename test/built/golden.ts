@@ -2,6 +2,7 @@
 import * as lowrank from 'lowrank'
 import * as frames from 'lowrank/frames'
 import { createWasmKernels } from 'lowrank/kernels'
+import { paper } from 'lowrank/methods'
 import {
   type GOLDEN,
   goldenBasis,
@@ -17,7 +18,7 @@ export async function golden(): Promise<Record<keyof typeof GOLDEN, string>> {
   const built = lowrank as unknown as Lowrank
   return {
     run: await goldenRun(built),
-    paper: await goldenRun(built, undefined, { preset: 'paper' }),
+    paper: await goldenRun(built, undefined, { method: paper() }),
     normals: await goldenNormals(kernels),
     basis: await goldenBasis(kernels),
     update: await goldenUpdate(built, frames),

@@ -8,6 +8,7 @@ import {
   DeviceLostError,
   type Options,
 } from '../../src/index.ts'
+import { paper } from '../../src/methods.ts'
 import type { Tensor } from '../../src/seam.ts'
 import { within } from '../support/close.ts'
 import { gaussian } from '../support/gaussian.ts'
@@ -37,7 +38,7 @@ else {
       ['f16 on the wire', { wire: 'f16' }],
       ['uncompressed at first', { startCompressingAfter: 2 }],
       ['no warm start', { warmStart: false }],
-      ["the paper's preset", { preset: 'paper' }],
+      ["the paper's preset", { method: paper() }],
     ] as const) {
       test(`${name} is as on wasm: ${laying}`, async () => {
         const gpu = await on({ rank: 3, ...options }, ODD)
@@ -146,7 +147,7 @@ else {
     compressor.dispose()
     cpu.dispose()
     await rejects(() => createCompressor(SHAPES, options), 'UnsupportedError', /webgpu\(\)/)
-    await rejects(() => on({ ...options, preset: 'paper' }), 'RangeError', /orthonormalize/)
+    await rejects(() => on({ ...options, method: paper() }), 'TypeError', /orthonormalize/)
   })
 
   test('what is no tensor is refused before anything changes', async () => {

@@ -1,10 +1,11 @@
 // Gradients of real training runs: how close an update comes to what went in, beside the code of the
-// paper's authors (`preset: 'paper'`), the same without its epsilon (the defaults), and the best that
+// paper's authors (`method: paper()`), the same without its epsilon (the defaults), and the best that
 // any matrix of that rank can do.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { createCompressor, type Options } from '../../src/index.ts'
 import { createWasmKernels, svd } from '../../src/kernels.ts'
+import { paper } from '../../src/methods.ts'
 import { residualsOf, stepTogether } from '../support/fleet.ts'
 import { distance, norm } from '../support/norms.ts'
 import { meanOf, type Recording, recording, stateOf } from './recording.ts'
@@ -65,8 +66,8 @@ for (const name of ['convnet-cifar10-early', 'lstm-wikitext2-late']) {
   })
 
   for (const [what, kind, options] of [
-    ['with error feedback', 'alg1', { preset: 'paper' }],
-    ['without', 'alg1_noef', { preset: 'paper', errorFeedback: 'none' }],
+    ['with error feedback', 'alg1', { method: paper() }],
+    ['without', 'alg1_noef', { method: paper(), errorFeedback: 'none' }],
     ['by the defaults, without epsilon', 'own_exact', { minCompressionRate: 0 }],
   ] as const) {
     test(`${title}: errors ${what}`, async () => {

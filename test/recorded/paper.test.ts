@@ -1,4 +1,4 @@
-// `preset: 'paper'` against what the code of the paper's authors computed: whole runs, and each step
+// `method: paper()` against what the code of the paper's authors computed: whole runs, and each step
 // from the state that was recorded before it.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -12,6 +12,7 @@ import {
   type Random,
 } from '../../src/index.ts'
 import { layoutPlan } from '../../src/kernels.ts'
+import { paper } from '../../src/methods.ts'
 import { open, readState, residualsOf, stepTogether } from '../support/fleet.ts'
 import { norm } from '../support/norms.ts'
 import { close, conserved, largest, type Recording, recording, stateOf } from './recording.ts'
@@ -109,7 +110,7 @@ for (const [i, what] of [
 test.run()
 
 function optionsOf({ config: { rank, reuse_query } }: Case): Options {
-  return { preset: 'paper', rank, warmStart: reuse_query }
+  return { method: paper(), rank, warmStart: reuse_query }
 }
 
 /** Workers that stand before step t: at the first one new, later with what was recorded. */
@@ -149,7 +150,7 @@ function stateBefore(file: Case, t: number, query: string, worker: number): Uint
 
 function factorOf(file: Case, name: string, i: number) {
   const { rank, shapes } = file.config
-  const { parameters } = plan(shapes, { preset: 'paper', rank })
+  const { parameters } = plan(shapes, { method: paper(), rank })
   return { data: file.factor(name), rank: parameters[i]!.rank }
 }
 

@@ -39,7 +39,7 @@ const WIRES = ['f32', 'bf16', 'int8'] as const
 
 /**
  * Fifty steps of three workers that train a small network: 12 inputs, 16 hidden units, 4 outputs,
- * unlike weights, unlike wires; with `{ preset: 'paper' }` for `GOLDEN.paper`.
+ * unlike weights, unlike wires; with `{ method: paper() }` for `GOLDEN.paper`.
  *
  * @returns the hash of all workers' parameters
  */

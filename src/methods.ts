@@ -1,0 +1,3 @@
+// lowrank/methods: PowerSGD's family, and what other programs make of it, for
+// `createCompressor(shapes, { method })`.
+export { paper } from './algorithms/paper.ts'
