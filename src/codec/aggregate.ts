@@ -28,9 +28,8 @@ import { addScalars, addValues, meanOf, noScalars } from './sums.ts'
 export function aggregate(frames: readonly Uint8Array[]): Uint8Array {
   if (frames.length === 0) throw new RangeError('"frames": expected at least one, got none')
   const opened = frames.map(openFrame).sort(bySender)
-  // The values that count are checked by their mean, which is finite only if they all are; but for int8,
-  // whose scales must also be positive.
-  for (const frame of opened) if (frame.type === 'int8' || frame.weight === 0) checkFloats(frame)
+  // The values that count are checked by their mean, which is finite only if they all are.
+  for (const frame of opened) if (frame.weight === 0) checkFloats(frame)
   const roll = createRoll()
   for (const frame of opened) {
     if (!roll.admits(frame)) throw twice(frame.senders[0]!, 0)

@@ -1,15 +1,13 @@
 // Loops over the values of a chunk: what a code of 16 bits or 8 means, and which is nearest to a float32.
 
-/** floats ← what n f16 mean; one that is not finite stays so. */
-export function fromF16(codes: Uint16Array, n: number, floats: Float32Array): void {
-  meanings ??= f16Meanings()
-  const table = meanings
-  for (let i = 0; i < n; i++) floats[i] = table[codes[i]!]!
-}
-
-/** The float32 with these bits ← n bf16. */
-export function fromBf16(codes: Uint16Array, n: number, bits: Int32Array): void {
-  for (let i = 0; i < n; i++) bits[i] = codes[i]! << 16
+/** floats ← what n codes mean; one that is not finite stays so. */
+export function fromCodes(
+  codes: Uint16Array,
+  n: number,
+  meanings: Float32Array,
+  floats: Float32Array,
+): void {
+  for (let i = 0; i < n; i++) floats[i] = meanings[codes[i]!]!
 }
 
 /** n floats from `to` on ← scale · the bytes from `at` on */
@@ -34,11 +32,20 @@ export function toBf16(bits: Int32Array, n: number, codes: Uint16Array): void {
   for (let i = 0; i < n; i++) codes[i] = bf16(bits[i]!)
 }
 
+const meanings: { f16?: Float32Array; bf16?: Float32Array } = {}
+
 /**
- * Of every f16, made when first needed (0.1 ms). Arithmetic takes twice as long, and with subnormals, usual
- * in gradients, longer still: 2 to 5 GB/s of float32 against 10.
+ * Of every code, made when first needed (0.1 ms). For f16 arithmetic takes twice as long, and with
+ * subnormals, usual in gradients, longer still; for bf16 a table takes no longer.
  */
-let meanings: Float32Array | undefined
+export function meaningsOf(wire: 'f16' | 'bf16'): Float32Array {
+  meanings[wire] ??= wire === 'f16' ? f16Meanings() : bf16Meanings()
+  return meanings[wire]
+}
+
+function bf16Meanings(): Float32Array {
+  return new Float32Array(Int32Array.from({ length: 1 << 16 }, (_, code) => code << 16).buffer)
+}
 
 function f16Meanings(): Float32Array {
   const table = new Float32Array(1 << 16)

@@ -1,7 +1,7 @@
 // Floats on the wire: f32, f16, bf16, and int8 in blocks that share a scale.
 
-import { fromBf16, fromBytes, fromF16, toBf16, toF16 } from './codes.ts'
-import { CHUNK_VALUES, chunks, createNear, dataView, type Near } from './near.ts'
+import { fromBytes, fromCodes, meaningsOf, toBf16, toF16 } from './codes.ts'
+import { CHUNK_VALUES, chunks, createNear, dataView } from './near.ts'
 
 /** How the values of a frame are encoded. */
 export type Wire = 'f32' | 'f16' | 'bf16' | 'int8'
@@ -81,57 +81,59 @@ export function encode(
  * @param into  gets float32, exactly what the code means (int8: scale · byte, rounded once)
  */
 export function decode(wire: Wire, bytes: Uint8Array, count: number, into: Float32Array): void {
-  const read = createReader(wire, bytes)
-  const near = createNear(4 * CHUNK_VALUES)
-  for (let from = 0; from < count; from += CHUNK_VALUES) {
-    const n = Math.min(CHUNK_VALUES, count - from)
-    read(near, n)
-    into.set(near.floats.subarray(0, n), from)
+  if (wire === 'f32') {
+    new Uint8Array(into.buffer, into.byteOffset, 4 * count).set(bytes.subarray(0, 4 * count))
+    return
+  }
+  if (wire === 'int8') {
+    const blocks = new Blocks(bytes)
+    for (let to = 0; to < count; ) {
+      const n = blocks.next(count - to)
+      fromBytes(blocks.bytes, blocks.at, n, blocks.scale, into, to)
+      to += n
+    }
+    return
+  }
+  const meanings = meaningsOf(wire)
+  for (const { near, length, from } of chunks(bytes.subarray(0, 2 * count))) {
+    fromCodes(near.halves, length / 2, meanings, into.subarray(from / 2))
   }
 }
 
-/** Decodes one piece after another: the next n floats, at most a chunk, into `near`. */
-export type Reader = (near: Near, n: number) => void
-
-/** A reader of what `decode` decodes. Values that are not finite stay so; scales must be checked. */
-export function createReader(wire: Wire, bytes: Uint8Array): Reader {
-  if (wire === 'int8') return createBlockReader(bytes)
-  const size = valueBytes(wire)
-  const codes = wire === 'f32' ? null : createNear(2 * CHUNK_VALUES)
-  let at = 0
-  return (near, n) => {
-    const chunk = bytes.subarray(at, at + size * n)
-    at += size * n
-    if (!codes) {
-      near.bytes.set(chunk)
-      return
-    }
-    codes.bytes.set(chunk)
-    if (wire === 'f16') fromF16(codes.halves, n, near.floats)
-    else fromBf16(codes.halves, n, near.words)
-  }
+/** Whether an int8 block may have this scale. */
+export function isScale(scale: number): boolean {
+  return scale >= 0 && scale <= MAX_SCALE
 }
 
-function createBlockReader(bytes: Uint8Array): Reader {
-  const view = dataView(bytes)
-  const signed = new Int8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  let at = 0
-  // Of the block that is being read.
-  let left = 0
-  let scale = 0
-  return ({ floats }, n) => {
-    for (let done = 0; done < n; ) {
-      if (left === 0) {
-        left = bytes[at]! + 1
-        scale = view.getFloat32(at + 1, true)
-        at += BLOCK_HEAD
-      }
-      const some = Math.min(left, n - done)
-      fromBytes(signed, at, some, scale, floats, done)
-      at += some
-      left -= some
-      done += some
+/** Goes through int8 blocks that have been walked by `blocksLength`, a run of values of one block at a time. */
+export class Blocks {
+  readonly bytes: Int8Array
+  /** where the run begins in `bytes` */
+  at = 0
+  /** of its block */
+  scale = 0
+  readonly #view: DataView
+  #end = 0
+  /** behind the run, to the end of the block */
+  #left = 0
+
+  constructor(bytes: Uint8Array) {
+    this.bytes = new Int8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    this.#view = dataView(bytes)
+  }
+
+  /** The next run; returns its length. @param most  it shall have, ≥ 1 */
+  next(most: number): number {
+    this.at = this.#end
+    if (this.#left === 0) {
+      this.#left = (this.bytes[this.at]! & 0xff) + 1
+      this.scale = this.#view.getFloat32(this.at + 1, true)
+      this.at += BLOCK_HEAD
     }
+    const n = Math.min(this.#left, most)
+    this.#left -= n
+    this.#end = this.at + n
+    return n
   }
 }
 
@@ -195,7 +197,7 @@ function firstBadScale(bytes: Uint8Array, count: number, zero: boolean): number 
   for (let left = count, at = 0; left > 0; ) {
     const n = bytes[at]! + 1
     const scale = view.getFloat32(at + 1, true)
-    if (!(scale >= 0 && scale <= (zero ? 0 : MAX_SCALE))) return at + 1
+    if (zero ? scale !== 0 : !isScale(scale)) return at + 1
     at += BLOCK_HEAD + n
     left -= n
   }

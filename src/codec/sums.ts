@@ -1,7 +1,7 @@
 // The arithmetic of a mean: sums of value · weight in float64, in the order given.
-import { createReader } from './floats.ts'
 import type { Frame } from './frame.ts'
-import { CHUNK_VALUES, createNear } from './near.ts'
+import { CHUNK_VALUES } from './near.ts'
+import { type Adder, addersOf } from './summands.ts'
 
 /**
  * What sums begin with: −0, to which adding x gives x, also if x is −0. So the mean of one frame has
@@ -55,55 +55,15 @@ function* chunkSums(
   count: number,
   held?: Float64Array,
 ): Generator<{ sums: Float64Array; from: number; n: number }> {
-  const readers = frames.map(({ type, values }) => createReader(type, values))
+  const adders: readonly Adder[] = addersOf(frames)
   const most = Math.min(CHUNK_VALUES, count)
-  const near = Array.from({ length: 4 }, () => createNear(4 * most))
-  const [a, b, c, d] = near.map(({ floats }) => floats)
-  const weights = frames.map(({ weight }) => weight)
-  const sums = new Float64Array(a!.length)
+  const sums = new Float64Array(Math.ceil(most / 4) * 4)
   for (let from = 0; from < count; from += most) {
     const n = Math.min(most, count - from)
     if (held) sums.set(held.subarray(from, from + n))
     else sums.fill(NOTHING)
-    for (let k = 0; k < frames.length; ) {
-      // Four to a pass, with one load and store of each sum, or one.
-      const some = k + 4 <= frames.length ? 4 : 1
-      for (let i = 0; i < some; i++) readers[k + i]!(near[i]!, n)
-      if (some === 4) addFour(sums, a!, b!, c!, d!, n, weights, k)
-      else addOne(sums, a!, n, weights[k]!)
-      k += some
-    }
+    for (const add of adders) add(sums, n)
     yield { sums, from, n }
-  }
-}
-
-/** n sums, and up to three more, ← themselves + floats · weight */
-function addOne(sums: Float64Array, floats: Float32Array, n: number, weight: number): void {
-  for (let i = 0; i < n; i += 4) {
-    sums[i] = sums[i]! + floats[i]! * weight
-    sums[i + 1] = sums[i + 1]! + floats[i + 1]! * weight
-    sums[i + 2] = sums[i + 2]! + floats[i + 2]! * weight
-    sums[i + 3] = sums[i + 3]! + floats[i + 3]! * weight
-  }
-}
-
-/** `addOne` of four in this order; the weights are those from k on. */
-function addFour(
-  sums: Float64Array,
-  a: Float32Array,
-  b: Float32Array,
-  c: Float32Array,
-  d: Float32Array,
-  n: number,
-  weights: readonly number[],
-  k: number,
-): void {
-  const wa = weights[k]!
-  const wb = weights[k + 1]!
-  const wc = weights[k + 2]!
-  const wd = weights[k + 3]!
-  for (let i = 0; i < n; i++) {
-    sums[i] = sums[i]! + a[i]! * wa + b[i]! * wb + c[i]! * wc + d[i]! * wd
   }
 }
 
