@@ -19,8 +19,18 @@ export interface Model {
   start(seed: number): Promise<Float32Array[]>
   /** Of the mean loss, in nats per character, over a batch. */
   gradients(parameters: readonly Float32Array[], batch: Batch): Promise<Float32Array[]>
+  /** The same, but of the layers' matrices the two factors that their gradients are products of. */
+  factors(parameters: readonly Float32Array[], batch: Batch): Promise<Gradient[]>
   /** The mean loss itself. */
   loss(parameters: readonly Float32Array[], batch: Batch): Promise<number>
+}
+
+/** A gradient, or the BATCH rows of the two matrices whose product, the first one transposed, it is. */
+export type Gradient = Float32Array | Factored
+
+export interface Factored {
+  readonly rows: Float32Array
+  readonly cols: Float32Array
 }
 
 /** BATCH characters to predict, and the CONTEXT before each, one after another. */
@@ -38,6 +48,14 @@ export async function createModel(symbols: number): Promise<Model> {
     crossEntropy(logits(arrays), targets, symbols)
   const evaluate = jit(lossOf)
   const differentiate = jit(valueAndGrad(lossOf))
+  const hiddenOf = jit(hidden)
+  // What is added to a layer's scores has their gradient: the deltas.
+  const shifted = jit(
+    valueAndGrad(([seen, b1, b2, d1, d2]: np.Array[], [w1, w2, targets]: np.Array[]): np.Array => {
+      const scores = np.matmul(hidden([seen!, w1!, b1!.add(d1!)]), w2!).add(b2!).add(d2!)
+      return crossEntropy(scores, targets!, symbols)
+    }),
+  )
   /** What jax-js is given: the rows of the embedding that a batch has, and the other parameters. */
   const load = (parameters: readonly Float32Array[], batch: Batch): [np.Array[], np.Array] => {
     const seen = np.array(rowsOf(parameters[0]!, batch.contexts))
@@ -61,6 +79,24 @@ export async function createModel(symbols: number): Promise<Model> {
       const embedding = new Float32Array(parameters[0]!.length)
       addRows(embedding, batch.contexts, seen as Float32Array)
       return [embedding, ...(others as Float32Array[])]
+    },
+    async factors(parameters, batch) {
+      const [[seen, w1, b1, w2, b2], targets] = load(parameters, batch)
+      const active = hiddenOf([seen!.ref, w1!.ref, b1!.ref])
+      const [d1, d2] = [HIDDEN, symbols].map((width) => np.zeros([BATCH, width]))
+      const [loss, arrays] = shifted([seen!.ref, b1!, b2!, d1!, d2!], [w1!, w2!, targets])
+      loss.dispose()
+      const found = await Promise.all([seen!, active, ...arrays].map((array) => array.data()))
+      const [input, output, atSeen, onB1, onB2, delta1, delta2] = found as Float32Array[]
+      const embedding = new Float32Array(parameters[0]!.length)
+      addRows(embedding, batch.contexts, atSeen!)
+      return [
+        embedding,
+        { rows: input!, cols: delta1! },
+        onB1!,
+        { rows: output!, cols: delta2! },
+        onB2!,
+      ]
     },
     async loss(parameters, batch) {
       return (await evaluate(...load(parameters, batch)).data())[0]!
@@ -123,9 +159,12 @@ function addRows(table: Float32Array, rows: Int32Array, values: Float32Array): v
   }
 }
 
+function hidden([seen, w1, b1]: np.Array[]): np.Array {
+  return nn.relu(np.matmul(seen!, w1!).add(b1!))
+}
+
 function logits([seen, w1, b1, w2, b2]: np.Array[]): np.Array {
-  const hidden = nn.relu(np.matmul(seen!, w1!).add(b1!))
-  return np.matmul(hidden, w2!).add(b2!)
+  return np.matmul(hidden([seen!, w1!, b1!]), w2!).add(b2!)
 }
 
 function crossEntropy(scores: np.Array, targets: np.Array, symbols: number): np.Array {
