@@ -1,3 +1,4 @@
 // lowrank/methods: PowerSGD's family, and what other programs make of it, for
 // `createCompressor(shapes, { method })`.
 export { paper } from './algorithms/paper.ts'
+export { pytorch } from './algorithms/pytorch.ts'

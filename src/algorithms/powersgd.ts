@@ -8,17 +8,19 @@ import type { Settings, SharedOptions } from '../options.ts'
 import { gated, leftColumns, rawLengths, rightColumns } from '../plan.ts'
 import type {
   Algorithm,
+  Finish,
   Host,
   Incoming,
   Kept,
   Loaded,
   Outgoing,
   Plan,
+  Session,
+  Sink,
   Slot,
   Steps,
   Turn,
 } from '../seam.ts'
-import { wholeStep } from './uncompressed.ts'
 
 /** What other programs do otherwise, and no option asks for. */
 export interface Manners {
@@ -31,6 +33,8 @@ export interface Manners {
     /** ‖P̂·Q̄ᵀ‖² */
     squares(plan: Plan, left: Float32Array, right: Float32Array): number
   }
+  /** Aggregated feedback is for raw parameters, too: they keep M − mean. Else they keep nothing. */
+  readonly rawDeviation?: boolean
 }
 
 /** The shared options that mean something to full steps. */
@@ -78,6 +82,8 @@ export class FullStep implements Algorithm {
   // Scratch, made once: Q̂ and P̂ while the host works on them.
   #right = new Float32Array(0)
   #left = new Float32Array(0)
+  // What raw parameters keep, if anything: until the step is settled.
+  #deviation = new Float32Array(0)
   #plan: Plan
   readonly #host: Host
   readonly #settings: Settings
@@ -109,9 +115,12 @@ export class FullStep implements Algorithm {
 
   *step(turn: Turn): Steps {
     const { session, plan, step } = turn
-    if (plan.matrices.length === 0) return yield* wholeStep(turn)
     const { iterations, errorFeedback } = this.#settings
     let q: Incoming
+    if (plan.matrices.length === 0) {
+      q = (yield { slots: ['raw'] }) as Incoming
+      return yield* this.#ending(session, q.counted, q.values, null)
+    }
     for (let k = 1; ; k++) {
       yield* this.#leftRound(turn)
       if (turn.present) yield* wait(session.backproject())
@@ -127,9 +136,31 @@ export class FullStep implements Algorithm {
     session.write('mean', mean)
     if (errorFeedback === 'aggregated') session.write('own', mean)
     if (q.weight > 0) this.#next(mean, step + 1)
+    return yield* this.#ending(session, q.counted, raw, this.#squares(plan, mean))
+  }
+
+  /** @param raw  the mean of raw parameters */
+  *#ending(
+    session: Session,
+    counted: boolean,
+    raw: Uint8Array,
+    squares: number | null,
+  ): Generator<Promise<unknown>, Finish, unknown> {
+    const settle = (sink: Sink | null) => session.settle(counted, raw, sink)
+    const deviation = this.#deviation
+    if (!counted || deviation.length === 0) return { settle, squares }
+    yield* wait(session.read(['raw'], deviation))
+    const mean = new DataView(raw.buffer, raw.byteOffset, raw.byteLength)
+    for (let i = 0; i < deviation.length; i++) {
+      deviation[i] = deviation[i]! - mean.getFloat32(4 * i, true)
+    }
     return {
-      settle: (sink) => session.settle(q.counted, raw, sink),
-      squares: this.#squares(plan, mean),
+      settle(sink) {
+        session.write('raw', bytesOf(deviation))
+        return settle(sink)
+      },
+      squares,
+      raw: true,
     }
   }
 
@@ -206,5 +237,8 @@ export class FullStep implements Algorithm {
     this.#factors = new Float32Array(plan.rightFloats)
     this.#right = new Float32Array(plan.rightFloats)
     this.#left = new Float32Array(plan.leftFloats)
+    const { rawDeviation } = this.#manners
+    const kept = rawDeviation && this.#settings.errorFeedback === 'aggregated' ? plan.rawFloats : 0
+    this.#deviation = new Float32Array(kept)
   }
 }

@@ -1,7 +1,7 @@
 // Makes the small copy in `cases` from a folder of recordings: node --import tsx test/recorded/copy.ts <folder>
 //
-// The cases of paper-algorithm1 come as they are; of real-gradients only these parameters, with
-// everything that the file says of them or of all.
+// The cases of paper-algorithm1 and pytorch-hook come as they are; of real-gradients only these
+// parameters, with everything that the file says of them or of all.
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { readState, writeState } from '../support/fleet.ts'
@@ -16,11 +16,13 @@ const KEPT: Readonly<Record<string, readonly number[]>> = {
 const [from] = process.argv.slice(2)
 if (from === undefined) throw new TypeError('expected the folder of the recordings')
 const to = fileURLToPath(new URL('cases', import.meta.url))
-for (const family of ['paper-algorithm1', 'real-gradients'])
+for (const family of ['paper-algorithm1', 'pytorch-hook', 'real-gradients'])
   mkdirSync(`${to}/${family}`, { recursive: true })
-for (const name of readdirSync(`${from}/paper-algorithm1`)) {
-  const file = `paper-algorithm1/${name}`
-  writeFileSync(`${to}/${file}`, readFileSync(`${from}/${file}`))
+for (const family of ['paper-algorithm1', 'pytorch-hook']) {
+  for (const name of readdirSync(`${from}/${family}`)) {
+    const file = `${family}/${name}`
+    writeFileSync(`${to}/${file}`, readFileSync(`${from}/${file}`))
+  }
 }
 for (const [name, kept] of Object.entries(KEPT)) {
   const file = `real-gradients/${name}.safetensors`
