@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { aggregate, type Compressor, createCompressor, type Options } from '../src/index.ts'
-import { paper } from '../src/methods.ts'
+import { paper, pytorch } from '../src/methods.ts'
 import { gradientFor } from './books/member.ts'
 import { type Scenario, type Script, scenario } from './books/scenario.ts'
 import { tableOf } from './books/table.ts'
@@ -22,6 +22,7 @@ const test = suite('aggregated feedback')
 for (const [name, options] of [
   ['by itself', {}],
   ["of the preset 'paper'", { method: paper() }],
+  ["of the preset 'pytorch', of raw parameters too", { method: pytorch() }],
 ] as const) {
   test(`${name}: M − update stays with those who counted, all of M with the others`, async () => {
     await fc.assert(
@@ -109,7 +110,8 @@ async function play(
         book.see(e[i]!)
         if (g?.every(Number.isFinite)) book.see(g) // rounds even where it is taken back
         if (g && taken[w]) book.give(g, -weights[w]!)
-        if (exact || workers[w]!.stats.ranks[i] === 0) continue
+        const raw = workers[w]!.stats.ranks[i] === 0
+        if (exact || (raw && options.method?.name !== 'pytorch')) continue
         const kept = e[i]!.map((x, j) => {
           const m = x + (g && taken[w] ? g[j]! : 0)
           return outcomes[w]?.counted ? m - u[j]! : m
