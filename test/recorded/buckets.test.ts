@@ -1,0 +1,101 @@
+// examples/buckets/flat.ts with `method: pytorch()` against PyTorch's batched hook, as recorded with a
+// shim that lets it run at all.
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+import { flatBucket } from '../../examples/buckets/flat.ts'
+import { createCompressor, plan } from '../../src/index.ts'
+import { createWasmKernels } from '../../src/kernels.ts'
+import { pytorch } from '../../src/methods.ts'
+import { open, residualsOf, stepTogether } from '../support/fleet.ts'
+import { drawn, type HookConfig, parametersOf } from './hook.ts'
+import { close, largest, recording } from './recording.ts'
+
+const CASES = ['bucketwise-options-w2-r2', 'bucketwise-w2-r1']
+
+// Relative to the largest entry of gradient + residual, or of the factor; see paper.test.ts.
+const CHAIN = 1e-4
+const FACTOR = 1e-3
+
+const kernels = await createWasmKernels()
+const test = suite('recorded: the batched hook of PyTorch')
+
+for (const name of CASES) {
+  test(name, async () => {
+    const file = recording<HookConfig>(`pytorch-hook/${name}`)
+    const { shapes, state, steps, buckets, compression_stats: stats } = file.config
+    const { matrix_approximation_rank: rank, start_powerSGD_iter: first } = state
+    // The order in which gradients become ready, in which the hook has them once it compresses
+    const order = buckets[steps - 1]![0]!.params
+    const bucket = flatBucket(order.map((i) => shapes[i]!))
+    const side = Math.sqrt(bucket.length)
+    const options = {
+      method: pytorch(),
+      rank,
+      minCompressionRate: state.min_compression_rate,
+      startCompressingAfter: first,
+      warmStart: state.warm_start,
+      errorFeedback: state.use_error_feedback ? 'aggregated' : 'none',
+    } as const
+    assert.is(plan([bucket.spec], options).floats * (steps - first), stats.after)
+
+    const random = drawn(file, () => 'bucket0')
+    const workers = await Promise.all(
+      [0, 1].map((sender) => createCompressor([bucket.spec], { ...options, random, sender })),
+    )
+    for (let t = 0; t < steps; t++) {
+      const gradients = workers.map((_, w) => {
+        const flat = new Float32Array(bucket.length)
+        const tensors = parametersOf(file, t, `worker${w}/input`)
+        bucket.pack(
+          order.map((i) => tensors[i]!),
+          flat,
+        )
+        return flat
+      })
+      const pending = await Promise.all(workers.map(residualsOf))
+      const size = largest(...gradients.map((g, w) => g.map((x, j) => x + pending[w]![0]![j]!)))
+      const { means, updates } = await stepTogether(
+        workers,
+        gradients.map((flat) => [flat]),
+      )
+      const outputs = parametersOf(file, t, 'output')
+      const got = outputs.map((want) => want.map(() => Number.NaN))
+      bucket.unpack(
+        updates[1]![0]!,
+        order.map((i) => got[i]!),
+      )
+      for (const [i, want] of outputs.entries()) {
+        close(got[i]!, want, CHAIN, size, `step ${t}, parameter ${i}`)
+      }
+      for (const [w, worker] of workers.entries()) {
+        const [residual] = await residualsOf(worker)
+        const recorded = state.use_error_feedback && t >= first
+        const want = recorded ? file.get(`step${t}/worker${w}/error/0`) : residual!.map(() => 0)
+        close(residual!, want, CHAIN, size, `step ${t}: residual of worker ${w}`)
+      }
+      if (t < first) continue
+      const [hat, q] = means.map((mean) => open(mean).floats)
+      assert.is(await kernels.orthonormalize(hat!, side, rank), rank)
+      for (const [what, factor] of Object.entries({ p_hat: hat!, q: q! })) {
+        const want = file.factor(`step${t}/${what}/bucket0`)
+        close(factor, want, FACTOR, largest(want), `step ${t}: ${what}`)
+      }
+    }
+  })
+}
+
+test('a bucket is as long as it was said', () => {
+  const bucket = flatBucket([[2, 3], [4]])
+  assert.equal(bucket.spec, { shape: [4, 4], compress: true })
+  const tensors = [new Float32Array(6).fill(1), new Float32Array(4).fill(2)]
+  const flat = new Float32Array(16)
+  bucket.pack(tensors, flat)
+  assert.equal([...flat], [1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 0, 0, 0, 0, 0, 0])
+  for (const wrong of [[tensors[0]!], [...tensors].reverse(), [...tensors, tensors[0]!]]) {
+    assert.throws(() => bucket.pack(wrong, flat), RangeError)
+    assert.throws(() => bucket.unpack(flat, wrong), RangeError)
+  }
+  assert.throws(() => bucket.pack(tensors, new Float32Array(10)), /16,6,4 floats, got 10,6,4/)
+})
+
+test.run()
