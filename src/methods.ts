@@ -1,4 +1,5 @@
 // lowrank/methods: PowerSGD's family, and what other programs make of it, for
 // `createCompressor(shapes, { method })`.
+export { dion } from './algorithms/dion.ts'
 export { paper } from './algorithms/paper.ts'
 export { pytorch } from './algorithms/pytorch.ts'

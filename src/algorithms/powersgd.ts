@@ -122,7 +122,7 @@ export class FullStep implements Algorithm {
       return yield* this.#ending(session, q.counted, q.values, null)
     }
     for (let k = 1; ; k++) {
-      yield* this.#leftRound(turn)
+      yield* this.leftRound(turn)
       if (turn.present) yield* wait(session.backproject())
       if (k === iterations) break
       q = (yield this.#outgoing(['own'])) as Incoming
@@ -178,7 +178,7 @@ export class FullStep implements Algorithm {
   }
 
   /** Sends P, receives P̄, and leaves P̂ in the session. */
-  *#leftRound({
+  protected *leftRound({
     session,
     host,
     plan,
