@@ -46,7 +46,7 @@ export interface SharedOptions {
    * part in every step, with weights that never change. But one residual no longer tells what its
    * worker has pending: only Σ weight·residual over the fleet does. A worker that misses a step keeps
    * its M, and that sum still balances; other weights, or leaving without `adopt`, unbalance it. Raw
-   * tensors: as 'local'.
+   * tensors: as 'local', but for pytorch().
    * 'none': nothing.
    */
   readonly errorFeedback?: 'local' | 'aggregated' | 'none'

@@ -62,8 +62,8 @@ class Dion extends FullStep {
     const { values, counted } = (yield { slots: ['own', 'raw'] }) as Incoming
     const mean = values.subarray(0, 4 * plan.rightFloats)
 
-    if (this.#columns.length !== plan.rightFloats)
-      this.#columns = new Float32Array(plan.rightFloats)
+    const { rightFloats } = plan
+    if (this.#columns.length !== rightFloats) this.#columns = new Float32Array(rightFloats)
     const columns = this.#columns
     bytesOf(columns).set(mean)
     for (let i = 0; i < columns.length; i++) columns[i] = (1 - this.#momentum) * columns[i]!

@@ -135,11 +135,12 @@ export class FullStep implements Algorithm {
     const raw = q.values.subarray(4 * plan.rightFloats)
     session.write('mean', mean)
     if (errorFeedback === 'aggregated') session.write('own', mean)
+    const ending = yield* this.#ending(session, q.counted, raw, this.#squares(plan, mean))
     if (q.weight > 0) this.#next(mean, step + 1)
-    return yield* this.#ending(session, q.counted, raw, this.#squares(plan, mean))
+    return ending
   }
 
-  /** @param raw  the mean of raw parameters */
+  /** How a step ends whose slots have what they should. @param raw  the mean of raw parameters */
   *#ending(
     session: Session,
     counted: boolean,

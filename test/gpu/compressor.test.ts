@@ -8,7 +8,7 @@ import {
   DeviceLostError,
   type Options,
 } from '../../src/index.ts'
-import { paper } from '../../src/methods.ts'
+import { dion, paper, pytorch } from '../../src/methods.ts'
 import type { Tensor } from '../../src/seam.ts'
 import { within } from '../support/close.ts'
 import { gaussian } from '../support/gaussian.ts'
@@ -39,6 +39,8 @@ else {
       ['uncompressed at first', { startCompressingAfter: 2 }],
       ['no warm start', { warmStart: false }],
       ["the paper's preset", { method: paper() }],
+      ["PyTorch's", { method: pytorch() }],
+      ["Dion's update", { method: dion() }],
     ] as const) {
       test(`${name} is as on wasm: ${laying}`, async () => {
         const gpu = await on({ rank: 3, ...options }, ODD)
