@@ -71,7 +71,7 @@ export class Framing {
   /** Makes room for a plan's rounds, so that steps need none. */
   reserve(plan: Plan): void {
     if (this.#wire === 'f32') return
-    this.#scratch = new Float32Array(Math.max(plan.leftFloats, plan.rightFloats + plan.rawFloats))
+    this.#scratch = new Float32Array(Math.max(plan.leftFloats, plan.rightFloats) + plan.rawFloats)
     this.#lost = new Float32Array(plan.rawFloats)
   }
 

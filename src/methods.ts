@@ -1,5 +1,7 @@
 // lowrank/methods: PowerSGD's family, and what other programs make of it, for
 // `createCompressor(shapes, { method })`.
 export { dion } from './algorithms/dion.ts'
+export { halfSteps } from './algorithms/halfsteps.ts'
 export { paper } from './algorithms/paper.ts'
 export { pytorch } from './algorithms/pytorch.ts'
+export { reference } from './algorithms/reference.ts'

@@ -199,8 +199,9 @@ export interface Host {
    *
    * @param columns  a whole left or right arena of the plan
    * @param step  part of the seed of replaced columns
+   * @param units  replace column k by unit vector k instead, or by the next that will do
    */
-  orthonormalize(plan: Plan, side: Side, columns: Float32Array, step: number): void
+  orthonormalize(plan: Plan, side: Side, columns: Float32Array, step: number, units?: boolean): void
   /** First factors of a matrix: standard normals, column by column from `from`. */
   fill(parameter: Parameter, side: Side, columns: Float32Array, from: number, step: number): void
 }

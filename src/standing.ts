@@ -174,9 +174,9 @@ export class Standing {
     const read = decodeState(state, this.#specs, this.#settings)
     const plan = layout(this.#specs, read.ranks)
     this.#arrange(plan)
+    this.#algorithm.load(plan, read.loaded, read.step) // it may refuse a note: before all else
     this.#plan = plan
     this.#number = read.step
-    this.#algorithm.load(this.#plan, read.loaded, read.step)
     this.#parent = read.parent ?? firstParent(this.#algorithm.kept)
     this.#framing.reserve(this.#plan)
   }

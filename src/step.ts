@@ -22,13 +22,13 @@ import type {
 /** Why a worker sent nothing in a step. */
 export type Absence = 'null' | 'weight' | 'gradient' | 'factors'
 
-/** How a step ended. */
+/** How a step ended: what its last mean says. */
 export interface Outcome {
   /** whether this worker's own gradient is in the update */
   readonly counted: boolean
   /** whose gradients are; empty if the mean names nobody */
   readonly senders: readonly number[]
-  /** the sum of their weights; 0: the update is zero */
+  /** the sum of their weights; 0: the update is zero (of half-steps: the last one's) */
   readonly weight: number
 }
 

@@ -4,6 +4,7 @@
 //
 // + − × ÷ and sqrt of float64 in a fixed order, rounded to float32 once: the same bits everywhere.
 import type { Plan } from '../seam.ts'
+import { columnsOf, dot } from './products.ts'
 
 /**
  * For each column: takes from it its parts along those before it, one after another, and divides it
@@ -26,29 +27,4 @@ export function gramSchmidt(plan: Plan, left: Float32Array, epsilon: number): vo
       for (let i = 0; i < rows; i++) column[i] = rest[i]! / divisor
     }
   }
-}
-
-/** Σ ‖P·Qᵀ‖² over the matrices, of their r × r products PᵀP and QᵀQ alone. */
-export function squaresOf(plan: Plan, left: Float32Array, right: Float32Array): number {
-  let sum = 0
-  for (const matrix of plan.matrices) {
-    const p = columnsOf(left, matrix.left, matrix.rows, matrix.rank)
-    const q = columnsOf(right, matrix.right, matrix.cols, matrix.rank)
-    for (let k = 0; k < p.length; k++) {
-      for (let l = 0; l < p.length; l++) sum += dot(p[k]!, p[l]!) * dot(q[k]!, q[l]!)
-    }
-  }
-  return Math.max(0, sum) // rounding must not make a square negative
-}
-
-function columnsOf(arena: Float32Array, at: number, length: number, rank: number): Float32Array[] {
-  return Array.from({ length: rank }, (_, k) =>
-    arena.subarray(at + k * length, at + (k + 1) * length),
-  )
-}
-
-function dot(x: ArrayLike<number>, y: ArrayLike<number>): number {
-  let sum = 0
-  for (let i = 0; i < x.length; i++) sum += x[i]! * y[i]!
-  return sum
 }

@@ -1,8 +1,9 @@
 // The code that PowerSGD's authors published with the paper: RankKReducer of epfml/powersgd.
 import type { Method } from '../method.ts'
 import { gated } from '../plan.ts'
-import { gramSchmidt, squaresOf } from './gramschmidt.ts'
+import { gramSchmidt } from './gramschmidt.ts'
 import { costOf, FullStep, fullRounds, HEEDED, type Manners } from './powersgd.ts'
+import { squaresOf } from './products.ts'
 
 /** What it adds to the norm of a column of Σ weight·P. */
 const EPSILON = 1e-8
@@ -11,7 +12,7 @@ const MANNERS: Manners = {
   asIs: true,
   basis: {
     make: (plan, left, weight) => gramSchmidt(plan, left, EPSILON / weight),
-    squares: squaresOf,
+    squares: (plan, left, right) => squaresOf(plan, [{ left, right }]),
   },
 }
 

@@ -1,11 +1,12 @@
 // Makes the small copy in `cases` from a folder of recordings: node --import tsx test/recorded/copy.ts <folder>
 //
-// The cases of paper-algorithm1 and pytorch-hook come as they are; of real-gradients only these
-// parameters, with everything that the file says of them or of all.
+// Some families come as they are; of real-gradients only these parameters, with
+// everything that the file says of them or of all.
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { readState, writeState } from '../support/fleet.ts'
 
+const WHOLE = ['paper-algorithm1', 'epfml-powersgd', 'pytorch-hook']
 const KEPT: Readonly<Record<string, readonly number[]>> = {
   // From 22 × 22 to 22 × 198, the first layer and the last among them
   'convnet-cifar10-early': [0, 3, 15, 27],
@@ -16,9 +17,8 @@ const KEPT: Readonly<Record<string, readonly number[]>> = {
 const [from] = process.argv.slice(2)
 if (from === undefined) throw new TypeError('expected the folder of the recordings')
 const to = fileURLToPath(new URL('cases', import.meta.url))
-for (const family of ['paper-algorithm1', 'pytorch-hook', 'real-gradients'])
-  mkdirSync(`${to}/${family}`, { recursive: true })
-for (const family of ['paper-algorithm1', 'pytorch-hook']) {
+for (const family of [...WHOLE, 'real-gradients']) mkdirSync(`${to}/${family}`, { recursive: true })
+for (const family of WHOLE) {
   for (const name of readdirSync(`${from}/${family}`)) {
     const file = `${family}/${name}`
     writeFileSync(`${to}/${file}`, readFileSync(`${from}/${file}`))

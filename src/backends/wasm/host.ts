@@ -41,21 +41,34 @@ class WasmHost implements Host {
     }
   }
 
-  orthonormalize(plan: Plan, side: Side, columns: Float32Array, step: number): void {
+  orthonormalize(plan: Plan, side: Side, columns: Float32Array, step: number, units = false): void {
     const use = side === 'left' ? USE.replacedLeft : USE.replacedRight
     for (const parameter of plan.matrices) {
       const { length, at } = factorOf(parameter, side)
       const factor = columns.subarray(at, at + length * parameter.rank)
-      this.#basis(factor, length, parameter, use, step)
+      const { rank, index } = parameter
+      this.#basis(factor, length, rank, (into, column, attempt) => {
+        if (units) {
+          // Those that a few columns nearly span are as few: one of the next will do.
+          into.fill(0)[(column + attempt) % length] = 1
+        } else if (attempt < MOST_ATTEMPTS) {
+          this.#draw(into, use + USE.nextAttempt * attempt, index, column, step)
+        } else {
+          throw new RangeError(
+            `"random": parameter ${index}, column ${column}: ${MOST_ATTEMPTS} columns in a row ` +
+              'depend on those before them',
+          )
+        }
+      })
     }
   }
 
+  /** @param replace  may not grow the memory */
   #basis(
     factor: Float32Array,
     length: number,
-    { rank, index }: Parameter,
-    use: number,
-    step: number,
+    rank: number,
+    replace: (into: Float32Array, column: number, attempt: number) => void,
   ): void {
     // The scratch lies first: its float64 want an address that is a multiple of 8.
     const at = this.#base + 8 * length
@@ -70,15 +83,7 @@ class WasmHost implements Host {
       if (column === rank) break
       attempt = column === replacing ? attempt + 1 : 0
       replacing = column
-      if (attempt === MOST_ATTEMPTS) {
-        throw new RangeError(
-          `"random": parameter ${index}, column ${column}: ${MOST_ATTEMPTS} columns in a row ` +
-            'depend on those before them',
-        )
-      }
-      const replaced = copy.subarray(column * length, (column + 1) * length)
-      // The kernel that draws may not grow the memory: the views stay valid.
-      this.#draw(replaced, use + USE.nextAttempt * attempt, index, column, step)
+      replace(copy.subarray(column * length, (column + 1) * length), column, attempt)
     }
     factor.set(copy)
   }
