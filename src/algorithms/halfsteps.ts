@@ -21,14 +21,14 @@ export const HEEDED = [
 /**
  * Half-steps: `iterations` of them a step, in a round each, so that one round a step is enough (the
  * default). What is sent alternates between P and Q from half-step to half-step, across steps too; P first.
- * A step's later half-steps see what its earlier ones left: k of them make an update of rank k·r.
+ * A step's later half-steps see what its earlier ones left: k of them make an update of rank ⌈k/2⌉·r.
  *
  * Each round's mean counts by itself. A worker that is not in it keeps what it sent there; if nobody
  * is, nothing has happened: factors and what is sent next stay as they were, and so the next half-step
  * tries the same again. Raw tensors, and `Outcome`, follow the step's last round. Hence `abort` is for a
  * worker none of whose frames of this step is in a mean, or for all workers together.
  *
- * Two half-steps are what a full step costs, but the first of them goes out as well.
+ * Two of them cost what a full step does, and, from the same Q̂, their update is the same, too.
  */
 export function halfSteps(): Method {
   return {

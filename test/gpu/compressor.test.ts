@@ -8,7 +8,7 @@ import {
   DeviceLostError,
   type Options,
 } from '../../src/index.ts'
-import { dion, paper, pytorch } from '../../src/methods.ts'
+import { dion, halfSteps, paper, pytorch } from '../../src/methods.ts'
 import type { Tensor } from '../../src/seam.ts'
 import { within } from '../support/close.ts'
 import { gaussian } from '../support/gaussian.ts'
@@ -41,6 +41,8 @@ else {
       ["the paper's preset", { method: paper() }],
       ["PyTorch's", { method: pytorch() }],
       ["Dion's update", { method: dion() }],
+      ['half-steps', { method: halfSteps() }],
+      ['three half-steps a step', { method: halfSteps(), iterations: 3 }],
     ] as const) {
       test(`${name} is as on wasm: ${laying}`, async () => {
         const gpu = await on({ rank: 3, ...options }, ODD)
