@@ -6,15 +6,15 @@ import { fileURLToPath } from 'node:url'
 import ts from 'typescript'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { philox } from '../src/backends/normal.ts'
 import { reference } from '../src/backends/reference.ts'
 import { loadModule } from '../src/backends/wasm/load.ts'
+import { philox } from '../src/philox.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 
 /** Kernels of the module that are not in `Kernels`, and why. */
 const OTHERS: Record<string, string> = {
-  philox: 'the generator under normal, for its known answers; its reference is in normal.ts',
+  philox: 'the generator under normal, for its known answers; its reference is philox.ts',
   scale: 'one product per float, on slots of a session: Session.scale',
 }
 

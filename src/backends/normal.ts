@@ -1,4 +1,5 @@
 // Seeded Gaussian numbers for the reference, bit for bit those of assembly/normal.ts.
+import { philox } from '../philox.ts'
 
 /**
  * x ← standard normals: element i is lane i mod 4 of Philox4x32-10 at counter (⌊i/4⌋, column,
@@ -16,33 +17,6 @@ export function normal(
     const random = philox([i / 4, column, parameter, step], [seed, use])
     x.set(random.slice(0, x.length - i).map(quantile), i)
   }
-}
-
-/**
- * Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", 2011):
- * four random 32-bit words from a counter of four words and a key of two.
- */
-export function philox(counter: readonly number[], key: readonly number[]): number[] {
-  let [c0, c1, c2, c3] = counter as [number, number, number, number]
-  let [k0, k1] = key as [number, number]
-  for (let round = 0; round < 10; round++) {
-    const [a, b] = [c0, c2]
-    c0 = highWord(0xcd9e8d57, b) ^ c1 ^ k0
-    c1 = Math.imul(0xcd9e8d57, b)
-    c2 = highWord(0xd2511f53, a) ^ c3 ^ k1
-    c3 = Math.imul(0xd2511f53, a)
-    k0 = (k0 + 0x9e3779b9) | 0
-    k1 = (k1 + 0xbb67ae85) | 0
-  }
-  return [c0 >>> 0, c1 >>> 0, c2 >>> 0, c3 >>> 0]
-}
-
-/** The upper 32 of the 64 bits of a·b, by halves of 16 bits. */
-function highWord(a: number, b: number): number {
-  const [aHigh, aLow, bHigh, bLow] = [a >>> 16, a & 0xffff, b >>> 16, b & 0xffff]
-  const middle = aHigh * bLow + ((aLow * bLow) >>> 16)
-  const carry = (middle % 0x10000) + aLow * bHigh
-  return (aHigh * bHigh + Math.floor(middle / 0x10000) + Math.floor(carry / 0x10000)) | 0
 }
 
 // ln 2 in two parts: products of the first with small integers are exact.
