@@ -192,6 +192,10 @@ function ranksIn(
     const got = metadata.ranks ?? JSON.stringify(ranks)
     throw new RangeError(`"state": ranks: expected ${specs.length} that fit the shapes, got ${got}`)
   }
+  if (!settings.method.heeds.includes('rank') && ranks.some((rank) => rank > 0)) {
+    const { name } = settings.method
+    throw new RangeError(`"state": ranks: expected 0 alone for the method ${name}, got ${ranks}`)
+  }
   return ranks as number[]
 }
 

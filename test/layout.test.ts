@@ -12,6 +12,7 @@ const LAYERS: readonly { name: string; files: RegExp; never: readonly string[] }
   { name: 'errors', files: /^errors\.ts$/, never: [] },
   { name: 'seam', files: /^seam\.ts$/, never: ['errors'] },
   { name: 'helpers', files: /^(bytes|effects)\.ts$/, never: [] },
+  { name: 'arithmetic', files: /^(eigen|philox)\.ts$/, never: ['errors', 'seam', 'helpers'] },
   // It knows no plans: a server that aggregates needs nothing else.
   { name: 'codec', files: /^codec\//, never: ['seam', 'helpers'] },
   { name: 'gathering', files: /^gathering\.ts$/, never: [] },
@@ -27,8 +28,12 @@ const LAYERS: readonly { name: string; files: RegExp; never: readonly string[] }
   { name: 'traffic', files: /^traffic\.ts$/, never: ['backends'] },
   { name: 'standing', files: /^standing\.ts$/, never: ['backends'] },
   { name: 'compressor', files: /^compressor\.ts$/, never: ['algorithms', 'backends', 'codec'] },
-  { name: 'routines', files: /^(sgd|decompositions|eigen|qr)\.ts$/, never: ['algorithms'] },
-  { name: 'doors', files: /^(index|frames|kernels|methods|threads|webgpu)\.ts$/, never: ['doors'] },
+  { name: 'routines', files: /^(sgd|decompositions|qr)\.ts$/, never: ['algorithms'] },
+  {
+    name: 'doors',
+    files: /^(index|baselines|frames|kernels|methods|threads|webgpu)\.ts$/,
+    never: ['doors'],
+  },
 ]
 
 /** Files by their path under src, with their text. */

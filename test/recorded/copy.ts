@@ -6,7 +6,13 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { readState, writeState } from '../support/fleet.ts'
 
-const WHOLE = ['paper-algorithm1', 'epfml-powersgd', 'pytorch-hook']
+const WHOLE = [
+  'paper-algorithm1',
+  'paper-baselines',
+  'epfml-powersgd',
+  'pytorch-hook',
+  'ratios',
+]
 const KEPT: Readonly<Record<string, readonly number[]>> = {
   // From 22 × 22 to 22 × 198, the first layer and the last among them
   'convnet-cifar10-early': [0, 3, 15, 27],

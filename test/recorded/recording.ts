@@ -9,6 +9,8 @@ export interface Recording<Config> {
   readonly has: (name: string) => boolean
   /** @throws if the file has none of that name */
   readonly get: (name: string) => Float32Array
+  /** the same of whole numbers */
+  readonly ints: (name: string) => Int32Array
   /** a factor column by column, as the library lays it out */
   readonly factor: (name: string) => Float32Array
 }
@@ -39,6 +41,7 @@ export function recording<Config>(
     config: JSON.parse(metadata.config!) as Config,
     has: (name) => tensors.has(name),
     get: (name) => tensor(name).data,
+    ints: (name) => new Int32Array(tensor(name).data.buffer),
     factor(name) {
       const { shape, data } = tensor(name)
       return transposed(data, shape[0]!, shape[1]!)

@@ -122,7 +122,7 @@ export function readState(bytes: Uint8Array): Saved {
       shape: number[]
       data_offsets: [number, number]
     }
-    assert.is(dtype, 'F32', name)
+    assert.ok(['F32', 'I32'].includes(dtype), `${name}: ${dtype}`)
     const [from, to] = data_offsets.map((at) => at + 8 + length)
     tensors.set(name, { shape, data: new Float32Array(bytes.slice(from, to).buffer) })
   }

@@ -1,0 +1,121 @@
+// What the methods have in common that take the model for one long vector: every parameter is raw, one
+// round, nothing kept between steps but the residual.
+import { bytesOf } from '../../bytes.ts'
+import { runAsync, runSync, type Waiting, wait } from '../../effects.ts'
+import type { Making, Method, Round, Spec } from '../../method.ts'
+import type { Settings, SharedOptions } from '../../options.ts'
+import type { Algorithm, Incoming, Outgoing, Plan, Session, Steps, Turn } from '../../seam.ts'
+import { uncompressed } from '../uncompressed.ts'
+
+/** The shared options that mean something to every baseline. */
+export const HEEDED = [
+  'startCompressingAfter',
+  'errorFeedback',
+] as const satisfies (keyof SharedOptions)[]
+
+/** What a worker sends of M, and what it makes of what it gets. All parameters lie end to end. */
+export interface Exchange {
+  /** What the gradient has no part in. Nothing has changed yet if it throws. */
+  prepare?(step: number): void
+  send(m: Float32Array): Outgoing
+  /** m ← m − what others have decoded of this worker's own */
+  deflate(m: Float32Array): void
+  /** @param update  zero; gets the mean */
+  receive(mean: Incoming, update: Float32Array): void
+}
+
+/** What makes one such method. */
+export interface Flat {
+  readonly name: string
+  readonly options?: Readonly<Record<string, unknown>>
+  readonly heeds?: readonly (keyof SharedOptions)[]
+  round(plan: Plan): Round
+  exchange(plan: Plan, settings: Settings): Exchange
+}
+
+export function flat({ name, options = {}, heeds = [], round, exchange }: Flat): Method {
+  return {
+    name,
+    options,
+    heeds: [...HEEDED, ...heeds],
+    check: (settings) => refuseAggregated(name, settings),
+    ranks: (specs) => allRaw(name, specs),
+    cycle: (plan) => [[round(plan)]],
+    create: (making) => new FlatStep(making, exchange(making.plan, making.settings)),
+  }
+}
+
+/** @throws RangeError  if feedback is to be taken from the mean */
+export function refuseAggregated(name: string, { errorFeedback }: Settings): void {
+  if (errorFeedback !== 'aggregated') return
+  throw new RangeError(
+    `"errorFeedback": the method ${name} has 'local' and 'none', got 'aggregated'`,
+  )
+}
+
+/** @throws RangeError  if one parameter is to be treated unlike the others */
+function allRaw(name: string, specs: readonly Spec[]): number[] {
+  return specs.map(({ rank, compress }, i) => {
+    for (const [wish, value] of Object.entries({ rank, compress })) {
+      if (value === undefined || value === true) continue
+      throw new RangeError(
+        `"shapes[${i}].${wish}": the method ${name} treats all parameters alike, got ${value}`,
+      )
+    }
+    return 0
+  })
+}
+
+class FlatStep implements Algorithm {
+  readonly kept = uncompressed.kept
+  readonly #exchange: Exchange
+  // Scratch, made once: each as large as the model.
+  readonly #m: Float32Array
+  readonly #update: Float32Array
+
+  constructor({ plan }: Making, exchange: Exchange) {
+    this.#exchange = exchange
+    this.#m = new Float32Array(plan.rawFloats)
+    this.#update = new Float32Array(plan.rawFloats)
+  }
+
+  prepare({ step }: Turn): void {
+    this.#exchange.prepare?.(step)
+  }
+
+  *step({ session, present }: Turn): Steps {
+    const [m, update] = [this.#m, this.#update]
+    if (present) yield* wait(session.read(['raw'], m))
+    const mean = (yield this.#exchange.send(m)) as Incoming
+    if (mean.counted) this.#exchange.deflate(m)
+    this.#exchange.receive(mean, update.fill(0))
+    const residual = mean.counted ? bytesOf(m) : null
+    return {
+      settle: (sink) =>
+        run(session, function* () {
+          yield* wait(session.settle(false, bytesOf(update), sink))
+          if (residual) session.write('raw', residual)
+        }),
+      squares: squaresOf(update),
+      raw: true,
+    }
+  }
+
+  // There is nothing that others would have, and ranks are always 0.
+  load(): void {}
+  replan(): void {}
+}
+
+/** Runs what ends a step: at once where the session does. */
+export function run(session: Session, work: () => Waiting<void>): Promise<void> | undefined {
+  if (!session.synchronous) return runAsync(work())
+  runSync(work())
+  return undefined
+}
+
+/** Σ x² in float64 */
+export function squaresOf(x: Float32Array): number {
+  let sum = 0
+  for (let i = 0; i < x.length; i++) sum += x[i]! * x[i]!
+  return sum
+}

@@ -1,0 +1,139 @@
+// Top K: each worker sends the entries of M with the largest magnitudes, and where they are. Everyone
+// gets everyone's. TopKReducer of epfml/powersgd, paper-code.
+import { gathering } from '../../gathering.ts'
+import type { Method } from '../../method.ts'
+import { show } from '../../options.ts'
+import type { Incoming, Outgoing, Part, Plan } from '../../seam.ts'
+import { type Exchange, flat } from './flat.ts'
+
+/**
+ * Of each parameter, k = max(1, ⌊ratio · length / 2⌋) entries: half, for an index costs as much as a
+ * value in float32. Of equal magnitudes those that come first. The paper's Table 4 has ratios 1/32 and
+ * 1/136.
+ *
+ * Memory: two arrays as large as the model in float32, besides what is sent.
+ *
+ * @param options.ratio  of what is sent to the whole model: above 0, at most 1
+ * @throws TypeError, RangeError  if it is none
+ */
+export function topK({ ratio }: { readonly ratio: number }): Method {
+  if (typeof ratio !== 'number') {
+    throw new TypeError(`"ratio": expected a number, got ${show(ratio)}`)
+  }
+  if (!(ratio > 0 && ratio <= 1)) {
+    throw new RangeError(`"ratio": expected a number above 0, at most 1, got ${ratio}`)
+  }
+  const counts = (plan: Plan) =>
+    plan.raws.map(({ length }) => Math.max(1, Math.floor(0.5 * ratio * length)))
+  return flat({
+    name: 'topK',
+    options: { ratio },
+    round(plan) {
+      const columns = counts(plan)
+      return { kind: 'gathered', words: sum(columns), columns }
+    },
+    exchange: (plan) => new TopK(plan, counts(plan)),
+  })
+}
+
+class TopK implements Exchange {
+  readonly #plan: Plan
+  /** entries to send of each parameter */
+  readonly #counts: readonly number[]
+  /** where they are among all parameters, ascending */
+  readonly #indices: Uint32Array
+  readonly #values: Float32Array
+
+  constructor(plan: Plan, counts: readonly number[]) {
+    this.#plan = plan
+    this.#counts = counts
+    this.#indices = new Uint32Array(sum(counts))
+    this.#values = new Float32Array(sum(counts))
+  }
+
+  send(m: Float32Array): Outgoing {
+    const bits = new Uint32Array(m.buffer, m.byteOffset, m.length)
+    let at = 0
+    for (const [i, { raw, length }] of this.#plan.raws.entries()) {
+      const count = this.#counts[i]!
+      largest(bits, raw, length, this.#indices.subarray(at, at + count))
+      at += count
+    }
+    for (const [j, index] of this.#indices.entries()) this.#values[j] = m[index]!
+    const own = { words: this.#indices, floats: this.#values, columns: this.#counts }
+    return { gathered: gathering(own, (part) => this.#refuse(part)) }
+  }
+
+  deflate(m: Float32Array): void {
+    for (const [j, index] of this.#indices.entries()) m[index] = m[index]! - this.#values[j]!
+  }
+
+  receive({ parts, weight: total }: Incoming, update: Float32Array): void {
+    for (const { weight, words, floats } of parts) {
+      const share = weight / total
+      for (const [j, index] of words.entries()) {
+        update[index] = update[index]! + share * floats[j]!
+      }
+    }
+  }
+
+  #refuse({ words, floats }: Part): string | null {
+    const want = this.#indices.length
+    if (words.length !== want || floats.length !== want) {
+      return `expected ${want} indices and values, got ${words.length} and ${floats.length}`
+    }
+    let at = 0
+    for (const [i, { raw, length }] of this.#plan.raws.entries()) {
+      let least = raw
+      for (const end = at + this.#counts[i]!; at < end; at++) {
+        const index = words[at]!
+        if (index < least || index >= raw + length) {
+          return `index ${at}: expected ${least} … ${raw + length - 1}, got ${index}`
+        }
+        least = index + 1
+      }
+    }
+    return null
+  }
+}
+
+// Magnitudes of float32 are in the order of their bits but the sign: 31 of them, in three digits.
+const DIGITS = [
+  { shift: 20, width: 11 },
+  { shift: 10, width: 10 },
+  { shift: 0, width: 10 },
+]
+
+/**
+ * Where the largest magnitudes are, ascending; of equal ones the first. Radix selection: counts the
+ * leading digits of all, then the next ones of those that share the digit in which the last that is
+ * taken lies. Four passes over the data, whatever they are.
+ *
+ * @param bits  of float32
+ * @param into  as many indices into `bits` as there is room for; at most `length`
+ */
+export function largest(bits: Uint32Array, from: number, length: number, into: Uint32Array): void {
+  const end = from + length
+  const tally = new Uint32Array(2048)
+  let least = 0 // of the magnitudes that are taken, the digits found so far
+  let equal = into.length // entries to take among those that begin with them
+  for (const { shift, width } of DIGITS) {
+    tally.fill(0)
+    const mask = 2 ** width - 1
+    for (let i = from; i < end; i++) {
+      const digits = (bits[i]! & 0x7fffffff) >>> shift
+      if (digits >>> width === least) tally[digits & mask] = tally[digits & mask]! + 1
+    }
+    let digit = mask
+    for (; tally[digit]! < equal; digit--) equal -= tally[digit]!
+    least = (least << width) | digit
+  }
+  for (let i = from, at = 0; at < into.length; i++) {
+    const magnitude = bits[i]! & 0x7fffffff
+    if (magnitude > least || (magnitude === least && equal-- > 0)) into[at++] = i
+  }
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((a, b) => a + b, 0)
+}
