@@ -68,6 +68,8 @@ function unpack(packed: PackedPart, refuse: (part: Part) => string | null): Part
   }
   const bad = firstNotFinite(type, rest, floats)
   if (bad >= 0) throw fail('a value is not finite', end + bad)
+  const padding = rest.subarray(taken).findIndex((byte) => byte !== 0)
+  if (padding >= 0) throw fail('padding: expected zero', end + taken + padding)
   const part = {
     sender,
     weight,
