@@ -152,14 +152,16 @@ function bestTaken(taken: Taken): void {
 /** √Σ σ² but for the largest ones */
 export function tailOf(m: Float32Array, rows: number, cols: number, rank: number): number {
   const size = norm(m) || 1
-  const gram = new Float64Array(rows * rows)
-  for (let i = 0; i < rows; i++) {
-    for (let k = 0; k < rows; k++) {
-      for (let j = 0; j < cols; j++) {
-        gram[i * rows + k]! += (m[i * cols + j]! / size) * (m[k * cols + j]! / size)
+  const n = Math.min(rows, cols)
+  const at = (i: number, j: number) => (rows <= cols ? i * cols + j : j * cols + i)
+  const gram = new Float64Array(n * n)
+  for (let i = 0; i < n; i++) {
+    for (let k = 0; k < n; k++) {
+      for (let j = 0; j < m.length / n; j++) {
+        gram[i * n + k]! += (m[at(i, j)]! / size) * (m[at(k, j)]! / size)
       }
     }
   }
-  const { values } = eigen(gram, rows)
+  const { values } = eigen(gram, n)
   return size * Math.sqrt(values.subarray(rank).reduce((sum, x) => sum + Math.max(0, x), 0))
 }

@@ -15,7 +15,7 @@ export function undecoded(method: Method): Method {
   }))
 }
 
-/** Later entries seem a little larger than earlier ones. */
+/** Of entries with one magnitude, later ones seem a little larger than earlier ones. */
 export function lastOfEqual(method: Method): Method {
   let [m, seen] = [new Float32Array(0), new Float32Array(0)]
   return onSession(method, (session) => ({
@@ -23,7 +23,11 @@ export function lastOfEqual(method: Method): Method {
       session.read(slots, into)
       m = into.slice()
       const bits = new Uint32Array(into.buffer, into.byteOffset, into.length)
-      for (let i = 0; i < bits.length; i++) if (into[i] !== 0) bits[i] = bits[i]! + i
+      const often = new Map<number, number>()
+      for (const x of m) often.set(Math.abs(x), 1 + (often.get(Math.abs(x)) ?? 0))
+      for (const [i, x] of m.entries()) {
+        if (x !== 0 && often.get(Math.abs(x))! > 1) bits[i] = bits[i]! + i
+      }
       seen = into.slice()
     },
     write(slot: Slot, values: Uint8Array): void {
