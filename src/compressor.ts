@@ -209,8 +209,8 @@ export class Compressor {
    * there, and give these very arrays to `compress` and `decompress`, which then copy nothing. What
    * they hold is the caller's; zeros at first.
    *
-   * `setRank` and `join` may enlarge the memory: read this again after them, for older arrays may be
-   * empty then.
+   * `setRank` and `join` may enlarge the memory, and so may `decompress` with methods that raise ranks by
+   * themselves: read this again after them, for older arrays may be empty then.
    *
    * @throws TypeError  without that option
    * @throws RoundError  after `dispose`
@@ -289,8 +289,8 @@ export class Compressor {
 
   /**
    * Changes ranks from the next step on; all workers must do so before the same step. What pays is
-   * decided anew. Leading columns of the factors stay; a tensor that becomes raw sends its residual
-   * whole, with its gradient.
+   * decided anew. Of the factors stays what carried most in the last step, and further columns are
+   * drawn; a tensor that becomes raw sends its residual whole, with its gradient.
    *
    * @param rank  for all parameters without one of their own, or one for each; 0: raw
    * @throws RoundError  in the middle of a step

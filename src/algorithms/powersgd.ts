@@ -21,6 +21,7 @@ import type {
   Steps,
   Turn,
 } from '../seam.ts'
+import { leading } from './ritz.ts'
 
 /** What other programs do otherwise, and no option asks for. */
 export interface Manners {
@@ -225,8 +226,10 @@ export class FullStep implements Algorithm {
     for (const matrix of plan.matrices) {
       const old = this.#plan.parameters[matrix.index]!
       const kept = Math.min(old.rank, matrix.rank)
-      const columns = this.#factors.subarray(old.right, old.right + kept * old.cols)
-      factors.set(columns, matrix.right)
+      const columns = this.#factors.subarray(old.right, old.right + old.rank * old.cols)
+      // Where factors are always drawn, their lengths tell nothing of the gradient.
+      const best = this.#settings.warmStart === true ? leading(columns, old.cols, kept) : columns
+      factors.set(best.subarray(0, kept * old.cols), matrix.right)
       this.#host.fill(matrix, 'right', factors, kept, step)
     }
     this.#resize(plan)
