@@ -12,7 +12,9 @@ const MAGNITUDE = 0x7fffffffu;
 const INFINITY = 0x7f800000u;
 
 struct Band {
-  count: u32, // groups of four
+  first: u32, // group of four
+  count: u32,
+  to: u32, // the first sum
 }
 
 @group(0) @binding(0) var<uniform> band: Band;
@@ -36,8 +38,8 @@ fn norm(
   for (var i = 0u; i < FOURS; i++) {
     let at = (index * FOURS + i) * THREADS + thread;
     if at < band.count {
-      own[i] = x[at];
-      size4 = max(size4, bitcast<vec4u>(x[at]) & vec4u(MAGNITUDE));
+      own[i] = x[band.first + at];
+      size4 = max(size4, bitcast<vec4u>(own[i]) & vec4u(MAGNITUDE));
     }
   }
   atomicMax(&largest, max(max(size4.x, size4.y), max(size4.z, size4.w)));
@@ -59,6 +61,6 @@ fn norm(
   if thread == 0u {
     // NaN and infinity pass as they are.
     let bits = select(bitcast<u32>(partial[0]), size, size >= INFINITY);
-    sums[index] = vec2u(bits, exponent);
+    sums[band.to + index] = vec2u(bits, exponent);
   }
 }

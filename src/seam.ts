@@ -163,8 +163,8 @@ export interface Session {
   orthonormalize?(seed: number, step: number): MaybePromise<void>
   /** Absent where all tensors are arrays. `replan` leaves its momentum alone. */
   readonly descent?: Descent
-  /** Σ x² over the residual, in float64 */
-  norm(): MaybePromise<number>
+  /** Σ x² of each parameter's residual, in float64; within a step, of M */
+  norms(): MaybePromise<Float64Array>
   /** A new division into matrices and raw tensors. M stays; the other slots' contents do not. */
   replan(plan: Plan): void
   dispose(): void
@@ -300,7 +300,7 @@ export interface Turn {
   readonly plan: Plan
   /** the step's number */
   readonly step: number
-  /** what M has taken in, the caller's: until the first frame has been yielded; null: nothing */
+  /** what M takes in after `prepare`, the caller's: until the first frame has been yielded; null: nothing */
   readonly gradients: readonly Tensor[] | null
   /** false: this worker sends nothing in this step, or nothing any more */
   readonly present: boolean
@@ -336,7 +336,11 @@ export interface Algorithm {
   readonly kept: Kept
   /** true: each round's mean counts by itself, whatever becomes of the others of its step */
   readonly incremental?: boolean
-  /** Writes the slot `query` that a step begins with, before the gradient is taken in. */
+  /**
+   * Writes the slot `query` that a step begins with, before the gradient is taken in.
+   *
+   * @throws  what refuses the gradient: then nothing has changed
+   */
   prepare(turn: Turn): void
   step(turn: Turn): Steps
   /**

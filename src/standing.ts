@@ -142,7 +142,7 @@ export class Standing {
     if (this.#settings.errorFeedback === 'none') this.#session.scale('residual', 0)
     this.#parent = parent ?? this.#parent
     this.#number++
-    if (ranks) this.#rearrange(ranks)
+    if (ranks && String(ranks) !== String(this.ranks)) this.#rearrange(ranks)
   }
 
   *save(residual: boolean): Waiting<Uint8Array> {
@@ -232,7 +232,8 @@ export class Standing {
 
   /** ‖residual‖₂ */
   *norm(): Waiting<number> {
-    return Math.sqrt(yield* wait(this.#session.norm()))
+    const squares = yield* wait(this.#session.norms())
+    return Math.sqrt(squares.reduce((sum, square) => sum + square, 0))
   }
 
   dispose(): void {

@@ -101,12 +101,12 @@ export class Step {
   *begin(gradients: readonly Tensor[] | null): Waiting<Uint8Array> {
     const { algorithm, session } = this.#ground
     this.#absence = gradients === null ? 'null' : this.#weight === 0 ? 'weight' : null
+    if (this.#absence === null) this.#gradients = gradients
     const turn = this.#turn()
     algorithm.prepare(turn)
-    if (gradients !== null && this.#absence === null) {
-      const finite = yield* wait(session.accumulateProject(gradients))
-      if (finite) this.#gradients = gradients
-      else this.#absence = 'gradient'
+    if (this.#gradients && !(yield* wait(session.accumulateProject(this.#gradients)))) {
+      this.#gradients = null
+      this.#absence = 'gradient'
     }
     this.#steps = algorithm.step(turn)
     const frame = (yield* this.#advance(undefined))!

@@ -167,7 +167,7 @@ function altered({ write, settle }: Changes): Backend {
         read: (slots, into) => session.read(slots, into),
         write: (...args) => (write ? write(session, ...args) : session.write(...args)),
         scale: (slot, factor) => session.scale(slot, factor),
-        norm: () => session.norm(),
+        norms: () => session.norms(),
         replan: (next) => session.replan(next),
         dispose: () => session.dispose(),
       }

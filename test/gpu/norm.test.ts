@@ -25,7 +25,10 @@ else {
   ): Promise<number> {
     // Whatever is not written is NaN.
     const sums = new Uint32Array(2 * Math.ceil(count / 1024)).fill(0xffff_ffff)
-    const [, written] = await dispatch(device, 'norm', [x, sums], { uniform: [count], groups })
+    const [, written] = await dispatch(device, 'norm', [x, sums], {
+      uniform: [0, count, 0],
+      groups,
+    })
     return combine(written)
   }
 
@@ -91,6 +94,24 @@ else {
         ),
         some,
       )
+    }
+  })
+
+  test('sums a stretch of a buffer, and leaves other sums alone', async () => {
+    const x = gaussian(4 * 3000, 1)
+    for (const [first, count] of [
+      [1, 1024],
+      [1500, 1500],
+      [7, 2],
+    ] as const) {
+      const before = new Uint32Array(2 * 6).fill(0x7fc0_0001)
+      const uniform = [first, count, 3]
+      const call = { uniform, groups: Math.ceil(count / 1024) }
+      const [, sums] = await dispatch(device, 'norm', [x, before.slice()], call)
+      const end = 2 * (3 + call.groups)
+      near(combine(sums.subarray(6, end)), x.slice(4 * first, 4 * (first + count)))
+      assert.equal(sums.subarray(0, 6), before.subarray(0, 6))
+      assert.equal(sums.subarray(end), before.subarray(end))
     }
   })
 

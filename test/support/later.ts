@@ -23,7 +23,7 @@ export function later(): Backend {
         read: async (slots, into) => slowly(await session.read(slots, into)),
         write: (slot, values) => session.write(slot, values),
         scale: (slot, factor) => session.scale(slot, factor),
-        norm: async () => slowly(await session.norm()),
+        norms: async () => slowly(await session.norms()),
         replan: (plan) => session.replan(plan),
         dispose: () => session.dispose(),
       }

@@ -264,8 +264,11 @@ export class WasmSession implements Session {
     }
   }
 
-  norm(): number {
-    return this.#crew.kernels.norm(this.#residual, this.#plan.arenaFloats) // padding is zero
+  norms(): Float64Array {
+    const { kernels } = this.#crew
+    return Float64Array.from(this.#plan.parameters, ({ offset, length }) =>
+      kernels.norm(this.#residual + 4 * offset, length),
+    )
   }
 
   dispose(): void {

@@ -1,5 +1,5 @@
 /**
- * Σ x² from what shaders/norm.wgsl has written: for each 4096 floats, the float32 bits of their sum of
+ * Σ x² from what shaders/norm.wgsl has written of a stretch: for each 4096 floats, the float32 bits of their sum of
  * squares, scaled, and the biased exponent e of the largest: the scale was 2^(128 − e).
  *
  * In float64, where no square of a float32 overflows. Of 4096·n floats the result errs by

@@ -7,7 +7,7 @@ import { type Gpu, USAGE } from './gpu.ts'
 import { type Job, type Laid, Memory, type Stretch } from './memory.ts'
 import { combine } from './norm.ts'
 import { MOST_BYTES, Readback } from './readback.ts'
-import { Recorder, uniformAt } from './recorder.ts'
+import { Recorder, uniformAt, uniformTable } from './recorder.ts'
 import { HALF, WHOLE } from './tables.ts'
 import { type Place, Tensors } from './tensors.ts'
 
@@ -359,27 +359,42 @@ export class WebgpuSession implements Session {
     await this.#recorder.heard()
   }
 
-  async norm(): Promise<number> {
+  async norms(): Promise<Float64Array> {
     const pipeline = await this.#gpu.pipeline('norm')
-    const { segments, arena } = this.#memory
-    let squares = 0
-    for (const [i, m] of segments.entries()) {
-      const count = arena.segments[i]! / 4
-      if (count === 0) continue
-      const groups = Math.ceil(count / 1024)
-      const jobs = this.#recorder.checked(() => {
-        const { STORAGE, COPY_SRC } = USAGE
-        const uniform = this.#recorder.uniform([count])
-        const sums = this.#recorder.passing('norms', 8 * groups, STORAGE | COPY_SRC)
-        const group = this.#gpu.bind('norm', [uniform, { buffer: m }, { buffer: sums }])
-        this.#recorder.dispatch('norm', pipeline, group, groups)
-        const use = (values: Float32Array) => {
-          squares += combine(new Uint32Array(values.buffer, values.byteOffset, 2 * groups))
-        }
-        return [{ buffer: sums, at: 0, floats: 2 * groups, use }]
-      })
-      await this.#copyOut(jobs)
+    const { segments, arena, plan } = this.#memory
+    const squares = new Float64Array(plan.parameters.length)
+    let groups = 0
+    const pieces = arena.shelves.flatMap(({ parameter, stride, pieces }) =>
+      pieces.map(({ segment, at, rows }) => {
+        const piece = { index: parameter.index, segment, first: at / 4, count: (rows * stride) / 4 }
+        const to = groups
+        groups += Math.ceil(piece.count / 1024)
+        return { ...piece, to, end: groups }
+      }),
+    )
+    const use = (values: Float32Array) => {
+      const words = new Uint32Array(values.buffer, values.byteOffset, values.length)
+      for (const { index, to, end } of pieces) {
+        squares[index]! += combine(words.subarray(2 * to, 2 * end))
+      }
     }
+    const sums = this.#recorder.checked(() => {
+      const { STORAGE, COPY_SRC, COPY_DST, UNIFORM } = USAGE
+      const table = uniformTable(
+        pieces.map(({ first, count, to }) => ({ first, count, params: to })),
+      )
+      this.#recorder.flush() // so that nothing is submitted, and no buffer goes, before the dispatches
+      const bands = this.#recorder.passing('norm bands', table.length, UNIFORM | COPY_DST)
+      this.#recorder.write(bands, 0, table)
+      const sums = this.#recorder.passing('norms', 8 * groups, STORAGE | COPY_SRC)
+      for (const [i, { segment, to, end }] of pieces.entries()) {
+        const m = { buffer: segments[segment]! }
+        const group = this.#gpu.bind('norm', [uniformAt(bands, i), m, { buffer: sums }])
+        this.#recorder.dispatch('norm', pipeline, group, end - to)
+      }
+      return sums
+    })
+    await this.#copyOut([{ buffer: sums, at: 0, floats: 2 * groups, use }])
     return squares
   }
 
