@@ -45,7 +45,7 @@ export async function createCompressor(
 
   const host = await openHost(settings.seed, options.random)
   const loaded = state?.loaded ?? { right: [], left: [], notes: {} }
-  const algorithm = method.create({ host, plan, settings, loaded, step })
+  const algorithm = method.create({ host, specs, plan, settings, loaded, step })
   const session = await (options.backend ?? wasm()).open(plan, { resident })
   if (settings.orthonormalize === 'device' && !session.orthonormalize) {
     session.dispose()

@@ -11,7 +11,7 @@ export interface Round {
   readonly words?: number
   /** lengths of the columns of floats: what may share a scale on the wire */
   readonly columns: readonly number[]
-  /** float32 in the header */
+  /** float32 in the header; on the average, where only some steps have them */
   readonly scalars?: number
 }
 
@@ -29,6 +29,7 @@ export interface Spec {
 /** What an algorithm is made with. */
 export interface Making {
   readonly host: Host
+  readonly specs: readonly Spec[]
   readonly plan: Plan
   readonly settings: Settings
   /** from a checkpoint; what is absent is drawn */

@@ -11,6 +11,7 @@ const WHOLE = [
   'paper-baselines',
   'epfml-powersgd',
   'pytorch-hook',
+  'accordion',
   'ratios',
 ]
 const KEPT: Readonly<Record<string, readonly number[]>> = {

