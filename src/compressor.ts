@@ -4,7 +4,7 @@
 import { runAsync, runSync, type Waiting } from './effects.ts'
 import { DeviceLostError, RoundError, UnsupportedError } from './errors.ts'
 import { show } from './options.ts'
-import type { Dense, Tensor } from './seam.ts'
+import type { Dense, Gradient, Tensor } from './seam.ts'
 import type { Standing } from './standing.ts'
 import type { Absence, Outcome, Step } from './step.ts'
 
@@ -62,8 +62,8 @@ export class Compressor {
    * or has an element of 2¹⁰⁰ or more, this worker is absent from the step: the gradient is not
    * taken, and zeros of weight 0 are sent.
    *
-   * @param gradients  one array per parameter, in the order of `shapes`; null to follow the step
-   *   without contributing
+   * @param gradients  one array per parameter, in the order of `shapes`, or what else the backend or
+   *   the method takes: `GpuTensor`, `Factored`; null to follow the step without contributing
    * @param options.weight  of this gradient in the mean: its number of samples, say; ≥ 0, rounded
    *   to float32. 0 is the same as null. Default 1.
    * @returns the frame to exchange: fresh bytes, the caller's to keep
@@ -71,25 +71,28 @@ export class Compressor {
    * @throws RoundError  if the last step was neither decompressed nor aborted
    */
   compress(
-    gradients: readonly Tensor[] | null,
+    gradients: readonly Gradient[] | null,
     options: { weight?: number } = {},
   ): Promise<Uint8Array> {
     return runAsync(this.#alone(this.#compress(gradients, options)))
   }
 
   /** `compress` for hosts that cannot await. @throws UnsupportedError  unless on wasm */
-  compressSync(gradients: readonly Tensor[] | null, options: { weight?: number } = {}): Uint8Array {
+  compressSync(
+    gradients: readonly Gradient[] | null,
+    options: { weight?: number } = {},
+  ): Uint8Array {
     return this.#now(this.#compress(gradients, options))
   }
 
   *#compress(
-    gradients: readonly Tensor[] | null,
+    gradients: readonly Gradient[] | null,
     options: { weight?: number },
   ): Waiting<Uint8Array> {
     this.#expect('idle', 'compress')
     const { weight = 1 } = anObject(options)
     const w = weightOf(weight)
-    if (gradients !== null) this.#standing.check(gradients, 'gradients')
+    if (gradients !== null) this.#standing.checkGradients(gradients)
     const step = this.#standing.begin(w)
     const frame = yield* step.begin(gradients)
     this.#open = step
@@ -162,14 +165,14 @@ export class Compressor {
    *
    * @param gradients  as for `compress`
    * @param exchange  sends a frame, and resolves to the mean of all workers' frames
-   * @param options.into  where the update goes; default: over the gradients
+   * @param options.into  where the update goes; default: over the gradients, if they are tensors all
    */
   async step(
-    gradients: readonly Tensor[] | null,
+    gradients: readonly Gradient[] | null,
     exchange: (frame: Uint8Array) => Uint8Array | PromiseLike<Uint8Array>,
     options: DecompressOptions & { weight?: number; into?: readonly Tensor[] | null } = {},
   ): Promise<Outcome> {
-    const { weight = 1, into = gradients, ...how } = options
+    const { weight = 1, into = gradients as readonly Tensor[] | null, ...how } = options
     if (into !== null) this.#standing.check(into, 'into')
     let frame: Uint8Array | null = await this.compress(gradients, { weight })
     while (frame) frame = await this.receive(await exchange(frame))

@@ -16,7 +16,7 @@ export type { Compressor, DecompressOptions, Stats } from './compressor.ts'
 export { DeviceLostError, FrameError, RoundError, UnsupportedError } from './errors.ts'
 export type { Method } from './method.ts'
 export type { Options, ParameterSpec, SharedOptions } from './options.ts'
-export type { Backend, GpuBuffer, GpuTensor, Random, Tensor } from './seam.ts'
+export type { Backend, Factored, GpuBuffer, GpuTensor, Gradient, Random, Tensor } from './seam.ts'
 export { createSgd, type Sgd, type SgdOptions } from './sgd.ts'
 export { mergeStates } from './state.ts'
 export type { Absence, Outcome } from './step.ts'
@@ -45,8 +45,9 @@ export async function createCompressor(
 
   const host = await openHost(settings.seed, options.random)
   const loaded = state?.loaded ?? { right: [], left: [], notes: {} }
-  const algorithm = method.create({ host, specs, plan, settings, loaded, step })
-  const session = await (options.backend ?? wasm()).open(plan, { resident })
+  const algorithm = await method.create({ host, specs, plan, settings, loaded, step })
+  const arranged = method.whole ? layout(specs, Array<number>(specs.length).fill(0)) : plan
+  const session = await (options.backend ?? wasm()).open(arranged, { resident })
   if (settings.orthonormalize === 'device' && !session.orthonormalize) {
     session.dispose()
     throw new UnsupportedError(

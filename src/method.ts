@@ -1,7 +1,7 @@
 // What a method is: PowerSGD, and whatever else can stand in its place. A value, so that a program has
 // only those in it that it names.
 import type { Settings, SharedOptions } from './options.ts'
-import type { Algorithm, Host, Loaded, Plan } from './seam.ts'
+import type { Algorithm, Host, Loaded, MaybePromise, Plan } from './seam.ts'
 
 /** What one worker sends in one round. */
 export interface Round {
@@ -48,6 +48,10 @@ export interface Method {
   readonly options?: Readonly<Record<string, unknown>>
   /** The shared options that mean something to it: others are refused. */
   readonly heeds: readonly (keyof SharedOptions)[]
+  /** true: it takes factored gradients */
+  readonly factored?: boolean
+  /** true: factors are its own affair; its session has whole tensors alone, all raw, and M stays zero */
+  readonly whole?: boolean
   /** Its own defaults of them. */
   readonly defaults?: Partial<SharedOptions>
   /** @throws RangeError  naming a shared option that it cannot do as asked */
@@ -64,7 +68,7 @@ export interface Method {
   ): readonly number[]
   /** What one worker sends in the steps of one cycle: most methods' steps are all alike. */
   cycle(plan: Plan, settings: Settings): readonly (readonly Round[])[]
-  create(making: Making): Algorithm
+  create(making: Making): MaybePromise<Algorithm>
 }
 
 /** For the hash of what workers must agree on. */

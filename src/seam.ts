@@ -22,6 +22,20 @@ export interface GpuTensor {
 /** A caller's numbers for one parameter. */
 export type Tensor = Dense | GpuTensor
 
+/**
+ * A matrix's gradient as backpropagation has it: deltasᵀ · activations over N samples (positions of a
+ * convolution and time steps count as such), not multiplied out. For methods of lowrank/factored.
+ */
+export interface Factored {
+  /** what came in: N × cols, by row */
+  readonly activations: Float32Array
+  /** derivatives of the loss by what went out: N × rows, by row */
+  readonly deltas: Float32Array
+}
+
+/** One parameter's gradient, as `compress` takes it. */
+export type Gradient = Tensor | Factored
+
 /** What a backend may return: a value at once (wasm), or later (GPU). */
 export type MaybePromise<T> = T | Promise<T>
 
@@ -342,6 +356,18 @@ export interface Algorithm {
    * @throws  what refuses the gradient: then nothing has changed
    */
   prepare(turn: Turn): void
+  /**
+   * In place of the session's `accumulateProject`, for methods that take factored gradients; then
+   * there is `withdraw`, too. Where nothing is kept (`errorFeedback: 'none'`), it must leave M of
+   * matrices alone.
+   *
+   * @param gradients  the caller's, until the first frame has been yielded
+   * @returns false if this worker cannot take part; M is as it was before
+   * @throws RangeError  if they are not what was agreed upon; nothing has changed then
+   */
+  take?(turn: Turn, gradients: readonly Gradient[]): MaybePromise<boolean>
+  /** Takes the last `take` back. */
+  withdraw?(turn: Turn): MaybePromise<void>
   step(turn: Turn): Steps
   /**
    * Takes factors and notes from elsewhere; draws factors that are absent.

@@ -8,8 +8,18 @@ import { DeviceLostError } from './errors.ts'
 import type { Framing } from './framing.ts'
 import type { Spec } from './method.ts'
 import { integer, type Settings, show } from './options.ts'
-import { checkTensors, layout } from './plan.ts'
-import type { Algorithm, Dense, Descent, Host, Kept, Plan, Session, Tensor } from './seam.ts'
+import { checkTensors, isFactored, layout } from './plan.ts'
+import type {
+  Algorithm,
+  Dense,
+  Descent,
+  Gradient,
+  Host,
+  Kept,
+  Plan,
+  Session,
+  Tensor,
+} from './seam.ts'
 import { decodeState, encodeState } from './state.ts'
 import { Step } from './step.ts'
 
@@ -67,8 +77,8 @@ export class Standing {
     this.#framing = parts.framing
     this.#algorithm = parts.algorithm
     this.#plan = parts.plan
-    this.#arranged = parts.plan
     this.#rawPlan = layout(parts.specs, Array<number>(parts.specs.length).fill(0))
+    this.#arranged = this.#settings.method.whole ? this.#rawPlan : parts.plan
     this.#number = parts.step
     this.#parent = parts.parent
     this.#weight = parts.weight
@@ -102,6 +112,18 @@ export class Standing {
     checkTensors(tensors, this.#specs, name, (...other) => this.#session.check(...other))
   }
 
+  /** The same for what `compress` is given. */
+  checkGradients(gradients: readonly Gradient[]): void {
+    const { name, factored } = this.#settings.method
+    const check = (tensor: unknown, length: number, at: string) => {
+      if (!isFactored(tensor)) return this.#session.check(tensor, length, at)
+      throw new TypeError(
+        `"${at}": the method ${name} takes no factored gradients; those of lowrank/factored do`,
+      )
+    }
+    checkTensors(gradients, this.#specs, 'gradients', check, factored)
+  }
+
   /** The next step, with the session arranged for it. */
   begin(weight: number): Step {
     const exact = this.#number < this.#settings.startCompressingAfter
@@ -122,9 +144,10 @@ export class Standing {
 
   /** Memory may grow here: not in a step, for the caller's gradients may lie there. */
   #arrange(plan: Plan): void {
-    if (plan === this.#arranged) return
-    this.#session.replan(plan)
-    this.#arranged = plan
+    const arranged = this.#settings.method.whole ? this.#rawPlan : plan
+    if (arranged === this.#arranged) return
+    this.#session.replan(arranged)
+    this.#arranged = arranged
   }
 
   /** A gradient has been taken in with this weight. */
@@ -139,10 +162,16 @@ export class Standing {
    * @param ranks  from now on, if the step has decided about them
    */
   end(parent?: Uint8Array, ranks?: readonly number[]): void {
-    if (this.#settings.errorFeedback === 'none') this.#session.scale('residual', 0)
+    if (this.#settings.errorFeedback === 'none') this.#clear()
     this.#parent = parent ?? this.#parent
     this.#number++
     if (ranks && String(ranks) !== String(this.ranks)) this.#rearrange(ranks)
+  }
+
+  /** M ← 0, as far as the method has put something there. */
+  #clear(): void {
+    if (this.#settings.method.whole) return
+    this.#session.scale(this.#algorithm.take ? 'raw' : 'residual', 0)
   }
 
   *save(residual: boolean): Waiting<Uint8Array> {

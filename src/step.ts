@@ -8,8 +8,10 @@ import { type Framing, nextParent, withBasis } from './framing.ts'
 import type {
   Algorithm,
   Finish,
+  Gradient,
   Host,
   Incoming,
+  MaybePromise,
   Outgoing,
   Plan,
   Session,
@@ -54,7 +56,7 @@ export class Step {
   #sent: Header | null = null
   #finish: Finish | null = null
   #outgoing: Outgoing | null = null
-  #gradients: readonly Tensor[] | null = null
+  #gradients: readonly Gradient[] | null = null
   #round = 0
   #parent: Uint8Array
   #absence: Absence | null = null
@@ -98,15 +100,20 @@ export class Step {
   }
 
   /** Takes the gradient in; returns the first frame. */
-  *begin(gradients: readonly Tensor[] | null): Waiting<Uint8Array> {
+  *begin(gradients: readonly Gradient[] | null): Waiting<Uint8Array> {
     const { algorithm, session } = this.#ground
     this.#absence = gradients === null ? 'null' : this.#weight === 0 ? 'weight' : null
     if (this.#absence === null) this.#gradients = gradients
     const turn = this.#turn()
     algorithm.prepare(turn)
-    if (this.#gradients && !(yield* wait(session.accumulateProject(this.#gradients)))) {
-      this.#gradients = null
-      this.#absence = 'gradient'
+    if (this.#gradients) {
+      const taken = algorithm.take
+        ? algorithm.take(turn, this.#gradients)
+        : session.accumulateProject(tensorsOf(this.#gradients))
+      if (!(yield* wait(taken))) {
+        this.#gradients = null
+        this.#absence = 'gradient'
+      }
     }
     this.#steps = algorithm.step(turn)
     const frame = (yield* this.#advance(undefined))!
@@ -177,7 +184,7 @@ export class Step {
       // The factors overflow. In the first round the gradient can still be taken back; later it
       // stays in the residual, as if the frame had been lost.
       this.#absence = 'factors'
-      if (this.#gradients) yield* wait(session.withdraw(this.#gradients))
+      if (this.#gradients) yield* wait(this.#withdraw(this.#gradients))
       made = (yield* framing.send(session, plan, outgoing, position, 0, exact))!
     }
     this.#outgoing = outgoing
@@ -185,10 +192,16 @@ export class Step {
     return made.bytes
   }
 
+  #withdraw(gradients: readonly Gradient[]): MaybePromise<void> {
+    const { algorithm, session } = this.#ground
+    if (algorithm.withdraw) return algorithm.withdraw(this.#turn())
+    return session.withdraw(tensorsOf(gradients))
+  }
+
   #turn(): Turn {
     const { session, host, plan, number } = this.#ground
     const absence = () => this.#absence
-    const gradients = () => this.#gradients
+    const gradients = () => this.#gradients && tensorsOf(this.#gradients)
     return {
       session,
       host,
@@ -202,6 +215,11 @@ export class Step {
       },
     }
   }
+}
+
+/** What `Standing.checkGradients` lets pass, for methods without `take`. */
+function tensorsOf(gradients: readonly Gradient[]): readonly Tensor[] {
+  return gradients as readonly Tensor[]
 }
 
 function endsWithRaw(outgoing: Outgoing): boolean {

@@ -31,7 +31,7 @@ const LAYERS: readonly { name: string; files: RegExp; never: readonly string[] }
   { name: 'routines', files: /^(sgd|decompositions|qr)\.ts$/, never: ['algorithms'] },
   {
     name: 'doors',
-    files: /^(index|baselines|frames|kernels|methods|threads|webgpu)\.ts$/,
+    files: /^(baselines|factored|frames|index|kernels|methods|threads|webgpu)\.ts$/,
     never: ['doors'],
   },
 ]

@@ -13,6 +13,7 @@ import type {
   Incoming,
   Kept,
   Loaded,
+  MaybePromise,
   Outgoing,
   Plan,
   Session,
@@ -124,11 +125,11 @@ export class FullStep implements Algorithm {
     }
     for (let k = 1; ; k++) {
       yield* this.leftRound(turn)
-      if (turn.present) yield* wait(session.backproject())
+      if (turn.present) yield* wait(this.backproject(turn, this.#left))
       if (k === iterations) break
       q = (yield this.#outgoing(['own'])) as Incoming
       this.#query(turn, q.values)
-      if (turn.present) yield* wait(session.project())
+      if (turn.present) yield* wait(this.project(turn, this.#right))
     }
     // Raw tensors travel last, so that one set of senders decides for them and the matrices alike.
     q = (yield this.#outgoing(['own', 'raw'])) as Incoming
@@ -148,7 +149,9 @@ export class FullStep implements Algorithm {
     raw: Uint8Array,
     squares: number | null,
   ): Generator<Promise<unknown>, Finish, unknown> {
-    const settle = (sink: Sink | null) => session.settle(counted, raw, sink)
+    // Where nothing is kept, the residual is cleared as a whole.
+    const deflate = counted && this.#settings.errorFeedback !== 'none'
+    const settle = (sink: Sink | null) => session.settle(deflate, raw, sink)
     const deviation = this.#deviation
     if (!counted || deviation.length === 0) return { settle, squares }
     yield* wait(session.read(['raw'], deviation))
@@ -164,6 +167,21 @@ export class FullStep implements Algorithm {
       squares,
       raw: true,
     }
+  }
+
+  /** Q̂ of this step, from `prepare` on. */
+  protected get query(): Float32Array {
+    return this.#right
+  }
+
+  /** left ← M·Q̂ @param query  Q̂, which is in its slot, too */
+  protected project({ session }: Turn, _query: Float32Array): MaybePromise<void> {
+    return session.project()
+  }
+
+  /** own ← Mᵀ·P̂ @param left  P̂, which is in its slot, too */
+  protected backproject({ session }: Turn, _left: Float32Array): MaybePromise<void> {
+    return session.backproject()
   }
 
   /** What comes of P̂: with its bits, if others may have other ones. */

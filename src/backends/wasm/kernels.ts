@@ -6,11 +6,18 @@ import { type Exports, instantiate, moduleFor } from './load.ts'
 /** Kernels whose arrays may lie where they work, so that nothing is copied. */
 export interface WasmKernels extends Kernels {
   /**
-   * A new array of zeros in wasm memory, valid as long as the kernels are; never given back.
+   * A new array of zeros in wasm memory, valid as long as the kernels are, or until `reserve`.
    *
    * @throws RangeError  if fewer floats are left of those that were asked for at creation
    */
   alloc(floats: number): Float32Array
+  /**
+   * Takes all of these arrays back, and makes room for so many floats in new ones, which may hold
+   * anything. The memory never shrinks.
+   *
+   * @throws RangeError  if the host cannot give so much
+   */
+  reserve(floats: number): void
 }
 
 /**
@@ -32,7 +39,7 @@ export async function createWasmKernels({
   const own = new Workplace(module, ROOM_BYTES + align(4 * floats))
   const lent = new Workplace(module, 0)
   let free = own.heap + ROOM_BYTES
-  const end = align(free + 4 * floats)
+  let end = align(free + 4 * floats)
 
   /**
    * Runs a kernel on operands, of which the first `changed` are outputs. `kernel` gets their
@@ -91,6 +98,12 @@ export async function createWasmKernels({
       const array = new Float32Array(own.memory.buffer, free, floats)
       free = next
       return array
+    },
+
+    reserve(floats) {
+      free = own.heap + ROOM_BYTES
+      end = align(free + 4 * floats)
+      own.reserve(end)
     },
 
     accumulateProject(p, m, g, q, dims) {

@@ -1,0 +1,83 @@
+// dAD: everyone's activations and deltas, and the gradient formed from all of them. Baker, Khanal, Calhoun,
+// Pearlmutter, Plis, "Peering Beyond the Gradient Veil with Distributed Auto Differentiation" (arXiv
+// 2102.09631); a weighted mean here, as everywhere in this library, where their code has the sum.
+import type { Method, Spec } from '../../method.ts'
+import { integer } from '../../options.ts'
+import { gated } from '../../plan.ts'
+import type { Gradient, Plan, Turn } from '../../seam.ts'
+import { Gathered } from './gathered.ts'
+import { type Desk, type Given, inArrays, isWhole, samplesIn } from './products.ts'
+import { roundOf, type Share } from './shares.ts'
+
+export interface DadOptions {
+  /** The most samples N that a worker has of a matrix: for all, or one for each parameter. */
+  readonly samples: number | readonly number[]
+}
+
+/** @param kernels  made anew for each compressor */
+export function gatheredGradients(kernels: () => Promise<Desk>, { samples }: DadOptions): Method {
+  const all = Array.isArray(samples) ? samples : [samples]
+  for (const [i, one] of all.entries()) {
+    integer(Array.isArray(samples) ? `samples[${i}]` : 'samples', one, 1, 0xfffffffe)
+  }
+  const most = (count: number) =>
+    typeof samples === 'number' ? Array<number>(count).fill(samples) : samples
+  const checked = (specs: readonly Spec[]) => {
+    if (most(specs.length).length === specs.length) return most(specs.length)
+    throw new RangeError(`"samples": expected ${specs.length}, got ${most(0).length}`)
+  }
+  return {
+    name: 'dad',
+    options: { samples },
+    factored: true,
+    whole: true,
+    heeds: ['minCompressionRate'],
+    defaults: { minCompressionRate: 1, errorFeedback: 'none' },
+    check({ minCompressionRate }) {
+      if (minCompressionRate >= 1) return
+      throw new RangeError(`"minCompressionRate": dad expects ≥ 1, got ${minCompressionRate}`)
+    },
+    // A rank here says that N columns of both factors travel; the rank is clipped, as all are, and N is not.
+    ranks: (specs, settings) =>
+      gated(specs, settings, checked(specs), {
+        cost: (rows, cols, rank) => rank * (rows + cols),
+      }),
+    cycle: (plan) => [[roundOf(plan, most(plan.parameters.length))]],
+    create: async () => new Dad(await kernels(), most),
+  }
+}
+
+class Dad extends Gathered {
+  readonly #most: (count: number) => readonly number[]
+
+  constructor(desk: Desk, most: (count: number) => readonly number[]) {
+    super(desk)
+    this.#most = most
+  }
+
+  protected most({ parameters }: Plan): readonly number[] {
+    return this.#most(parameters.length)
+  }
+
+  override take(turn: Turn, gradients: readonly Gradient[]): boolean {
+    const most = this.most(turn.plan)
+    const given = inArrays(gradients)
+    for (const { index, cols } of turn.plan.matrices) {
+      const gradient = given[index]!
+      if (isWhole(gradient) || samplesIn(gradient, cols) <= most[index]!) continue
+      throw new RangeError(
+        `"gradients[${index}]": expected at most ${most[index]} samples, got ` +
+          `${samplesIn(gradient, cols)}`,
+      )
+    }
+    return super.take(turn, gradients)
+  }
+
+  protected share(_turn: Turn, matrices: readonly Given[]): Share[] {
+    return matrices.map((gradient) =>
+      isWhole(gradient)
+        ? { whole: gradient }
+        : { left: gradient.deltas, right: gradient.activations },
+    )
+  }
+}
