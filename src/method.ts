@@ -48,8 +48,14 @@ export interface Method {
   readonly options?: Readonly<Record<string, unknown>>
   /** The shared options that mean something to it: others are refused. */
   readonly heeds: readonly (keyof SharedOptions)[]
-  /** true: it takes factored gradients */
-  readonly factored?: boolean
+  /**
+   * Of methods that take more than tensors, and of these arrays alone: checks an entry of `gradients`.
+   *
+   * @param name  how errors call it
+   * @returns false if it is none of theirs
+   * @throws TypeError, RangeError
+   */
+  takes?(entry: unknown, spec: Spec, name: string): boolean
   /** true: factors are its own affair; its session has whole tensors alone, all raw, and M stays zero */
   readonly whole?: boolean
   /** Its own defaults of them. */

@@ -1,7 +1,7 @@
 // Which tensors are compressed, the matrix that each becomes, and where its numbers lie.
-import type { Spec } from './method.ts'
+import type { Method, Spec } from './method.ts'
 import { integer, type ParameterSpec, type Settings, show } from './options.ts'
-import type { Factored, Gradient, Parameter, Plan } from './seam.ts'
+import type { Gradient, Parameter, Plan } from './seam.ts'
 
 /** @throws RangeError, TypeError  naming the entry at fault */
 export function specsOf(shapes: readonly ParameterSpec[]): Spec[] {
@@ -41,8 +41,8 @@ function isShape(entry: ParameterSpec): entry is readonly number[] {
 }
 
 /**
- * @param other  checks an entry that is neither a Float32Array nor factored
- * @param factored  whether entries may be; then none may be on the GPU
+ * @param other  checks an entry that is no Float32Array
+ * @param also  what else the method takes: `Method.takes`
  * @throws TypeError, RangeError  unless there are as many numbers as in its shape for each
  */
 export function checkTensors(
@@ -50,7 +50,7 @@ export function checkTensors(
   specs: readonly Spec[],
   name: string,
   other: (tensor: unknown, length: number, name: string) => void,
-  factored = false,
+  also?: Method['takes'],
 ): void {
   if (!Array.isArray(tensors)) {
     throw new TypeError(`"${name}": expected an array, got ${show(tensors)}`)
@@ -58,14 +58,11 @@ export function checkTensors(
   if (tensors.length !== specs.length) {
     throw new RangeError(`"${name}": expected ${specs.length} entries, got ${tensors.length}`)
   }
-  const arrays = factored || tensors[0] instanceof Float32Array
+  const arrays = also !== undefined || tensors[0] instanceof Float32Array
   for (const [i, spec] of specs.entries()) {
     const { length, shape } = spec
     const tensor: unknown = tensors[i]
-    if (factored && isFactored(tensor)) {
-      checkFactored(tensor, spec, `${name}[${i}]`)
-      continue
-    }
+    if (also?.(tensor, spec, `${name}[${i}]`)) continue
     if (!(tensor instanceof Float32Array)) {
       other(tensor, length, `${name}[${i}]`)
       if (!arrays) continue
@@ -76,34 +73,8 @@ export function checkTensors(
           `got ${tensor.length}`,
       )
     }
-    throw new TypeError(
-      factored
-        ? `"${name}[${i}]": expected arrays, for a method that takes factored gradients`
-        : `"${name}[${i}]": expected arrays or GPU buffers, not some of each`,
-    )
+    throw new TypeError(`"${name}[${i}]": expected arrays or GPU buffers, not some of each`)
   }
-}
-
-/** Whether that is what an entry is meant to be. */
-export function isFactored(entry: unknown): entry is Factored {
-  return typeof entry === 'object' && entry !== null && 'activations' in entry
-}
-
-function checkFactored(entry: Factored, { rows, cols }: Spec, name: string): void {
-  const samples = (part: 'activations' | 'deltas', width: number) => {
-    const values: unknown = entry[part]
-    if (!(values instanceof Float32Array)) {
-      throw new TypeError(`"${name}.${part}": expected a Float32Array, got ${show(values)}`)
-    }
-    if (values.length > 0 && values.length % width === 0) return values.length / width
-    throw new RangeError(
-      `"${name}.${part}": expected N × ${width} floats, N ≥ 1, for a matrix of ${rows} × ${cols}, ` +
-        `got ${values.length}`,
-    )
-  }
-  const [a, d] = [samples('activations', cols), samples('deltas', rows)]
-  if (a === d) return
-  throw new RangeError(`"${name}.deltas": expected ${a} samples, as in activations, got ${d}`)
 }
 
 /** Which parameters a method compresses. */

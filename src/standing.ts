@@ -8,7 +8,7 @@ import { DeviceLostError } from './errors.ts'
 import type { Framing } from './framing.ts'
 import type { Spec } from './method.ts'
 import { integer, type Settings, show } from './options.ts'
-import { checkTensors, isFactored, layout } from './plan.ts'
+import { checkTensors, layout } from './plan.ts'
 import type {
   Algorithm,
   Dense,
@@ -114,14 +114,13 @@ export class Standing {
 
   /** The same for what `compress` is given. */
   checkGradients(gradients: readonly Gradient[]): void {
-    const { name, factored } = this.#settings.method
-    const check = (tensor: unknown, length: number, at: string) => {
-      if (!isFactored(tensor)) return this.#session.check(tensor, length, at)
-      throw new TypeError(
-        `"${at}": the method ${name} takes no factored gradients; those of lowrank/factored do`,
-      )
+    const { name, takes } = this.#settings.method
+    const other = (tensor: unknown, length: number, at: string) => {
+      const factored = typeof tensor === 'object' && tensor !== null && 'activations' in tensor
+      if (!factored) return this.#session.check(tensor, length, at)
+      throw new TypeError(`"${at}": the method ${name} takes no factored gradients`)
     }
-    checkTensors(gradients, this.#specs, 'gradients', check, factored)
+    checkTensors(gradients, this.#specs, 'gradients', other, takes)
   }
 
   /** The next step, with the session arranged for it. */

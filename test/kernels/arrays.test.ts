@@ -75,6 +75,20 @@ test('give no more than was asked for', async () => {
   assert.throws(() => none.alloc(1), RangeError)
 })
 
+test('take all arrays back, and give larger ones', async () => {
+  const kernels = await createWasmKernels({ floats: 8 })
+  kernels.alloc(8)
+  kernels.reserve(1 << 20)
+  const [x, y] = [kernels.alloc(1 << 19), kernels.alloc(1 << 19)]
+  assert.is(x.buffer, y.buffer)
+  assert.throws(() => kernels.alloc(1), RangeError)
+  await kernels.accumulate(y.fill(1), x.fill(3), 2)
+  assert.is(await kernels.norm(y), 49 * 2 ** 19)
+  kernels.reserve(4)
+  assert.is(kernels.alloc(4).byteOffset, x.byteOffset)
+  assert.throws(() => kernels.alloc(1), /expected at most 0/)
+})
+
 test('make a scratch as long as the column needs', async () => {
   const kernels = await createWasmKernels({ floats: 200_000 })
   const column = kernels.alloc(200_000).fill(1)

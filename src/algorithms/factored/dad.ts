@@ -5,6 +5,7 @@ import type { Method, Spec } from '../../method.ts'
 import { integer } from '../../options.ts'
 import { gated } from '../../plan.ts'
 import type { Gradient, Plan, Turn } from '../../seam.ts'
+import { takes } from './check.ts'
 import { Gathered } from './gathered.ts'
 import { type Desk, type Given, inArrays, isWhole, samplesIn } from './products.ts'
 import { roundOf, type Share } from './shares.ts'
@@ -29,7 +30,7 @@ export function gatheredGradients(kernels: () => Promise<Desk>, { samples }: Dad
   return {
     name: 'dad',
     options: { samples },
-    factored: true,
+    takes,
     whole: true,
     heeds: ['minCompressionRate'],
     defaults: { minCompressionRate: 1, errorFeedback: 'none' },

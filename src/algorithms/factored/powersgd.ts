@@ -3,6 +3,7 @@ import { bytesOf } from '../../bytes.ts'
 import type { Making, Method } from '../../method.ts'
 import type { Gradient, MaybePromise, Plan, Turn } from '../../seam.ts'
 import { FullStep, HEEDED, powerSgd } from '../powersgd.ts'
+import { takes } from './check.ts'
 import {
   backproject,
   bounded,
@@ -26,7 +27,7 @@ const UNHEEDED: readonly string[] = ['orthonormalize', 'startCompressingAfter']
 export function factoredPowerSgd(kernels: () => Promise<Desk>): Method {
   return {
     name: 'factored',
-    factored: true,
+    takes,
     heeds: HEEDED.filter((name) => !UNHEEDED.includes(name)),
     defaults: { errorFeedback: 'none' },
     ranks: powerSgd.ranks,

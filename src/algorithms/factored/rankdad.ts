@@ -8,6 +8,7 @@ import type { Making, Method } from '../../method.ts'
 import { integer, show } from '../../options.ts'
 import { gated } from '../../plan.ts'
 import type { Host, Parameter, Plan, Turn } from '../../seam.ts'
+import { takes } from './check.ts'
 import { Gathered } from './gathered.ts'
 import {
   backproject,
@@ -41,7 +42,7 @@ export function gatheredSubspaces(
   return {
     name: 'rankDad',
     options: { iterations, threshold },
-    factored: true,
+    takes,
     whole: true,
     heeds: ['rank', 'seed', 'minCompressionRate'],
     defaults: { errorFeedback: 'none' },
