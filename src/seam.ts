@@ -25,6 +25,9 @@ export type Tensor = Dense | GpuTensor
 /**
  * A matrix's gradient as backpropagation has it: deltasᵀ · activations over N samples (positions of a
  * convolution and time steps count as such), not multiplied out. For methods of lowrank/factored.
+ *
+ * Rows are outputs here, as in PyTorch. Where they are inputs (JAX, TensorFlow), what came in are the
+ * `deltas`, and the derivatives the `activations`: the gradient is the product the other way round.
  */
 export interface Factored {
   /** what came in: N × cols, by row */

@@ -192,8 +192,10 @@ function ranksIn(
     const got = metadata.ranks ?? JSON.stringify(ranks)
     throw new RangeError(`"state": ranks: expected ${specs.length} that fit the shapes, got ${got}`)
   }
-  if (!settings.method.heeds.includes('rank') && ranks.some((rank) => rank > 0)) {
-    const { name } = settings.method
+  const { name, heeds, ranks: ranksOf } = settings.method
+  const flat =
+    !heeds.includes('rank') && ranksOf(specs, settings, settings.rank).every((r) => r === 0)
+  if (flat && ranks.some((rank) => rank > 0)) {
     throw new RangeError(`"state": ranks: expected 0 alone for the method ${name}, got ${ranks}`)
   }
   return ranks as number[]

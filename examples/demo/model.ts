@@ -1,6 +1,8 @@
 // What is trained: a character language model, a multilayer perceptron over embedded context.
 // jax-js counts references: an array given to a function is gone, unless it is given as `.ref`.
+
 import { defaultDevice, init, jit, nn, numpy as np, random, valueAndGrad } from '@jax-js/jax'
+import type { Gradient } from 'lowrank/factored'
 
 /** Characters that the model sees before the one it predicts. */
 export const CONTEXT = 16
@@ -19,18 +21,13 @@ export interface Model {
   start(seed: number): Promise<Float32Array[]>
   /** Of the mean loss, in nats per character, over a batch. */
   gradients(parameters: readonly Float32Array[], batch: Batch): Promise<Float32Array[]>
-  /** The same, but of the layers' matrices the two factors that their gradients are products of. */
+  /**
+   * The same, but of the layers' matrices the two factors that their gradients are products of. Rows of these
+   * are a layer's inputs, so what lowrank/factored calls deltas are its activations here, and the other way round.
+   */
   factors(parameters: readonly Float32Array[], batch: Batch): Promise<Gradient[]>
   /** The mean loss itself. */
   loss(parameters: readonly Float32Array[], batch: Batch): Promise<number>
-}
-
-/** A gradient, or the BATCH rows of the two matrices whose product, the first one transposed, it is. */
-export type Gradient = Float32Array | Factored
-
-export interface Factored {
-  readonly rows: Float32Array
-  readonly cols: Float32Array
 }
 
 /** BATCH characters to predict, and the CONTEXT before each, one after another. */
@@ -52,7 +49,10 @@ export async function createModel(symbols: number): Promise<Model> {
   // What is added to a layer's scores has their gradient: the deltas.
   const shifted = jit(
     valueAndGrad(([seen, b1, b2, d1, d2]: np.Array[], [w1, w2, targets]: np.Array[]): np.Array => {
-      const scores = np.matmul(hidden([seen!, w1!, b1!.add(d1!)]), w2!).add(b2!).add(d2!)
+      const scores = np
+        .matmul(hidden([seen!, w1!, b1!.add(d1!)]), w2!)
+        .add(b2!)
+        .add(d2!)
       return crossEntropy(scores, targets!, symbols)
     }),
   )
@@ -92,9 +92,9 @@ export async function createModel(symbols: number): Promise<Model> {
       addRows(embedding, batch.contexts, atSeen!)
       return [
         embedding,
-        { rows: input!, cols: delta1! },
+        { deltas: input!, activations: delta1! },
         onB1!,
-        { rows: output!, cols: delta2! },
+        { deltas: output!, activations: delta2! },
         onB2!,
       ]
     },

@@ -1,6 +1,7 @@
 // What may be asked for on the command line.
 import { createRequire } from 'node:module'
 import { Command, InvalidArgumentError, Option } from 'commander'
+import { METHODS, wayOf } from './methods.ts'
 import { BACKENDS, WIRES } from './protocol.ts'
 import type { Settings } from './run.ts'
 
@@ -31,6 +32,9 @@ export function parse(): Options {
         .default('ws'),
     )
     .option('-w, --workers <n>', 'worker processes', integer(1, 64), 4)
+    .addOption(
+      new Option('-m, --method <name>', 'what compresses').choices(METHODS).default('powersgd'),
+    )
     .option('-r, --rank <n>', 'columns of the factors', integer(1, 64), 12)
     .addOption(
       new Option(
@@ -54,13 +58,22 @@ export function parse(): Options {
     .option('--json', 'print the results as JSON, and nothing else, on stdout', false)
     .allowExcessArguments(false)
     .parse()
-  const { transport, workers, rank, wire, backend, software, steps, seed, text, svg, json } =
-    command.opts()
+  const opts = command.opts()
+  const { transport, workers, method, rank, wire, backend, software, steps, seed } = opts
+  const { text, svg, json } = opts
   if (transport === 'mpi' && wire !== undefined && wire !== 'f32') {
     throw new RangeError(
       `"--wire": expected f32 with --transport mpi, got ${wire}: MPI_Allreduce sums float32. ` +
         'Leave --wire out, or take --transport ws',
     )
+  }
+  if (transport === 'mpi' && wayOf(method).summed === false) {
+    throw new RangeError(
+      `"--method": expected one whose frames are summed with --transport mpi, got ${method}`,
+    )
+  }
+  if (wayOf(method).factored && backend !== 'wasm') {
+    throw new RangeError(`"--backend": expected wasm with --method ${method}, got ${backend}`)
   }
   if (software && backend === 'wasm') {
     throw new RangeError('"--software": expected --backend webgpu or mixed with it')
@@ -69,6 +82,7 @@ export function parse(): Options {
   return {
     settings: {
       workers,
+      method,
       rank,
       wire: wire ?? (transport === 'mpi' ? 'f32' : 'f16'),
       backend,

@@ -1,6 +1,7 @@
 // What coordinator and workers say to each other. Text messages are JSON; binary ones are lowrank
 // frames, except for the two that follow a `task` and the one that follows `done`.
 import type { Options, ParameterSpec } from 'lowrank'
+import { type MethodName, wayOf } from './methods.ts'
 import { shapesOf } from './model.ts'
 
 /** Larger than any message of the demo: a frame of the whole model, or a text. */
@@ -24,6 +25,7 @@ export interface Task {
   readonly symbols: number
   readonly steps: number
   readonly seed: number
+  readonly method: MethodName
   readonly rank: number
   readonly wire: Wire
   readonly backend: (typeof BACKENDS)[number]
@@ -83,14 +85,37 @@ export function probes(steps: number): ReadonlySet<number> {
   return new Set(parts.map((part) => Math.max(1, Math.round(part * steps))))
 }
 
-/** What a run's compressors are created with, apart from the sender. */
+/**
+ * What a run's compressors are created with, apart from the sender.
+ *
+ * @param learningRate  of the step that begins
+ */
 export function compression(
-  { symbols, rank, wire, seed }: Pick<Task, 'symbols' | 'rank' | 'wire' | 'seed'>,
+  {
+    symbols,
+    method: name,
+    rank,
+    wire,
+    seed,
+    steps,
+  }: Pick<Task, 'symbols' | 'method' | 'rank' | 'wire' | 'seed' | 'steps'>,
   compressed: boolean,
+  learningRate: () => number = () => 0,
 ): { shapes: ParameterSpec[]; options: Options } {
+  const shapes = [...shapesOf(symbols)]
+  // Uncompressed runs go through the same frames, so that both are counted alike.
+  if (!compressed)
+    return { shapes: shapes.map((shape) => ({ shape, compress: false })), options: {} }
+  const method = wayOf(name).method?.({ rank, steps, learningRate })
+  if (!method) return { shapes, options: { rank, seed, wire } }
+  const { heeds } = method
   return {
-    // Uncompressed runs go through the same frames, so that both are counted alike.
-    shapes: shapesOf(symbols).map((shape) => (compressed ? shape : { shape, compress: false })),
-    options: { rank, seed, wire: compressed ? wire : 'f32' },
+    shapes,
+    options: {
+      method,
+      wire,
+      ...(heeds.includes('rank') && { rank }),
+      ...(heeds.includes('seed') && { seed }),
+    },
   }
 }

@@ -2,11 +2,12 @@
 import { createHash } from 'node:crypto'
 import { createCompressor, createSgd } from 'lowrank'
 import { openBackend } from './backend.ts'
+import { wayOf } from './methods.ts'
 import { BATCH, batchAt, CONTEXT, createModel, drawPositions } from './model.ts'
 import { compression, type Done, type Loss, PROBE, probes, type Task } from './protocol.ts'
 
-const LEARNING_RATE = 0.07
-const MOMENTUM = 0.9
+/** The optimiser, but for methods that have one of their own. */
+const USUAL = { momentum: 0.9, learningRate: 0.07 }
 const WARM_UP = 20 // steps
 
 /** One worker with its model compiled. */
@@ -44,14 +45,20 @@ export async function createTrainer(
   const backend = await openBackend(task)
   const model = await createModel(task.symbols)
   const anywhere = Array<number>(BATCH).fill(CONTEXT)
-  await model.gradients(await model.start(task.seed), batchAt(share, anywhere)) // compiles
+  const way = wayOf(task.method)
+  const first = await model.start(task.seed)
+  await model.gradients(first, batchAt(share, anywhere)) // compiles
+  if (way.factored) await model.factors(first, batchAt(share, anywhere))
   return { train, close: () => backend.dispose?.() }
 
   async function train(compressed: boolean, link: Link): Promise<Trained> {
-    const { shapes, options } = compression(task, compressed)
+    const { momentum, learningRate: highest } = (compressed && way.optimiser) || USUAL
+    let learningRate = highest
+    const { shapes, options } = compression(task, compressed, () => learningRate)
     const parameters = await model.start(task.seed)
+    const updates = parameters.map(({ length }) => new Float32Array(length))
     const compressor = await createCompressor(shapes, { ...options, sender: task.worker, backend })
-    const sgd = await createSgd(compressor, { learningRate: LEARNING_RATE, momentum: MOMENTUM })
+    const sgd = await createSgd(compressor, { learningRate, momentum })
     const positions = await drawPositions(share, task.steps, task.seed, task.worker)
     const measured = probes(task.steps)
     let compressionMs = 0
@@ -59,20 +66,23 @@ export async function createTrainer(
     for (let step = 0; step < task.steps; step++) {
       const begun = performance.now()
       const batch = batchAt(share, positions.subarray(step * BATCH, (step + 1) * BATCH))
-      const gradients = await model.gradients(parameters, batch)
+      const factored = compressed && way.factored
+      const gradients = await model[factored ? 'factors' : 'gradients'](parameters, batch)
       gradientMs += performance.now() - begun
 
+      learningRate = highest * warmthAt(step)
       let resumed = performance.now() // a clock that stands still while others are waited for
-      await compressor.step(gradients, async (frame) => {
+      const exchange = async (frame: Uint8Array) => {
         compressionMs += performance.now() - resumed
         const mean = await link.exchange(frame)
         resumed = performance.now()
         return mean
-      })
+      }
+      await compressor.step(gradients, exchange, { into: updates })
       compressionMs += performance.now() - resumed
 
-      sgd.learningRate = learningRate(step)
-      sgd.apply(parameters, gradients) // they hold the update now
+      sgd.learningRate = learningRate
+      sgd.apply(parameters, updates)
       if (measured.has(step + 1)) link.measured(await measure(parameters, step + 1))
     }
     compressor.dispose()
@@ -81,10 +91,10 @@ export async function createTrainer(
     return { done: { type: 'done', parameters: hash, compressionMs, gradientMs }, parameters: all }
   }
 
-  /** Rises at first, then falls to zero along a cosine. */
-  function learningRate(step: number): number {
+  /** The part of the highest learning rate: rises at first, then falls to zero along a cosine. */
+  function warmthAt(step: number): number {
     const fallen = (1 + Math.cos((Math.PI * step) / task.steps)) / 2
-    return LEARNING_RATE * Math.min(1, (step + 1) / WARM_UP) * fallen
+    return Math.min(1, (step + 1) / WARM_UP) * fallen
   }
 
   /** The loss on every `workers`-th batch of the probe, whose characters lie evenly in the held-out part. */

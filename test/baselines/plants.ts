@@ -42,8 +42,8 @@ export function lastOfEqual(method: Method): Method {
 function onSession(method: Method, calls: (session: Session) => Partial<Session>): Method {
   return {
     ...method,
-    create(making): Algorithm {
-      const algorithm = method.create(making)
+    async create(making): Promise<Algorithm> {
+      const algorithm = await method.create(making)
       return {
         kept: algorithm.kept,
         prepare: (turn) => algorithm.prepare(turn),

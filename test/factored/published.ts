@@ -17,7 +17,13 @@ export function published(
   const samples = activations.length / cols
   // G·Gᵀ·b as (Dᵀ·A·Aᵀ)·(D·b), the way taken where there are fewer samples than columns, as here.
   if (samples >= cols) throw new Error('the other way is not written down')
-  const inner = multiplied(activations, transposed(activations, samples, cols), samples, cols, samples)
+  const inner = multiplied(
+    activations,
+    transposed(activations, samples, cols),
+    samples,
+    cols,
+    samples,
+  )
   const outer = multiplied(transposed(deltas, samples, rows), inner, rows, samples, samples)
   const across = transposed(activations, samples, cols)
   const throughSamples = (b: Float32Array) => multiplied(deltas, b, samples, rows, 1)

@@ -55,9 +55,16 @@ test('it holds what is needed to run and to read, and no more', () => {
 })
 
 test('no door loads many files: each takes Node most of a millisecond', () => {
-  const doors = ['baselines', 'factored', 'frames', 'index', 'kernels', 'methods', 'threads', 'webgpu'].map(
-    (d) => `${d}.js`,
-  )
+  const doors = [
+    'baselines',
+    'factored',
+    'frames',
+    'index',
+    'kernels',
+    'methods',
+    'threads',
+    'webgpu',
+  ].map((d) => `${d}.js`)
   for (const door of doors) {
     const all = new Set<string>()
     const follow = (file: string) => {
