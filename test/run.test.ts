@@ -38,6 +38,14 @@ test('counts passed, failed and skipped tests of all suites, and exits by them',
   assert.is(lastLine(run(['good']).stdout), '2 passed, 0 failed, 0 skipped')
 })
 
+test('shows what a file that passes wants to be known', () => {
+  write('good', `${HEAD}console.log('nothing\\nATTENTION: the second try')\na.run()`)
+  const { stdout, status } = run()
+  assert.match(stdout, /^• .*\n {5}ATTENTION: the second try\n1 passed/)
+  assert.not.match(stdout, 'nothing')
+  assert.is(status, 0)
+})
+
 test('leaves alone what installed packages bring', () => {
   write('good', `${HEAD}a.run()`)
   mkdirSync(join(folder, 'engines', 'node_modules', 'zod'), { recursive: true })

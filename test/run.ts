@@ -63,7 +63,7 @@ function filesIn(folder: string): string[] {
     .sort()
 }
 
-/** Runs one file and prints its line; its output only if it fails. */
+/** Runs one file and prints its line; of its output, unless it fails, lines that say ATTENTION. */
 async function run(file: string): Promise<Result> {
   const started = performance.now()
   const audit = pathToFileURL(join(here, 'support/audit.ts')).href
@@ -99,8 +99,12 @@ async function run(file: string): Promise<Result> {
   const seconds = ((performance.now() - started) / 1000).toFixed(1)
   const name = relative(resolve(here, '..'), join(root, file))
   const counts = `${result.passed} passed, ${result.failed} failed, ${result.skipped} skipped`
-  const skips = result.skips.map((skip) => `\n     skipped: ${skip}`).join('')
-  console.log(`${result.failed ? '✘' : '•'} ${name}  ${counts}  ${seconds} s${skips}`)
+  const notes = [
+    ...result.skips.map((skip) => `skipped: ${skip}`),
+    ...(text.match(/^ATTENTION.*$/gm) ?? []),
+  ]
+  const below = notes.map((note) => `\n     ${note}`).join('')
+  console.log(`${result.failed ? '✘' : '•'} ${name}  ${counts}  ${seconds} s${below}`)
   if (result.failed) console.log([text, ...result.problems.map((p) => `  ${p}`), ''].join('\n'))
   return result
 }

@@ -2,7 +2,7 @@
 import { join } from 'node:path'
 import { chromium, type Browser as PlaywrightBrowser } from 'playwright-core'
 import { unpacked } from '../../scripts/packed.ts'
-import type { Browser } from './tab.ts'
+import { type Browser, closed, type Process } from './tab.ts'
 
 export interface Options {
   /** with WebGPU, on the SwiftShader that it brings along */
@@ -21,19 +21,35 @@ const HARDWARE = ['--use-angle=vulkan', '--enable-features=Vulkan', '--disable-v
 export async function launch(options: Options = {}): Promise<Browser | string> {
   const launched = await launchPlaywright(options)
   if (typeof launched === 'string') return launched
+  const session = await launched.newBrowserCDPSession()
+  const processes = async (): Promise<Process[]> => {
+    const { processInfo } = await session.send('SystemInfo.getProcessInfo')
+    return processInfo.map(({ type, id, cpuTime }) => ({ kind: type, id, seconds: cpuTime }))
+  }
+  const { id } = (await processes()).find(({ kind }) => kind === 'browser')!
   return {
     name: `chromium/${launched.version()}`,
-    async open(url, thrown) {
+    async open(url, thrown, said) {
       const page = await launched.newPage()
       page.on('pageerror', (error) => thrown(error.message))
+      if (said) {
+        page.on('console', (message) => said(message.type(), message.text()))
+        page.on('crash', () => said('crash', 'the page has crashed'))
+      }
       await page.goto(url)
       return {
         evaluate: (run, value) => page.evaluate(run as () => never, value),
         close: () => page.close(),
       }
     },
-    close: () => launched.close(),
+    processes: () => Promise.race([processes(), late()]),
+    close: () => closed(launched.close(), id),
   }
+}
+
+/** No processes, after 5 s. */
+function late(): Promise<[]> {
+  return new Promise((resolve) => setTimeout(resolve, 5_000, []).unref())
 }
 
 /**
@@ -52,6 +68,7 @@ export async function launchPlaywright({
   try {
     return await chromium.launch({
       executablePath: executable ?? (await packedChromium()),
+      timeout: 30_000,
       args: ['--no-sandbox', '--headless', ...(webgpu ? [...WEBGPU, ...gpu] : [])],
     })
   } catch (error) {

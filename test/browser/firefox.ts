@@ -1,9 +1,10 @@
 // A Firefox of the system's, driven over WebDriver BiDi by puppeteer-core from test/engines.
+import type { ChildProcess } from 'node:child_process'
 import { accessSync, constants } from 'node:fs'
 import { createRequire } from 'node:module'
 import { delimiter, join } from 'node:path'
 import type { VulkanEnv } from '../../scripts/swiftshader.ts'
-import type { Browser, Tab } from './tab.ts'
+import { type Browser, closed, type Tab } from './tab.ts'
 
 /** What is used of puppeteer-core, whose types are not there where it is not installed. */
 interface Puppeteer {
@@ -17,9 +18,11 @@ interface Puppeteer {
     newPage(): Promise<
       Tab & {
         on(event: 'pageerror', listener: (error: Error) => void): void
+        on(event: 'console', listener: (message: { type(): string; text(): string }) => void): void
         goto(url: string): Promise<unknown>
       }
     >
+    process(): ChildProcess | null
     close(): Promise<void>
   }>
 }
@@ -51,16 +54,18 @@ export async function launch(vulkan?: VulkanEnv): Promise<Browser | string> {
   })
   return {
     name: await firefox.version(),
-    async open(url, thrown) {
+    async open(url, thrown, said) {
       const page = await firefox.newPage()
       page.on('pageerror', ({ message }) => {
         // It tells of what a policy forbids, sooner or later, as if nobody had caught it.
         if (!message.startsWith('Content-Security-Policy:')) thrown(message)
       })
+      if (said) page.on('console', (message) => said(message.type(), message.text()))
       await page.goto(url)
       return page
     },
-    close: () => firefox.close(),
+    processes: async () => [],
+    close: () => closed(firefox.close(), firefox.process()!.pid!),
   }
 }
 

@@ -29,7 +29,8 @@ export function bundleBesidePackage(entry: string): Promise<Bundle> {
  *
  * @param folders  of test/
  * @param platform  node: runs the tests when it is imported. browser: `globalThis.exec()` runs them
- *   and resolves to what they print; files that need something of Node's are left out, too
+ *   and resolves to what they print, which
+ *   the console is told as well; files that need something of Node's are left out, too
  * @param backend  the only one of support/backends.ts that kernels are tested on: 'webgpu', which has
  *   some of them alone
  * @param only  files whose path matches
@@ -51,7 +52,8 @@ export function bundleTests(
   // uvu looks at these when it is imported: `exec` shall wait for the last of the suites.
   const queue = 'globalThis.UVU_DEFER = 1; globalThis.UVU_QUEUE = [[null]]'
   const chosen = backend ? `globalThis.LOWRANK_BACKEND = '${backend}'` : ''
-  const print = 'let printed = ""; console.log = (text) => { printed += text }'
+  const print = `let printed = ""; const { log } = console
+console.log = (text) => { printed += text; log.call(console, text) }`
   const run =
     platform === 'node' ? 'await exec()' : 'globalThis.exec = () => exec().then(() => printed)'
   return bundle({

@@ -1,4 +1,4 @@
 import { launch } from '../browser/chromium.ts'
 import { inBrowser, SUITES } from './run.ts'
 
-await inBrowser('Chromium', await launch({ webgpu: true }), SUITES)
+await inBrowser('Chromium', () => launch({ webgpu: true }), SUITES)

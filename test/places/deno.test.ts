@@ -1,12 +1,13 @@
-import { execFile } from 'node:child_process'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
 import { suite } from 'uvu'
 import { vulkanEnv } from '../gpu/vulkan.ts'
-import { passed, SUITES, TIMEOUT_MS, tests } from './run.ts'
+import { passed, SUITES, tests } from './run.ts'
+import { outcome, type Started } from './watch.ts'
 
 /** Without kernels that are parts of others: wgpu takes its time over every result. */
 const MOST = /gpu\/|accumulateProject|backproject|settle/
@@ -23,23 +24,36 @@ else {
     try {
       writeFileSync(join(folder, 'tests.js'), await tests(MOST))
       writeFileSync(join(folder, 'main.js'), "import './tests.js'\nawait exec()")
-      const { stdout } = await promisify(execFile)(
-        fileURLToPath(deno),
-        ['run', '--quiet', '--no-prompt', '--allow-env', '--unstable-webgpu', 'main.js'],
-        {
-          cwd: folder,
-          timeout: TIMEOUT_MS,
-          killSignal: 'SIGKILL',
-          maxBuffer: 1 << 24,
-          env: { NO_COLOR: '1', HOME: folder, ...vulkan },
-        },
-      ).catch((error) => {
-        throw new Error(`${error.message}\n${error.stdout}`)
-      })
-      passed(stdout, SUITES)
+      const env = { NO_COLOR: '1', HOME: folder, ...vulkan }
+      passed(await outcome('WebGPU in Deno', (print) => run(folder, env, print)), SUITES)
     } finally {
       rmSync(folder, { recursive: true })
     }
   })
 }
 inDeno.run()
+
+function run(folder: string, env: NodeJS.ProcessEnv, print: (text: string) => void): Started {
+  const child = spawn(
+    fileURLToPath(deno),
+    ['run', '--quiet', '--no-prompt', '--allow-env', '--unstable-webgpu', 'main.js'],
+    { cwd: folder, env, stdio: ['ignore', 'pipe', 'pipe'] },
+  )
+  const closed = once(child, 'close')
+  let errors = ''
+  child.stdout.setEncoding('utf8').on('data', print)
+  child.stderr.setEncoding('utf8').on('data', (text) => {
+    errors += text
+  })
+  return {
+    // 1 is a test that has failed, or a module that threw.
+    ended: closed.then(([code, signal]) => {
+      if (code !== 0 && code !== 1) throw new Error(`ended by ${signal ?? `exit code ${code}`}`)
+    }),
+    async stop() {
+      child.kill('SIGKILL')
+      await closed
+      return errors
+    },
+  }
+}

@@ -4,5 +4,5 @@ import { inBrowser } from './run.ts'
 
 // Every look at a result takes it some milliseconds: so what a user sees, and no tables.
 const vulkan = await vulkanEnv()
-const browser = typeof vulkan === 'string' ? vulkan : await launch(vulkan)
+const browser = async () => (typeof vulkan === 'string' ? vulkan : launch(vulkan))
 await inBrowser('Firefox', browser, ['a GPU', 'compressor on WebGPU'], /gpu\/(smoke|compressor)/)

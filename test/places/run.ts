@@ -7,6 +7,7 @@ import * as assert from 'uvu/assert'
 import { serve } from '../browser/server.ts'
 import type { Browser } from '../browser/tab.ts'
 import { bundleTests } from '../built/bundle.ts'
+import { outcome, type Started } from './watch.ts'
 
 /** Suites that must have run, by the names that they print. */
 export const SUITES = [
@@ -20,56 +21,101 @@ export const SUITES = [
   'settle on webgpu',
 ]
 
-export const TIMEOUT_MS = 280_000
-
 /** All of them in one module. @param only  files whose path matches */
 export async function tests(only?: RegExp): Promise<string> {
   return (await bundleTests(['gpu', 'kernels'], 'browser', 'webgpu', only)).text
 }
 
 // In the browser:
-declare const begin: () => void
-declare const outcome: string | undefined
+declare const exec: () => Promise<string>
 
-const BEGIN = `
-globalThis.begin = () => { globalThis.exec().then((printed) => { globalThis.outcome = printed }) }
-globalThis.outcome = undefined`
+/** What the page says when there is no more to come. */
+const END = 'all suites have been run'
 
-/** Runs them in a page. @param browser  or why there is none */
+/** Runs them in a page. @param launch  starts a browser, or says why there is none */
 export async function inBrowser(
   name: string,
-  browser: Browser | string,
+  launch: () => Promise<Browser | string>,
   suites: readonly string[],
   only?: RegExp,
 ): Promise<void> {
   const test = suite(`WebGPU in ${name}`)
-  if (typeof browser === 'string') test.skip(`WebGPU in ${name}: ${browser}`)
+  const first = await launch()
+  if (typeof first === 'string') test.skip(`WebGPU in ${name}: ${first}`)
   else {
-    const server = await serve({ '/tests.js': (await tests(only)) + BEGIN }, 1)
-
-    test.after(async () => {
-      await browser.close()
-      await server.close()
-    })
-
+    const again = async () => {
+      const browser = await launch()
+      if (typeof browser === 'string') throw new Error(browser)
+      return browser
+    }
     test('the tests pass', async () => {
-      const thrown: string[] = []
-      const tab = await browser.open(`${server.url}/tests`, (message) => thrown.push(message))
-      // A page counts as loaded while its modules still await something: who imports them waits.
-      await tab.evaluate((script) => import(script).then(() => begin()), '/tests.js')
-      // Not in one call, which drivers give up after some minutes.
-      const until = Date.now() + TIMEOUT_MS
-      let printed: string | undefined
-      while (printed === undefined && Date.now() < until) {
-        await new Promise((resolve) => setTimeout(resolve, 500))
-        printed = await tab.evaluate(() => outcome)
-      }
-      assert.ok(printed, `the page has not come to its end in ${TIMEOUT_MS} ms`)
-      passed(printed!, suites)
+      const browsers = [Promise.resolve(first)]
+      const script = await tests(only)
+      let thrown: string[] = []
+      const printed = await outcome(`WebGPU in ${name}`, (print) => {
+        thrown = []
+        return inPage(browsers.pop() ?? again(), script, print, thrown)
+      })
+      passed(printed, suites)
       assert.equal(thrown, [])
     })
   }
   test.run()
+}
+
+function inPage(
+  launching: Promise<Browser>,
+  script: string,
+  print: (text: string) => void,
+  thrown: string[],
+): Started {
+  const serving = serve({ '/tests.js': script }, 1)
+  const said: string[] = []
+
+  async function run(): Promise<void> {
+    const [browser, { url }] = await Promise.all([launching, serving])
+    const gpu = await gpuProcess(browser)
+    await new Promise<void>((resolve, reject) => {
+      const hear = (kind: string, text: string) => {
+        if (text === END) resolve()
+        else if (kind === 'log') print(text)
+        else if (kind === 'crash') reject(new Error(text))
+        else said.push(`${kind}: ${text}`)
+      }
+      browser
+        .open(`${url}/tests`, (message) => thrown.push(message), hear)
+        // A page counts as loaded while its modules still await something: who imports them waits.
+        // But not for the tests: drivers give a call up after some minutes.
+        .then((tab) =>
+          tab.evaluate(
+            ([script, end]) => import(script).then(() => void exec().then(() => console.info(end))),
+            ['/tests.js', END] as const,
+          ),
+        )
+        .catch(reject)
+    })
+    // Whose tests have failed of it have failed of nothing else.
+    if ((await gpuProcess(browser)) !== gpu) throw new Error('the GPU process has ended')
+  }
+
+  async function stop(): Promise<string> {
+    const server = await serving
+    const browser = await launching.catch(() => null) // `ended` says why
+    const processes = (await browser?.processes()) ?? []
+    await browser?.close()
+    await server.close()
+    const all = processes.map(
+      ({ kind, id, seconds }) => `process ${id}: ${kind}, ${seconds} s of CPU time`,
+    )
+    return [...all, ...thrown.map((message) => `thrown: ${message}`), ...said.slice(-20)].join('\n')
+  }
+
+  return { ended: run(), stop }
+}
+
+/** Where the browser has one, and tells. */
+async function gpuProcess(browser: Browser): Promise<number | undefined> {
+  return (await browser.processes()).find(({ kind }) => kind === 'GPU')?.id
 }
 
 /** Fails unless all suites have run, and every test passed: none was skipped. */

@@ -1,0 +1,93 @@
+// Tests in another place may come to no end: a browser's process hangs, or is killed. So what they print is
+// known at every moment, who prints nothing for long is stopped, and what had no outcome is tried once more.
+
+import { stripVTControlCharacters } from 'node:util'
+
+/** What has been started, and prints. */
+export interface Started {
+  /** settles when all is printed; rejects if that will not be */
+  readonly ended: Promise<unknown>
+  /** Ends it, by force if need be. @returns what else is known of it */
+  stop(): Promise<string>
+}
+
+export interface Limits {
+  /** how long it may print nothing */
+  readonly stillMs: number
+  /** when it has to be over, in this process's time: run.ts gives each file 300 s */
+  readonly untilMs: number
+}
+
+/** The slowest test takes 5 s alone, and 7 s while others compute. */
+const LIMITS: Limits = { stillMs: 60_000, untilMs: 275_000 }
+
+/** Neither passed nor failed. */
+class NoOutcome extends Error {
+  /** in one line */
+  readonly why: string
+
+  constructor(why: string, known: string, printed: string) {
+    super([why, known, 'It has printed:', printed].join('\n'))
+    this.why = why
+  }
+}
+
+/**
+ * Resolves to what it prints until its end, failed tests or not. Where there was none, starts it once more
+ * and says so, in a line that run.ts shows.
+ *
+ * @param start  is given what takes the text, part by part
+ * @throws Error  two tries had no outcome, or there is no time left for a second
+ */
+export async function outcome(
+  name: string,
+  start: (print: (text: string) => void) => Started,
+  limits = LIMITS,
+): Promise<string> {
+  try {
+    return await once(start, limits)
+  } catch (first) {
+    if (!(first instanceof NoOutcome) || performance.now() >= limits.untilMs) throw first
+    console.log(`\nATTENTION: ${name}: ${first.why}. What follows is the second try.`)
+    return await once(start, limits).catch((second: Error) => {
+      throw new Error(`${second.message}\n\nThe first try: ${first.message}`)
+    })
+  }
+}
+
+async function once(
+  start: (print: (text: string) => void) => Started,
+  { stillMs, untilMs }: Limits,
+): Promise<string> {
+  let printed = ''
+  let last = performance.now()
+  const { ended, stop } = start((text) => {
+    printed += text
+    last = performance.now()
+  })
+  /** Undefined while it runs, null at a good end. */
+  let wrong: string | null | undefined
+  ended.then(
+    () => (wrong ??= null),
+    (error) => (wrong ??= String(error)),
+  )
+  while (wrong === undefined) {
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    const now = performance.now()
+    if (now - last >= stillMs) wrong ??= `printed nothing for ${stillMs / 1000} s`
+    else if (now >= untilMs) wrong ??= `was not at its end when ${untilMs / 1000} s were over`
+  }
+  const known = await stop()
+  if (wrong === null) return printed
+  const why = `${wrong.split('\n')[0]}, ${where(printed)}`
+  throw new NoOutcome(why, `${wrong}\n${known}`, printed)
+}
+
+/** Which test was running, by what uvu prints: a suite's name, a mark after each test, the counts. */
+function where(output: string): string {
+  const printed = stripVTControlCharacters(output)
+  const [, suite, marks, end] =
+    /(?:^|\n) (\S.*?) {2}((?:[•✘] )*)( *\(.*\)\s*)?$/.exec(printed) ?? []
+  if (suite === undefined) return 'before the first suite'
+  return end ? `after "${suite}"` : `in test ${marks!.length / 2 + 1} of "${suite}"`
+}
