@@ -1,4 +1,8 @@
 // A headless Chromium from npm: unpacked once into build/, driven by playwright-core.
+//
+// Version 153 may hang in WebGPU. In a debugger its page's main thread waits for a mutex that it holds itself,
+// it seems while it takes what the GPU process returns in the middle of a call that waits for room for commands;
+// all other threads are idle. We have seen it after a test that made a gigabyte of garbage, every second time.
 import { join } from 'node:path'
 import { chromium, type Browser as PlaywrightBrowser } from 'playwright-core'
 import { unpacked } from '../../scripts/packed.ts'

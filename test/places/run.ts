@@ -74,27 +74,27 @@ function inPage(
 
   async function run(): Promise<void> {
     const [browser, { url }] = await Promise.all([launching, serving])
-    const gpu = await gpuProcess(browser)
-    await new Promise<void>((resolve, reject) => {
-      const hear = (kind: string, text: string) => {
+    let hear = (_kind: string, _text: string): void => {}
+    const end = new Promise<void>((resolve, reject) => {
+      hear = (kind, text) => {
         if (text === END) resolve()
         else if (kind === 'log') print(text)
         else if (kind === 'crash') reject(new Error(text))
         else said.push(`${kind}: ${text}`)
       }
-      browser
-        .open(`${url}/tests`, (message) => thrown.push(message), hear)
-        // A page counts as loaded while its modules still await something: who imports them waits.
-        // But not for the tests: drivers give a call up after some minutes.
-        .then((tab) =>
-          tab.evaluate(
-            ([script, end]) => import(script).then(() => void exec().then(() => console.info(end))),
-            ['/tests.js', END] as const,
-          ),
-        )
-        .catch(reject)
     })
-    // Whose tests have failed of it have failed of nothing else.
+    const begin = async () => {
+      const tab = await browser.open(`${url}/tests`, (message) => thrown.push(message), hear)
+      // A page counts as loaded while its modules still await something: who imports them waits. But not
+      // for the tests: drivers give a call up after some minutes.
+      await tab.evaluate(
+        ([script, end]) => import(script).then(() => void exec().then(() => console.info(end))),
+        ['/tests.js', END] as const,
+      )
+      return gpuProcess(browser)
+    }
+    const [gpu] = await Promise.all([begin(), end])
+    // Tests that failed of it say nothing of the tests.
     if ((await gpuProcess(browser)) !== gpu) throw new Error('the GPU process has ended')
   }
 

@@ -21,20 +21,15 @@ export interface Limits {
 /** The slowest test takes 5 s alone, and 7 s while others compute. */
 const LIMITS: Limits = { stillMs: 60_000, untilMs: 275_000 }
 
-/** Neither passed nor failed. */
-class NoOutcome extends Error {
-  /** in one line */
-  readonly why: string
-
-  constructor(why: string, known: string, printed: string) {
-    super([why, known, 'It has printed:', printed].join('\n'))
-    this.why = why
-  }
+interface Try {
+  readonly printed: string
+  /** why there was no outcome, and where; null: there was */
+  readonly wrong: string | null
 }
 
 /**
- * Resolves to what it prints until its end, failed tests or not. Where there was none, starts it once more
- * and says so, in a line that run.ts shows.
+ * Resolves to what it prints until its end, failed tests or not. Where there was none, prints all that is
+ * known, and starts it once more: a line says so that run.ts shows.
  *
  * @param start  is given what takes the text, part by part
  * @throws Error  two tries had no outcome, or there is no time left for a second
@@ -44,21 +39,19 @@ export async function outcome(
   start: (print: (text: string) => void) => Started,
   limits = LIMITS,
 ): Promise<string> {
-  try {
-    return await once(start, limits)
-  } catch (first) {
-    if (!(first instanceof NoOutcome) || performance.now() >= limits.untilMs) throw first
-    console.log(`\nATTENTION: ${name}: ${first.why}. What follows is the second try.`)
-    return await once(start, limits).catch((second: Error) => {
-      throw new Error(`${second.message}\n\nThe first try: ${first.message}`)
-    })
-  }
+  const first = await once(start, limits)
+  if (first.wrong === null) return first.printed
+  if (performance.now() >= limits.untilMs) throw new Error(first.wrong)
+  console.log(`ATTENTION: ${name}: ${first.wrong}. This is the second try.`)
+  const second = await once(start, limits)
+  if (second.wrong === null) return second.printed
+  throw new Error(`${first.wrong}; and once more: ${second.wrong}`)
 }
 
 async function once(
   start: (print: (text: string) => void) => Started,
   { stillMs, untilMs }: Limits,
-): Promise<string> {
+): Promise<Try> {
   let printed = ''
   let last = performance.now()
   const { ended, stop } = start((text) => {
@@ -68,24 +61,28 @@ async function once(
   /** Undefined while it runs, null at a good end. */
   let wrong: string | null | undefined
   ended.then(
-    () => (wrong ??= null),
-    (error) => (wrong ??= String(error)),
+    () => {
+      wrong ??= null
+    },
+    (error) => {
+      wrong ??= String(error)
+    },
   )
   while (wrong === undefined) {
     await new Promise((resolve) => setTimeout(resolve, 100))
     const now = performance.now()
-    if (now - last >= stillMs) wrong ??= `printed nothing for ${stillMs / 1000} s`
-    else if (now >= untilMs) wrong ??= `was not at its end when ${untilMs / 1000} s were over`
+    if (now - last >= stillMs) wrong ??= `nothing printed for ${stillMs / 1000} s`
+    else if (now >= untilMs) wrong ??= `not at its end when ${untilMs / 1000} s were over`
   }
   const known = await stop()
-  if (wrong === null) return printed
-  const why = `${wrong.split('\n')[0]}, ${where(printed)}`
-  throw new NoOutcome(why, `${wrong}\n${known}`, printed)
+  if (wrong === null) return { printed, wrong }
+  const plain = stripVTControlCharacters(printed)
+  console.log(`\n${wrong}\n${known}\nIt has printed:\n${plain}`)
+  return { printed, wrong: `${wrong.split('\n')[0]}, ${where(plain)}` }
 }
 
 /** Which test was running, by what uvu prints: a suite's name, a mark after each test, the counts. */
-function where(output: string): string {
-  const printed = stripVTControlCharacters(output)
+function where(printed: string): string {
   const [, suite, marks, end] =
     /(?:^|\n) (\S.*?) {2}((?:[•✘] )*)( *\(.*\)\s*)?$/.exec(printed) ?? []
   if (suite === undefined) return 'before the first suite'
