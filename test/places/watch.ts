@@ -77,14 +77,15 @@ async function once(
   const known = await stop()
   if (wrong === null) return { printed, wrong }
   const plain = stripVTControlCharacters(printed)
-  console.log(`\n${wrong}\n${known}\nIt has printed:\n${plain}`)
+  // Not to be taken for what this file says of its own tests.
+  console.log(`\n${wrong}\n${known}\nIt has printed:\n${plain.replace(/^/gm, '| ')}`)
   return { printed, wrong: `${wrong.split('\n')[0]}, ${where(plain)}` }
 }
 
 /** Which test was running, by what uvu prints: a suite's name, a mark after each test, the counts. */
 function where(printed: string): string {
-  const [, suite, marks, end] =
-    /(?:^|\n) (\S.*?) {2}((?:[•✘] )*)( *\(.*\)\s*)?$/.exec(printed) ?? []
+  const lines = printed.matchAll(/^ (\S.*?) {2}((?:[•✘] )*)( *\(\d+ \/ \d+\))?$/gm)
+  const [, suite, marks, end] = [...lines].at(-1) ?? []
   if (suite === undefined) return 'before the first suite'
   return end ? `after "${suite}"` : `in test ${marks!.length / 2 + 1} of "${suite}"`
 }
