@@ -1,16 +1,7 @@
 // One worker's books: everything it took, everything that went out in its name, and how far
 // float32 may have led away from their difference, which is the residual.
 import { readState, within } from '../support/fleet.ts'
-import { type Layout, product, type Row, rounded } from './table.ts'
-
-/** What counted of a worker in one step: its own last frame, and the basis that it was made with. */
-export interface Contribution {
-  readonly layout: Layout
-  /** P̂, a left arena */
-  readonly basis: Float32Array
-  /** the values of its last frame, decoded */
-  readonly own: Float32Array
-}
+import { type Contribution, contributed, type Layout, type Row, rounded } from './table.ts'
 
 export class Ledger {
   readonly #table: readonly Row[]
@@ -44,20 +35,23 @@ export class Ledger {
   }
 
   /**
-   * M ← M − P̂·Qᵀ: rank products and sums, then the difference. For raw tensors what was sent is
-   * subtracted; on a lossless wire nothing is left.
+   * M ← M − P·Qᵀ, one after another: of each, rank products and sums, then the difference. For raw
+   * tensors what was sent is subtracted; on a lossless wire nothing is left.
    */
-  give({ layout, basis, own }: Contribution, gradients: readonly Float32Array[]): void {
+  give(
+    layout: Layout,
+    contributions: readonly Contribution[],
+    gradients: readonly Float32Array[],
+  ): void {
     for (const [i, rank] of layout.ranks.entries()) {
-      const from = layout.raw[i]!
-      const { length } = this.#table[i]!
-      const sent = own.subarray(from, from + length)
-      const { values, sizes } =
-        rank > 0 ? product(layout, i, basis, own) : { values: sent, sizes: sent.map(Math.abs) }
-      for (let j = 0; j < length; j++) {
+      const parts = contributions.map((one) => contributed(layout, one, i))
+      for (let j = 0; j < this.#table[i]!.length; j++) {
         const m = Math.abs(this.residual[i]![j]!) + Math.abs(gradients[i]?.[j] ?? 0)
-        this.#given[i]![j]! += values[j]!
-        this.#slack[i]![j]! += rounded(2 * rank + 2, sizes[j]! + m)
+        const size = parts.reduce((sum, { sizes }) => sum + sizes[j]!, m)
+        for (const { values } of parts) {
+          this.#given[i]![j]! += values[j]!
+          this.#slack[i]![j]! += rounded(2 * rank + 2, size)
+        }
       }
     }
   }

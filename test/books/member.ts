@@ -103,7 +103,7 @@ export class Member {
     this.#expected.bytesSent += bytes.length
     if (frame.weight > 0) {
       const m = gradients!.map((g, i) => g.map((x, j) => x + this.ledger.residual[i]![j]!))
-      record.derives(frame, frames.length, m)
+      record.derives(frame, frames, m)
     }
     frames.push(frame)
   }
@@ -119,10 +119,9 @@ export class Member {
     const counted = record.counts(turn.frames.at(-1)!)
     assert.equal(outcome, { counted, senders: [...senders], weight }, 'outcome')
     record.agree(fate.writes ? into : null, updateNorm!)
-    if (counted) {
-      this.ledger.give(record.contribution(turn.frames.at(-1)!), gradients!)
-      this.#expected.counted++
-    } else if (!this.#absence()) this.#expected.missed++
+    if (gradients) this.ledger.give(record.layout, record.contributions(turn.frames), gradients)
+    if (counted) this.#expected.counted++
+    else if (!this.#absence()) this.#expected.missed++
     await this.#ended()
   }
 
@@ -132,8 +131,9 @@ export class Member {
     this.#expected.aborted++
     this.#absence()
     // What counts is what the mean says, not what the worker believes.
-    const counted = record.done && record.counts(frames.at(-1)!)
-    if (counted) this.ledger.give(record.contribution(frames.at(-1)!), gradients!)
+    if (gradients && !record.aborted) {
+      this.ledger.give(record.layout, record.contributions(frames), gradients)
+    }
     await this.#ended()
   }
 

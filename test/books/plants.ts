@@ -2,6 +2,7 @@
 import { beginFrame, sealFrame } from '../../src/codec/frame.ts'
 import { aggregate } from '../../src/frames.ts'
 import { wasm } from '../../src/index.ts'
+import { halfSteps } from '../../src/methods.ts'
 import type { Backend, Random, Session } from '../../src/seam.ts'
 import { numbers, open } from '../support/fleet.ts'
 import type { Plant } from './roster.ts'
@@ -29,6 +30,11 @@ const BASE: Partial<Scenario> = {
   workers: 3,
   wires: ['f32'],
   steps: STEPS,
+}
+
+const HALVES: Partial<Scenario> = {
+  ...BASE,
+  shared: { rank: 2, minCompressionRate: 0, iterations: 2, method: halfSteps() },
 }
 
 export const planted: readonly Planted[] = [
@@ -110,6 +116,65 @@ export const planted: readonly Planted[] = [
     bad: { abortsLate: true },
     found: /^books of worker/,
   },
+  {
+    name: 'half-steps: a P that has gone out, and stays',
+    scenario: HALVES,
+    good: { options: () => ({ backend: altered({}) }) },
+    bad: {
+      options: () => ({
+        backend: altered({
+          settle: (session, deflate, raw, sink) => {
+            if (sink !== null || deflate === false) session.settle(deflate, raw, sink)
+          },
+        }),
+      }),
+    },
+    found: /^books of worker/,
+  },
+  {
+    name: 'half-steps: a Q that is taken although its frame was lost',
+    scenario: { ...HALVES, steps: [{ ...PLAIN, fates: fates({}, { lost: 2 }, {}) }, PLAIN] },
+    good: { options: () => ({ backend: altered({}) }) },
+    bad: {
+      options: () => ({
+        backend: altered({
+          settle: (session, deflate, raw, sink) =>
+            session.settle(deflate || raw !== null, raw, sink),
+        }),
+      }),
+    },
+    found: /^books of worker/,
+  },
+  {
+    name: 'half-steps: a second one that sends what the first has sent',
+    scenario: HALVES,
+    good: { options: () => ({ backend: altered({}) }) },
+    bad: {
+      options: () => ({
+        backend: altered({
+          // What was put right is not put back.
+          write: (session, slot, values) => {
+            if (slot !== 'own') session.write(slot, values)
+          },
+        }),
+      }),
+    },
+    found: /^right factor of parameter/,
+  },
+  {
+    name: 'half-steps: an abort after a frame has counted, though not the last',
+    scenario: { ...HALVES, steps: [PLAIN, { ...PLAIN, abort: { round: 1, who: 1 } }] },
+    good: {},
+    bad: { abortsLate: true },
+    found: /^books of worker/,
+  },
+  {
+    name: 'half-steps: a first P that differs by worker',
+    scenario: HALVES,
+    good: { random: () => drawn(0) },
+    bad: { random: (sender) => drawn(sender) },
+    found: /^parent of all workers/,
+  },
 ]
 
 /** Numbers that do not depend on the worker in step 0, so that parents agree. */
@@ -125,8 +190,8 @@ function drawn(sender: number): Random {
 
 function withoutRaw(bytes: Uint8Array): Uint8Array {
   const { ranks, valuesAt, count } = open(bytes)
-  const { rightFloats, lastFloats } = layoutOf(tableOf(SHAPES), [...ranks])
-  if (count !== lastFloats) return bytes
+  const { rightFloats, rawFloats } = layoutOf(tableOf(SHAPES), [...ranks])
+  if (count !== rightFloats + rawFloats) return bytes
   const copy = bytes.slice()
   copy.fill(0, valuesAt + 4 * rightFloats)
   return sealFrame(copy)

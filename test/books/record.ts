@@ -2,18 +2,22 @@
 // in float64 from the bytes that went over the wire.
 import * as assert from 'uvu/assert'
 import type { Wire } from '../../src/frames.ts'
-import type { Host } from '../../src/seam.ts'
+import type { Host, Side } from '../../src/seam.ts'
 import { type Opened, open, SMALLEST, sameFloats, UNIT, within } from '../support/fleet.ts'
-import type { Contribution } from './ledger.ts'
-import { basis, factor, type Layout, product, rounded } from './table.ts'
+import { type Contribution, contributed, factor, type Layout, rounded, type Sum } from './table.ts'
 
+/** What all workers have in common between two steps. */
 export interface Frozen {
-  /** the right factors, before they are made orthonormal */
-  readonly factors: Float32Array
+  /** the factors, before they are made orthonormal; of full steps only the right ones */
+  readonly left: Float32Array
+  readonly right: Float32Array
   readonly parent: string
+  /** what the next half-step sends; of full steps: 'undefined' */
+  readonly next: string
 }
 
-export class StepRecord {
+/** full.ts and halves.ts say what a step's rounds are. */
+export abstract class StepRecord {
   readonly step: number
   readonly layout: Layout
   readonly rounds: number
@@ -21,15 +25,13 @@ export class StepRecord {
   readonly before: Frozen
   readonly means: Opened[] = []
   aborted = false
-  readonly #host: Host
+  protected readonly host: Host
   /** frames are float32 whatever the wires */
   readonly #exact: boolean
   readonly #parents: string[] = []
-  readonly #query: Float32Array
-  #basis: Float32Array = new Float32Array(0)
   #update: Float32Array[] | null = null
   #norm: number | null = null
-  #expected: { values: Float64Array; sizes: Float64Array }[] = []
+  readonly #expected: Sum[]
   #roundings = 0
 
   constructor(
@@ -40,14 +42,35 @@ export class StepRecord {
     before: Frozen,
     exact: boolean,
   ) {
-    this.#host = host
+    this.host = host
     this.step = step
     this.layout = layout
     this.rounds = rounds
     this.before = before
     this.#exact = exact
-    this.#query = basis(host, layout, 'right', before.factors, step)
+    this.#expected = layout.table.map(({ length }) => ({
+      values: new Float64Array(length),
+      sizes: new Float64Array(length),
+    }))
   }
+
+  /** Which factor a round's frames hold. */
+  protected abstract side(round: number): Side
+
+  /** What a worker's M lost before it sent its frame of this round; what the frame was made with. */
+  protected abstract ground(
+    round: number,
+    own: readonly Opened[],
+  ): { readonly lost: readonly Contribution[]; readonly by: Float32Array } | null
+
+  /** What counted of a worker. @param own  its frames, by round */
+  abstract contributions(own: readonly Opened[]): Contribution[]
+
+  /** What follows from the last mean so far. @returns what a frame in it has contributed, if anything */
+  protected abstract learn(): ((frame: Opened) => Contribution) | null
+
+  /** Checks what the step has made of factors, parent, and whose turn it is. */
+  abstract follows(after: Frozen): void
 
   get done(): boolean {
     return this.means.length === this.rounds
@@ -63,41 +86,67 @@ export class StepRecord {
     const parent = String(frame.parent)
     this.#parents[round] ??= parent
     assert.is(parent, this.#parents[round], 'parent of a frame')
-    const last = round === this.rounds - 1
-    const floats = last ? layout.lastFloats : round % 2 ? layout.rightFloats : layout.leftFloats
-    assert.is(frame.total, floats)
+    const raw = round === this.rounds - 1 ? layout.rawFloats : 0
+    assert.is(frame.total, this.factorFloats(round) + raw)
     if (frame.weight === 0) assert.ok(frame.floats.every((value) => value === 0))
   }
 
+  protected factorFloats(round: number): number {
+    return this.side(round) === 'left' ? this.layout.leftFloats : this.layout.rightFloats
+  }
+
+  /** The raw tensors in a frame of the last round. */
+  protected rawOf({ floats }: Opened): Float32Array {
+    return floats.subarray(this.factorFloats(this.rounds - 1))
+  }
+
   /**
-   * Checks what a float32 frame says against the worker's own M: P = M·Q̂ in the first round, Q = Mᵀ·P̂
-   * and raw tensors in the last.
+   * Checks what a float32 frame says against the worker's own M: P = M·Q̂ or Q = Mᵀ·P̂, and raw tensors
+   * in the last round.
+   *
+   * @param own  the worker's earlier frames
    */
-  derives(frame: Opened, round: number, m: readonly Float32Array[]): void {
+  derives(frame: Opened, own: readonly Opened[], m: readonly Float32Array[]): void {
     if (frame.type !== 'f32') return
-    const { table, ranks, left, right, raw } = this.layout
-    const last = round === this.rounds - 1
-    if (round > 0 && !last) return
+    const round = own.length
+    const { layout } = this
+    const { table, ranks } = layout
+    const side = this.side(round)
+    const ground = this.ground(round, own)
     for (const [i, rank] of ranks.entries()) {
       const { rows, cols, length } = table[i]!
       if (rank === 0) {
-        if (!last) continue
-        const sent = frame.floats.subarray(raw[i]!, raw[i]! + length)
+        if (round !== this.rounds - 1) continue
+        const at = layout.raw[i]!
+        const sent = this.rawOf(frame).subarray(at, at + length)
         within(sent, m[i]!, () => 0, 'a raw tensor')
         continue
       }
-      const side = last ? 'right' : 'left'
-      const { values, sizes } = factor(
-        this.layout,
-        i,
-        side,
-        m[i]!,
-        last ? this.#basis : this.#query,
+      if (!ground) continue
+      const { by, lost } = ground
+      const rest = Float64Array.from(m[i]!)
+      const size = rest.map(Math.abs)
+      for (const one of lost) {
+        const { values, sizes } = contributed(layout, one, i)
+        for (let j = 0; j < length; j++) {
+          rest[j]! -= values[j]!
+          size[j]! += sizes[j]!
+        }
+      }
+      const { values } = factor(layout, i, side, rest, by)
+      const { sizes } = factor(layout, i, side, size, by)
+      const at = layout[side][i]!
+      const sent = frame.floats.subarray(at, at + values.length)
+      // What is left of a column after earlier half-steps counts as zero if it is 2⁻²⁰ of its length.
+      const per = values.length / rank
+      const columns = Array.from({ length: rank }, (_, k) =>
+        Math.hypot(...factor(layout, i, side, m[i]!, by).values.slice(k * per, (k + 1) * per)),
       )
-      const from = last ? right[i]! : left[i]!
-      const sent = frame.floats.subarray(from, from + values.length)
-      const terms = last ? rows : cols
-      within(sent, values, (j) => rounded(terms + 1, sizes[j]!), `${side} factor of parameter ${i}`)
+      const nothing = (j: number) =>
+        lost.length > 0 ? 1.01 * 2 ** -20 * columns[Math.floor(j / per)]! : 0
+      const terms = side === 'left' ? cols : rows
+      const bound = (j: number) => rounded(terms + 2, sizes[j]!) + nothing(j)
+      within(sent, values, bound, `${side} factor of parameter ${i}`)
     }
   }
 
@@ -124,39 +173,29 @@ export class StepRecord {
     )
     within(mean.floats, values, (i) => rounded(roundings, sizes[i]!), 'mean')
     this.means.push(mean)
-    this.#roundings = roundings
-    if (!this.done) {
-      if (this.means.length % 2 === 1) {
-        this.#basis = basis(this.#host, this.layout, 'left', mean.floats, this.step)
-      }
-      return
-    }
+    this.#roundings = Math.max(this.#roundings, roundings)
     // Rule 1 (b): what the update must be is a mean of contributions.
-    this.#expected = this.layout.ranks.map((rank, i) => {
-      const from = this.layout.raw[i]!
-      const to = from + this.layout.table[i]!.length
-      return averaged(
+    const of = this.learn()
+    if (!of) return
+    for (const [i, expected] of this.#expected.entries()) {
+      const part = averaged(
         counted,
         weight,
-        ({ floats }) => {
-          if (rank > 0) return product(this.layout, i, this.#basis, floats)
-          const sent = floats.subarray(from, to)
-          return { values: sent, sizes: sent.map(Math.abs) }
-        },
-        this.layout.table[i]!.length,
+        (frame) => contributed(this.layout, of(frame), i),
+        expected.values.length,
       )
-    })
+      for (let j = 0; j < part.values.length; j++) {
+        expected.values[j]! += part.values[j]!
+        expected.sizes[j]! += part.sizes[j]!
+      }
+    }
   }
 
-  /** Whether a worker whose last frame this was is in the last mean. An anonymous one has everyone. */
-  counts({ weight, senders }: Opened): boolean {
-    const mean = this.means.at(-1)!
-    if (weight === 0 || mean.weight === 0) return false
+  /** Whether a worker's frame is in the mean of its round. An anonymous mean has everyone's. */
+  counts({ round, weight, senders }: Opened): boolean {
+    const mean = this.means[round]
+    if (!mean || weight === 0 || mean.weight === 0) return false
     return mean.senders.length === 0 || mean.senders.includes(senders[0]!)
-  }
-
-  contribution({ floats }: Opened): Contribution {
-    return { layout: this.layout, basis: this.#basis, own: floats }
   }
 
   /** Checks a worker's update, which all the others must have to the bit. */
@@ -171,15 +210,18 @@ export class StepRecord {
       return
     }
     for (const [i, { values, sizes }] of this.#expected.entries()) {
-      const n = (this.layout.ranks[i]! + 1) * (this.#roundings + 1)
+      const n = (this.layout.ranks[i]! + 1) * (this.#roundings + 1) * this.rounds
       within(update[i]!, values, (j) => rounded(n, sizes[j]!), `update, parameter ${i}`)
     }
     const got = Math.hypot(...update.flatMap((array) => [...array]))
-    // P̂ is orthonormal to 5e-7 an element, and P̂·Q̄ᵀ rounded: ‖|P̂|·|Q̄|ᵀ‖ ≤ √rank·‖Q̄‖.
+    // P̂ is orthonormal to 5e-7 an element, and P̂·Q̄ᵀ rounded: ‖|P̂|·|Q̄|ᵀ‖ ≤ √rank·‖Q̄‖. Where there are
+    // several products, their sum may be smaller than they are.
+    const sizes = Math.hypot(...this.#expected.flatMap((one) => [...one.sizes]))
+    const size = Math.max(norm, sizes)
     const rank = Math.max(1, ...this.layout.ranks)
     const relative = rank * 5e-7 + 1.01 * (rank + 2) * UNIT * Math.sqrt(rank)
     const count = update.reduce((sum, { length }) => sum + length, 0)
-    const bound = relative * norm + rank * Math.sqrt(count) * SMALLEST
+    const bound = relative * size + rank * Math.sqrt(count) * SMALLEST
     assert.ok(Math.abs(got - norm) <= bound, `updateNorm: ${norm} for ‖update‖ = ${got}`)
     this.#update = update
   }

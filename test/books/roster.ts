@@ -88,16 +88,21 @@ export class Roster {
     const ranks = ranksFor(this.table, this.wanted, this.scenario.shared)
     assert.is(first.metadata.ranks, JSON.stringify(ranks))
     for (const { metadata, tensors } of states) {
-      for (const name of ['step', 'parent', 'ranks', 'options']) {
+      for (const name of ['step', 'parent', 'ranks', 'options', 'notes']) {
         assert.is(metadata[name], first.metadata[name], `${name} of all workers`)
       }
       for (const [name, { data }] of first.tensors) {
-        if (name.startsWith('q/'))
-          sameFloats(tensors.get(name)!.data, data, `${name} of all workers`)
+        if (name.startsWith('residual/')) continue
+        sameFloats(tensors.get(name)!.data, data, `${name} of all workers`)
       }
     }
-    const factors = ranks.flatMap((rank, i) => (rank > 0 ? [...dataOf(first, `q/${i}`)] : []))
-    return { factors: Float32Array.from(factors), parent: first.metadata.parent! }
+    const factors = (side: 'p' | 'q') =>
+      Float32Array.from(
+        ranks.flatMap((_, i) => [...(first.tensors.get(`${side}/${i}`)?.data ?? [])]),
+      )
+    const { next } = JSON.parse(first.metadata.notes ?? '{}')
+    const parent = first.metadata.parent!
+    return { left: factors('p'), right: factors('q'), parent, next: String(next) }
   }
 
   weight(): number {

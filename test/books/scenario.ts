@@ -2,6 +2,7 @@
 import fc from 'fast-check'
 import type { Wire } from '../../src/frames.ts'
 import type { ParameterSpec, SharedOptions } from '../../src/index.ts'
+import { halfSteps } from '../../src/methods.ts'
 
 export interface Scenario {
   /** of all numbers in it */
@@ -169,17 +170,28 @@ const script: fc.Arbitrary<Script> = fc.record({
 
 export const wire = fc.constantFrom<Wire>('f32', 'f32', 'f16', 'bf16', 'int8')
 
+/** Of any method. */
+const common = {
+  rank: fc.integer({ min: 1, max: 5 }),
+  seed: fc.nat(1000),
+  iterations: fc.constantFrom(1, 1, 1, 2, 3),
+  minCompressionRate: fc.constantFrom(0, 0, 0, 1, 2),
+  startCompressingAfter: fc.constantFrom(0, 0, 0, 1, 2, 3),
+  refresh: fc.constantFrom(0, 0, 0, 2),
+}
+
+const shared: fc.Arbitrary<SharedOptions> = fc.oneof(
+  fc.record({
+    ...common,
+    warmStart: fc.constantFrom<boolean | 'fixed'>(true, true, false, 'fixed'),
+  }),
+  fc.record({ ...common, method: fc.constant(halfSteps()) }),
+)
+
 export const scenario: fc.Arbitrary<Scenario> = fc.record({
   seed: fc.nat(1e6),
   shapes: fc.array(spec, { minLength: 1, maxLength: 5 }),
-  shared: fc.record({
-    rank: fc.integer({ min: 1, max: 5 }),
-    seed: fc.nat(1000),
-    iterations: fc.constantFrom(1, 1, 1, 2, 3),
-    minCompressionRate: fc.constantFrom(0, 0, 0, 1, 2),
-    startCompressingAfter: fc.constantFrom(0, 0, 0, 1, 2, 3),
-    warmStart: fc.constantFrom<boolean | 'fixed'>(true, true, false, 'fixed'),
-  }),
+  shared,
   wires: fc.array(wire, { minLength: 1, maxLength: 5 }),
   workers: fc.integer({ min: 1, max: 5 }),
   weighing: fc.constantFrom('equal', 'random', 'extreme'),

@@ -1,6 +1,6 @@
 // The plan of a fleet as the test works it out for itself: matrices, ranks, places in a frame; and
 // products in float64 with the bounds of their float32 twins.
-import type { ParameterSpec, SharedOptions } from '../../src/index.ts'
+import type { Method, ParameterSpec, SharedOptions } from '../../src/index.ts'
 import type { Host, Parameter, Plan, Side } from '../../src/seam.ts'
 import { SMALLEST, UNIT } from '../support/fleet.ts'
 
@@ -24,17 +24,28 @@ export function tableOf(shapes: readonly ParameterSpec[]): Row[] {
   })
 }
 
+/** Whether these are half-steps; else they are full ones. */
+export function halves(method: Method | undefined): boolean {
+  return method?.name === 'half-steps'
+}
+
+/** Whether new factors are drawn at the end of this step. */
+export function drawnAfter(step: number, refresh: number): boolean {
+  return refresh > 0 && (step + 1) % refresh === 0
+}
+
 /** The gate: rank clipped to the matrix; raw where told to, where nothing can be gained, or is not. */
 export function ranksFor(
   table: readonly Row[],
   wanted: number | readonly number[],
-  { iterations = 1, minCompressionRate = 2 }: SharedOptions,
+  { iterations = 1, minCompressionRate = 2, method }: SharedOptions,
 ): number[] {
+  const sent = iterations / (halves(method) ? 2 : 1)
   return table.map(({ shape, rows, cols, own, compress }, i) => {
     const rank = Math.min(typeof wanted === 'number' ? (own ?? wanted) : wanted[i]!, rows, cols)
     if (compress === true) return rank
     if (compress === false || shape.length < 2 || rows === 1 || cols === 1) return 0
-    return iterations * rank * (rows + cols) * minCompressionRate < rows * cols ? rank : 0
+    return sent * rank * (rows + cols) * minCompressionRate < rows * cols ? rank : 0
   })
 }
 
@@ -46,35 +57,26 @@ export interface Layout {
   readonly left: readonly number[]
   /** in a right round */
   readonly right: readonly number[]
-  /** in the last round, after all right factors */
+  /** in the last round, after all factors */
   readonly raw: readonly number[]
   readonly leftFloats: number
   readonly rightFloats: number
-  readonly lastFloats: number
+  readonly rawFloats: number
 }
 
 export function layoutOf(table: readonly Row[], ranks: readonly number[]): Layout {
-  const place = (lengths: number[], from: number): [number[], number] => {
-    let at = from
+  const place = (lengths: number[]): [number[], number] => {
+    let at = 0
     const places = lengths.map((length) => {
       at += length
       return at - length
     })
     return [places, at]
   }
-  const [left, leftFloats] = place(
-    table.map(({ rows }, i) => rows * ranks[i]!),
-    0,
-  )
-  const [right, rightFloats] = place(
-    table.map(({ cols }, i) => cols * ranks[i]!),
-    0,
-  )
-  const [raw, lastFloats] = place(
-    table.map(({ length }, i) => (ranks[i] === 0 ? length : 0)),
-    rightFloats,
-  )
-  return { table, ranks, left, right, raw, leftFloats, rightFloats, lastFloats }
+  const [left, leftFloats] = place(table.map(({ rows }, i) => rows * ranks[i]!))
+  const [right, rightFloats] = place(table.map(({ cols }, i) => cols * ranks[i]!))
+  const [raw, rawFloats] = place(table.map(({ length }, i) => (ranks[i] === 0 ? length : 0)))
+  return { table, ranks, left, right, raw, leftFloats, rightFloats, rawFloats }
 }
 
 /** What a host needs to know to make these factors orthonormal. */
@@ -146,6 +148,27 @@ export function product(
     }
   }
   return { values, sizes }
+}
+
+/** What goes out of every M in a worker's name, or into everyone's update. */
+export interface Contribution {
+  /** a left arena */
+  readonly left: Float32Array
+  /** a right arena */
+  readonly right: Float32Array
+  /** the raw tensors; null: they are not in it */
+  readonly raw: Float32Array | null
+}
+
+/** What of it is parameter i's. */
+export function contributed(layout: Layout, { left, right, raw }: Contribution, i: number): Sum {
+  if (layout.ranks[i]! > 0) return product(layout, i, left, right)
+  const from = layout.raw[i]!
+  const { length } = layout.table[i]!
+  const values = raw
+    ? Float64Array.from(raw.subarray(from, from + length))
+    : new Float64Array(length)
+  return { values, sizes: values.map(Math.abs) }
 }
 
 /** M·Q (side 'left') or Mᵀ·P (side 'right') for parameter i; the result is that side's factor. */
