@@ -32,6 +32,8 @@ export abstract class StepRecord {
   #update: Float32Array[] | null = null
   #norm: number | null = null
   readonly #expected: Sum[]
+  /** how many products the update is the sum of */
+  #products = 0
   #roundings = 0
 
   constructor(
@@ -71,10 +73,6 @@ export abstract class StepRecord {
 
   /** Checks what the step has made of factors, parent, and whose turn it is. */
   abstract follows(after: Frozen): void
-
-  get done(): boolean {
-    return this.means.length === this.rounds
-  }
 
   /** Checks the header of a worker's frame. */
   admit(frame: Opened, round: number, wire: Wire): void {
@@ -144,8 +142,8 @@ export abstract class StepRecord {
       )
       const nothing = (j: number) =>
         lost.length > 0 ? 1.01 * 2 ** -20 * columns[Math.floor(j / per)]! : 0
-      const terms = side === 'left' ? cols : rows
-      const bound = (j: number) => rounded(terms + 2, sizes[j]!) + nothing(j)
+      const n = (side === 'left' ? cols : rows) + (lost.length > 0 ? 2 : 1)
+      const bound = (j: number) => rounded(n, sizes[j]!) + nothing(j)
       within(sent, values, bound, `${side} factor of parameter ${i}`)
     }
   }
@@ -173,10 +171,11 @@ export abstract class StepRecord {
     )
     within(mean.floats, values, (i) => rounded(roundings, sizes[i]!), 'mean')
     this.means.push(mean)
-    this.#roundings = Math.max(this.#roundings, roundings)
     // Rule 1 (b): what the update must be is a mean of contributions.
     const of = this.learn()
     if (!of) return
+    this.#products++
+    this.#roundings = Math.max(this.#roundings, roundings)
     for (const [i, expected] of this.#expected.entries()) {
       const part = averaged(
         counted,
@@ -210,14 +209,14 @@ export abstract class StepRecord {
       return
     }
     for (const [i, { values, sizes }] of this.#expected.entries()) {
-      const n = (this.layout.ranks[i]! + 1) * (this.#roundings + 1) * this.rounds
+      const n = (this.layout.ranks[i]! + 1) * (this.#roundings + 1) * this.#products
       within(update[i]!, values, (j) => rounded(n, sizes[j]!), `update, parameter ${i}`)
     }
     const got = Math.hypot(...update.flatMap((array) => [...array]))
-    // P̂ is orthonormal to 5e-7 an element, and P̂·Q̄ᵀ rounded: ‖|P̂|·|Q̄|ᵀ‖ ≤ √rank·‖Q̄‖. Where there are
-    // several products, their sum may be smaller than they are.
+    // P̂ is orthonormal to 5e-7 an element, and P̂·Q̄ᵀ rounded: ‖|P̂|·|Q̄|ᵀ‖ ≤ √rank·‖Q̄‖. The sum of several
+    // products may be smaller than they are.
     const sizes = Math.hypot(...this.#expected.flatMap((one) => [...one.sizes]))
-    const size = Math.max(norm, sizes)
+    const size = this.#products > 1 ? sizes : norm
     const rank = Math.max(1, ...this.layout.ranks)
     const relative = rank * 5e-7 + 1.01 * (rank + 2) * UNIT * Math.sqrt(rank)
     const count = update.reduce((sum, { length }) => sum + length, 0)

@@ -274,13 +274,11 @@ export class WebgpuSession implements Session {
   }
 
   async read(slots: readonly Slot[], into: Float32Array): Promise<void> {
-    if (this.#ahead && String(slots) === 'left') {
-      into.set(this.#ahead)
-      return
-    }
-    let at = 0
+    const ahead = slots[0] === 'left' ? this.#ahead : null
+    if (ahead) into.set(ahead)
+    let at = ahead?.length ?? 0
     const jobs: Job[] = []
-    for (const slot of slots) {
+    for (const slot of ahead ? slots.slice(1) : slots) {
       jobs.push(...this.#memory.jobs(slot, into, at))
       at += this.#floatsOf(slot)
     }
