@@ -2,6 +2,7 @@
 // Random fleets of them: books.test.ts. Recorded runs of the authors' package: recorded/epfml.test.ts.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
+import { openHost } from '../src/backends/wasm/index.ts'
 import type { Wire } from '../src/frames.ts'
 import {
   aggregate,
@@ -12,7 +13,7 @@ import {
   type ParameterSpec,
   plan,
 } from '../src/index.ts'
-import { createWasmKernels, svd } from '../src/kernels.ts'
+import { createWasmKernels, layoutPlan, svd } from '../src/kernels.ts'
 import { halfSteps, reference } from '../src/methods.ts'
 import {
   errorOf,
@@ -312,7 +313,6 @@ test('each round counts by itself: a lost frame costs its half-step, and no more
   for (let lost = 0; lost < iterations; lost++) {
     const [heard, silent] = (await fleetOf(2, { iterations })) as [Compressor, Compressor]
     const gradients = [draw(1), draw(2)]
-    const own = SHAPES.map((shape) => new Float32Array(shape.reduce((a, b) => a * b)))
     const workers = [heard, silent]
     let frames = await Promise.all(workers.map((worker, w) => worker.compress(gradients[w]!)))
     const outcomes: Outcome[] = []
@@ -322,25 +322,15 @@ test('each round counts by itself: a lost frame costs its half-step, and no more
       assert.is(open(mean).weight, sent)
       frames = (await Promise.all(workers.map((worker) => worker.receive(mean)))) as Uint8Array[]
     }
-    for (const worker of workers)
-      outcomes.push(await worker.decompress(worker === heard ? own : null))
+    for (const worker of workers) outcomes.push(await worker.decompress(null))
     assert.is(outcomes[1]!.counted, lost !== iterations - 1)
     assert.is(outcomes[0]!.counted, true)
-    const raw = outcomes[1]!.counted
     const kept = await residualsOf(silent)
-    assert.is(
-      kept[1]!.every((x) => x === 0),
-      raw,
-      'raw tensors follow the last round',
-    )
-    // Its own two half-steps took at most what three would have: something of rank 4.
-    const { s } = await svd(
-      await createWasmKernels(),
-      kept[0]!.map((e, j) => gradients[1]![0]![j]! - e),
-      12,
-      20,
-      6,
-    )
+    const empty = kept[1]!.every((x) => x === 0)
+    assert.is(empty, outcomes[1]!.counted, 'raw tensors follow the last round')
+    // Two half-steps took something of rank 2 each, made with what others have sent, too.
+    const taken = kept[0]!.map((e, j) => gradients[1]![0]![j]! - e)
+    const { s } = await svd(await createWasmKernels(), taken, 12, 20, 6)
     assert.ok(s[3]! > 1e-3 * s[0]! && s[4]! <= 1e-6 * s[0]!, `lost ${lost}: ${s}`)
     assert.is(await nextOf(heard), 'Q')
     assert.is(await nextOf(silent), 'Q')
@@ -555,6 +545,22 @@ test("the package's gate takes shapes as they are, and vectors", () => {
   assert.equal(ranks([[13], [40, 3, 3, 3], []], { rank: 1, minCompressionRate: 1.5 }), [1, 1, 0])
   assert.equal(ranks([[13], [40, 40]], { rank: 2, minCompressionRate: 1.5 }), [0, 2])
   assert.equal(ranks([[13], { shape: [40, 40], compress: false }], { rank: 1 }), [0, 0])
+})
+
+test("the package's bases: unit vectors where nothing is to be had", async () => {
+  const table = layoutPlan([[5, 4]], { rank: 3, minCompressionRate: 0 })
+  const host = await openHost(0)
+  const basis = (...columns: number[][]) => {
+    const left = Float32Array.from(columns.flat())
+    host.orthonormalize(table, 'left', left, 0, true)
+    return columns.map((_, k) => [...left.subarray(5 * k, 5 * k + 5)])
+  }
+  const unit = (i: number) => Array.from({ length: 5 }, (_, k) => Number(k === i))
+  const zero = unit(-1)
+  assert.equal(basis(zero, zero, zero), [unit(0), unit(1), unit(2)])
+  // The second and the third are taken: the next will do.
+  assert.equal(basis(unit(1), unit(2), zero), [unit(1), unit(2), unit(3)])
+  assert.equal(basis(unit(4), zero, unit(4)), [unit(4), unit(1), unit(2)])
 })
 
 test.run()

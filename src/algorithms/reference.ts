@@ -1,5 +1,4 @@
 // The package of PowerSGD's authors: PowerSGD and BasicPowerSGD of epfml/powersgd.
-
 import type { Method, Spec } from '../method.ts'
 import type { Settings } from '../options.ts'
 import type { Host, Plan, Side } from '../seam.ts'
