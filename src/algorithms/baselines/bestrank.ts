@@ -5,17 +5,7 @@ import { type Waiting, wait } from '../../effects.ts'
 import { gathering } from '../../gathering.ts'
 import type { Making, Method } from '../../method.ts'
 import { gated, leftColumns, rawLengths, rightColumns } from '../../plan.ts'
-import type {
-  Algorithm,
-  Incoming,
-  Loaded,
-  Part,
-  Plan,
-  Session,
-  Sink,
-  Steps,
-  Turn,
-} from '../../seam.ts'
+import type { Algorithm, Incoming, Part, Plan, Session, Sink, Steps, Turn } from '../../seam.ts'
 import { uncompressed, wholeStep } from '../uncompressed.ts'
 import { HEEDED, refuseAggregated, run, squaresOf } from './flat.ts'
 import { bestFactors } from './svd.ts'
@@ -64,6 +54,7 @@ class BestRank implements Algorithm {
     this.replan(plan)
   }
 
+  // The query stays what it is: what M is multiplied by on its way in plays no part.
   prepare(): void {}
 
   *step(turn: Turn): Steps {
@@ -146,7 +137,7 @@ class BestRank implements Algorithm {
     return `expected ${this.#own.length} floats, got ${floats.length} and ${words.length} words`
   }
 
-  load(plan: Plan, _loaded: Loaded): void {
+  load(plan: Plan): void {
     this.replan(plan)
   }
 

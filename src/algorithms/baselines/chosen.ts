@@ -4,7 +4,7 @@ import type { Method } from '../../method.ts'
 import { integer } from '../../options.ts'
 import { philox } from '../../philox.ts'
 import type { Incoming, Outgoing, Parameter, Plan } from '../../seam.ts'
-import { type Exchange, flat } from './flat.ts'
+import { type Exchange, flat, subtractAt } from './flat.ts'
 
 /**
  * Chooses entries of one parameter.
@@ -66,17 +66,17 @@ class Chosen implements Exchange {
   }
 
   send(m: Float32Array): Outgoing {
-    for (const [j, index] of this.#indices.entries()) this.#values[j] = m[index]!
+    for (let j = 0; j < this.#values.length; j++) this.#values[j] = m[this.#indices[j]!]!
     return { summed: { floats: this.#values, columns: this.#counts } }
   }
 
   deflate(m: Float32Array): void {
-    for (const [j, index] of this.#indices.entries()) m[index] = m[index]! - this.#values[j]!
+    subtractAt(m, this.#indices, this.#values)
   }
 
   receive({ values }: Incoming, update: Float32Array): void {
     bytesOf(this.#values).set(values)
-    for (const [j, index] of this.#indices.entries()) update[index] = this.#values[j]!
+    for (let j = 0; j < this.#values.length; j++) update[this.#indices[j]!] = this.#values[j]!
   }
 }
 

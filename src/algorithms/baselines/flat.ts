@@ -113,6 +113,11 @@ export function run(session: Session, work: () => Waiting<void>): Promise<void> 
   return undefined
 }
 
+/** m[indices[j]] ← m[indices[j]] − values[j] */
+export function subtractAt(m: Float32Array, indices: Uint32Array, values: Float32Array): void {
+  for (let j = 0; j < values.length; j++) m[indices[j]!] = m[indices[j]!]! - values[j]!
+}
+
 /** Σ x² in float64 */
 export function squaresOf(x: Float32Array): number {
   let sum = 0

@@ -2,6 +2,7 @@
 // `svd` of lowrank/kernels is faster, but awaits its backend.
 import { eigen } from '../../eigen.ts'
 import { philox } from '../../philox.ts'
+import { squaresOf } from './flat.ts'
 
 /** Columns of a block beyond the rank: they cost little, and bring the last ones sooner. */
 const OVERSAMPLING = 2
@@ -55,7 +56,7 @@ function leading(a: Float32Array, rows: number, cols: number, rank: number): Flo
     rows <= cols
       ? times(a, rows, cols, timesTransposed(a, rows, cols, x))
       : timesTransposed(a, rows, cols, times(a, rows, cols, x))
-  const size = dot(a, a)
+  const size = squaresOf(a)
   const basis: Float64Array[] = []
   const images: Float64Array[] = [] // G times those
   let block = Array.from({ length: Math.min(rank + OVERSAMPLING, n) }, (_, k) => random(n, k))
@@ -134,10 +135,9 @@ function timesTransposed(a: Float32Array, rows: number, cols: number, x: readonl
 
 /** A seeded vector in no particular direction. */
 function random(length: number, column: number): Float64Array {
-  const block = (i: number) => philox([i >>> 2, column, 0, 0], [0, 0])
   let words: readonly number[] = []
   return Float64Array.from({ length }, (_, i) => {
-    if (i % 4 === 0) words = block(i)
+    if (i % 4 === 0) words = philox([i / 4, column, 0, 0], [0, 0])
     return words[i % 4]! / 2 ** 31 - 1
   })
 }

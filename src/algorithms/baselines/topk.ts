@@ -4,7 +4,7 @@ import { gathering } from '../../gathering.ts'
 import type { Method } from '../../method.ts'
 import { show } from '../../options.ts'
 import type { Incoming, Outgoing, Part, Plan } from '../../seam.ts'
-import { type Exchange, flat } from './flat.ts'
+import { type Exchange, flat, subtractAt } from './flat.ts'
 
 /**
  * Of each parameter, k = max(1, ⌊ratio · length / 2⌋) entries: half, for an index costs as much as a
@@ -59,20 +59,20 @@ class TopK implements Exchange {
       largest(bits, raw, length, this.#indices.subarray(at, at + count))
       at += count
     }
-    for (const [j, index] of this.#indices.entries()) this.#values[j] = m[index]!
+    for (let j = 0; j < this.#values.length; j++) this.#values[j] = m[this.#indices[j]!]!
     const own = { words: this.#indices, floats: this.#values, columns: this.#counts }
     return { gathered: gathering(own, (part) => this.#refuse(part)) }
   }
 
   deflate(m: Float32Array): void {
-    for (const [j, index] of this.#indices.entries()) m[index] = m[index]! - this.#values[j]!
+    subtractAt(m, this.#indices, this.#values)
   }
 
   receive({ parts, weight: total }: Incoming, update: Float32Array): void {
     for (const { weight, words, floats } of parts) {
       const share = weight / total
-      for (const [j, index] of words.entries()) {
-        update[index] = update[index]! + share * floats[j]!
+      for (let j = 0; j < words.length; j++) {
+        update[words[j]!] = update[words[j]!]! + share * floats[j]!
       }
     }
   }
