@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { bestRank, randomBlock, randomK, signNorm, topK, uncompressed } from '../src/baselines.ts'
-import type { Wire } from '../src/frames.ts'
+import { fromPayload, payload, type Wire } from '../src/frames.ts'
 import { aggregate, createCompressor, type Options, plan } from '../src/index.ts'
 import { BASELINES, type Baseline, tailOf } from './baselines/forms.ts'
 import { lastOfEqual, undecoded } from './baselines/plants.ts'
@@ -12,9 +12,11 @@ import {
   errorOf,
   gradientsOf,
   residualsOf,
+  sameBytes,
   sameFloats,
   stepTogether,
   uniform,
+  within,
   writeState,
 } from './support/fleet.ts'
 import { norm } from './support/norms.ts'
@@ -84,6 +86,15 @@ for (const baseline of BASELINES) {
     for (const [i, e] of (await residualsOf(alone!)).entries()) sameFloats(e, before[i]!, 'e')
   })
 
+  test(`${name}: goes on from a saved state as if nothing had been`, async () => {
+    const [worker] = await fleetOf(1, options)
+    for (let step = 0; step < 2; step++) await stepTogether([worker!], [gradientsOf(SHAPES, step)])
+    const restore = await worker!.save()
+    const again = await createCompressor(SHAPES, { ...options, restore })
+    const next = gradientsOf(SHAPES, 2)
+    sameBytes(again.compressSync(next), worker!.compressSync(next), 'the next frame')
+  })
+
   test(`${name}: without feedback nothing is left; from the mean there is none`, async () => {
     const [worker] = await fleetOf(1, { ...options, errorFeedback: 'none', wire: 'int8' })
     await stepTogether([worker!], [gradientsOf(SHAPES, 1)])
@@ -132,6 +143,58 @@ test('the best rank is found whatever the singular values', async () => {
       assert.ok(norm(left!) <= most, `${what}, × ${scale}: ${norm(left!)} is left of ${tail}`)
       const length = norm(updates[0]![0]!)
       assert.ok(Math.abs(worker.updateNorm! - length) <= 1e-5 * length, what)
+    }
+  }
+})
+
+test('best rank: ranks change between steps, and nothing is lost', async () => {
+  const shapes = [[12, 10], [7], [9, 4]]
+  const options = { method: bestRank(), rank: 1, minCompressionRate: 0 }
+  const worker = await createCompressor(shapes, options)
+  for (const [step, rank] of [1, 3, [0, 0, 2], 2].entries()) {
+    worker.setRank(rank)
+    const before = await residualsOf(worker)
+    const gradients = gradientsOf(shapes, step)
+    const { updates } = await stepTogether([worker], [gradients])
+    for (const [i, left] of (await residualsOf(worker)).entries()) {
+      const m = gradients[i]!.map((g, j) => g + before[i]![j]!)
+      within(
+        left.map((x, j) => x + updates[0]![i]![j]!),
+        m,
+        () => 1e-5,
+        `step ${step}, ${i}`,
+      )
+      const own = typeof rank === 'number' ? (shapes[i]!.length > 1 ? rank : 0) : rank[i]!
+      if (own === 0) assert.ok(left.every((x) => x === 0))
+      else assert.ok(norm(left) <= 1e-5 + (1 + 1e-6) * tailOf(m, ...dims(shapes[i]!), own))
+    }
+  }
+})
+
+test('random K and random block go through engines that sum by themselves', async () => {
+  for (const method of [randomK({ rank: 1 }), randomBlock({ rank: 1 })]) {
+    const fleet = await fleetOf(3, { method })
+    const gradients = fleet.map((_, i) => gradientsOf(SHAPES, i))
+    const frames = await Promise.all(fleet.map((worker, i) => worker.compress(gradients[i]!)))
+    const sum = frames.map(payload).reduce((a, b) => a.map((x, i) => x + b[i]!))
+    const mean = fromPayload(sum, frames[0]!, 3)
+    const update = gradients[0]!.map((g) => new Float32Array(g.length))
+    const lefts: Float32Array[][] = []
+    for (const worker of fleet) {
+      await worker.receive(mean)
+      assert.equal(await worker.decompress(update), { counted: true, senders: [], weight: 3 })
+      lefts.push(await residualsOf(worker))
+    }
+    for (const [i, x] of update.entries()) {
+      const taken = x.map((_, j) =>
+        lefts.reduce((s, e, w) => s + gradients[w]![i]![j]! - e[i]![j]!, 0),
+      )
+      within(
+        x,
+        taken.map((value) => value / 3),
+        () => 1e-6,
+        `parameter ${i}`,
+      )
     }
   }
 })
@@ -289,6 +352,10 @@ function playAll(baseline: Baseline): Promise<void> {
     fc.asyncProperty(scenario, (s) => play(baseline, s)),
     { seed, numRuns, includeErrorInReport: true },
   )
+}
+
+function dims(shape: readonly number[]): [number, number] {
+  return [shape[0]!, shape[1]!]
 }
 
 function fleetOf(workers: number, options: Options) {

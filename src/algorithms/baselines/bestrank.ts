@@ -15,8 +15,8 @@ import { bestFactors } from './svd.ts'
  * a fraction of the work. The update is the mean of all workers' approximations, of rank up to workers ·
  * rank; everyone's factors go to everyone. Raw parameters travel in the same frames.
  *
- * Singular vectors are computed in JavaScript, in float64, from scratch in every step: seconds for a
- * model of ten million parameters.
+ * Singular vectors are computed in JavaScript, in float64, from scratch in every step: for millions of
+ * parameters that takes seconds. For comparison, not for training.
  *
  * Memory: an array as large as the model in float32, and while it computes one in float64 as large
  * as some dozens of columns of the largest matrix.
