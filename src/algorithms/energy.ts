@@ -45,8 +45,9 @@ export function energyDecision(eigenvalues: ArrayLike<number>, wanted: number): 
  * Carried are the leading eigenvalues of Q̄ᵀQ̄. What they are compared with is (mean of all workers'
  * ‖M‖)², M being gradient and residual: what is pending counts, too. That is ‖M̄‖² where workers agree,
  * and more where they do not: if each has noise of energy ν of its own beside a signal of energy s, the
- * mean of W has s + ν/W, and no rank carries more of s + ν than that. Where gradients are noisy, ask
- * for a smaller fraction, or ranks stay at `most`.
+ * mean of W has s + ν/W, and no rank carries more of s + ν than that. What they disagree on for long
+ * even grows in their residuals. So in fleets with noise ask for a smaller fraction, and set `most` to
+ * what you can afford: ranks may well stay there.
  *
  * A deciding step costs 4 bytes for each matrix, and reading M once more; if it is aborted or nobody is
  * heard in it, ranks stay as they are. On wasm, higher ranks may take more memory: with `resident`, read
