@@ -105,17 +105,15 @@ export function decodeState(bytes: Uint8Array, specs: readonly Spec[], settings:
     specs.map((spec, i) =>
       ranks[i] === 0 ? null : tensor(`${name}/${i}`, [ranks[i]!, length(spec)]),
     )
+  const right = factors('q', ({ cols }) => cols)
+  const left = factors('p', ({ rows }) => rows)
   const residuals = specs.map(({ shape }, i) => tensor(`residual/${i}`, shape))
   return {
     step: numberIn(metadata, 'step', 0, (t) => Number.isInteger(t) && t <= 0xffffffff),
     parent: metadata.parent === undefined ? null : fromHex(metadata.parent),
     weight: weightIn(metadata),
     ranks,
-    loaded: {
-      right: factors('q', ({ cols }) => cols),
-      left: factors('p', ({ rows }) => rows),
-      notes: notesIn(metadata),
-    },
+    loaded: { right, left, notes: notesIn(metadata) },
     residual: residuals.every((r) => r === null) ? null : concat(residuals, specs),
   }
 }
