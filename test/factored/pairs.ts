@@ -46,6 +46,7 @@ export function gradientsOf(seed: number, samples: readonly [number, number] = [
   const [vector, matrix] = [uniform(40, 10 * seed + 2), uniform(360, 10 * seed + 3)]
   const products = pairs.map((pair) => Float32Array.from(explicit(pair)))
   return {
+    pairs,
     factored: [pairs[0]!, vector, pairs[1]!, matrix] as Gradient[],
     whole: [products[0]!, vector, products[1]!, matrix],
   }
