@@ -317,7 +317,10 @@ export interface Turn {
   readonly plan: Plan
   /** the step's number */
   readonly step: number
-  /** what M takes in after `prepare`, the caller's: until the first frame has been yielded; null: nothing */
+  /**
+   * what M takes in after `prepare`, the caller's: until the first frame has been yielded; null:
+   * nothing, or not by the session but by `take`
+   */
   readonly gradients: readonly Tensor[] | null
   /** false: this worker sends nothing in this step, or nothing any more */
   readonly present: boolean

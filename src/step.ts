@@ -199,9 +199,9 @@ export class Step {
   }
 
   #turn(): Turn {
-    const { session, host, plan, number } = this.#ground
+    const { session, host, plan, number, algorithm } = this.#ground
     const absence = () => this.#absence
-    const gradients = () => this.#gradients && tensorsOf(this.#gradients)
+    const gradients = () => (algorithm.take || !this.#gradients ? null : tensorsOf(this.#gradients))
     return {
       session,
       host,
@@ -217,7 +217,7 @@ export class Step {
   }
 }
 
-/** What `Standing.checkGradients` lets pass, for methods without `take`. */
+/** What `Standing.checkGradients` lets pass where the method has no `takes`, and so no `take`. */
 function tensorsOf(gradients: readonly Gradient[]): readonly Tensor[] {
   return gradients as readonly Tensor[]
 }

@@ -5,7 +5,15 @@ import { backproject, project } from '../src/algorithms/factored/products.ts'
 import { reference } from '../src/backends/reference.ts'
 import { webgpu } from '../src/backends/webgpu/index.ts'
 import { dad, factored, rankDad } from '../src/factored.ts'
-import { aggregate, createCompressor, type Gradient, type Options, plan } from '../src/index.ts'
+import {
+  aggregate,
+  type Backend,
+  createCompressor,
+  type Gradient,
+  type Options,
+  plan,
+  wasm,
+} from '../src/index.ts'
 import { explicit, gradientsOf, pairOf, relative, SHAPES } from './factored/pairs.ts'
 import { together } from './factored/together.ts'
 import { openDevice } from './gpu/device.ts'
@@ -342,6 +350,37 @@ test('setRank keeps leading columns; dAD has no ranks', async () => {
   const [worker] = await fleet(METHODS.dAD, 1)
   assert.throws(() => worker!.setRank(2), /"rank": the method dad has no use for it/)
 })
+
+for (const name of ['factored, nothing kept', 'factored, with feedback'] as const) {
+  test(`${name}: factors that are not finite take the gradient back`, async () => {
+    let spoils = false
+    const backend: Backend = {
+      name: 'overflowing',
+      async open(table) {
+        const session = await wasm().open(table)
+        const read = session.read.bind(session)
+        session.read = (slots, into) => {
+          read(slots, into)
+          if (spoils && slots.includes('left')) into[1] = Number.POSITIVE_INFINITY
+        }
+        return session
+      },
+    }
+    const [worker] = await fleet({ ...METHODS[name], backend }, 1)
+    const { factored, whole } = gradientsOf(1)
+    await together([worker!], [factored])
+    const before = await residualsOf(worker!)
+    spoils = true
+    const { updates, outcomes } = await together([worker!], [gradientsOf(2).factored])
+    spoils = false
+    assert.equal(outcomes[0], { counted: false, senders: [], weight: 0 })
+    assert.is(worker!.stats.absent.factors, 1)
+    assert.ok(updates[0]!.flatMap((x) => [...x]).every((x) => x === 0))
+    for (const [i, e] of (await residualsOf(worker!)).entries()) {
+      assert.ok(norm(e.map((x, j) => x - before[i]![j]!)) <= 1e-6 * norm(whole[i]!))
+    }
+  })
+}
 
 test('entries that do not fit are refused before anything changes', async () => {
   const [worker] = await fleet(METHODS['factored, nothing kept'], 1)
