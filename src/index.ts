@@ -7,7 +7,7 @@ import { Compressor } from './compressor.ts'
 import { UnsupportedError } from './errors.ts'
 import { Framing, layoutHash } from './framing.ts'
 import { localOf, type Options, type ParameterSpec, settingsOf } from './options.ts'
-import { layout, specsOf } from './plan.ts'
+import { layout, layoutRaw, specsOf } from './plan.ts'
 import { firstParent, Standing } from './standing.ts'
 import { decodeState } from './state.ts'
 
@@ -46,7 +46,7 @@ export async function createCompressor(
   const host = await openHost(settings.seed, options.random)
   const loaded = state?.loaded ?? { right: [], left: [], notes: {} }
   const algorithm = await method.create({ host, specs, plan, settings, loaded, step })
-  const arranged = method.whole ? layout(specs, Array<number>(specs.length).fill(0)) : plan
+  const arranged = method.whole ? layoutRaw(specs) : plan
   const session = await (options.backend ?? wasm()).open(arranged, { resident })
   if (settings.orthonormalize === 'device' && !session.orthonormalize) {
     session.dispose()

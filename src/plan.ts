@@ -148,6 +148,11 @@ export function layout(specs: readonly Spec[], ranks: readonly number[]): Plan {
   }
 }
 
+/** The same with all of them raw. */
+export function layoutRaw(specs: readonly Spec[]): Plan {
+  return layout(specs, Array<number>(specs.length).fill(0))
+}
+
 /** Lengths of the columns of all left factors: what must share a scale when quantised. */
 export function leftColumns(plan: Plan): number[] {
   return plan.matrices.flatMap(({ rows, rank }) => Array<number>(rank).fill(rows))

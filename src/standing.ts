@@ -8,7 +8,7 @@ import { DeviceLostError } from './errors.ts'
 import type { Framing } from './framing.ts'
 import type { Spec } from './method.ts'
 import { integer, type Settings, show } from './options.ts'
-import { checkTensors, layout } from './plan.ts'
+import { checkTensors, layout, layoutRaw } from './plan.ts'
 import type {
   Algorithm,
   Dense,
@@ -77,7 +77,7 @@ export class Standing {
     this.#framing = parts.framing
     this.#algorithm = parts.algorithm
     this.#plan = parts.plan
-    this.#rawPlan = layout(parts.specs, Array<number>(parts.specs.length).fill(0))
+    this.#rawPlan = layoutRaw(parts.specs)
     this.#arranged = this.#settings.method.whole ? this.#rawPlan : parts.plan
     this.#number = parts.step
     this.#parent = parts.parent

@@ -17,6 +17,7 @@ import {
 import { explicit, gradientsOf, pairOf, relative, SHAPES } from './factored/pairs.ts'
 import { together } from './factored/together.ts'
 import { openDevice } from './gpu/device.ts'
+import { gamma } from './support/close.ts'
 import {
   errorOf,
   open,
@@ -29,8 +30,8 @@ import {
 } from './support/fleet.ts'
 import { norm } from './support/norms.ts'
 
-/** Products, factors and updates of the same numbers, computed in another order in float32. */
-const CLOSE = 2e-6
+/** The same sums in another order: of 60 products at most, to which the other roundings are few. */
+const CLOSE = gamma(60)
 
 /** Every method of the door, with the options of its own tests. */
 const METHODS = {

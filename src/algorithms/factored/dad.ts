@@ -1,7 +1,7 @@
 // dAD: everyone's activations and deltas, and the gradient formed from all of them. Baker, Khanal, Calhoun,
 // Pearlmutter, Plis, "Peering Beyond the Gradient Veil with Distributed Auto Differentiation" (arXiv
 // 2102.09631); a weighted mean here, as everywhere in this library, where their code has the sum.
-import type { Method, Spec } from '../../method.ts'
+import type { Method } from '../../method.ts'
 import { integer } from '../../options.ts'
 import { gated } from '../../plan.ts'
 import type { Gradient, Plan, Turn } from '../../seam.ts'
@@ -16,16 +16,13 @@ export interface DadOptions {
 }
 
 /** @param kernels  made anew for each compressor */
-export function gatheredGradients(kernels: () => Promise<Desk>, { samples }: DadOptions): Method {
-  const all = Array.isArray(samples) ? samples : [samples]
-  for (const [i, one] of all.entries()) {
-    integer(Array.isArray(samples) ? `samples[${i}]` : 'samples', one, 1, 0xfffffffe)
-  }
-  const most = (count: number) =>
-    typeof samples === 'number' ? Array<number>(count).fill(samples) : samples
-  const checked = (specs: readonly Spec[]) => {
-    if (most(specs.length).length === specs.length) return most(specs.length)
-    throw new RangeError(`"samples": expected ${specs.length}, got ${most(0).length}`)
+export function gatheredGradients(kernels: () => Promise<Desk>, options: DadOptions): Method {
+  const samples = checked(options.samples)
+  /** The most columns, by parameter. */
+  const most = (count: number): readonly number[] => {
+    if (typeof samples === 'number') return Array<number>(count).fill(samples)
+    if (samples.length === count) return samples
+    throw new RangeError(`"samples": expected a number or ${count} of them, got ${samples.length}`)
   }
   return {
     name: 'dad',
@@ -40,7 +37,7 @@ export function gatheredGradients(kernels: () => Promise<Desk>, { samples }: Dad
     },
     // A rank here says that N columns of both factors travel; the rank is clipped, as all are, and N is not.
     ranks: (specs, settings) =>
-      gated(specs, settings, checked(specs), {
+      gated(specs, settings, most(specs.length), {
         cost: (rows, cols, rank) => rank * (rows + cols),
       }),
     cycle: (plan) => [[roundOf(plan, most(plan.parameters.length))]],
@@ -81,4 +78,14 @@ class Dad extends Gathered {
         : { left: gradient.deltas, right: gradient.activations },
     )
   }
+}
+
+/** @throws TypeError, RangeError  unless all are integers that a word can tell */
+function checked(samples: DadOptions['samples']): number | readonly number[] {
+  const check = (name: string, one: number) => {
+    integer(name, one, 1, 0xfffffffe)
+    return one
+  }
+  if (!Array.isArray(samples)) return check('samples', samples as number)
+  return samples.map((one, i) => check(`samples[${i}]`, one))
 }
