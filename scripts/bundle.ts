@@ -1,35 +1,79 @@
-// build/modules/, as tsc has written it → dist/: one file for each door, and one for what doors share;
-// declarations as they are.
+// build/modules/, as tsc has written it → dist/: one file for each door, and shared.js for what more than
+// one of them needs; declarations as they are.
 //
-// Node takes most of a millisecond for each file that it loads. With thirty of them a compressor was
-// there after 32 ms, with four after 12 (one core of a busy server, Node 20); what bundlers make of
+// Node takes most of a millisecond for each file that it loads: with thirty of them a compressor was
+// there after 32 ms, with four after 12 (one core of a busy server, Node 20). What bundlers make of
 // `createCompressor` is the same to 0.05 kB.
-import { cpSync, readFileSync, writeFileSync } from 'node:fs'
-import { resolve } from 'node:path'
+import { cpSync } from 'node:fs'
+import { relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { build } from 'esbuild'
+import { type BuildOptions, build, type Metafile, type Plugin } from 'esbuild'
+import manifest from '../package.json' with { type: 'json' }
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const modules = resolve(root, 'build/modules')
 const dist = resolve(root, 'dist')
-const { exports } = JSON.parse(readFileSync(resolve(root, 'package.json'), 'utf8'))
 // Those that are files, not modules, have no conditions.
-const doors = Object.values<{ default?: string }>(exports).flatMap((door) => door.default ?? [])
-const entryPoints = doors.map((door) => resolve(modules, door.replace('./dist/', '')))
-
-const { outputFiles } = await build({
+const doors = Object.values<string | { default: string }>(manifest.exports)
+  .flatMap((door) => (typeof door === 'string' ? [] : door.default))
+  .map((door) => resolve(modules, door.replace('./dist/', '')))
+const common = {
   absWorkingDir: root,
-  entryPoints,
-  outdir: dist,
   bundle: true,
-  splitting: true,
-  chunkNames: 'shared-[hash]',
   format: 'esm',
   target: 'es2022',
-  write: false,
-})
-cpSync(modules, dist, { recursive: true, filter: (path) => !path.endsWith('.js') })
-for (const { path, text } of outputFiles) {
-  // Imports of nothing are for effects in the order of the sources. There are none.
-  writeFileSync(path, text.replace(/^import "[^"]*";\n/gm, ''))
+} satisfies BuildOptions
+
+const times = new Map<string, number>()
+for (const door of doors) {
+  const { metafile } = await build({
+    ...common,
+    entryPoints: [door],
+    outdir: dist,
+    write: false,
+    metafile: true,
+    treeShaking: false, // what a door re-exports counts, too
+  })
+  for (const file of Object.keys(metafile.inputs)) {
+    const path = resolve(root, file)
+    times.set(path, (times.get(path) ?? 0) + 1)
+  }
 }
+const shared = [...times].flatMap(([path, count]) => (count > 1 ? [path] : []))
+const twice = shared.filter((path) => doors.includes(path))
+if (twice.length > 0) throw new Error(`a door is needed by another: ${twice}`)
+
+/** What is shared is imported from shared.js. */
+const elsewhere: Plugin = {
+  name: 'elsewhere',
+  setup({ onResolve }) {
+    onResolve({ filter: /^\./ }, ({ path, resolveDir, kind }) => {
+      const isShared = kind === 'import-statement' && shared.includes(resolve(resolveDir, path))
+      return isShared ? { path: './shared.js', external: true } : undefined
+    })
+  },
+}
+cpSync(modules, dist, { recursive: true, filter: (path) => !path.endsWith('.js') })
+await build({ ...common, entryPoints: doors, outdir: dist, plugins: [elsewhere] })
+const each = await build({
+  ...common,
+  entryPoints: shared,
+  outdir: dist,
+  bundle: false,
+  write: false,
+  metafile: true,
+})
+const all = await build({
+  ...common,
+  stdin: {
+    contents: shared.map((path) => `export * from './${relative(modules, path)}'`).join('\n'),
+    resolveDir: modules,
+  },
+  outfile: resolve(dist, 'shared.js'),
+  metafile: true,
+})
+// Of two exports with the same name, neither is there.
+const named = (metafile: Metafile) => Object.values(metafile.outputs).flatMap((one) => one.exports)
+const found = new Set(named(all.metafile))
+const lost = named(each.metafile).filter((name) => !found.has(name))
+if (lost.length > 0) throw new Error(`shared modules export the same names: ${lost}`)
