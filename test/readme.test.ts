@@ -14,8 +14,11 @@ import { fileURLToPath } from 'node:url'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { unpack } from '../src/backends/wasm/unpack.ts'
+import { dad } from '../src/factored.ts'
+import type { Options } from '../src/index.ts'
 import { openDevice } from './gpu/device.ts'
 import { readTensors } from './gpu/tensors.ts'
+import { METHODS, type Name } from './support/methods.ts'
 import { bundledSize } from './support/size.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -78,16 +81,19 @@ else {
 }
 
 test('functions and methods that it names exist', async () => {
-  const [lowrank, frames, kernels, webgpu] = await Promise.all([
+  const [lowrank, ...doors] = await Promise.all([
     import('lowrank'),
+    import('lowrank/baselines'),
+    import('lowrank/factored'),
     import('lowrank/frames'),
     import('lowrank/kernels'),
+    import('lowrank/methods'),
     import('lowrank/webgpu'),
   ])
   const { createCompressor, createSgd } = lowrank
   using compressor = await createCompressor([[4]])
   const sgd = await createSgd(compressor, { learningRate: 1 })
-  const reached: object[] = [lowrank, frames, kernels, webgpu, compressor, sgd]
+  const reached: object[] = [lowrank, ...doors, compressor, sgd]
   const named = new Set(
     [...readme.matchAll(/`(?:[a-z]+\.)?([a-z]\w+)\(/gi)].map(([, name]) => name!),
   )
@@ -127,6 +133,36 @@ test('the bytes of GPT-2 are those of its plan', async () => {
     readme,
   )
   assert.equal(said?.slice(1), [sent, dense, least])
+})
+
+test('the table of methods has what plan says of ResNet-18', async () => {
+  const { plan } = await import('../src/index.ts')
+  const recorded = new URL('recorded/cases/ratios/ratios.json', import.meta.url)
+  const { models } = JSON.parse(readFileSync(recorded, 'utf8'))
+  const resnet: { shape: number[] }[] = models['resnet18-cifar10'].parameters
+  const shapes = resnet.map(({ shape }) => shape)
+  const [section] = /^## Methods$.*?^## /ms.exec(readme)!
+  const rows = [...section.matchAll(/^\| (?:`(\w+)\(.*?\)`|(full steps)).*\|$/gm)]
+  const named = rows.map(([, called, plain]) => (called ?? plain) as Name)
+  assert.equal(named.sort(), Object.keys(METHODS).sort(), 'a row for each method')
+  for (const [row, called, plain] of rows) {
+    const told = plan(shapes, METHODS[(called ?? plain) as Name])
+    const cells = row.split('|').map((cell) => cell.trim())
+    const [, , rounds, , receives, , sentKb, receivedKb] = cells
+    const kilobytes = [told.bytes, told.received(8).bytes].map((bytes) => Math.round(bytes / 1000))
+    assert.equal([Number(sentKb), Number(receivedKb)], kilobytes, row)
+    assert.is(told.rounds, /^(?:2|as full)/.test(rounds!) ? 2 : 1, row)
+    const gathered = told.received(8).floats === 8 * told.floats
+    assert.is(receives, gathered ? 'everyone’s' : 'the mean', row)
+  }
+  const layer = [[1024, 1024], [1024]]
+  const kB = (options: Options) => Math.round(plan(layer, options).bytes / 1000)
+  const said = /`dad` sends (\d+) kB instead of (\d+), `rankDad`\s+(\d+)\./.exec(readme)
+  assert.equal(said?.slice(1).map(Number), [
+    kB({ method: dad({ samples: 128 }) }),
+    kB(METHODS.uncompressed),
+    kB(METHODS.rankDad),
+  ])
 })
 
 test('options that it names exist', async () => {
