@@ -98,6 +98,7 @@ demo('--help names every option', () => {
   for (const option of [
     'transport',
     'workers',
+    'method',
     'wire',
     'backend',
     'software',
@@ -115,6 +116,18 @@ demo('--help names every option', () => {
 for (const [args, message] of [
   [['--rank', '0'], /'-r, --rank <n>' argument '0' is invalid. Expected an integer from 1 to 64/],
   [['--steps', '1e3'], /'-s, --steps <n>' argument '1e3' is invalid/],
+  [
+    ['--method', 'sparse'],
+    /argument 'sparse' is invalid. Allowed choices are powersgd, half-steps,/,
+  ],
+  [
+    ['--method', 'top-k', '--transport', 'mpi'],
+    /demo: "--method": expected one whose frames are summed with --transport mpi, got top-k/,
+  ],
+  [
+    ['--method', 'dad', '--backend', 'webgpu'],
+    /demo: "--backend": expected wasm with --method dad/,
+  ],
   [['--software'], /demo: "--software": expected --backend webgpu or mixed with it/],
   [['--colour'], /unknown option '--colour'/],
   [['extra'], /too many arguments/],

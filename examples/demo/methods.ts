@@ -1,5 +1,5 @@
 // What the demo can compress with, by name; each with what suits the demo's model.
-import type { Method } from 'lowrank'
+import type { Method, SharedOptions } from 'lowrank'
 import { bestRank, randomBlock, randomK, signNorm, topK, uncompressed } from 'lowrank/baselines'
 import { dad, factored, rankDad } from 'lowrank/factored'
 import { accordion, byEnergy, dion, halfSteps, paper, pytorch, reference } from 'lowrank/methods'
@@ -21,6 +21,8 @@ interface Way {
   readonly factored?: boolean
   /** false: frames are gathered, which engines that sum cannot do */
   readonly summed?: boolean
+  /** Shared options beside it. */
+  readonly options?: Omit<SharedOptions, 'method'>
   /** The optimiser beside it, where it is not momentum on the update. */
   readonly optimiser?: { readonly momentum: number; readonly learningRate: number }
 }
@@ -51,7 +53,7 @@ const WAYS = {
   'best-rank': { method: bestRank, summed: false },
   uncompressed: { method: uncompressed },
   paper: { method: paper },
-  reference: { method: reference },
+  reference: { method: reference, options: { startCompressingAfter: 0 } },
   pytorch: { method: pytorch },
 } as const satisfies Record<string, Way>
 

@@ -106,12 +106,14 @@ export function compression(
   // Uncompressed runs go through the same frames, so that both are counted alike.
   if (!compressed)
     return { shapes: shapes.map((shape) => ({ shape, compress: false })), options: {} }
-  const method = wayOf(name).method?.({ rank, steps, learningRate })
+  const way = wayOf(name)
+  const method = way.method?.({ rank, steps, learningRate })
   if (!method) return { shapes, options: { rank, seed, wire } }
   const { heeds } = method
   return {
     shapes,
     options: {
+      ...way.options,
       method,
       wire,
       ...(heeds.includes('rank') && { rank }),

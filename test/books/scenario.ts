@@ -180,23 +180,29 @@ const common = {
   refresh: fc.constantFrom(0, 0, 0, 2),
 }
 
-const shared: fc.Arbitrary<SharedOptions> = fc.oneof(
-  fc.record({
-    ...common,
-    warmStart: fc.constantFrom<boolean | 'fixed'>(true, true, false, 'fixed'),
-  }),
-  fc.record({ ...common, method: fc.constant(halfSteps()) }),
-)
-
-export const scenario: fc.Arbitrary<Scenario> = fc.record({
-  seed: fc.nat(1e6),
-  shapes: fc.array(spec, { minLength: 1, maxLength: 5 }),
-  shared,
-  wires: fc.array(wire, { minLength: 1, maxLength: 5 }),
-  workers: fc.integer({ min: 1, max: 5 }),
-  weighing: fc.constantFrom('equal', 'random', 'extreme'),
-  steps: fc.array(script, { minLength: 1, maxLength: 7 }),
+const full = fc.record({
+  ...common,
+  warmStart: fc.constantFrom<boolean | 'fixed'>(true, true, false, 'fixed'),
 })
+
+const halves = fc.record({ ...common, method: fc.constant(halfSteps()) })
+
+export const scenario = scenarioWith(fc.oneof(full, halves))
+
+/** Of full steps alone. */
+export const fullScenario = scenarioWith(full)
+
+function scenarioWith(shared: fc.Arbitrary<SharedOptions>): fc.Arbitrary<Scenario> {
+  return fc.record({
+    seed: fc.nat(1e6),
+    shapes: fc.array(spec, { minLength: 1, maxLength: 5 }),
+    shared,
+    wires: fc.array(wire, { minLength: 1, maxLength: 5 }),
+    workers: fc.integer({ min: 1, max: 5 }),
+    weighing: fc.constantFrom('equal', 'random', 'extreme'),
+    steps: fc.array(script, { minLength: 1, maxLength: 7 }),
+  })
+}
 
 /** A step in which nothing goes wrong. */
 export const PLAIN: Script = {
