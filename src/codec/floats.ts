@@ -136,6 +136,12 @@ export class Blocks {
     this.#end = this.at + n
     return n
   }
+
+  /** Leaves the last n of the run for the next one. */
+  back(n: number): void {
+    this.#left += n
+    this.#end -= n
+  }
 }
 
 /**

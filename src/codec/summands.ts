@@ -17,12 +17,16 @@ export function addersOf(frames: readonly Frame[]): Adder[] {
   const adders: Adder[] = []
   for (let k = 0; k < frames.length; ) {
     const { type } = frames[k]!
-    const some = frames.slice(k, k + 4)
-    const four = some.length === 4 && type !== 'int8' && some.every((frame) => frame.type === type)
-    if (four) adders.push(type === 'f32' ? fourFloats(some) : fourCodes(some))
-    else if (type === 'int8') adders.push(blocks(frames[k]!))
-    else adders.push(type === 'f32' ? floats(frames[k]!) : codes(frames[k]!))
-    k += four ? 4 : 1
+    const four = frames.slice(k, k + 4).filter((frame) => frame.type === type)
+    if (four.length === 4) {
+      adders.push(
+        type === 'f32' ? fourFloats(four) : type === 'int8' ? fourBlocks(four) : fourCodes(four),
+      )
+      k += 4
+    } else {
+      const one = frames[k++]!
+      adders.push(type === 'f32' ? floats(one) : type === 'int8' ? blocks(one) : codes(one))
+    }
   }
   return adders
 }
@@ -62,6 +66,30 @@ function codes(frame: Frame): Adder {
   return (sums, n) => {
     next(n)
     addCodes(sums, n, meanings, near.halves, frame.weight)
+  }
+}
+
+function fourBlocks(frames: readonly Frame[]): Adder {
+  const weights = frames.map(({ weight }) => weight)
+  const [a, b, c, d] = frames.map(({ values }) => new Blocks(values))
+  const scales = [0, 0, 0, 0]
+  return (sums, n) => {
+    for (let to = 0; to < n; ) {
+      const inA = a!.next(n - to)
+      const inB = b!.next(inA)
+      const inC = c!.next(inB)
+      const some = d!.next(inC)
+      a!.back(inA - some) // none, but for frames that were cut in unlike places
+      b!.back(inB - some)
+      c!.back(inC - some)
+      scales[0] = a!.scale
+      scales[1] = b!.scale
+      scales[2] = c!.scale
+      scales[3] = d!.scale
+      addFourBlocks(sums, to, some, a!, b!, c!, d!, weights)
+      if (!scales.every(isScale)) sums[to] = Number.NaN
+      to += some
+    }
   }
 }
 
@@ -157,5 +185,29 @@ function addBlock(
 ): void {
   for (let i = 0; i < n; i++) {
     sums[to + i] = sums[to + i]! + Math.fround(scale * bytes[at + i]!) * weight
+  }
+}
+
+function addFourBlocks(
+  sums: Float64Array,
+  to: number,
+  n: number,
+  a: Blocks,
+  b: Blocks,
+  c: Blocks,
+  d: Blocks,
+  weights: readonly number[],
+): void {
+  const [wa, wb, wc, wd] = [weights[0]!, weights[1]!, weights[2]!, weights[3]!]
+  const [xa, xb, xc, xd] = [a.bytes, b.bytes, c.bytes, d.bytes]
+  const [ia, ib, ic, id] = [a.at, b.at, c.at, d.at]
+  const [sa, sb, sc, sd] = [a.scale, b.scale, c.scale, d.scale]
+  for (let i = 0; i < n; i++) {
+    sums[to + i] =
+      sums[to + i]! +
+      Math.fround(sa * xa[ia + i]!) * wa +
+      Math.fround(sb * xb[ib + i]!) * wb +
+      Math.fround(sc * xc[ic + i]!) * wc +
+      Math.fround(sd * xd[id + i]!) * wd
   }
 }

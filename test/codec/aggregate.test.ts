@@ -118,6 +118,24 @@ test('composes: senders and weight exactly, values to rounding', () => {
   }
 })
 
+test('wire types are averaged as decoded, four at a time or not, whatever their blocks', () => {
+  const count = 5003
+  const cuts = [[count], [64, 1, 4938], [3, 5000], [1000, 1000, 1000, 2003], [count]]
+  for (const type of ['f16', 'bf16', 'int8'] as const) {
+    for (const workers of [1, 3, 4, 5]) {
+      const frames = Array.from({ length: workers }, (_, sender) => {
+        const weight = 1 + sender
+        const segments = cuts[sender]!
+        return frameOf(gaussian(count, sender), { type, segments, senders: [sender], weight })
+      })
+      const plain = frames.map((frame, sender) =>
+        frameOf(valuesOf(frame), { senders: [sender], weight: 1 + sender }),
+      )
+      same(valuesOf(aggregate(frames)), valuesOf(aggregate(plain)), `${workers} of ${type}`)
+    }
+  }
+})
+
 test('takes mixed wire types; the result is float32', () => {
   const values = gaussian(300, 5)
   const types = ['f32', 'f16', 'bf16', 'int8'] as const
