@@ -131,7 +131,7 @@ test('wire types are averaged as decoded, four at a time or not, whatever their 
       const plain = frames.map((frame, sender) =>
         frameOf(valuesOf(frame), { senders: [sender], weight: 1 + sender }),
       )
-      same(valuesOf(aggregate(frames)), valuesOf(aggregate(plain)), `${workers} of ${type}`)
+      same(valuesOf(aggregate(frames)), valuesOf(aggregate(plain)))
     }
   }
 })
