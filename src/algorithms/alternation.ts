@@ -23,6 +23,7 @@ import type {
   Turn,
 } from '../seam.ts'
 import { deduct, type Product, squaresOf } from './products.ts'
+import { leading } from './ritz.ts'
 import { wholeStep } from './uncompressed.ts'
 
 /** What other programs do otherwise, and no option asks for. */
@@ -181,9 +182,10 @@ export class Alternation implements Algorithm {
       const before = former.parameters[index]!
       const kept = Math.min(before.rank, rank)
       for (const side of SIDES) {
-        const length = kept * (side === 'left' ? rows : cols)
-        const columns = old[side].subarray(before[side], before[side] + length)
-        this.#factors[side].set(columns, matrix[side])
+        const length = side === 'left' ? rows : cols
+        const columns = old[side].subarray(before[side], before[side] + before.rank * length)
+        const best = leading(columns, length, kept).subarray(0, kept * length)
+        this.#factors[side].set(best, matrix[side])
         this.#host.fill(matrix, side, this.#factors[side], kept, step)
       }
     }
