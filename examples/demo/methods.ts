@@ -45,7 +45,7 @@ const WAYS = {
   'rank-dad': { method: () => rankDad(), factored: true, summed: false },
   dad: { method: () => dad({ samples: BATCH }), factored: true, summed: false },
   // Its update has length √rank whatever the gradient's: the learning rate is another one.
-  dion: { method: () => dion(), optimiser: { momentum: 0, learningRate: 0.02 } },
+  dion: { method: () => dion(), optimiser: { momentum: 0, learningRate: 0.15 } },
   'top-k': { method: () => topK({ ratio: 1 / 32 }), summed: false },
   'random-k': { method: ({ rank }) => randomK({ rank }) },
   'random-block': { method: ({ rank }) => randomBlock({ rank }) },
