@@ -42,6 +42,11 @@ export const SECTIONS: Readonly<Record<string, Entry>> = {
     cores: 2,
     load: async () => (await import('./step.ts')).threads,
   },
+  methods: {
+    about: 'whole steps with each method, against full steps',
+    cores: 1,
+    load: async () => (await import('./methods.ts')).methods,
+  },
   aggregate: {
     about: 'the mean of four frames, against memcpy',
     cores: 1,

@@ -15,7 +15,7 @@ import type { Report, Row, Table } from '../bench/results.ts'
 
 const MAIN = fileURLToPath(new URL('../bench/main.ts', import.meta.url))
 const NODE = ['--import', 'tsx', MAIN]
-const OURS = ['kernels', 'step', 'aggregate', 'codec']
+const OURS = ['kernels', 'step', 'methods', 'aggregate', 'codec']
 
 const bench = suite('bench')
 let folder: string

@@ -6,6 +6,7 @@ import { gathering } from '../../gathering.ts'
 import type { Making, Method } from '../../method.ts'
 import { gated, leftColumns, rawLengths, rightColumns } from '../../plan.ts'
 import type { Algorithm, Incoming, Part, Plan, Session, Sink, Steps, Turn } from '../../seam.ts'
+import { dot } from '../products.ts'
 import { uncompressed, wholeStep } from '../uncompressed.ts'
 import { HEEDED, refuseAggregated, run, squaresOf } from './flat.ts'
 import { bestFactors } from './svd.ts'
@@ -174,10 +175,4 @@ function squaresOfMean(plan: Plan, { parts, weight: total }: Incoming, start: nu
     }
   }
   return Math.max(0, sum) // rounding must not make a square negative
-}
-
-function dot(x: Float32Array, y: Float32Array): number {
-  let sum = 0
-  for (let i = 0; i < x.length; i++) sum += x[i]! * y[i]!
-  return sum
 }

@@ -2,6 +2,7 @@
 // `svd` of lowrank/kernels is faster, but awaits its backend.
 import { eigen } from '../../eigen.ts'
 import { philox } from '../../philox.ts'
+import { dot } from '../products.ts'
 import { squaresOf } from './flat.ts'
 
 /** Columns of a block beyond the rank: they cost little, and bring the last ones sooner. */
@@ -144,10 +145,4 @@ function random(length: number, column: number): Float64Array {
 
 function add(y: Float64Array, x: ArrayLike<number>, factor: number): void {
   for (let i = 0; i < y.length; i++) y[i] = y[i]! + factor * x[i]!
-}
-
-function dot(x: ArrayLike<number>, y: ArrayLike<number>): number {
-  let sum = 0
-  for (let i = 0; i < x.length; i++) sum += x[i]! * y[i]!
-  return sum
 }
