@@ -4,6 +4,7 @@ import * as assert from 'uvu/assert'
 import { webgpu } from '../../src/backends/webgpu/index.ts'
 import { createCompressor, UnsupportedError } from '../../src/index.ts'
 import { accordion, byEnergy } from '../../src/methods.ts'
+import type { GpuTensor } from '../../src/seam.ts'
 import { ALL } from '../support/norms.ts'
 import { ofRank } from '../support/ofRank.ts'
 import { audit } from './audit.ts'
@@ -34,6 +35,7 @@ else {
       reset()
       const tensors = layTensors(device, gradients, 'one buffer', 'f32')
       await worker.step(tensors, async (frame) => frame)
+      for (const tensor of tensors) ((tensor as GpuTensor).buffer as GPUBuffer).destroy()
       read.push(counts.readBytes)
       await twin.step(gradients, async (frame) => frame)
       assert.equal(worker.stats.ranks, twin.stats.ranks, `step ${t}`)

@@ -1,4 +1,4 @@
 import { launch } from '../browser/chromium.ts'
-import { inBrowser, SUITES } from './run.ts'
+import { inBrowser, PARTS } from './run.ts'
 
-await inBrowser('Chromium', () => launch({ webgpu: true }), SUITES)
+await inBrowser('Chromium', () => launch({ webgpu: true }), PARTS)

@@ -5,4 +5,5 @@ import { inBrowser } from './run.ts'
 // Every look at a result takes it some milliseconds: so what a user sees, and no tables.
 const vulkan = await vulkanEnv()
 const browser = async () => (typeof vulkan === 'string' ? vulkan : launch(vulkan))
-await inBrowser('Firefox', browser, ['a GPU', 'compressor on WebGPU'], /gpu\/(smoke|compressor)/)
+const seen = { files: /gpu\/(smoke|compressor)/, suites: ['a GPU', 'compressor on WebGPU'] }
+await inBrowser('Firefox', browser, [seen])

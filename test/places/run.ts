@@ -9,17 +9,37 @@ import type { Browser } from '../browser/tab.ts'
 import { bundleTests } from '../built/bundle.ts'
 import { outcome, type Started } from './watch.ts'
 
-/** Suites that must have run, by the names that they print. */
-export const SUITES = [
-  'audit of a device',
-  'a GPU',
-  'session on WebGPU',
-  'compressor on WebGPU',
-  'optimiser on WebGPU',
-  'accumulateProject on webgpu',
-  'backproject on webgpu',
-  'settle on webgpu',
+/** Files that are run in one page. */
+export interface Part {
+  readonly files: RegExp
+  /** that must have run, by the names that they print */
+  readonly suites: readonly string[]
+}
+
+/** A page for each: what one leaves to the garbage collector is not the next one's. */
+export const PARTS: readonly Part[] = [
+  { files: /gpu\/compressor/, suites: ['compressor on WebGPU'] },
+  {
+    files: /gpu\/(baselines|energy|session|sgd)/,
+    suites: [
+      'baselines on WebGPU',
+      'by energy on WebGPU',
+      'session on WebGPU',
+      'optimiser on WebGPU',
+    ],
+  },
+  {
+    files: /gpu\/(?!compressor|baselines|energy|session|sgd)/,
+    suites: ['audit of a device', 'a GPU'],
+  },
+  {
+    files: /kernels\//,
+    suites: ['accumulateProject on webgpu', 'backproject on webgpu', 'settle on webgpu'],
+  },
 ]
+
+/** All of them. */
+export const SUITES = PARTS.flatMap(({ suites }) => suites)
 
 /** All of them in one module. @param only  files whose path matches */
 export async function tests(only?: RegExp): Promise<string> {
@@ -32,33 +52,34 @@ declare const exec: () => Promise<string>
 /** What the page says when there is no more to come. */
 const END = 'all suites have been run'
 
-/** Runs them in a page. @param launch  starts a browser, or says why there is none */
+/** Runs them, each part in a browser of its own. @param launch  starts one, or says why there is none */
 export async function inBrowser(
   name: string,
   launch: () => Promise<Browser | string>,
-  suites: readonly string[],
-  only?: RegExp,
+  parts: readonly Part[],
 ): Promise<void> {
   const test = suite(`WebGPU in ${name}`)
   const first = await launch()
   if (typeof first === 'string') test.skip(`WebGPU in ${name}: ${first}`)
   else {
-    const again = async () => {
-      const browser = await launch()
-      if (typeof browser === 'string') throw new Error(browser)
-      return browser
+    const browsers = [first]
+    const browser = async () => {
+      const one = browsers.pop() ?? (await launch())
+      if (typeof one === 'string') throw new Error(one)
+      return one
     }
-    test('the tests pass', async () => {
-      const browsers = [Promise.resolve(first)]
-      const script = await tests(only)
-      let thrown: string[] = []
-      const printed = await outcome(`WebGPU in ${name}`, (print) => {
-        thrown = []
-        return inPage(browsers.pop() ?? again(), script, print, thrown)
+    for (const { files, suites } of parts) {
+      test(`the tests pass: ${suites.join(', ')}`, async () => {
+        const script = await tests(files)
+        let thrown: string[] = []
+        const printed = await outcome(`WebGPU in ${name}`, (print) => {
+          thrown = []
+          return inPage(browser(), script, print, thrown)
+        })
+        passed(printed, suites)
+        assert.equal(thrown, [])
       })
-      passed(printed, suites)
-      assert.equal(thrown, [])
-    })
+    }
   }
   test.run()
 }
