@@ -6,8 +6,8 @@
 // `createCompressor` is the same to 0.05 kB.
 import { cpSync } from 'node:fs'
 import { relative, resolve } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { type BuildOptions, build, type Metafile, type Plugin } from 'esbuild'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import { type BuildOptions, build, type Plugin } from 'esbuild'
 import manifest from '../package.json' with { type: 'json' }
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -59,21 +59,20 @@ const each = await build({
   ...common,
   entryPoints: shared,
   outdir: dist,
-  bundle: false,
   write: false,
   metafile: true,
 })
-const all = await build({
+const file = resolve(dist, 'shared.js')
+await build({
   ...common,
   stdin: {
     contents: shared.map((path) => `export * from './${relative(modules, path)}'`).join('\n'),
     resolveDir: modules,
   },
-  outfile: resolve(dist, 'shared.js'),
-  metafile: true,
+  outfile: file,
 })
 // Of two exports with the same name, neither is there.
-const named = (metafile: Metafile) => Object.values(metafile.outputs).flatMap((one) => one.exports)
-const found = new Set(named(all.metafile))
-const lost = named(each.metafile).filter((name) => !found.has(name))
+const found = Object.keys(await import(pathToFileURL(file).href))
+const wanted = Object.values(each.metafile.outputs).flatMap((one) => one.exports)
+const lost = wanted.filter((name) => !found.includes(name))
 if (lost.length > 0) throw new Error(`shared modules export the same names: ${lost}`)

@@ -65,7 +65,7 @@ const GOOD_COLS = 256
  * Blocks that hold all rows: for each thread one of a large matrix, or two of a wide one, so that who
  * is held up keeps the others for less long. The largest come first, for the same reason.
  */
-export function columnsOf(plan: Plan, threads: number): Block[] {
+export function columnBlocksOf(plan: Plan, threads: number): Block[] {
   const blocks = plan.matrices.flatMap((parameter) => {
     const { rows, cols } = parameter
     const good = Math.min(2 * threads, Math.floor(cols / GOOD_COLS))

@@ -9,7 +9,7 @@ import type { Dense, Parameter, Plan, Session, Sink, Slot, Tensor } from '../../
 import {
   BLOCK_WORDS,
   type Block,
-  columnsOf,
+  columnBlocksOf,
   type Tile,
   tileFloats,
   tilesOf,
@@ -73,7 +73,7 @@ export class WasmSession implements Session {
   #arrange(plan: Plan): void {
     const floats = Math.ceil(tileFloats(plan) / 4) * 4
     const tiles = tilesOf(plan, floats)
-    const columns = columnsOf(plan, this.#crew.threads)
+    const columns = columnBlocksOf(plan, this.#crew.threads)
     const left = align(this.#tile + 4 * floats * this.#crew.tiles)
     const query = align(left + 4 * plan.leftFloats)
     const own = align(query + 4 * plan.rightFloats)
