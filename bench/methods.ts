@@ -51,14 +51,14 @@ export const methods: Section = async (settings, { progress, table }) => {
   const cases = Object.entries(METHODS).map(([name, options]) => caseOf(name, model!, options))
   const rows = await measure(await Promise.all(cases), settings, (name) => progress(name))
   table({
-    title: `a step with each method, ${model!.name}`,
+    title: `methods, ${model!.name}`,
     ratios: 'times',
     against: '× full steps',
     rows: withRatios(rows),
   })
   const all = Object.entries(FACTORED).map(([name, options]) => factoredCase(name, options))
   table({
-    title: `factored gradients, two layers of 1024 × 1024, ${SAMPLES} samples`,
+    title: `methods, factored gradients: two layers of 1024 × 1024, ${SAMPLES} samples`,
     ratios: 'times',
     against: '× the first',
     rows: withRatios(await measure(await Promise.all(all), settings, (name) => progress(name))),

@@ -34,10 +34,7 @@ bench('measures, writes a report, and compares another run with it', () => {
   assert.is(all.status, 0, all.stderr)
   const report = read(first)
   assert.match(report.command, 'npm run bench -- --tiny')
-  assert.equal(
-    report.tables.map(({ title }) => title.split(',')[0]),
-    OURS,
-  )
+  assert.equal([...new Set(report.tables.map(({ title }) => title.split(',')[0]))], OURS)
   for (const { title, rows } of report.tables) {
     assert.is(new Set(rows.map(({ name }) => name)).size, rows.length, `${title}: names`)
     for (const row of rows) {
