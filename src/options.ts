@@ -57,7 +57,7 @@ export interface SharedOptions {
    * carry, so that those whose bits differ are not averaged. Backends: webgpu() alone.
    */
   readonly orthonormalize?: 'host' | 'device'
-  /** Default: PowerSGD, full steps. Others: lowrank/methods, lowrank/baselines. */
+  /** Default: PowerSGD, full steps. Others: lowrank/methods, lowrank/baselines, lowrank/factored. */
   readonly method?: Method
 }
 

@@ -83,7 +83,7 @@ test('golden: fifty steps of three workers', async () => {
   assert.is(await goldenRun({ createCompressor, aggregate, wasm }), GOLDEN.run)
 })
 
-test('golden: the same under the preset of the paper', async () => {
+test('golden: the same with paper()', async () => {
   const hash = await goldenRun({ createCompressor, aggregate, wasm }, sha256, { method: paper() })
   assert.is(hash, GOLDEN.paper)
 })

@@ -1,5 +1,5 @@
 // P̂ as the paper's code makes it: Gram–Schmidt in one pass, which loses orthogonality where columns
-// nearly depend on each other, and damps columns not much longer than epsilon. For presets alone:
+// nearly depend on each other, and damps columns not much longer than epsilon. For `paper()` alone:
 // `Host.orthonormalize` does neither.
 //
 // + − × ÷ and sqrt of float64 in a fixed order, rounded to float32 once: the same bits everywhere.
