@@ -96,7 +96,7 @@ export interface Gate {
  */
 export function gated(
   specs: readonly Spec[],
-  { minCompressionRate }: Settings,
+  { minCompressionRate }: Pick<Settings, 'minCompressionRate'>,
   wanted: number | readonly number[],
   { narrow = 'never', cost }: Gate,
 ): number[] {

@@ -25,13 +25,14 @@ const LAYERS: readonly { name: string; files: RegExp; never: readonly string[] }
     files: /^(framing|gathering|state|step)\.ts$/,
     never: ['algorithms', 'backends'],
   },
+  { name: 'gossip', files: /^gossip\//, never: ['algorithms', 'backends', 'step'] },
   { name: 'traffic', files: /^traffic\.ts$/, never: ['backends'] },
   { name: 'standing', files: /^standing\.ts$/, never: ['backends'] },
   { name: 'compressor', files: /^compressor\.ts$/, never: ['algorithms', 'backends', 'codec'] },
   { name: 'routines', files: /^(sgd|decompositions|qr)\.ts$/, never: ['algorithms'] },
   {
     name: 'doors',
-    files: /^(baselines|factored|frames|index|kernels|methods|threads|webgpu)\.ts$/,
+    files: /^(baselines|factored|frames|gossip|index|kernels|methods|threads|topology|webgpu)\.ts$/,
     never: ['doors'],
   },
 ]

@@ -59,10 +59,12 @@ test('no door loads many files: each takes Node most of a millisecond', () => {
     'baselines',
     'factored',
     'frames',
+    'gossip',
     'index',
     'kernels',
     'methods',
     'threads',
+    'topology',
     'webgpu',
   ].map((d) => `${d}.js`)
   for (const door of doors) {

@@ -31,6 +31,12 @@ for (const family of WHOLE) {
     writeFileSync(`${to}/${file}`, readFileSync(`${from}/${file}`))
   }
 }
+mkdirSync(`${to}/powergossip`, { recursive: true })
+for (const file of readdirSync(`${from}/powergossip`)) {
+  // Of its methods only this one is there.
+  if (!file.startsWith('pg-')) continue
+  writeFileSync(`${to}/powergossip/${file}`, readFileSync(`${from}/powergossip/${file}`))
+}
 for (const [name, kept] of Object.entries(KEPT)) {
   const file = `real-gradients/${name}.safetensors`
   const { metadata, tensors } = readState(new Uint8Array(readFileSync(`${from}/${file}`)))

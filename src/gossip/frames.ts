@@ -1,0 +1,147 @@
+// Frames of edges: kind gathered, one part, the sender's. Its weight is the sender's weight of the edge,
+// its two words are the history before the sender's last exchange (zeros: it has none to take back).
+import { sameStep } from '../codec/alike.ts'
+import type { Wire } from '../codec/floats.ts'
+import {
+  beginFrame,
+  decodeFrame,
+  FIXED,
+  type Frame,
+  type Header,
+  sealFrame,
+} from '../codec/frame.ts'
+import { PART_HEAD, parts, partsLength, writeParts } from '../codec/parts.ts'
+import { hash64 } from '../codec/xxh32.ts'
+import { FrameError } from '../errors.ts'
+import { gathering } from '../gathering.ts'
+import type { Spec } from '../method.ts'
+import type { Columns, Plan } from '../seam.ts'
+import type { GossipMethod } from './method.ts'
+
+/** Where an iteration stands. */
+export interface Position {
+  readonly step: number
+  readonly round: number
+}
+
+/** What an end says in a half-step. */
+export interface Said {
+  readonly checksum: number
+  /** the sender's history, and that before its last exchange */
+  readonly parent: Uint8Array
+  readonly previous: Uint8Array
+  readonly weight: number
+  readonly floats: Float32Array
+}
+
+const NONE = new Uint8Array(8)
+
+/** Makes and reads the frames of one node. */
+export class EdgeFrames {
+  readonly #layout: Uint8Array
+  readonly #self: number
+  readonly #wire: Wire
+  readonly #ranks: Uint16Array
+
+  constructor(
+    specs: readonly Spec[],
+    plan: Plan,
+    method: GossipMethod,
+    seed: number,
+    self: number,
+    wire: Wire,
+  ) {
+    const shapes = specs.map(({ shape, rows }) => [rows, ...shape])
+    const shared = JSON.stringify([shapes, method.name, method.options, seed])
+    this.#layout = hash64(new TextEncoder().encode(shared))
+    this.#self = self
+    this.#wire = wire
+    this.#ranks = Uint16Array.from(plan.parameters, ({ rank }) => rank)
+  }
+
+  get layout(): Uint8Array {
+    return this.#layout
+  }
+
+  /**
+   * @param own  the floats hold afterwards what the other end will decode
+   * @returns null if a number is not finite
+   */
+  write(
+    position: Position,
+    parent: Uint8Array,
+    previous: Uint8Array | null,
+    weight: number,
+    own: Columns,
+  ): Uint8Array | null {
+    const words = new Uint32Array((previous ?? NONE).slice().buffer)
+    const data = gathering({ ...own, words }, () => null).pack(this.#wire)
+    if (data === null) return null
+    const part = { sender: this.#self, weight, type: this.#wire, data }
+    const header = this.#header(position, parent, weight, this.#self)
+    const { bytes, values } = beginFrame(header, partsLength([part]))
+    writeParts([part], values)
+    return sealFrame(bytes)
+  }
+
+  /** @throws FrameError  unless it is a frame, from this sender, of the same shapes and options */
+  open(bytes: Uint8Array, sender: number): Frame {
+    const frame = decodeFrame(bytes)
+    const { step, round, parent, weight } = frame
+    sameStep(this.#header({ step, round }, parent, weight, sender), frame)
+    const [got] = frame.senders
+    if (frame.senders.length !== 1 || got !== sender) {
+      throw new FrameError(`senders: expected ${sender} alone, got ${[...frame.senders]}`, FIXED)
+    }
+    return frame
+  }
+
+  /**
+   * @param floats  how many there must be, from one whose history is this
+   * @throws FrameError  with the byte of what is wrong
+   */
+  read(frame: Frame, history: Uint8Array, floats: number): Said {
+    const [packed] = parts(frame)
+    const like = equal(frame.parent, history)
+    const part = gathering({ words: new Uint32Array(2), floats: NOTHING, columns: [] }, (part) => {
+      if (part.words.length !== 2) return `expected 2 words, got ${part.words.length}`
+      if (!like || part.floats.length === floats) return null
+      return `expected ${floats} floats, got ${part.floats.length}`
+    }).unpack({ ...packed!, at: frame.valuesAt + PART_HEAD })
+    return {
+      checksum: frame.checksum,
+      parent: frame.parent,
+      previous: new Uint8Array(part.words.buffer),
+      weight: part.weight,
+      floats: part.floats,
+    }
+  }
+
+  #header(position: Position, parent: Uint8Array, weight: number, sender: number): Header {
+    return {
+      kind: 'gathered',
+      type: this.#wire,
+      ...position,
+      layout: this.#layout,
+      parent,
+      weight,
+      senders: Uint32Array.of(sender),
+      ranks: this.#ranks,
+      scalars: NOTHING,
+      total: 1,
+      offset: 0,
+      count: 1,
+    }
+  }
+}
+
+export function equal(a: Uint8Array, b: Uint8Array): boolean {
+  return a.every((byte, i) => byte === b[i])
+}
+
+/** The checksum of a frame that this node has made. */
+export function checksumOf(frame: Uint8Array): number {
+  return new DataView(frame.buffer, frame.byteOffset).getUint32(4, true)
+}
+
+const NOTHING = new Float32Array(0)

@@ -1,0 +1,414 @@
+// One node: who its neighbours are, and where its iteration stands.
+import { runAsync, runSync, type Waiting, wait } from '../effects.ts'
+import { RoundError } from '../errors.ts'
+import type { Spec } from '../method.ts'
+import { integer, show } from '../options.ts'
+import { checkTensors } from '../plan.ts'
+import type { Dense, Host, Kernels, Parameter, Plan } from '../seam.ts'
+import { Edge, other, type Share } from './edge.ts'
+import { checksumOf, type EdgeFrames, equal, type Position, type Said } from './frames.ts'
+import type { GossipMethod } from './method.ts'
+
+/** What a node computes with. */
+export type Arithmetic = Pick<Kernels, 'project' | 'backproject' | 'reconstruct' | 'accumulate'>
+
+/**
+ * What became of an edge in a half-step:
+ *
+ *   exchanged  both moved towards each other (the other end, unless this node's frame got lost)
+ *   missed     the neighbour did not answer
+ *   retracted  the neighbour had not got this node's last frame, or another one: what this node had
+ *              applied then has been taken back
+ *   waited     the neighbour has applied what this node has not, and will take it back
+ *   restarted  the ends had nothing in common: their factors begin anew
+ *   overflowed a difference of the two is 2¹⁰⁰ or more, and both leave it
+ */
+export type EdgeOutcome =
+  | 'exchanged'
+  | 'missed'
+  | 'retracted'
+  | 'waited'
+  | 'restarted'
+  | 'overflowed'
+
+export interface Applied {
+  /** The next half-step's frames, by neighbour; null: the iteration is over. */
+  readonly frames: ReadonlyMap<number, Uint8Array> | null
+  /** by neighbour */
+  readonly outcomes: ReadonlyMap<number, EdgeOutcome>
+}
+
+/** What a node is made of; `createGossip` puts it together. */
+export interface NodeParts {
+  readonly self: number
+  readonly specs: readonly Spec[]
+  readonly plan: Plan
+  readonly method: GossipMethod
+  readonly frames: EdgeFrames
+  readonly arithmetic: Arithmetic
+  /** of an edge: the same random numbers on both ends */
+  readonly host: (lo: number, hi: number) => Host
+  readonly step: number
+  readonly save: (step: number, links: ReadonlyMap<number, Link>) => Uint8Array
+}
+
+/** A neighbour: the weight that this node asks for, and what both ends keep. */
+export interface Link {
+  weight: number
+  readonly edge: Edge
+}
+
+/** A neighbour in an open half-step. */
+interface Talk {
+  readonly sent: Uint8Array
+  said: Said | null
+  given: boolean
+}
+
+/** One edge's part of what is added to the parameters: edge.left·edge.rightᵀ, edge.difference. */
+interface Move {
+  readonly edge: Edge
+  readonly matrices: number
+  readonly raws: number
+}
+
+/** Made by `createGossip`. */
+export class Gossip {
+  readonly #parts: NodeParts
+  readonly #links: Map<number, Link>
+  #position: Position
+  /** null: between two iterations */
+  #talks: Map<number, Talk> | null = null
+
+  /** @internal */
+  constructor(parts: NodeParts, links: Map<number, Link>) {
+    this.#parts = parts
+    this.#links = links
+    this.#position = { step: parts.step, round: 0 }
+  }
+
+  /** The number of the open iteration, or of the next. */
+  get step(): number {
+    return this.#position.step
+  }
+
+  /** The neighbours' numbers, ascending. */
+  get neighbours(): number[] {
+    return [...this.#links.keys()].sort((a, b) => a - b)
+  }
+
+  /** Those that have neither answered nor been given up. */
+  get waiting(): number[] {
+    const open = [...(this.#talks ?? [])].filter(([, { said, given }]) => !said && !given)
+    return open.map(([id]) => id)
+  }
+
+  /** The rank of each parameter; 0: it travels whole. */
+  get ranks(): number[] {
+    return this.#parts.plan.parameters.map(({ rank }) => rank)
+  }
+
+  /**
+   * Begins an iteration: what is sent is of these values, whatever becomes of them until `apply`.
+   *
+   * @param parameters  one array per parameter; only read
+   * @param options.step  the iteration's number, for a node that has been left behind, or comes later
+   *   than others. Default: one more than the last.
+   * @returns a frame for each neighbour
+   * @throws TypeError, RangeError  if they do not fit, or are not finite
+   * @throws RoundError  if an iteration is open
+   */
+  async begin(
+    parameters: readonly Dense[],
+    options: { readonly step?: number } = {},
+  ): Promise<Map<number, Uint8Array>> {
+    return runAsync(this.#begin(parameters, options))
+  }
+
+  /** `begin`, at once. */
+  beginSync(
+    parameters: readonly Dense[],
+    options: { readonly step?: number } = {},
+  ): Map<number, Uint8Array> {
+    return runSync(this.#begin(parameters, options))
+  }
+
+  /**
+   * Takes a neighbour's answer.
+   *
+   * @returns 'taken'; 'late': it is of a half-step that is over, forget it; 'early': of one to come, give
+   *   it again then
+   * @throws RangeError  if this is no neighbour
+   * @throws FrameError  if it is not a frame of this neighbour's; everything is as it was
+   * @throws RoundError  if no iteration is open, or the neighbour has answered
+   */
+  receive(neighbour: number, frame: Uint8Array): 'taken' | 'late' | 'early' {
+    const { edge } = this.#link(neighbour)
+    const opened = this.#parts.frames.open(frame, neighbour)
+    const { step, round } = this.#position
+    const ahead = opened.step - step || opened.round - round
+    if (ahead > 0 || (this.#talks === null && ahead === 0)) return 'early'
+    if (ahead < 0) return 'late'
+    const talk = this.#talks!.get(neighbour)!
+    if (talk.said) {
+      throw new RoundError(`neighbour ${neighbour} has answered in iteration ${step}, ${round}`)
+    }
+    const { floats } = edge.room(this.#share())
+    talk.said = this.#parts.frames.read(opened, edge.parent, floats.length)
+    return 'taken'
+  }
+
+  /**
+   * Does not wait for this neighbour any more; its answer is taken all the same if it comes before
+   * `apply`.
+   *
+   * @throws RangeError  if this is no neighbour
+   * @throws RoundError  if no iteration is open
+   */
+  giveUp(neighbour: number): void {
+    this.#link(neighbour)
+    this.#open('giveUp').get(neighbour)!.given = true
+  }
+
+  /**
+   * Moves the parameters towards those of the neighbours who have answered. With several half-steps in an
+   * iteration, begins the next.
+   *
+   * @param parameters  changed in place; they may have been trained since `begin`
+   * @throws TypeError, RangeError  if they do not fit, or, where another half-step follows, are not finite
+   *   after this one, which then is done: the iteration is over
+   * @throws RoundError  if no iteration is open, or a neighbour is waited for
+   */
+  async apply(parameters: readonly Dense[]): Promise<Applied> {
+    return runAsync(this.#apply(parameters))
+  }
+
+  /** `apply`, at once. */
+  applySync(parameters: readonly Dense[]): Applied {
+    return runSync(this.#apply(parameters))
+  }
+
+  /**
+   * Adds a neighbour, who does the same; or, if it is one, asks for another weight. Of the weights that
+   * both ends ask for, the smaller is used.
+   *
+   * @throws TypeError, RangeError  naming the argument
+   * @throws RoundError  if an iteration is open
+   */
+  join(neighbour: number, weight: number): void {
+    this.#closed('join')
+    checkNeighbour(this.#parts.self, neighbour, weight)
+    const known = this.#links.get(neighbour)
+    if (known) known.weight = Math.fround(weight)
+    else this.#links.set(neighbour, createLink(this.#parts, neighbour, weight))
+  }
+
+  /**
+   * Forgets a neighbour, who does the same or is gone. If it had not got this node's last frame, or this
+   * node its last, one of the two has applied an exchange that the other has not, and nobody will take
+   * it back: then the sum of both has moved by that exchange.
+   *
+   * @throws RangeError  if this is no neighbour
+   * @throws RoundError  if an iteration is open
+   */
+  leave(neighbour: number): void {
+    this.#closed('leave')
+    this.#link(neighbour)
+    this.#links.delete(neighbour)
+  }
+
+  /**
+   * What is kept of all edges, for `createGossip(shapes, { restore })`; keep the parameters of the same
+   * moment with it.
+   *
+   * @throws RoundError  if an iteration is open
+   */
+  save(): Uint8Array {
+    this.#closed('save')
+    return this.#parts.save(this.#position.step, this.#links)
+  }
+
+  *#begin(
+    parameters: readonly Dense[],
+    { step = this.#position.step }: { readonly step?: number },
+  ): Waiting<Map<number, Uint8Array>> {
+    this.#closed('begin')
+    this.#check(parameters)
+    integer('step', step, this.#position.step, 0xfffffffe)
+    const { iterations, published } = this.#parts.method
+    const round = published && step === 0 ? iterations - 1 : 0
+    return yield* this.#send(parameters, { step, round })
+  }
+
+  /** Opens a half-step. */
+  *#send(parameters: readonly Dense[], position: Position): Waiting<Map<number, Uint8Array>> {
+    const { frames, plan } = this.#parts
+    const share = this.#share(position)
+    if (share.matrices) {
+      for (const { edge } of this.#links.values()) edge.prepare()
+      for (const matrix of plan.matrices) yield* this.#multiply(matrix, parameters[matrix.index]!)
+    }
+    const talks = new Map<number, Talk>()
+    for (const [id, { edge, weight }] of this.#links) {
+      const { floats, raws, columns } = edge.room(share)
+      if (share.raws) {
+        for (const { index, raw } of plan.raws) raws.set(parameters[index]!, raw)
+      }
+      const { parent, last } = edge
+      const own = { floats, columns }
+      const sent = frames.write(position, parent, last?.previous ?? null, weight, own)
+      if (!sent) throw new RangeError('"parameters": expected finite numbers only')
+      talks.set(id, { sent, said: null, given: false })
+    }
+    this.#position = position
+    this.#talks = talks
+    return new Map([...talks].map(([id, { sent }]) => [id, sent]))
+  }
+
+  /** One matrix times the bases of all edges: those of one side together, so that it is read once. */
+  *#multiply(matrix: Parameter, x: Dense): Waiting<void> {
+    const { arithmetic } = this.#parts
+    const { rows, cols, rank } = matrix
+    for (const side of ['left', 'right'] as const) {
+      const edges = [...this.#links.values()].flatMap(({ edge }) =>
+        edge.side === side ? edge : [],
+      )
+      if (edges.length === 0) continue
+      const [from, to] = side === 'left' ? [rows, cols] : [cols, rows]
+      const bases = new Float32Array(edges.length * rank * from)
+      const products = new Float32Array(edges.length * rank * to)
+      for (const [k, { basis }] of edges.entries()) {
+        bases.set(basis.subarray(matrix[side], matrix[side] + rank * from), k * rank * from)
+      }
+      const dims = { rows, cols, rank: edges.length * rank }
+      if (side === 'left') yield* wait(arithmetic.backproject(products, x, bases, dims))
+      else yield* wait(arithmetic.project(products, x, bases, dims))
+      for (const [k, edge] of edges.entries()) {
+        const product = products.subarray(k * rank * to, (k + 1) * rank * to)
+        edge.room({ matrices: true, raws: false }).factors.set(product, matrix[other(side)])
+      }
+    }
+  }
+
+  *#apply(parameters: readonly Dense[]): Waiting<Applied> {
+    const talks = this.#open('apply')
+    this.#check(parameters)
+    const { waiting } = this
+    if (waiting.length > 0) {
+      throw new RoundError(`apply: neighbours ${waiting} have neither answered nor been given up`)
+    }
+    const outcomes = new Map<number, EdgeOutcome>()
+    const moves: Move[] = []
+    const retracted: Edge[] = []
+    for (const [id, { edge, weight }] of this.#links) {
+      const { sent, said } = talks.get(id)!
+      const { last } = edge
+      const same = said !== null && equal(said.parent, edge.parent)
+      const parted =
+        said && last && [said.parent, said.previous].some((p) => equal(p, last.previous))
+      if (!said) outcomes.set(id, 'missed')
+      else if (same) {
+        const high = edge.hi === this.#parts.self
+        const sums = [checksumOf(sent), said.checksum] as const
+        const ordered = high ? ([sums[1], sums[0]] as const) : sums
+        const agreed = Math.min(weight, said.weight)
+        const done = edge.commit(this.#share(), high, said.floats, ordered, agreed)
+        if (done) moves.push({ edge, ...edge.last! })
+        outcomes.set(id, done ? 'exchanged' : 'overflowed')
+      } else if (parted) {
+        moves.push({ edge, matrices: -last.matrices, raws: -last.raws })
+        retracted.push(edge)
+        outcomes.set(id, 'retracted')
+      } else if (equal(said.previous, edge.parent)) outcomes.set(id, 'waited')
+      else {
+        const low = edge.lo === this.#parts.self
+        edge.restart(low ? [edge.parent, said.parent] : [said.parent, edge.parent])
+        outcomes.set(id, 'restarted')
+      }
+    }
+    for (const { index, raw, length } of this.#parts.plan.raws) {
+      for (const { edge, raws } of moves) {
+        if (raws === 0) continue
+        const difference = edge.difference.subarray(raw, raw + length)
+        yield* wait(this.#parts.arithmetic.accumulate(parameters[index]!, difference, raws))
+      }
+    }
+    for (const matrix of this.#parts.plan.matrices) {
+      yield* this.#move(matrix, parameters[matrix.index]!, moves)
+    }
+    for (const edge of retracted) edge.retract()
+    return { frames: yield* this.#next(parameters), outcomes }
+  }
+
+  /** x ← x + Σ matrices·left·rightᵀ over all moves, in one pass. */
+  *#move({ rows, cols, rank, left, right }: Parameter, x: Dense, all: Move[]): Waiting<void> {
+    const moves = all.filter(({ matrices }) => matrices !== 0)
+    if (moves.length === 0) return
+    const lefts = new Float32Array(moves.length * rank * rows)
+    const rights = new Float32Array(moves.length * rank * cols)
+    for (const [k, { edge, matrices }] of moves.entries()) {
+      lefts.set(edge.left.subarray(left, left + rank * rows), k * rank * rows)
+      const from = edge.right.subarray(right, right + rank * cols)
+      for (const [i, value] of from.entries()) rights[k * rank * cols + i] = matrices * value
+    }
+    const dims = { rows, cols, rank: moves.length * rank }
+    yield* wait(this.#parts.arithmetic.reconstruct(x, lefts, rights, dims, 1, true))
+  }
+
+  *#next(parameters: readonly Dense[]): Waiting<Map<number, Uint8Array> | null> {
+    const { step, round } = this.#position
+    this.#talks = null
+    this.#position = { step: step + 1, round: 0 }
+    if (round + 1 === this.#parts.method.iterations) return null
+    return yield* this.#send(parameters, { step, round: round + 1 })
+  }
+
+  #share({ step, round } = this.#position): Share {
+    const { iterations, published } = this.#parts.method
+    const matrices = !(published && step === 0) && this.#parts.plan.matrices.length > 0
+    return { matrices, raws: round === iterations - 1 }
+  }
+
+  #check(parameters: readonly Dense[]): void {
+    checkTensors(parameters, this.#parts.specs, 'parameters', (tensor, _, name) => {
+      throw new TypeError(`"${name}": expected a Float32Array, got ${show(tensor)}`)
+    })
+  }
+
+  #link(neighbour: number): Link {
+    const link = this.#links.get(neighbour)
+    if (link) return link
+    const known = this.neighbours.join(', ') || 'none'
+    throw new RangeError(`"neighbour": expected one of ${known}, got ${show(neighbour)}`)
+  }
+
+  #open(call: string): Map<number, Talk> {
+    if (this.#talks) return this.#talks
+    throw new RoundError(`${call}: expected an open iteration; call begin first`)
+  }
+
+  #closed(call: string): void {
+    if (!this.#talks) return
+    throw new RoundError(`${call}: iteration ${this.#position.step} is open; call apply first`)
+  }
+}
+
+/** An edge at its beginning. */
+export function createLink(
+  { self, plan, host, method }: Pick<NodeParts, 'self' | 'plan' | 'host' | 'method'>,
+  neighbour: number,
+  weight: number,
+): Link {
+  const [lo, hi] = [Math.min(self, neighbour), Math.max(self, neighbour)]
+  return { weight: Math.fround(weight), edge: new Edge(lo, hi, plan, host(lo, hi), method) }
+}
+
+/** @throws TypeError, RangeError  unless it is the number of another node, and a weight */
+export function checkNeighbour(self: number, neighbour: unknown, weight: unknown): void {
+  integer('neighbour', neighbour, 0, 0xffffffff)
+  if (neighbour === self) throw new RangeError(`"neighbour": expected another than self, ${self}`)
+  if (typeof weight === 'number' && Math.fround(weight) > 0 && weight <= 1) return
+  throw new RangeError(
+    `"neighbours[${neighbour}]": expected a weight more than 0, and at most 1, got ${show(weight)}`,
+  )
+}

@@ -1,0 +1,176 @@
+// What a node keeps of its edges, as one safetensors file.
+//
+//   edge<lo>-<hi>/p/<i>, q/<i>     [rank, rows], [rank, cols]: the factors, a row per column
+//   edge<lo>-<hi>/before/<i>       [rank, rows or cols]: the factor that the last exchange began with, before it
+//   edge<lo>-<hi>/difference/<i>   the parameter's shape: what the last exchange found, if it travels whole
+//   metadata                       format 'lowrank-gossip', version, layout, self, step, edges
+import { hex } from '../codec/alike.ts'
+import {
+  decodeSafetensors,
+  encodeSafetensors,
+  floatsOf,
+  type NamedFloats,
+} from '../codec/safetensors.ts'
+import { show } from '../options.ts'
+import type { Plan } from '../seam.ts'
+import type { Edge, Exchange } from './edge.ts'
+import { checkNeighbour, type Link } from './node.ts'
+
+/** What the metadata say of an edge; histories in hexadecimal. */
+interface Noted {
+  readonly neighbour: number
+  readonly weight: number
+  readonly parent: string
+  readonly turns: number
+  readonly last: (Omit<Exchange, 'previous'> & { readonly previous: string }) | null
+}
+
+/** A file that has passed every check. */
+export interface Saved {
+  readonly step: number
+  /** the weights asked for, by neighbour */
+  readonly neighbours: ReadonlyMap<number, number>
+  /** Puts into an edge at its beginning what the file says of it. */
+  fill(neighbour: number, edge: Edge): void
+}
+
+const FORMAT = 'lowrank-gossip'
+const VERSION = '1'
+
+export function encodeEdges(
+  plan: Plan,
+  layout: Uint8Array,
+  self: number,
+  step: number,
+  links: ReadonlyMap<number, Link>,
+): Uint8Array {
+  const tensors: NamedFloats[] = []
+  const edges: Noted[] = []
+  for (const [neighbour, { edge, weight }] of links) {
+    for (const { name, shape, of, at, length } of fields(plan, self, neighbour, edge.last)) {
+      tensors.push({ name, shape, data: edge[of].subarray(at, at + length) })
+    }
+    const last = edge.last && { ...edge.last, previous: hex(edge.last.previous) }
+    edges.push({ neighbour, weight, parent: hex(edge.parent), turns: edge.turns, last })
+  }
+  return encodeSafetensors(tensors, {
+    format: FORMAT,
+    version: VERSION,
+    layout: hex(layout),
+    self: String(self),
+    step: String(step),
+    edges: JSON.stringify(edges),
+  })
+}
+
+/** @throws TypeError, RangeError  if it is no such file, or of another node, other shapes or options */
+export function decodeEdges(
+  bytes: Uint8Array,
+  plan: Plan,
+  layout: Uint8Array,
+  self: number,
+): Saved {
+  if (!(bytes instanceof Uint8Array)) {
+    throw new TypeError(`"restore": expected a Uint8Array, got ${show(bytes)}`)
+  }
+  const { metadata, tensors } = decodeSafetensors(bytes)
+  const expected = { format: FORMAT, version: VERSION, layout: hex(layout), self: String(self) }
+  for (const [name, value] of Object.entries(expected)) {
+    if (metadata[name] === value) continue
+    throw new RangeError(`"restore": ${name}: expected ${value}, got ${metadata[name]}`)
+  }
+  const step = Number(metadata.step)
+  if (!Number.isInteger(step) || step < 0 || step > 0xffffffff) {
+    throw new RangeError(`"restore": step: expected a number that fits, got ${metadata.step}`)
+  }
+  const edges = notedIn(metadata.edges, self)
+  for (const noted of edges) {
+    for (const { name, shape } of fields(plan, self, noted.neighbour, noted.last)) {
+      const tensor = tensors.get(name)
+      if (!tensor || String(tensor.shape) !== String(shape)) {
+        throw new RangeError(`"restore": expected ${name} of shape [${shape.join(', ')}]`)
+      }
+      if (floatsOf(tensor).every(Number.isFinite)) continue
+      throw new RangeError(`"restore": ${name}: expected finite numbers only`)
+    }
+  }
+  return {
+    step,
+    neighbours: new Map(edges.map(({ neighbour, weight }) => [neighbour, weight])),
+    fill(neighbour, edge) {
+      const noted = edges.find((one) => one.neighbour === neighbour)
+      if (!noted) return
+      edge.parent = fromHex(noted.parent)
+      edge.turns = noted.turns
+      edge.last = noted.last && { ...noted.last, previous: fromHex(noted.last.previous) }
+      for (const { name, of, at } of fields(plan, self, neighbour, edge.last)) {
+        edge[of].set(floatsOf(tensors.get(name)!), at)
+      }
+    },
+  }
+}
+
+interface Field {
+  readonly name: string
+  readonly shape: readonly number[]
+  /** where its numbers lie: in this array of the edge, from there */
+  readonly of: 'left' | 'right' | 'before' | 'difference'
+  readonly at: number
+  readonly length: number
+}
+
+/** What is kept of an edge whose last exchange is this. */
+function fields(
+  plan: Plan,
+  self: number,
+  neighbour: number,
+  last: Pick<Exchange, 'matrices' | 'raws' | 'side'> | null,
+): Field[] {
+  const prefix = `edge${Math.min(self, neighbour)}-${Math.max(self, neighbour)}`
+  const found: Field[] = []
+  const add = (name: string, shape: readonly number[], of: Field['of'], at: number) => {
+    const length = shape.reduce((a, b) => a * b, 1)
+    found.push({ name: `${prefix}/${name}`, shape, of, at, length })
+  }
+  for (const { index, rank, rows, cols, left, right } of plan.matrices) {
+    add(`p/${index}`, [rank, rows], 'left', left)
+    add(`q/${index}`, [rank, cols], 'right', right)
+    if (!last || last.matrices === 0) continue
+    if (last.side === 'left') add(`before/${index}`, [rank, rows], 'before', left)
+    else add(`before/${index}`, [rank, cols], 'before', right)
+  }
+  if (last && last.raws !== 0) {
+    for (const { index, shape, raw } of plan.raws) {
+      add(`difference/${index}`, shape, 'difference', raw)
+    }
+  }
+  return found
+}
+
+function notedIn(text: string | undefined, self: number): Noted[] {
+  const fail = () => new RangeError(`"restore": edges: expected a list of them, got ${text}`)
+  let list: unknown
+  try {
+    list = JSON.parse(text ?? '')
+  } catch (cause) {
+    throw new RangeError('"restore": edges: expected JSON', { cause })
+  }
+  if (!Array.isArray(list)) throw fail()
+  const history = (value: unknown) => typeof value === 'string' && /^[0-9a-f]{16}$/.test(value)
+  for (const edge of list) {
+    if (typeof edge !== 'object' || edge === null) throw fail()
+    const { neighbour, weight, parent, turns, last } = edge
+    checkNeighbour(self, neighbour, weight)
+    if (!history(parent) || !Number.isSafeInteger(turns) || turns < 0) throw fail()
+    if (last === null) continue
+    const { previous, matrices, raws, side } = last ?? {}
+    const numbers = Number.isFinite(matrices) && Number.isFinite(raws)
+    if (!history(previous) || !numbers || !['left', 'right'].includes(side)) throw fail()
+  }
+  if (new Set(list.map(({ neighbour }) => neighbour)).size < list.length) throw fail()
+  return list
+}
+
+function fromHex(text: string): Uint8Array {
+  return Uint8Array.from(text.match(/../g)!, (byte) => Number.parseInt(byte, 16))
+}
