@@ -13,7 +13,15 @@ import { integer, type ParameterSpec, show } from './options.ts'
 import { layout, specsOf } from './plan.ts'
 
 export { FrameError, RoundError, UnsupportedError } from './errors.ts'
-export { type GossipMethod, type PowerGossipOptions, plain, powerGossip } from './gossip/method.ts'
+export {
+  type CompressedOptions,
+  choco,
+  deepSqueeze,
+  type GossipMethod,
+  type PowerGossipOptions,
+  plain,
+  powerGossip,
+} from './gossip/method.ts'
 export type { Applied, EdgeOutcome, Gossip } from './gossip/node.ts'
 export type { ParameterSpec } from './options.ts'
 
@@ -105,21 +113,18 @@ export async function createGossip(
   const specs = specsOf(shapes)
   const plan = layout(specs, method.ranks(specs))
   const frames = new EdgeFrames(specs, plan, method, seed, self, wire)
-  const saved = restore && decodeEdges(restore, plan, frames.layout, self)
-  const weights = neighbours === undefined ? saved?.neighbours : weightsOf(self, neighbours)
-
   const module = await loadModule()
+  const host = (lo: number, hi: number) => {
+    const own = xxh32(new Uint8Array(Uint32Array.of(seed, lo, hi).buffer))
+    return createHost(module, own, random && ((...of) => random(lo, hi, ...of)))
+  }
+  const common = { self, specs, plan, method, frames, host }
+  const like = (neighbour: number) => createLink(common, neighbour, 1).edge
+  const saved = restore && decodeEdges(restore, plan, frames.layout, self, like)
+  const weights = neighbours === undefined ? saved?.neighbours : weightsOf(self, neighbours)
   const parts = {
-    self,
-    specs,
-    plan,
-    method,
-    frames,
+    ...common,
     arithmetic: await createWasmKernels(),
-    host: (lo: number, hi: number) => {
-      const own = xxh32(new Uint8Array(Uint32Array.of(seed, lo, hi).buffer))
-      return createHost(module, own, random && ((...of) => random(lo, hi, ...of)))
-    },
     step: saved?.step ?? 0,
     save: (step: number, links: ReadonlyMap<number, Link>) =>
       encodeEdges(plan, frames.layout, self, step, links),

@@ -25,7 +25,7 @@ const LAYERS: readonly { name: string; files: RegExp; never: readonly string[] }
     files: /^(framing|gathering|state|step)\.ts$/,
     never: ['algorithms', 'backends'],
   },
-  { name: 'gossip', files: /^gossip\//, never: ['algorithms', 'backends', 'step'] },
+  { name: 'gossip', files: /^gossip\//, never: ['backends', 'step'] },
   { name: 'traffic', files: /^traffic\.ts$/, never: ['backends'] },
   { name: 'standing', files: /^standing\.ts$/, never: ['backends'] },
   { name: 'compressor', files: /^compressor\.ts$/, never: ['algorithms', 'backends', 'codec'] },

@@ -1,15 +1,17 @@
 // One end's part of what both ends of an edge keep: factors, and the history of their exchanges.
 import { bytesOf } from '../bytes.ts'
 import { hash64 } from '../codec/xxh32.ts'
-import { leftColumns, rawLengths, rightColumns } from '../plan.ts'
+import { leftColumns, rightColumns } from '../plan.ts'
 import type { Host, Plan, Side } from '../seam.ts'
+import { type Coding, subtract } from './coding.ts'
+import type { Sent } from './compression.ts'
 import type { GossipMethod } from './method.ts'
 
 /** An exchange that this end has applied: all that it takes to take it back. */
 export interface Exchange {
   /** the history before it */
   readonly previous: Uint8Array
-  /** what P·Qᵀ, and the raw values' difference, have been added times; 0: nothing of that kind was */
+  /** what P·Qᵀ, and the coding's difference, have been added times; 0: nothing of that kind was */
   readonly matrices: number
   readonly raws: number
   /** the side whose factor it began with */
@@ -22,9 +24,6 @@ export interface Share {
   readonly raws: boolean
 }
 
-/** Differences so large are left alone, by both ends: with them parameters might overflow. */
-const LIMIT = 2 ** 100
-
 /**
  * The state of an edge between `lo` and `hi`, lo < hi, the same to the bit on both ends as long as their
  * histories are.
@@ -35,13 +34,14 @@ export class Edge {
   /** rows × rank and cols × rank of each matrix, by column */
   readonly left: Float32Array
   readonly right: Float32Array
-  /** what the raw values differed by, of the last exchange that has such */
-  readonly difference: Float32Array
+  /** for what has no factors */
+  readonly coding: Coding
   /** the factor that the last exchange began with, as it was before */
   readonly before: Float32Array
   /** of the open half-step: the orthonormal factor, and what this end sends */
   readonly #basis: Float32Array
-  readonly #sent: Float32Array
+  readonly #sent: Sent
+  readonly #own: boolean
   readonly #plan: Plan
   readonly #host: Host
   readonly #method: GossipMethod
@@ -52,19 +52,22 @@ export class Edge {
   /** the last one, unless it has been taken back */
   last: Exchange | null = null
 
-  constructor(lo: number, hi: number, plan: Plan, host: Host, method: GossipMethod) {
+  /** @param own  true: this end is `hi` */
+  constructor(lo: number, hi: number, own: boolean, plan: Plan, host: Host, method: GossipMethod) {
     this.lo = lo
     this.hi = hi
+    this.#own = own
     this.#plan = plan
     this.#host = host
     this.#method = method
     const most = Math.max(plan.leftFloats, plan.rightFloats)
     this.left = new Float32Array(plan.leftFloats)
     this.right = new Float32Array(plan.rightFloats)
-    this.difference = new Float32Array(plan.rawFloats)
+    this.coding = method.coding(plan, own)
     this.before = new Float32Array(most)
     this.#basis = new Float32Array(most)
-    this.#sent = new Float32Array(most + plan.rawFloats)
+    const floats = this.coding.columns.reduce((a, b) => a + b, most)
+    this.#sent = { words: new Uint32Array(this.coding.words), floats: new Float32Array(floats) }
     this.#draw()
     this.parent = chained(hash64(bytesOf(this.left)), bytesOf(this.right))
   }
@@ -90,51 +93,62 @@ export class Edge {
     return this.#basis.subarray(0, this.#factor(this.side).length)
   }
 
-  /**
-   * Room for what this end sends: the matrices times the basis, a right or left arena of the plan, and
-   * raw values; with the lengths of their columns.
-   */
-  room({ matrices, raws }: Share): {
-    factors: Float32Array
-    raws: Float32Array
-    floats: Float32Array
-    columns: number[]
-  } {
-    const length = matrices ? this.#factor(other(this.side)).length : 0
-    const end = length + (raws ? this.#plan.rawFloats : 0)
-    const columns = this.side === 'left' ? rightColumns(this.#plan) : leftColumns(this.#plan)
+  /** Room for what this end sends, with the lengths of its columns. */
+  room({ matrices, raws }: Share): Sent & { columns: number[]; factors: Float32Array } {
+    const factors = this.side === 'left' ? rightColumns(this.#plan) : leftColumns(this.#plan)
+    const columns = [...(matrices ? factors : []), ...(raws ? this.coding.columns : [])]
+    const { words, floats } = this.#sent
     return {
-      factors: this.#sent.subarray(0, length),
-      raws: this.#sent.subarray(length, end),
-      floats: this.#sent.subarray(0, end),
-      columns: [...(matrices ? columns : []), ...(raws ? rawLengths(this.#plan) : [])],
+      words: words.subarray(0, raws ? words.length : 0),
+      floats: floats.subarray(0, sum(columns)),
+      columns,
+      // The matrices times the basis, a right or left arena of the plan, come first.
+      factors: floats.subarray(0, matrices ? sum(factors) : 0),
     }
   }
 
+  /** Codes the values that have no factors. */
+  code(x: Float32Array, share: Share): void {
+    if (share.raws) this.coding.code(x, this.#coded(this.room(share), share))
+  }
+
+  /** What is wrong with what the other end sent, if its history is this end's. */
+  refuse(sent: Sent, share: Share): string | null {
+    const { words, floats } = this.room(share)
+    if (sent.words.length !== words.length || sent.floats.length !== floats.length) {
+      const want = `${words.length} words and ${floats.length} floats`
+      return `expected ${want}, got ${sent.words.length} and ${sent.floats.length}`
+    }
+    return share.raws ? this.coding.refuse(this.#coded(sent, share)) : null
+  }
+
   /**
-   * Takes over an exchange: `left`·`right`ᵀ and `difference` are what the ends' difference is then to be
-   * reduced by, and `last` says how far.
+   * Takes over an exchange: left·rightᵀ and the coding's difference are what the ends' difference is then
+   * to be reduced by, and `last` says how far.
    *
-   * @param own  true: this end is `hi`
-   * @param received  what the other end sent, as long as what this one did
+   * @param received  what the other end sent
    * @param checksums  of the frames of lo and hi
    * @param weight  of the edge
-   * @returns false if the difference is too large, and nothing has changed, as on the other end
+   * @returns false if a difference is too large, and nothing has changed, as on the other end
    */
   commit(
     share: Share,
-    own: boolean,
-    received: Float32Array,
+    received: Sent,
     checksums: readonly [number, number],
     weight: number,
   ): boolean {
-    const { floats, factors } = this.room(share)
-    const [high, low] = own ? [floats, received] : [received, floats]
-    for (let i = 0; i < floats.length; i++) {
-      if (!(Math.abs(Math.fround(high[i]! - low[i]!)) < LIMIT)) return false
+    const sent = this.room(share)
+    const [hi, lo] = this.#own ? [sent, received] : [received, sent]
+    const { side } = this
+    const difference = new Float32Array(sent.factors.length)
+    const done =
+      subtract(difference, hi.floats, lo.floats) &&
+      (!share.raws || this.coding.commit(this.#coded(lo, share), this.#coded(hi, share), this.#own))
+    if (!done) {
+      this.last = null // the other end has it, too: its history is the same
+      return false
     }
-    const { side, turns } = this
-    const toward = own ? -weight : weight
+    const toward = this.#own ? -weight : weight
     const { matrices, raws } = this.#method.gamma
     this.last = {
       previous: this.parent,
@@ -142,17 +156,11 @@ export class Edge {
       raws: share.raws ? toward * raws : 0,
       side,
     }
-    const into = this.#factor(other(side))
     if (share.matrices) {
       this.before.set(this.#factor(side))
       this.#factor(side).set(this.basis)
-      for (let i = 0; i < factors.length; i++) into[i] = high[i]! - low[i]!
-      this.turns = turns + 1
-    }
-    if (share.raws) {
-      const { difference } = this
-      const at = factors.length
-      for (let i = 0; i < difference.length; i++) difference[i] = high[at + i]! - low[at + i]!
+      this.#factor(other(side)).set(difference)
+      this.turns++
     }
     this.parent = chained(this.parent, new Uint8Array(Uint32Array.from(checksums).buffer))
     return true
@@ -160,7 +168,8 @@ export class Edge {
 
   /** Forgets the last exchange, whose products have been taken back from the parameters. */
   retract(): void {
-    const { previous, matrices, side } = this.last!
+    const { previous, matrices, raws, side } = this.last!
+    if (raws !== 0) this.coding.retract()
     if (matrices !== 0) {
       this.turns--
       const factor = this.#factor(side)
@@ -176,7 +185,13 @@ export class Edge {
     this.parent = chained(lo, hi)
     this.turns = 0
     this.last = null
+    this.coding.restart()
     this.#draw()
+  }
+
+  /** What is the coding's of what an end sent: it comes after the factors. */
+  #coded({ words, floats }: Sent, share: Share): Sent {
+    return { words, floats: floats.subarray(this.room(share).factors.length) }
   }
 
   #draw(): void {
@@ -191,6 +206,10 @@ export class Edge {
   #factor(side: Side): Float32Array {
     return side === 'left' ? this.left : this.right
   }
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((a, b) => a + b, 0)
 }
 
 export function other(side: Side): Side {

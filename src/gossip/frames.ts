@@ -1,5 +1,5 @@
 // Frames of edges: kind gathered, one part, the sender's. Its weight is the sender's weight of the edge,
-// its two words are the history before the sender's last exchange (zeros: it has none to take back).
+// its first two words are the history before the sender's last exchange (zeros: it has none to take back).
 import { sameStep } from '../codec/alike.ts'
 import type { Wire } from '../codec/floats.ts'
 import {
@@ -16,6 +16,7 @@ import { FrameError } from '../errors.ts'
 import { gathering } from '../gathering.ts'
 import type { Spec } from '../method.ts'
 import type { Columns, Plan } from '../seam.ts'
+import type { Sent } from './compression.ts'
 import type { GossipMethod } from './method.ts'
 
 /** Where an iteration stands. */
@@ -31,7 +32,7 @@ export interface Said {
   readonly parent: Uint8Array
   readonly previous: Uint8Array
   readonly weight: number
-  readonly floats: Float32Array
+  readonly sent: Sent
 }
 
 const NONE = new Uint8Array(8)
@@ -72,9 +73,11 @@ export class EdgeFrames {
     parent: Uint8Array,
     previous: Uint8Array | null,
     weight: number,
-    own: Columns,
+    own: Sent & Columns,
   ): Uint8Array | null {
-    const words = new Uint32Array((previous ?? NONE).slice().buffer)
+    const words = new Uint32Array(2 + own.words.length)
+    words.set(new Uint32Array((previous ?? NONE).slice().buffer))
+    words.set(own.words, 2)
     const data = gathering({ ...own, words }, () => null).pack(this.#wire)
     if (data === null) return null
     const part = { sender: this.#self, weight, type: this.#wire, data }
@@ -97,23 +100,25 @@ export class EdgeFrames {
   }
 
   /**
-   * @param floats  how many there must be, from one whose history is this
+   * @param history  that of this end
+   * @param refuse  what is wrong with what one of the same history sent
    * @throws FrameError  with the byte of what is wrong
    */
-  read(frame: Frame, history: Uint8Array, floats: number): Said {
+  read(frame: Frame, history: Uint8Array, refuse: (sent: Sent) => string | null): Said {
     const [packed] = parts(frame)
     const like = equal(frame.parent, history)
-    const part = gathering({ words: new Uint32Array(2), floats: NOTHING, columns: [] }, (part) => {
-      if (part.words.length !== 2) return `expected 2 words, got ${part.words.length}`
-      if (!like || part.floats.length === floats) return null
-      return `expected ${floats} floats, got ${part.floats.length}`
+    const sentIn = ({ words, floats }: Sent) => ({ words: words.subarray(2), floats })
+    const none = { words: new Uint32Array(0), floats: NOTHING, columns: [] }
+    const part = gathering(none, (part) => {
+      if (part.words.length < 2) return `expected 2 words or more, got ${part.words.length}`
+      return like ? refuse(sentIn(part)) : null
     }).unpack({ ...packed!, at: frame.valuesAt + PART_HEAD })
     return {
       checksum: frame.checksum,
       parent: frame.parent,
-      previous: new Uint8Array(part.words.buffer),
+      previous: new Uint8Array(part.words.buffer, 0, 8),
       weight: part.weight,
-      floats: part.floats,
+      sent: sentIn(part),
     }
   }
 

@@ -65,7 +65,7 @@ interface Talk {
   given: boolean
 }
 
-/** One edge's part of what is added to the parameters: edge.left·edge.rightᵀ, edge.difference. */
+/** One edge's part of what is added to the parameters: so many times left·rightᵀ, and the difference. */
 interface Move {
   readonly edge: Edge
   readonly matrices: number
@@ -76,6 +76,8 @@ interface Move {
 export class Gossip {
   readonly #parts: NodeParts
   readonly #links: Map<number, Link>
+  /** the values that have no factors, one after another */
+  readonly #raws: Float32Array
   #position: Position
   /** null: between two iterations */
   #talks: Map<number, Talk> | null = null
@@ -84,6 +86,7 @@ export class Gossip {
   constructor(parts: NodeParts, links: Map<number, Link>) {
     this.#parts = parts
     this.#links = links
+    this.#raws = new Float32Array(parts.plan.rawFloats)
     this.#position = { step: parts.step, round: 0 }
   }
 
@@ -153,8 +156,8 @@ export class Gossip {
     if (talk.said) {
       throw new RoundError(`neighbour ${neighbour} has answered in iteration ${step}, ${round}`)
     }
-    const { floats } = edge.room(this.#share())
-    talk.said = this.#parts.frames.read(opened, edge.parent, floats.length)
+    const share = this.#share()
+    talk.said = this.#parts.frames.read(opened, edge.parent, (sent) => edge.refuse(sent, share))
     return 'taken'
   }
 
@@ -248,15 +251,13 @@ export class Gossip {
       for (const { edge } of this.#links.values()) edge.prepare()
       for (const matrix of plan.matrices) yield* this.#multiply(matrix, parameters[matrix.index]!)
     }
+    if (share.raws) for (const { index, raw } of plan.raws) this.#raws.set(parameters[index]!, raw)
     const talks = new Map<number, Talk>()
     for (const [id, { edge, weight }] of this.#links) {
-      const { floats, raws, columns } = edge.room(share)
-      if (share.raws) {
-        for (const { index, raw } of plan.raws) raws.set(parameters[index]!, raw)
-      }
+      edge.code(this.#raws, share)
       const { parent, last } = edge
-      const own = { floats, columns }
-      const sent = frames.write(position, parent, last?.previous ?? null, weight, own)
+      const previous = last?.previous ?? null
+      const sent = frames.write(position, parent, previous, weight, edge.room(share))
       if (!sent) throw new RangeError('"parameters": expected finite numbers only')
       talks.set(id, { sent, said: null, given: false })
     }
@@ -312,7 +313,7 @@ export class Gossip {
         const sums = [checksumOf(sent), said.checksum] as const
         const ordered = high ? ([sums[1], sums[0]] as const) : sums
         const agreed = Math.min(weight, said.weight)
-        const done = edge.commit(this.#share(), high, said.floats, ordered, agreed)
+        const done = edge.commit(this.#share(), said.sent, ordered, agreed)
         if (done) moves.push({ edge, ...edge.last! })
         outcomes.set(id, done ? 'exchanged' : 'overflowed')
       } else if (parted) {
@@ -329,7 +330,7 @@ export class Gossip {
     for (const { index, raw, length } of this.#parts.plan.raws) {
       for (const { edge, raws } of moves) {
         if (raws === 0) continue
-        const difference = edge.difference.subarray(raw, raw + length)
+        const difference = edge.coding.difference.subarray(raw, raw + length)
         yield* wait(this.#parts.arithmetic.accumulate(parameters[index]!, difference, raws))
       }
     }
@@ -400,7 +401,8 @@ export function createLink(
   weight: number,
 ): Link {
   const [lo, hi] = [Math.min(self, neighbour), Math.max(self, neighbour)]
-  return { weight: Math.fround(weight), edge: new Edge(lo, hi, plan, host(lo, hi), method) }
+  const edge = new Edge(lo, hi, self === hi, plan, host(lo, hi), method)
+  return { weight: Math.fround(weight), edge }
 }
 
 /** @throws TypeError, RangeError  unless it is the number of another node, and a weight */

@@ -2,7 +2,8 @@
 //
 //   edge<lo>-<hi>/p/<i>, q/<i>     [rank, rows], [rank, cols]: the factors, a row per column
 //   edge<lo>-<hi>/before/<i>       [rank, rows or cols]: the factor that the last exchange began with, before it
-//   edge<lo>-<hi>/difference/<i>   the parameter's shape: what the last exchange found, if it travels whole
+//   edge<lo>-<hi>/<name>/<i>       the parameter's shape: what the coding of those without factors keeps, such as
+//                                  difference, what the last exchange found
 //   metadata                       format 'lowrank-gossip', version, layout, self, step, edges
 import { hex } from '../codec/alike.ts'
 import {
@@ -47,9 +48,7 @@ export function encodeEdges(
   const tensors: NamedFloats[] = []
   const edges: Noted[] = []
   for (const [neighbour, { edge, weight }] of links) {
-    for (const { name, shape, of, at, length } of fields(plan, self, neighbour, edge.last)) {
-      tensors.push({ name, shape, data: edge[of].subarray(at, at + length) })
-    }
+    tensors.push(...fields(plan, edge, edge.last))
     const last = edge.last && { ...edge.last, previous: hex(edge.last.previous) }
     edges.push({ neighbour, weight, parent: hex(edge.parent), turns: edge.turns, last })
   }
@@ -63,12 +62,16 @@ export function encodeEdges(
   })
 }
 
-/** @throws TypeError, RangeError  if it is no such file, or of another node, other shapes or options */
+/**
+ * @param like  an edge at its beginning
+ * @throws TypeError, RangeError  if it is no such file, or of another node, other shapes or options
+ */
 export function decodeEdges(
   bytes: Uint8Array,
   plan: Plan,
   layout: Uint8Array,
   self: number,
+  like: (neighbour: number) => Edge,
 ): Saved {
   if (!(bytes instanceof Uint8Array)) {
     throw new TypeError(`"restore": expected a Uint8Array, got ${show(bytes)}`)
@@ -84,8 +87,8 @@ export function decodeEdges(
     throw new RangeError(`"restore": step: expected a number that fits, got ${metadata.step}`)
   }
   const edges = notedIn(metadata.edges, self)
-  for (const noted of edges) {
-    for (const { name, shape } of fields(plan, self, noted.neighbour, noted.last)) {
+  for (const { neighbour, last } of edges) {
+    for (const { name, shape } of fields(plan, like(neighbour), last)) {
       const tensor = tensors.get(name)
       if (!tensor || String(tensor.shape) !== String(shape)) {
         throw new RangeError(`"restore": expected ${name} of shape [${shape.join(', ')}]`)
@@ -103,46 +106,33 @@ export function decodeEdges(
       edge.parent = fromHex(noted.parent)
       edge.turns = noted.turns
       edge.last = noted.last && { ...noted.last, previous: fromHex(noted.last.previous) }
-      for (const { name, of, at } of fields(plan, self, neighbour, edge.last)) {
-        edge[of].set(floatsOf(tensors.get(name)!), at)
+      for (const { name, data } of fields(plan, edge, edge.last)) {
+        data.set(floatsOf(tensors.get(name)!))
       }
     },
   }
 }
 
-interface Field {
-  readonly name: string
-  readonly shape: readonly number[]
-  /** where its numbers lie: in this array of the edge, from there */
-  readonly of: 'left' | 'right' | 'before' | 'difference'
-  readonly at: number
-  readonly length: number
-}
-
 /** What is kept of an edge whose last exchange is this. */
 function fields(
   plan: Plan,
-  self: number,
-  neighbour: number,
-  last: Pick<Exchange, 'matrices' | 'raws' | 'side'> | null,
-): Field[] {
-  const prefix = `edge${Math.min(self, neighbour)}-${Math.max(self, neighbour)}`
-  const found: Field[] = []
-  const add = (name: string, shape: readonly number[], of: Field['of'], at: number) => {
+  { lo, hi, left, right, before, coding }: Edge,
+  last: Pick<Exchange, 'matrices' | 'side'> | null,
+): NamedFloats[] {
+  const found: NamedFloats[] = []
+  const add = (name: string, shape: readonly number[], array: Float32Array, at: number) => {
     const length = shape.reduce((a, b) => a * b, 1)
-    found.push({ name: `${prefix}/${name}`, shape, of, at, length })
+    found.push({ name: `edge${lo}-${hi}/${name}`, shape, data: array.subarray(at, at + length) })
   }
-  for (const { index, rank, rows, cols, left, right } of plan.matrices) {
-    add(`p/${index}`, [rank, rows], 'left', left)
-    add(`q/${index}`, [rank, cols], 'right', right)
+  for (const { index, rank, rows, cols, left: l, right: r } of plan.matrices) {
+    add(`p/${index}`, [rank, rows], left, l)
+    add(`q/${index}`, [rank, cols], right, r)
     if (!last || last.matrices === 0) continue
-    if (last.side === 'left') add(`before/${index}`, [rank, rows], 'before', left)
-    else add(`before/${index}`, [rank, cols], 'before', right)
+    if (last.side === 'left') add(`before/${index}`, [rank, rows], before, l)
+    else add(`before/${index}`, [rank, cols], before, r)
   }
-  if (last && last.raws !== 0) {
-    for (const { index, shape, raw } of plan.raws) {
-      add(`difference/${index}`, shape, 'difference', raw)
-    }
+  for (const [name, array] of Object.entries(coding.kept)) {
+    for (const { index, shape, raw } of plan.raws) add(`${name}/${index}`, shape, array, raw)
   }
   return found
 }

@@ -33,8 +33,8 @@ for (const family of WHOLE) {
 }
 mkdirSync(`${to}/powergossip`, { recursive: true })
 for (const file of readdirSync(`${from}/powergossip`)) {
-  // Of its methods only this one is there.
-  if (!file.startsWith('pg-')) continue
+  // Moniqua is not there.
+  if (file.startsWith('moniqua')) continue
   writeFileSync(`${to}/powergossip/${file}`, readFileSync(`${from}/powergossip/${file}`))
 }
 for (const [name, kept] of Object.entries(KEPT)) {

@@ -1,0 +1,109 @@
+// What makes few bytes of many values: signs, or the largest.
+import { largest } from '../algorithms/baselines/topk.ts'
+import { rawLengths } from '../plan.ts'
+import type { Plan } from '../seam.ts'
+
+/** What an end sends: words as they are, and floats that its wire type encodes. */
+export interface Sent {
+  readonly words: Uint32Array
+  readonly floats: Float32Array
+}
+
+/** What makes few bytes of many values, and keeps nothing. */
+export interface Compression {
+  readonly words: number
+  readonly columns: readonly number[]
+  compress(x: Float32Array, into: Sent): void
+  /** y ← y + what was sent */
+  add(sent: Sent, y: Float32Array): void
+  refuse(sent: Sent): string | null
+}
+
+/** Of each entry its sign (0: +), of each parameter its mean magnitude. */
+export class Signs implements Compression {
+  readonly words: number
+  readonly columns: readonly number[]
+  readonly #lengths: readonly number[]
+
+  constructor(plan: Plan) {
+    this.#lengths = rawLengths(plan)
+    this.words = Math.ceil(plan.rawFloats / 32)
+    this.columns = this.#lengths.map(() => 1) // a scale of its own on any wire
+  }
+
+  compress(x: Float32Array, { words, floats }: Sent): void {
+    words.fill(0)
+    let at = 0
+    for (const [i, length] of this.#lengths.entries()) {
+      let sum = 0
+      for (const end = at + length; at < end; at++) {
+        sum += Math.abs(x[at]!)
+        if (x[at]! < 0) words[at >>> 5]! |= 1 << (at & 31)
+      }
+      floats[i] = sum / length
+    }
+  }
+
+  add({ words, floats }: Sent, y: Float32Array): void {
+    let at = 0
+    for (const [i, length] of this.#lengths.entries()) {
+      const norm = floats[i]!
+      for (const end = at + length; at < end; at++) {
+        y[at]! += (words[at >>> 5]! >>> (at & 31)) & 1 ? -norm : norm
+      }
+    }
+  }
+
+  refuse({ words, floats }: Sent): string | null {
+    const negative = floats.findIndex((norm) => norm < 0)
+    if (negative >= 0) return `norm ${negative}: expected ≥ 0, got ${floats[negative]}`
+    const used = this.#lengths.reduce((a, b) => a + b, 0) % 32
+    if (used > 0 && words.at(-1)! >>> used !== 0) return 'bits after the last entry are not zero'
+    return null
+  }
+}
+
+/** Of each parameter the max(1, ⌊keep · length⌋) entries with the largest magnitudes. */
+export class Largest implements Compression {
+  readonly words: number
+  readonly columns: readonly number[]
+  readonly #lengths: readonly number[]
+
+  constructor(plan: Plan, keep: number) {
+    this.#lengths = rawLengths(plan)
+    this.columns = this.#lengths.map((length) => Math.max(1, Math.floor(keep * length)))
+    this.words = this.columns.reduce((a, b) => a + b, 0)
+  }
+
+  compress(x: Float32Array, { words, floats }: Sent): void {
+    const bits = new Uint32Array(x.buffer, x.byteOffset, x.length)
+    let [from, at] = [0, 0]
+    for (const [i, length] of this.#lengths.entries()) {
+      const count = this.columns[i]!
+      largest(bits, from, length, words.subarray(at, at + count))
+      from += length
+      at += count
+    }
+    for (let j = 0; j < words.length; j++) floats[j] = x[words[j]!]!
+  }
+
+  add({ words, floats }: Sent, y: Float32Array): void {
+    for (let j = 0; j < words.length; j++) y[words[j]!]! += floats[j]!
+  }
+
+  refuse({ words }: Sent): string | null {
+    let [from, at] = [0, 0]
+    for (const [i, length] of this.#lengths.entries()) {
+      let least = from
+      for (const end = at + this.columns[i]!; at < end; at++) {
+        const index = words[at]!
+        if (index < least || index >= from + length) {
+          return `index ${at}: expected ${least} … ${from + length - 1}, got ${index}`
+        }
+        least = index + 1
+      }
+      from += length
+    }
+    return null
+  }
+}
