@@ -1,7 +1,14 @@
 // lowrank/gossip: how fast nodes agree, what stays the same, and what the two ends of an edge have in common.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { type GossipMethod, type GossipOptions, plain, powerGossip } from '../src/gossip.ts'
+import {
+  choco,
+  deepSqueeze,
+  type GossipMethod,
+  type GossipOptions,
+  plain,
+  powerGossip,
+} from '../src/gossip.ts'
 import { complete, metropolis, ring, torus } from '../src/topology.ts'
 import { readState, sameFloats, UNIT, uniform } from './support/fleet.ts'
 import { gaussian } from './support/gaussian.ts'
@@ -168,6 +175,43 @@ test('plain gossip is multiplication by the mixing matrix', async () => {
         }
       }
     }
+  }
+})
+
+test('Choco and DeepSqueeze that send everything are plain gossip from the first iteration', async () => {
+  const options = { compression: { keep: 1 }, gamma: 0.8 }
+  for (const method of [choco(options), deepSqueeze(options)]) {
+    const [models, like] = [modelsOf(5, SHAPES), modelsOf(5, SHAPES)]
+    const net = await createNet(ring(5), SHAPES, { method }, models)
+    const whole = await createNet(ring(5), SHAPES, { method: plain({ gamma: 0.8 }) }, like)
+    for (let t = 0; t < 6; t++) {
+      iterate(net)
+      iterate(whole)
+      for (const [w, model] of models.entries()) {
+        for (const [i, x] of model.entries()) {
+          for (const [j, value] of x.entries()) {
+            assert.ok(Math.abs(value - like[w]![i]![j]!) <= 32 * UNIT, method.name)
+          }
+        }
+      }
+    }
+  }
+})
+
+test('Choco and DeepSqueeze bring everyone together', async () => {
+  for (const [method, steps, most] of [
+    [choco({ compression: 'sign', gamma: 0.45 }), 60, 0.01],
+    [choco({ compression: { keep: 0.1 }, gamma: 0.1 }), 150, 0.05],
+    [deepSqueeze({ compression: { keep: 0.5 }, gamma: 0.2 }), 60, 0.2],
+  ] as const) {
+    const models = modelsOf(6, SHAPES)
+    const net = await createNet(ring(6), SHAPES, { method }, models)
+    const [before, first] = [sums(models), disagreement(models)]
+    for (let t = 0; t < steps; t++) iterate(net)
+    const left = disagreement(models) / first
+    assert.ok(left <= most, `${method.name}: ${left} is left`)
+    const off = sums(models).map((sum, j) => Math.abs(sum - before[j]!))
+    assert.ok(Math.max(...off) <= steps * 6 * 8 * UNIT * 2)
   }
 })
 

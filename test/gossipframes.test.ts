@@ -4,8 +4,11 @@ import * as assert from 'uvu/assert'
 import { sealFrame } from '../src/codec/frame.ts'
 import { aggregate, inspect, split } from '../src/frames.ts'
 import {
+  choco,
   createGossip,
+  deepSqueeze,
   FrameError,
+  type GossipMethod,
   type GossipOptions,
   plain,
   powerGossip,
@@ -116,6 +119,51 @@ test('a frame that is well-formed but has too much or too little in it is refuse
   assert.is(a.applySync(x).outcomes.get(7), 'exchanged')
 })
 
+test('compressed parts that cannot be are refused, with their byte', async () => {
+  const part = 64 + 4 + 4 + 16 + 8 + 8 // to the first word that is the coding's
+  const table: [GossipMethod, number, (view: DataView) => void, RegExp][] = [
+    [choco({ compression: 'sign', gamma: 0.4 }), 3, (v) => v.setUint8(part + 11, 1), /bits after/],
+    [
+      choco({ compression: 'sign', gamma: 0.4 }),
+      3,
+      (v) => v.setFloat32(part + 12, -1, true),
+      /norm 0/,
+    ],
+    [
+      choco({ compression: { keep: 0.1 }, gamma: 0.4 }),
+      8,
+      (v) => v.setUint32(part, 72, true),
+      /index 0/,
+    ],
+    [
+      deepSqueeze({ compression: { keep: 0.1 }, gamma: 0.4 }),
+      8,
+      (v) => v.setUint32(part + 4, 0, true),
+      /index 1: expected [1-9]/,
+    ],
+    [
+      deepSqueeze({ compression: { keep: 0.1 }, gamma: 0.4 }),
+      8,
+      (v) => v.setUint32(part + 28, 71, true),
+      /index 7/,
+    ],
+  ]
+  for (const [method, words, spoil, message] of table) {
+    const { a, b, x, y } = await pair({ method })
+    a.beginSync(x)
+    const frame = b.beginSync(y).get(3)!
+    assert.is(new DataView(frame.buffer).getUint32(part - 16, true), 2 + words)
+    const spoilt = frame.slice()
+    spoil(new DataView(spoilt.buffer))
+    const error = await errorOf(() => a.receive(7, sealFrame(spoilt)))
+    assert.instance(error, FrameError)
+    assert.match(error.message, message)
+    assert.is((error as FrameError).byte >= part - 16, true)
+    assert.is(a.receive(7, frame), 'taken')
+    assert.is(a.applySync(x).outcomes.get(7), 'exchanged')
+  }
+})
+
 test('calls out of order say so, and change nothing', async () => {
   const { a, b, x, y } = await pair()
   const state = a.save()
@@ -182,6 +230,10 @@ test('bad input is named', async () => {
     ['gamma', () => plain({ gamma: 2.5 }), RangeError],
     ['warmStart', () => powerGossip({ warmStart: 'fixed' as never }), TypeError],
     ['published', () => powerGossip({ published: 1 as never }), TypeError],
+    ['compression', () => choco({ gamma: 0.5 } as never), TypeError],
+    ['compression', () => choco({ gamma: 0.5, compression: 'signs' as never }), TypeError],
+    ['compression.keep', () => deepSqueeze({ gamma: 1, compression: { keep: 0 } }), RangeError],
+    ['gamma', () => choco({ compression: 'sign' } as never), RangeError],
     ['minCompressionRate', () => powerGossip({ minCompressionRate: -1 }), RangeError],
   ]
   const state = a.save()
