@@ -1,5 +1,5 @@
 // What makes few bytes of many values: signs, or the largest.
-import { largest } from '../algorithms/baselines/topk.ts'
+import { largest } from '../algorithms/baselines/largest.ts'
 import { rawLengths } from '../plan.ts'
 import type { Plan } from '../seam.ts'
 
