@@ -20,7 +20,7 @@ await hold(
 await hold(
   'everything',
   45,
-  72,
+  80,
   doors.map((door, i) => `export * as door${i} from 'lowrank${door.slice(1)}'`).join('\n'),
 )
 const times = Array.from({ length: 9 }, readyMs)
