@@ -79,13 +79,12 @@ export class Edge {
   }
 
   /** Of that factor: an orthonormal basis, made anew for a half-step. */
-  prepare(): Float32Array {
+  prepare(): void {
     const { side } = this
     const basis = this.#basis.subarray(0, this.#factor(side).length)
     if (this.#method.warmStart) basis.set(this.#factor(side))
     else this.#fill(side, basis, this.turns + 1)
     this.#host.orthonormalize(this.#plan, side, basis, this.turns)
-    return basis
   }
 
   /** What `prepare` has made. */

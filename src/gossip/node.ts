@@ -1,16 +1,14 @@
 // One node: who its neighbours are, and where its iteration stands.
-import { runAsync, runSync, type Waiting, wait } from '../effects.ts'
+import { runAsync, runSync, type Waiting } from '../effects.ts'
 import { RoundError } from '../errors.ts'
 import type { Spec } from '../method.ts'
 import { integer, show } from '../options.ts'
 import { checkTensors } from '../plan.ts'
-import type { Dense, Host, Kernels, Parameter, Plan } from '../seam.ts'
-import { Edge, other, type Share } from './edge.ts'
+import type { Dense } from '../seam.ts'
+import type { Edge, Share } from './edge.ts'
 import { checksumOf, type EdgeFrames, equal, type Position, type Said } from './frames.ts'
-import type { GossipMethod } from './method.ts'
-
-/** What a node computes with. */
-export type Arithmetic = Pick<Kernels, 'project' | 'backproject' | 'reconstruct' | 'accumulate'>
+import { checkNeighbour, createLink, type Link, type LinkParts } from './link.ts'
+import { type Arithmetic, add, type Move, multiply } from './products.ts'
 
 /**
  * What became of an edge in a half-step:
@@ -39,23 +37,12 @@ export interface Applied {
 }
 
 /** What a node is made of; `createGossip` puts it together. */
-export interface NodeParts {
-  readonly self: number
+export interface NodeParts extends LinkParts {
   readonly specs: readonly Spec[]
-  readonly plan: Plan
-  readonly method: GossipMethod
   readonly frames: EdgeFrames
   readonly arithmetic: Arithmetic
-  /** of an edge: the same random numbers on both ends */
-  readonly host: (lo: number, hi: number) => Host
   readonly step: number
   readonly save: (step: number, links: ReadonlyMap<number, Link>) => Uint8Array
-}
-
-/** A neighbour: the weight that this node asks for, and what both ends keep. */
-export interface Link {
-  weight: number
-  readonly edge: Edge
 }
 
 /** A neighbour in an open half-step. */
@@ -63,13 +50,6 @@ interface Talk {
   readonly sent: Uint8Array
   said: Said | null
   given: boolean
-}
-
-/** One edge's part of what is added to the parameters: so many times left·rightᵀ, and the difference. */
-interface Move {
-  readonly edge: Edge
-  readonly matrices: number
-  readonly raws: number
 }
 
 /** Made by `createGossip`. */
@@ -245,11 +225,14 @@ export class Gossip {
 
   /** Opens a half-step. */
   *#send(parameters: readonly Dense[], position: Position): Waiting<Map<number, Uint8Array>> {
-    const { frames, plan } = this.#parts
+    const { arithmetic, frames, plan } = this.#parts
     const share = this.#share(position)
     if (share.matrices) {
-      for (const { edge } of this.#links.values()) edge.prepare()
-      for (const matrix of plan.matrices) yield* this.#multiply(matrix, parameters[matrix.index]!)
+      const edges = [...this.#links.values()].map(({ edge }) => edge)
+      for (const edge of edges) edge.prepare()
+      for (const matrix of plan.matrices) {
+        yield* multiply(arithmetic, matrix, parameters[matrix.index]!, edges)
+      }
     }
     if (share.raws) for (const { index, raw } of plan.raws) this.#raws.set(parameters[index]!, raw)
     const talks = new Map<number, Talk>()
@@ -266,33 +249,9 @@ export class Gossip {
     return new Map([...talks].map(([id, { sent }]) => [id, sent]))
   }
 
-  /** One matrix times the bases of all edges: those of one side together, so that it is read once. */
-  *#multiply(matrix: Parameter, x: Dense): Waiting<void> {
-    const { arithmetic } = this.#parts
-    const { rows, cols, rank } = matrix
-    for (const side of ['left', 'right'] as const) {
-      const edges = [...this.#links.values()].flatMap(({ edge }) =>
-        edge.side === side ? edge : [],
-      )
-      if (edges.length === 0) continue
-      const [from, to] = side === 'left' ? [rows, cols] : [cols, rows]
-      const bases = new Float32Array(edges.length * rank * from)
-      const products = new Float32Array(edges.length * rank * to)
-      for (const [k, { basis }] of edges.entries()) {
-        bases.set(basis.subarray(matrix[side], matrix[side] + rank * from), k * rank * from)
-      }
-      const dims = { rows, cols, rank: edges.length * rank }
-      if (side === 'left') yield* wait(arithmetic.backproject(products, x, bases, dims))
-      else yield* wait(arithmetic.project(products, x, bases, dims))
-      for (const [k, edge] of edges.entries()) {
-        const product = products.subarray(k * rank * to, (k + 1) * rank * to)
-        edge.room({ matrices: true, raws: false }).factors.set(product, matrix[other(side)])
-      }
-    }
-  }
-
   *#apply(parameters: readonly Dense[]): Waiting<Applied> {
     const talks = this.#open('apply')
+    const { arithmetic, plan, self } = this.#parts
     this.#check(parameters)
     const { waiting } = this
     if (waiting.length > 0) {
@@ -309,7 +268,7 @@ export class Gossip {
         said && last && [said.parent, said.previous].some((p) => equal(p, last.previous))
       if (!said) outcomes.set(id, 'missed')
       else if (same) {
-        const high = edge.hi === this.#parts.self
+        const high = edge.hi === self
         const sums = [checksumOf(sent), said.checksum] as const
         const ordered = high ? ([sums[1], sums[0]] as const) : sums
         const agreed = Math.min(weight, said.weight)
@@ -322,38 +281,14 @@ export class Gossip {
         outcomes.set(id, 'retracted')
       } else if (equal(said.previous, edge.parent)) outcomes.set(id, 'waited')
       else {
-        const low = edge.lo === this.#parts.self
+        const low = edge.lo === self
         edge.restart(low ? [edge.parent, said.parent] : [said.parent, edge.parent])
         outcomes.set(id, 'restarted')
       }
     }
-    for (const { index, raw, length } of this.#parts.plan.raws) {
-      for (const { edge, raws } of moves) {
-        if (raws === 0) continue
-        const difference = edge.coding.difference.subarray(raw, raw + length)
-        yield* wait(this.#parts.arithmetic.accumulate(parameters[index]!, difference, raws))
-      }
-    }
-    for (const matrix of this.#parts.plan.matrices) {
-      yield* this.#move(matrix, parameters[matrix.index]!, moves)
-    }
+    yield* add(arithmetic, plan, parameters, moves)
     for (const edge of retracted) edge.retract()
     return { frames: yield* this.#next(parameters), outcomes }
-  }
-
-  /** x ← x + Σ matrices·left·rightᵀ over all moves, in one pass. */
-  *#move({ rows, cols, rank, left, right }: Parameter, x: Dense, all: Move[]): Waiting<void> {
-    const moves = all.filter(({ matrices }) => matrices !== 0)
-    if (moves.length === 0) return
-    const lefts = new Float32Array(moves.length * rank * rows)
-    const rights = new Float32Array(moves.length * rank * cols)
-    for (const [k, { edge, matrices }] of moves.entries()) {
-      lefts.set(edge.left.subarray(left, left + rank * rows), k * rank * rows)
-      const from = edge.right.subarray(right, right + rank * cols)
-      for (const [i, value] of from.entries()) rights[k * rank * cols + i] = matrices * value
-    }
-    const dims = { rows, cols, rank: moves.length * rank }
-    yield* wait(this.#parts.arithmetic.reconstruct(x, lefts, rights, dims, 1, true))
   }
 
   *#next(parameters: readonly Dense[]): Waiting<Map<number, Uint8Array> | null> {
@@ -392,25 +327,4 @@ export class Gossip {
     if (!this.#talks) return
     throw new RoundError(`${call}: iteration ${this.#position.step} is open; call apply first`)
   }
-}
-
-/** An edge at its beginning. */
-export function createLink(
-  { self, plan, host, method }: Pick<NodeParts, 'self' | 'plan' | 'host' | 'method'>,
-  neighbour: number,
-  weight: number,
-): Link {
-  const [lo, hi] = [Math.min(self, neighbour), Math.max(self, neighbour)]
-  const edge = new Edge(lo, hi, self === hi, plan, host(lo, hi), method)
-  return { weight: Math.fround(weight), edge }
-}
-
-/** @throws TypeError, RangeError  unless it is the number of another node, and a weight */
-export function checkNeighbour(self: number, neighbour: unknown, weight: unknown): void {
-  integer('neighbour', neighbour, 0, 0xffffffff)
-  if (neighbour === self) throw new RangeError(`"neighbour": expected another than self, ${self}`)
-  if (typeof weight === 'number' && Math.fround(weight) > 0 && weight <= 1) return
-  throw new RangeError(
-    `"neighbours[${neighbour}]": expected a weight more than 0, and at most 1, got ${show(weight)}`,
-  )
 }

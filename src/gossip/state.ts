@@ -15,7 +15,7 @@ import {
 import { show } from '../options.ts'
 import type { Plan } from '../seam.ts'
 import type { Edge, Exchange } from './edge.ts'
-import { checkNeighbour, type Link } from './node.ts'
+import { checkNeighbour, type Link } from './link.ts'
 
 /** What the metadata say of an edge; histories in hexadecimal. */
 interface Noted {
