@@ -1,17 +1,19 @@
 // lowrank/gossip: training without a coordinator. Each node mixes its parameters with those of its
 // neighbours; see lowrank/topology for weights.
 import { createHost } from './backends/wasm/host.ts'
-import { createWasmKernels } from './backends/wasm/kernels.ts'
+import { wasm } from './backends/wasm/index.ts'
 import { loadModule } from './backends/wasm/load.ts'
 import { WIRES, type Wire } from './codec/floats.ts'
 import { xxh32 } from './codec/xxh32.ts'
 import { EdgeFrames } from './gossip/frames.ts'
 import { checkNeighbour, createLink, type Link } from './gossip/link.ts'
 import { type GossipMethod, powerGossip } from './gossip/method.ts'
+import { Mixer } from './gossip/mixer.ts'
 import { Gossip } from './gossip/node.ts'
 import { decodeEdges, encodeEdges } from './gossip/state.ts'
 import { integer, type ParameterSpec, show } from './options.ts'
 import { layout, specsOf } from './plan.ts'
+import type { Backend } from './seam.ts'
 
 export { FrameError, RoundError, UnsupportedError } from './errors.ts'
 export {
@@ -58,6 +60,12 @@ export interface GossipOptions {
   readonly seed?: number
   /** How this node's numbers travel. There is no error feedback; the mean is kept all the same. Default 'f32'. */
   readonly wire?: Wire
+  /**
+   * What the node computes on: `wasm()`, `webgpu()`, … On a GPU, parameters are buffers or arrays, as gradients are for
+   * `createCompressor`, and what has factors stays there: bases go in, products come out. What travels whole
+   * has to come out, and codings compute on the CPU. Default `wasm()`.
+   */
+  readonly backend?: Backend
   /** What `save` gave. */
   readonly restore?: Uint8Array
   /** In place of the seeded numbers. */
@@ -84,8 +92,8 @@ export interface GossipOptions {
  * Ends that have nothing in common, because one lost its state or came back from an old one, begin anew
  * by themselves; what they had exchanged before stays.
  *
- * It runs on WebAssembly. The bases that both ends must have with the same bits are made by the plain
- * module on all engines, from factors that are differences of the bytes that both have.
+ * The bases that both ends must have with the same bits are made by the plain wasm module on all engines and
+ * backends, from factors that are differences of the bytes that both have.
  *
  * @param shapes  one entry per parameter, the same on all nodes
  * @throws TypeError, RangeError  naming the entry or option at fault
@@ -98,8 +106,18 @@ export async function createGossip(
   if (typeof options !== 'object' || options === null) {
     throw new TypeError(`"options": expected { self, … }, got ${show(options)}`)
   }
-  const { self, neighbours, method = powerGossip(), seed = 0, wire = 'f32' } = options
-  const { restore, random } = options
+  const {
+    self,
+    neighbours,
+    method = powerGossip(),
+    seed = 0,
+    wire = 'f32',
+    backend = wasm(),
+    restore,
+    random,
+    ...others
+  } = options
+  for (const name of Object.keys(others)) throw new TypeError(`"${name}": no such option`)
   integer('self', self, 0, 0xffffffff)
   integer('seed', seed, 0, 0xffffffff)
   if (typeof method?.ranks !== 'function' || !('gamma' in method)) {
@@ -110,6 +128,9 @@ export async function createGossip(
   }
   if (random !== undefined && typeof random !== 'function') {
     throw new TypeError(`"random": expected a function, got ${show(random)}`)
+  }
+  if (typeof backend?.open !== 'function') {
+    throw new TypeError(`"backend": expected a backend, wasm() say, got ${show(backend)}`)
   }
   const specs = specsOf(shapes)
   const plan = layout(specs, method.ranks(specs))
@@ -125,7 +146,6 @@ export async function createGossip(
   const weights = neighbours === undefined ? saved?.neighbours : weightsOf(self, neighbours)
   const parts = {
     ...common,
-    arithmetic: await createWasmKernels(),
     step: saved?.step ?? 0,
     save: (step: number, links: ReadonlyMap<number, Link>) =>
       encodeEdges(plan, frames.layout, self, step, links),
@@ -136,7 +156,7 @@ export async function createGossip(
     saved?.fill(neighbour, link.edge)
     links.set(neighbour, link)
   }
-  return new Gossip(parts, links)
+  return new Gossip({ ...parts, mixer: await Mixer.open(backend, specs, plan) }, links)
 }
 
 function weightsOf(self: number, neighbours: unknown): Map<number, number> {

@@ -1,14 +1,14 @@
 // One node: who its neighbours are, and where its iteration stands.
 import { runAsync, runSync, type Waiting } from '../effects.ts'
-import { RoundError } from '../errors.ts'
+import { RoundError, UnsupportedError } from '../errors.ts'
 import type { Spec } from '../method.ts'
 import { integer, show } from '../options.ts'
 import { checkTensors } from '../plan.ts'
-import type { Dense } from '../seam.ts'
+import type { Tensor } from '../seam.ts'
 import type { Edge, Share } from './edge.ts'
 import { checksumOf, type EdgeFrames, equal, type Position, type Said } from './frames.ts'
 import { checkNeighbour, createLink, type Link, type LinkParts } from './link.ts'
-import { type Arithmetic, add, type Move, multiply } from './products.ts'
+import type { Mixer, Move } from './mixer.ts'
 
 /**
  * What became of an edge in a half-step:
@@ -40,7 +40,7 @@ export interface Applied {
 export interface NodeParts extends LinkParts {
   readonly specs: readonly Spec[]
   readonly frames: EdgeFrames
-  readonly arithmetic: Arithmetic
+  readonly mixer: Mixer
   readonly step: number
   readonly save: (step: number, links: ReadonlyMap<number, Link>) => Uint8Array
 }
@@ -61,6 +61,8 @@ export class Gossip {
   #position: Position
   /** null: between two iterations */
   #talks: Map<number, Talk> | null = null
+  #busy = false
+  #disposed = false
 
   /** @internal */
   constructor(parts: NodeParts, links: Map<number, Link>) {
@@ -102,18 +104,18 @@ export class Gossip {
    * @throws RoundError  if an iteration is open
    */
   async begin(
-    parameters: readonly Dense[],
+    parameters: readonly Tensor[],
     options: { readonly step?: number } = {},
   ): Promise<Map<number, Uint8Array>> {
-    return runAsync(this.#begin(parameters, options))
+    return runAsync(this.#alone(this.#begin(parameters, options)))
   }
 
-  /** `begin`, at once. */
+  /** `begin` for hosts that cannot await. @throws UnsupportedError  unless on wasm */
   beginSync(
-    parameters: readonly Dense[],
+    parameters: readonly Tensor[],
     options: { readonly step?: number } = {},
   ): Map<number, Uint8Array> {
-    return runSync(this.#begin(parameters, options))
+    return this.#now(this.#begin(parameters, options))
   }
 
   /**
@@ -162,13 +164,13 @@ export class Gossip {
    *   after this one, which then is done: the iteration is over
    * @throws RoundError  if no iteration is open, or a neighbour is waited for
    */
-  async apply(parameters: readonly Dense[]): Promise<Applied> {
-    return runAsync(this.#apply(parameters))
+  async apply(parameters: readonly Tensor[]): Promise<Applied> {
+    return runAsync(this.#alone(this.#apply(parameters)))
   }
 
-  /** `apply`, at once. */
-  applySync(parameters: readonly Dense[]): Applied {
-    return runSync(this.#apply(parameters))
+  /** `apply` for hosts that cannot await. @throws UnsupportedError  unless on wasm */
+  applySync(parameters: readonly Tensor[]): Applied {
+    return this.#now(this.#apply(parameters))
   }
 
   /**
@@ -179,7 +181,7 @@ export class Gossip {
    * @throws RoundError  if an iteration is open
    */
   join(neighbour: number, weight: number): void {
-    this.#closed('join')
+    this.#between('join')
     checkNeighbour(this.#parts.self, neighbour, weight)
     const known = this.#links.get(neighbour)
     if (known) known.weight = Math.fround(weight)
@@ -195,7 +197,7 @@ export class Gossip {
    * @throws RoundError  if an iteration is open
    */
   leave(neighbour: number): void {
-    this.#closed('leave')
+    this.#between('leave')
     this.#link(neighbour)
     this.#links.delete(neighbour)
   }
@@ -207,12 +209,25 @@ export class Gossip {
    * @throws RoundError  if an iteration is open
    */
   save(): Uint8Array {
-    this.#closed('save')
+    this.#between('save')
     return this.#parts.save(this.#position.step, this.#links)
   }
 
+  /** Gives memory back. Every later call raises a RoundError. */
+  dispose(): void {
+    if (this.#disposed) return
+    this.#refuseOverlap()
+    this.#disposed = true
+    this.#talks = null
+    this.#parts.mixer.dispose()
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+
   *#begin(
-    parameters: readonly Dense[],
+    parameters: readonly Tensor[],
     { step = this.#position.step }: { readonly step?: number },
   ): Waiting<Map<number, Uint8Array>> {
     this.#closed('begin')
@@ -224,24 +239,21 @@ export class Gossip {
   }
 
   /** Opens a half-step. */
-  *#send(parameters: readonly Dense[], position: Position): Waiting<Map<number, Uint8Array>> {
-    const { arithmetic, frames, plan } = this.#parts
+  *#send(parameters: readonly Tensor[], position: Position): Waiting<Map<number, Uint8Array>> {
+    const { mixer, frames } = this.#parts
     const share = this.#share(position)
-    if (share.matrices) {
-      const edges = [...this.#links.values()].map(({ edge }) => edge)
-      for (const edge of edges) edge.prepare()
-      for (const matrix of plan.matrices) {
-        yield* multiply(arithmetic, matrix, parameters[matrix.index]!, edges)
-      }
+    const edges = [...this.#links.values()].map(({ edge }) => edge)
+    if (share.matrices) for (const edge of edges) edge.prepare()
+    if (!(yield* mixer.take(parameters, edges, share, this.#raws))) {
+      throw new RangeError('"parameters": expected finite numbers below 2¹⁰⁰ only')
     }
-    if (share.raws) for (const { index, raw } of plan.raws) this.#raws.set(parameters[index]!, raw)
     const talks = new Map<number, Talk>()
     for (const [id, { edge, weight }] of this.#links) {
       edge.code(this.#raws, share)
       const { parent, last } = edge
       const previous = last?.previous ?? null
       const sent = frames.write(position, parent, previous, weight, edge.room(share))
-      if (!sent) throw new RangeError('"parameters": expected finite numbers only')
+      if (!sent) throw new RangeError('"parameters": expected products that the wire can carry')
       talks.set(id, { sent, said: null, given: false })
     }
     this.#position = position
@@ -249,9 +261,9 @@ export class Gossip {
     return new Map([...talks].map(([id, { sent }]) => [id, sent]))
   }
 
-  *#apply(parameters: readonly Dense[]): Waiting<Applied> {
+  *#apply(parameters: readonly Tensor[]): Waiting<Applied> {
     const talks = this.#open('apply')
-    const { arithmetic, plan, self } = this.#parts
+    const { mixer, self } = this.#parts
     this.#check(parameters)
     const { waiting } = this
     if (waiting.length > 0) {
@@ -286,17 +298,21 @@ export class Gossip {
         outcomes.set(id, 'restarted')
       }
     }
-    yield* add(arithmetic, plan, parameters, moves)
-    for (const edge of retracted) edge.retract()
-    return { frames: yield* this.#next(parameters), outcomes }
-  }
-
-  *#next(parameters: readonly Dense[]): Waiting<Map<number, Uint8Array> | null> {
     const { step, round } = this.#position
+    const next = { step, round: round + 1 }
+    const last = next.round === this.#parts.method.iterations
+    // From here on this half-step's frames are late, and the next one's early, while others wait.
     this.#talks = null
-    this.#position = { step: step + 1, round: 0 }
-    if (round + 1 === this.#parts.method.iterations) return null
-    return yield* this.#send(parameters, { step, round: round + 1 })
+    this.#position = last ? { step: step + 1, round: 0 } : next
+    yield* mixer.add(parameters, moves)
+    for (const edge of retracted) edge.retract()
+    if (last) return { frames: null, outcomes }
+    try {
+      return { frames: yield* this.#send(parameters, next), outcomes }
+    } catch (error) {
+      this.#position = { step: step + 1, round: 0 }
+      throw error
+    }
   }
 
   #share({ step, round } = this.#position): Share {
@@ -305,10 +321,8 @@ export class Gossip {
     return { matrices, raws: round === iterations - 1 }
   }
 
-  #check(parameters: readonly Dense[]): void {
-    checkTensors(parameters, this.#parts.specs, 'parameters', (tensor, _, name) => {
-      throw new TypeError(`"${name}": expected a Float32Array, got ${show(tensor)}`)
-    })
+  #check(parameters: readonly Tensor[]): void {
+    checkTensors(parameters, this.#parts.specs, 'parameters', this.#parts.mixer.check)
   }
 
   #link(neighbour: number): Link {
@@ -318,9 +332,42 @@ export class Gossip {
     throw new RangeError(`"neighbour": expected one of ${known}, got ${show(neighbour)}`)
   }
 
+  /** One call at a time: what has to wait must not be overtaken. */
+  *#alone<T>(work: Waiting<T>): Waiting<T> {
+    this.#refuseOverlap()
+    this.#busy = true
+    try {
+      return yield* work
+    } finally {
+      this.#busy = false
+    }
+  }
+
+  /** Runs a call to its end at once; refused before it begins where that cannot be. */
+  #now<T>(work: Waiting<T>): T {
+    this.#refuseOverlap()
+    if (!this.#parts.mixer.synchronous) {
+      throw new UnsupportedError(
+        'this backend works asynchronously: call the method without "Sync"',
+      )
+    }
+    return runSync(this.#alone(work))
+  }
+
+  #refuseOverlap(): void {
+    if (this.#busy) throw new RoundError('another call of this node is still running')
+    if (this.#disposed) throw new RoundError('this node has been disposed of')
+  }
+
   #open(call: string): Map<number, Talk> {
     if (this.#talks) return this.#talks
     throw new RoundError(`${call}: expected an open iteration; call begin first`)
+  }
+
+  /** Between two iterations, and in none of its calls. @param call  that is made */
+  #between(call: string): void {
+    this.#refuseOverlap()
+    this.#closed(call)
   }
 
   #closed(call: string): void {

@@ -1,0 +1,162 @@
+// What a node computes of its parameters, on either backend: their products with the bases of its edges, and
+// the way towards its neighbours.
+import { bytesOf } from '../bytes.ts'
+import { type Waiting, wait } from '../effects.ts'
+import type { Spec } from '../method.ts'
+import { layout } from '../plan.ts'
+import type { Backend, Parameter, Plan, Session, Side, Tensor } from '../seam.ts'
+import type { Edge, Share } from './edge.ts'
+
+/** One edge's part of what is added to the parameters: so many times left·rightᵀ, and the difference. */
+export interface Move {
+  readonly edge: Edge
+  readonly matrices: number
+  readonly raws: number
+}
+
+/**
+ * A session for all edges of a node: of each matrix, its factors hold those of one edge after another, so that
+ * the parameters are read once for all products, and changed once for all moves. Its M is the snapshot.
+ */
+export class Mixer {
+  readonly #session: Session
+  readonly #specs: readonly Spec[]
+  /** of one edge */
+  readonly #plan: Plan
+  #edges = 0
+  #wide: Plan
+  /** scratch: a left and a right arena of `wide`, the latter with the raw values behind it */
+  #left = new Float32Array(0)
+  #right = new Float32Array(0)
+
+  /** @throws RangeError  if the backend has not the memory */
+  static async open(backend: Backend, specs: readonly Spec[], plan: Plan): Promise<Mixer> {
+    return new Mixer(await backend.open(plan), specs, plan)
+  }
+
+  private constructor(session: Session, specs: readonly Spec[], plan: Plan) {
+    this.#session = session
+    this.#specs = specs
+    this.#plan = plan
+    this.#wide = plan
+  }
+
+  get synchronous(): boolean {
+    return this.#session.synchronous
+  }
+
+  get check(): Session['check'] {
+    return this.#session.check.bind(this.#session)
+  }
+
+  /**
+   * Takes a snapshot, and writes to each edge's `room` the matrices times its basis.
+   *
+   * @param raws  gets the values that have no factors
+   * @returns false if a value is not finite or not below 2¹⁰⁰; the edges' rooms are as they were
+   */
+  *take(
+    parameters: readonly Tensor[],
+    edges: readonly Edge[],
+    share: Share,
+    raws: Float32Array,
+  ): Waiting<boolean> {
+    const session = this.#session
+    this.#arrange(edges.length)
+    const turned = (side: Side) => (share.matrices ? edges.filter((one) => one.side === side) : [])
+    const [lefts, rights] = [turned('left'), turned('right')]
+    const { rightFloats } = this.#wide
+    session.write('query', this.#bases(rights, 'right'))
+    yield* wait(session.scale('residual', 0))
+    if (!(yield* wait(session.accumulateProject(parameters)))) return false
+    if (rights.length > 0) {
+      yield* wait(session.read(['left'], this.#left))
+      this.#part(this.#left, rights, 'left')
+    }
+    if (lefts.length === 0) {
+      yield* wait(session.read(['raw'], raws))
+      return true
+    }
+    session.write('left', this.#bases(lefts, 'left'))
+    yield* wait(session.backproject())
+    yield* wait(session.read(['own', 'raw'], this.#right)) // both in one readback
+    this.#part(this.#right, lefts, 'right')
+    raws.set(this.#right.subarray(rightFloats))
+    return true
+  }
+
+  /** x ← x + Σ moves, in one pass. */
+  *add(parameters: readonly Tensor[], moves: readonly Move[]): Waiting<void> {
+    const whole = moves.some(({ raws }) => raws !== 0)
+    if (!whole && moves.every(({ matrices }) => matrices === 0)) return
+    const left = this.#left.fill(0)
+    const mean = this.#right.subarray(0, this.#wide.rightFloats).fill(0)
+    const raw = this.#right.subarray(this.#wide.rightFloats).fill(0)
+    for (const [k, { edge, matrices, raws }] of moves.entries()) {
+      if (matrices !== 0) {
+        this.#put(left, k, edge.left, 'left', 1)
+        this.#put(mean, k, edge.right, 'right', matrices)
+      }
+      const { difference } = edge.coding
+      if (raws !== 0) for (let i = 0; i < raw.length; i++) raw[i]! += raws * difference[i]!
+    }
+    this.#session.write('left', bytesOf(left))
+    this.#session.write('mean', bytesOf(mean))
+    const sink = { into: parameters, scale: 1, accumulate: true }
+    yield* wait(this.#session.settle(false, whole ? bytesOf(raw) : null, sink))
+  }
+
+  dispose(): void {
+    this.#session.dispose()
+  }
+
+  /** Makes room for so many edges; what the factors held is gone. */
+  #arrange(edges: number): void {
+    const wanted = Math.max(1, edges)
+    if (this.#edges === wanted) return
+    const ranks = this.#plan.parameters.map(({ rank }) => rank * wanted)
+    const wide = layout(this.#specs, ranks)
+    this.#session.replan(wide)
+    this.#wide = wide
+    this.#edges = wanted
+    this.#left = new Float32Array(wide.leftFloats)
+    this.#right = new Float32Array(wide.rightFloats + wide.rawFloats)
+  }
+
+  #bases(edges: readonly Edge[], side: Side): Uint8Array {
+    const { rightFloats } = this.#wide
+    const room = side === 'left' ? this.#left : this.#right.subarray(0, rightFloats)
+    room.fill(0)
+    for (const [k, edge] of edges.entries()) this.#put(room, k, edge.basis, side, 1)
+    return bytesOf(room)
+  }
+
+  /** Writes the k-th edge's factors, times a number, to where the session has them. */
+  #put(room: Float32Array, k: number, factors: Float32Array, side: Side, times: number): void {
+    for (const [narrow, wide] of this.#pairs()) {
+      const [from, length] = [narrow[side], lengthOf(narrow, side)]
+      const to = wide[side] + k * length
+      for (let i = 0; i < length; i++) room[to + i] = times * factors[from + i]!
+    }
+  }
+
+  /** Gives each edge its own of what the session has. */
+  #part(products: Float32Array, edges: readonly Edge[], side: Side): void {
+    for (const [k, edge] of edges.entries()) {
+      const { factors } = edge.room({ matrices: true, raws: false })
+      for (const [narrow, wide] of this.#pairs()) {
+        const length = lengthOf(narrow, side)
+        const from = wide[side] + k * length
+        factors.set(products.subarray(from, from + length), narrow[side])
+      }
+    }
+  }
+
+  *#pairs(): Generator<[narrow: Parameter, wide: Parameter]> {
+    for (const [i, narrow] of this.#plan.matrices.entries()) yield [narrow, this.#wide.matrices[i]!]
+  }
+}
+
+function lengthOf({ rows, cols, rank }: Parameter, side: Side): number {
+  return rank * (side === 'left' ? rows : cols)
+}
