@@ -52,7 +52,7 @@ export class Mixer {
   /**
    * Takes a snapshot, and writes to each edge's `room` the matrices times its basis.
    *
-   * @param raws  gets the values that have no factors
+   * @param raws  gets the values that have no factors, if they are shared
    * @returns false if a value is not finite or not below 2¹⁰⁰; the edges' rooms are as they were
    */
   *take(
@@ -74,14 +74,15 @@ export class Mixer {
       this.#part(this.#left, rights, 'left')
     }
     if (lefts.length === 0) {
-      yield* wait(session.read(['raw'], raws))
+      if (share.raws) yield* wait(session.read(['raw'], raws))
       return true
     }
     session.write('left', this.#bases(lefts, 'left'))
     yield* wait(session.backproject())
-    yield* wait(session.read(['own', 'raw'], this.#right)) // both in one readback
+    // Both in one readback.
+    yield* wait(session.read(share.raws ? ['own', 'raw'] : ['own'], this.#right))
     this.#part(this.#right, lefts, 'right')
-    raws.set(this.#right.subarray(rightFloats))
+    if (share.raws) raws.set(this.#right.subarray(rightFloats))
     return true
   }
 

@@ -20,16 +20,17 @@ export interface Part {
 export const PARTS: readonly Part[] = [
   { files: /gpu\/compressor/, suites: ['compressor on WebGPU'] },
   {
-    files: /gpu\/(baselines|energy|session|sgd)/,
+    files: /gpu\/(baselines|energy|gossip|session|sgd)/,
     suites: [
       'baselines on WebGPU',
       'by energy on WebGPU',
+      'gossip on WebGPU',
       'session on WebGPU',
       'optimiser on WebGPU',
     ],
   },
   {
-    files: /gpu\/(?!compressor|baselines|energy|session|sgd)/,
+    files: /gpu\/(?!compressor|baselines|energy|gossip|session|sgd)/,
     suites: ['audit of a device', 'a GPU'],
   },
   {
