@@ -47,6 +47,11 @@ export const SECTIONS: Readonly<Record<string, Entry>> = {
     cores: 1,
     load: async () => (await import('./methods.ts')).methods,
   },
+  gossip: {
+    about: 'iterations of gossip with each method, against full steps',
+    cores: 1,
+    load: async () => (await import('./gossip.ts')).gossip,
+  },
   aggregate: {
     about: 'the mean of four frames, against memcpy',
     cores: 1,
