@@ -21,7 +21,8 @@ export interface Coding {
    *
    * @param lo, hi  what the ends sent, as decoded
    * @param own  true: this end is hi
-   * @returns false if a difference is too large, and nothing has changed, as on the other end
+   * @returns false if a difference is too large, as on the other end: there is none to move by, and else nothing
+   *   has changed
    */
   commit(lo: Sent, hi: Sent, own: boolean): boolean
   /** Takes the last exchange back. */
@@ -33,12 +34,15 @@ export interface Coding {
 /** Differences so large are left alone, by both ends: with them parameters might overflow. */
 const LIMIT = 2 ** 100
 
-/** difference ← hi − lo; false, and it is as it was, if a value is too large */
+/** difference ← hi − lo; zeros, and false, if one is too large */
 export function subtract(difference: Float32Array, hi: Float32Array, lo: Float32Array): boolean {
   for (let i = 0; i < difference.length; i++) {
-    if (!(Math.abs(Math.fround(hi[i]! - lo[i]!)) < LIMIT)) return false
+    const d = Math.fround(hi[i]! - lo[i]!)
+    difference[i] = d
+    if (Math.abs(d) < LIMIT) continue
+    difference.fill(0)
+    return false
   }
-  for (let i = 0; i < difference.length; i++) difference[i] = hi[i]! - lo[i]!
   return true
 }
 

@@ -92,14 +92,19 @@ export class Mixer {
     if (!whole && moves.every(({ matrices }) => matrices === 0)) return
     const left = this.#left.fill(0)
     const mean = this.#right.subarray(0, this.#wide.rightFloats).fill(0)
-    const raw = this.#right.subarray(this.#wide.rightFloats).fill(0)
-    for (const [k, { edge, matrices, raws }] of moves.entries()) {
-      if (matrices !== 0) {
-        this.#put(left, k, edge.left, 'left', 1)
-        this.#put(mean, k, edge.right, 'right', matrices)
-      }
+    const raw = this.#right.subarray(this.#wide.rightFloats)
+    for (const [k, { edge, matrices }] of moves.entries()) {
+      if (matrices === 0) continue
+      this.#put(left, k, edge.left, 'left', 1)
+      this.#put(mean, k, edge.right, 'right', matrices)
+    }
+    let first = true
+    for (const { edge, raws } of moves) {
+      if (raws === 0) continue
       const { difference } = edge.coding
-      if (raws !== 0) for (let i = 0; i < raw.length; i++) raw[i]! += raws * difference[i]!
+      if (first) for (let i = 0; i < raw.length; i++) raw[i] = raws * difference[i]!
+      else for (let i = 0; i < raw.length; i++) raw[i]! += raws * difference[i]!
+      first = false
     }
     this.#session.write('left', bytesOf(left))
     this.#session.write('mean', bytesOf(mean))
