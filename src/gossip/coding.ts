@@ -12,8 +12,13 @@ export interface Coding {
   readonly difference: Float32Array
   /** what a state has of it: arrays like `difference`, by name */
   readonly kept: Readonly<Record<string, Float32Array>>
-  /** Writes what is to be sent of these values. */
-  code(x: Float32Array, into: Sent): void
+  /**
+   * Writes what is to be sent of these values.
+   *
+   * @param step  number of the iteration
+   * @throws RangeError  if one is not finite and what is sent could not show it
+   */
+  code(x: Float32Array, into: Sent, step: number): void
   /** What is wrong with what the other end sent, of as many words and floats as there must be. */
   refuse(sent: Sent): string | null
   /**
@@ -21,10 +26,11 @@ export interface Coding {
    *
    * @param lo, hi  what the ends sent, as decoded
    * @param own  true: this end is hi
+   * @param x  this node's values as coded
    * @returns false if a difference is too large, as on the other end: there is none to move by, and else nothing
    *   has changed
    */
-  commit(lo: Sent, hi: Sent, own: boolean): boolean
+  commit(lo: Sent, hi: Sent, own: boolean, x: Float32Array): boolean
   /** Takes the last exchange back. */
   retract(): void
   /** Begins anew. */

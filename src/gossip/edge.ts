@@ -106,9 +106,9 @@ export class Edge {
     }
   }
 
-  /** Codes the values that have no factors. */
-  code(x: Float32Array, share: Share): void {
-    if (share.raws) this.coding.code(x, this.#coded(this.room(share), share))
+  /** Codes the values that have no factors, in the iteration of this number. */
+  code(x: Float32Array, share: Share, step: number): void {
+    if (share.raws) this.coding.code(x, this.#coded(this.room(share), share), step)
   }
 
   /** What is wrong with what the other end sent, if its history is this end's. */
@@ -128,6 +128,7 @@ export class Edge {
    * @param received  what the other end sent
    * @param checksums  of the frames of lo and hi
    * @param weight  of the edge
+   * @param x  this node's values as coded
    * @returns false if a difference is too large, and nothing has changed, as on the other end
    */
   commit(
@@ -135,6 +136,7 @@ export class Edge {
     received: Sent,
     checksums: readonly [number, number],
     weight: number,
+    x: Float32Array,
   ): boolean {
     const sent = this.room(share)
     const [hi, lo] = this.#own ? [sent, received] : [received, sent]
@@ -142,7 +144,8 @@ export class Edge {
     const difference = new Float32Array(sent.factors.length)
     const done =
       subtract(difference, hi.floats, lo.floats) &&
-      (!share.raws || this.coding.commit(this.#coded(lo, share), this.#coded(hi, share), this.#own))
+      (!share.raws ||
+        this.coding.commit(this.#coded(lo, share), this.#coded(hi, share), this.#own, x))
     if (!done) {
       this.last = null // the other end has it, too: its history is the same
       return false

@@ -249,7 +249,7 @@ export class Gossip {
     }
     const talks = new Map<number, Talk>()
     for (const [id, { edge, weight }] of this.#links) {
-      edge.code(this.#raws, share)
+      edge.code(this.#raws, share, position.step)
       const { parent, last } = edge
       const previous = last?.previous ?? null
       const sent = frames.write(position, parent, previous, weight, edge.room(share))
@@ -284,7 +284,7 @@ export class Gossip {
         const sums = [checksumOf(sent), said.checksum] as const
         const ordered = high ? ([sums[1], sums[0]] as const) : sums
         const agreed = Math.min(weight, said.weight)
-        const done = edge.commit(this.#share(), said.sent, ordered, agreed)
+        const done = edge.commit(this.#share(), said.sent, ordered, agreed, this.#raws)
         if (done) moves.push({ edge, ...edge.last! })
         outcomes.set(id, done ? 'exchanged' : 'overflowed')
       } else if (parted) {
