@@ -10,6 +10,7 @@ import { checkNeighbour, createLink, type Link } from './gossip/link.ts'
 import { type GossipMethod, powerGossip } from './gossip/method.ts'
 import { Mixer } from './gossip/mixer.ts'
 import { Gossip } from './gossip/node.ts'
+import { checkNoise, NOISE, type Noise, uniform } from './gossip/noise.ts'
 import { decodeEdges, encodeEdges } from './gossip/state.ts'
 import { integer, type ParameterSpec, show } from './options.ts'
 import { layout, specsOf } from './plan.ts'
@@ -21,6 +22,8 @@ export {
   choco,
   deepSqueeze,
   type GossipMethod,
+  type MoniquaOptions,
+  moniqua,
   type PowerGossipOptions,
   plain,
   powerGossip,
@@ -30,10 +33,12 @@ export type { ParameterSpec } from './options.ts'
 
 /**
  * Where random numbers come from: standard normals, elements 0 … length − 1 of one column of a factor of
- * the edge lo–hi. The same arguments must give the same bits on both ends.
+ * the edge lo–hi. The same arguments must give the same bits on both ends. Also Moniqua's noise, uniform
+ * in [0, 1): elements of a parameter, column 0.
  *
- * @param use  0: Q; 1: P; 2, 3: a replaced column of P, of Q; + 4 per further attempt
- * @param step  number of the half-step, from 1; 0: the first factors
+ * @param lo, hi  lo = hi: of that node alone, in Moniqua as published
+ * @param use  0: Q; 1: P; 2, 3: a replaced column of P, of Q; + 4 per further attempt, 60 at most; 64: noise
+ * @param step  number of the half-step, from 1; 0: the first factors. Of noise: the iteration's, from 0
  */
 export type EdgeRandom = (
   lo: number,
@@ -136,11 +141,15 @@ export async function createGossip(
   const plan = layout(specs, method.ranks(specs))
   const frames = new EdgeFrames(specs, plan, method, seed, self, wire)
   const module = await loadModule()
-  const host = (lo: number, hi: number) => {
-    const own = xxh32(new Uint8Array(Uint32Array.of(seed, lo, hi).buffer))
-    return createHost(module, own, random && ((...of) => random(lo, hi, ...of)))
-  }
-  const common = { self, specs, plan, method, frames, host }
+  const seedOf = (lo: number, hi: number) =>
+    xxh32(new Uint8Array(Uint32Array.of(seed, lo, hi).buffer))
+  const host = (lo: number, hi: number) =>
+    createHost(module, seedOf(lo, hi), random && ((...of) => random(lo, hi, ...of)))
+  const noise: Noise = (lo, hi, parameter, step, length) =>
+    random
+      ? checkNoise(random(lo, hi, NOISE, parameter, 0, step, length), length)
+      : uniform(seedOf(lo, hi), parameter, step, length)
+  const common = { self, specs, plan, method, frames, host, noise }
   const like = (neighbour: number) => createLink(common, neighbour, 1).edge
   const saved = restore && decodeEdges(restore, plan, frames.layout, self, like)
   const weights = neighbours === undefined ? saved?.neighbours : weightsOf(self, neighbours)

@@ -9,6 +9,7 @@ import {
   type EdgeOutcome,
   type Gossip,
   type GossipMethod,
+  moniqua,
   plain,
   powerGossip,
 } from '../src/gossip.ts'
@@ -27,6 +28,8 @@ const METHODS: readonly [string, GossipMethod][] = [
   ['choco, signs', choco({ compression: 'sign', gamma: 0.4 })],
   ['choco, the largest', choco({ compression: { keep: 0.1 }, gamma: 0.3 })],
   ['deepSqueeze', deepSqueeze({ compression: { keep: 0.2 }, gamma: 0.2 })],
+  ['moniqua', moniqua({ theta: 1 })],
+  ['moniqua, θ too small', moniqua({ theta: 0.05, gamma: 0.5 })],
   ['rank 1', powerGossip({ minCompressionRate: 1 })],
   ['rank 2, γ = 1.2', powerGossip({ rank: 2, gamma: 1.2, minCompressionRate: 0 })],
   ['two half-steps', powerGossip({ iterations: 2, minCompressionRate: 0 })],

@@ -2,6 +2,16 @@
 import { rawLengths } from '../plan.ts'
 import type { Plan } from '../seam.ts'
 import type { Compression, Sent } from './compression.ts'
+import type { Noise } from './noise.ts'
+
+/** An end of the edge between lo and hi, lo < hi. */
+export interface End {
+  readonly lo: number
+  readonly hi: number
+  /** true: this end is hi */
+  readonly own: boolean
+  readonly noise: Noise
+}
 
 /** One end's part of an edge's coding; it has a state of its own. */
 export interface Coding {
@@ -26,7 +36,7 @@ export interface Coding {
    *
    * @param lo, hi  what the ends sent, as decoded
    * @param own  true: this end is hi
-   * @param x  this node's values as coded
+   * @param x  this node's values as coded, and, where edges are applied one after another, moved by those before
    * @returns false if a difference is too large, as on the other end: there is none to move by, and else nothing
    *   has changed
    */

@@ -3,7 +3,7 @@ import { bytesOf } from '../bytes.ts'
 import { hash64 } from '../codec/xxh32.ts'
 import { leftColumns, rightColumns } from '../plan.ts'
 import type { Host, Plan, Side } from '../seam.ts'
-import { type Coding, subtract } from './coding.ts'
+import { type Coding, type End, subtract } from './coding.ts'
 import type { Sent } from './compression.ts'
 import type { GossipMethod } from './method.ts'
 
@@ -52,18 +52,17 @@ export class Edge {
   /** the last one, unless it has been taken back */
   last: Exchange | null = null
 
-  /** @param own  true: this end is `hi` */
-  constructor(lo: number, hi: number, own: boolean, plan: Plan, host: Host, method: GossipMethod) {
-    this.lo = lo
-    this.hi = hi
-    this.#own = own
+  constructor(end: End, plan: Plan, host: Host, method: GossipMethod) {
+    this.lo = end.lo
+    this.hi = end.hi
+    this.#own = end.own
     this.#plan = plan
     this.#host = host
     this.#method = method
     const most = Math.max(plan.leftFloats, plan.rightFloats)
     this.left = new Float32Array(plan.leftFloats)
     this.right = new Float32Array(plan.rightFloats)
-    this.coding = method.coding(plan, own)
+    this.coding = method.coding(plan, end)
     this.before = new Float32Array(most)
     this.#basis = new Float32Array(most)
     const floats = this.coding.columns.reduce((a, b) => a + b, most)
@@ -128,7 +127,7 @@ export class Edge {
    * @param received  what the other end sent
    * @param checksums  of the frames of lo and hi
    * @param weight  of the edge
-   * @param x  this node's values as coded
+   * @param x  this node's values as coded; where edges are applied one after another, moved by this one
    * @returns false if a difference is too large, and nothing has changed, as on the other end
    */
   commit(
@@ -157,6 +156,9 @@ export class Edge {
       matrices: share.matrices ? toward * matrices : 0,
       raws: share.raws ? toward * raws : 0,
       side,
+    }
+    if (share.raws && this.#method.sequential) {
+      for (let i = 0; i < x.length; i++) x[i]! += this.last.raws * this.coding.difference[i]!
     }
     if (share.matrices) {
       this.before.set(this.#factor(side))

@@ -3,6 +3,7 @@ import { integer, show } from '../options.ts'
 import type { Host, Plan } from '../seam.ts'
 import { Edge } from './edge.ts'
 import type { GossipMethod } from './method.ts'
+import type { Noise } from './noise.ts'
 
 /** A neighbour: the weight that this node asks for, and what both ends keep. */
 export interface Link {
@@ -17,16 +18,17 @@ export interface LinkParts {
   readonly method: GossipMethod
   /** of an edge: the same random numbers on both ends */
   readonly host: (lo: number, hi: number) => Host
+  readonly noise: Noise
 }
 
 /** An edge at its beginning. */
 export function createLink(
-  { self, plan, host, method }: LinkParts,
+  { self, plan, host, noise, method }: LinkParts,
   neighbour: number,
   weight: number,
 ): Link {
   const [lo, hi] = [Math.min(self, neighbour), Math.max(self, neighbour)]
-  const edge = new Edge(lo, hi, self === hi, plan, host(lo, hi), method)
+  const edge = new Edge({ lo, hi, own: self === hi, noise }, plan, host(lo, hi), method)
   return { weight: Math.fround(weight), edge }
 }
 

@@ -3,8 +3,9 @@ import type { Spec } from '../method.ts'
 import { integer, show } from '../options.ts'
 import { gated } from '../plan.ts'
 import type { Plan } from '../seam.ts'
-import { type Coding, Errors, Estimates, Whole } from './coding.ts'
+import { type Coding, type End, Errors, Estimates, Whole } from './coding.ts'
 import { type Compression, Largest, Signs } from './compression.ts'
+import { Modulo, ModuloPublished } from './moniqua.ts'
 
 export interface PowerGossipOptions {
   /** Columns of the factors. Default 1. */
@@ -34,14 +35,12 @@ export interface GossipMethod {
   /** γ of what has factors, and of all else */
   readonly gamma: { readonly matrices: number; readonly raws: number }
   readonly published: boolean
+  /** true: edges are applied one after another, each to what those before have left */
+  readonly sequential: boolean
   /** of each parameter; 0: it has no factors */
   ranks(specs: readonly Spec[]): readonly number[]
-  /**
-   * For what has no factors, at an end of an edge.
-   *
-   * @param own  true: the end with the higher number
-   */
-  coding(plan: Plan, own: boolean): Coding
+  /** For what has no factors, at an end of an edge. */
+  coding(plan: Plan, end: End): Coding
 }
 
 /**
@@ -73,6 +72,7 @@ export function powerGossip(options: PowerGossipOptions = {}): GossipMethod {
     warmStart,
     gamma: { matrices: gamma, raws: published ? 1 : gamma },
     published,
+    sequential: false,
     ranks: (specs) =>
       gated(specs, { minCompressionRate }, rank, {
         cost: (rows, cols, r) => (iterations * r * (rows + cols)) / 2,
@@ -113,7 +113,7 @@ export interface CompressedOptions {
 export function choco({ compression, gamma }: CompressedOptions): GossipMethod {
   const compressionOf = compressing(compression)
   rate('gamma', gamma)
-  return coded('choco', gamma, { compression }, (plan, own) => {
+  return coded('choco', gamma, { compression }, (plan, { own }) => {
     return new Estimates(plan, compressionOf(plan), own)
   })
 }
@@ -133,6 +133,39 @@ export function deepSqueeze({ compression, gamma }: CompressedOptions): GossipMe
   })
 }
 
+export interface MoniquaOptions {
+  /** What any two neighbours' numbers differ by at most: 2⁻¹⁰⁰ … 2⁹⁶. Rounding errs by up to 2θ. */
+  readonly theta: number
+  /** How far an iteration goes. Default 1. */
+  readonly gamma?: number
+  /**
+   * true: as the program of PowerGossip's authors. Each node has noise of its own, and applies its
+   * neighbours one after another, each to what those before have left: the mean is not kept. Default false.
+   */
+  readonly published?: boolean
+}
+
+/**
+ * Moniqua (Lu & De Sa, "Moniqua: Modulo Quantized Communication in Decentralized SGD", 2020) with two bits
+ * an entry: what travels is x modulo 6θ, rounded at random to a multiple of 2θ. The ends of an edge
+ * round with the same noise, so the mean is kept even where θ was too small (then neighbours may move
+ * the wrong way), and differences of up to 2θ come out right in expectation. Nodes agree up to about
+ * 2γwθ, which is what one exchange moves them by. Keeps one copy of the model for each neighbour.
+ *
+ * @throws TypeError, RangeError  naming the option at fault
+ */
+export function moniqua({ theta, gamma = 1, published = false }: MoniquaOptions): GossipMethod {
+  if (typeof theta !== 'number' || !(theta >= 2 ** -100 && theta <= 2 ** 96)) {
+    throw new RangeError(`"theta": expected 2⁻¹⁰⁰ … 2⁹⁶, got ${show(theta)}`)
+  }
+  rate('gamma', gamma)
+  flag('published', published)
+  const method = coded('moniqua', gamma, { theta, published }, (plan, end) => {
+    return published ? new ModuloPublished(plan, theta, end) : new Modulo(plan, theta, end)
+  })
+  return { ...method, sequential: published }
+}
+
 /** A method without factors. */
 function coded(
   name: string,
@@ -147,6 +180,7 @@ function coded(
     warmStart: true,
     gamma: { matrices: gamma, raws: gamma },
     published: false,
+    sequential: false,
     ranks: (specs) => specs.map(() => 0),
     coding,
   }

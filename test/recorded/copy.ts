@@ -11,6 +11,7 @@ const WHOLE = [
   'paper-baselines',
   'epfml-powersgd',
   'pytorch-hook',
+  'powergossip',
   'accordion',
   'ratios',
 ]
@@ -30,12 +31,6 @@ for (const family of WHOLE) {
     const file = `${family}/${name}`
     writeFileSync(`${to}/${file}`, readFileSync(`${from}/${file}`))
   }
-}
-mkdirSync(`${to}/powergossip`, { recursive: true })
-for (const file of readdirSync(`${from}/powergossip`)) {
-  // Moniqua is not there.
-  if (file.startsWith('moniqua')) continue
-  writeFileSync(`${to}/powergossip/${file}`, readFileSync(`${from}/powergossip/${file}`))
 }
 for (const [name, kept] of Object.entries(KEPT)) {
   const file = `real-gradients/${name}.safetensors`

@@ -1,4 +1,4 @@
-// PowerGossip, Choco and DeepSqueeze against what the program of PowerGossip's authors computed: four nodes,
+// PowerGossip, Choco, DeepSqueeze and Moniqua against what the program of PowerGossip's authors computed: four nodes,
 // several steps, with given changes between them.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -7,6 +7,7 @@ import {
   deepSqueeze,
   type EdgeRandom,
   type GossipMethod,
+  moniqua,
   powerGossip,
 } from '../../src/gossip.ts'
 import { readState } from '../support/fleet.ts'
@@ -14,11 +15,12 @@ import { createNet, iterate } from '../support/net.ts'
 import { close, largest, meanOf, type Recording, recording } from './recording.ts'
 
 interface Config {
-  readonly algorithm: 'power-gossip' | 'choco' | 'deepsqueeze'
+  readonly algorithm: 'power-gossip' | 'choco' | 'deepsqueeze' | 'moniqua'
   readonly compressor: 'sign-and-norm' | 'top-k'
   readonly keep_ratio: number
   readonly weights: readonly (readonly number[])[]
   readonly diffusion_rate: number
+  readonly theta: number
   readonly rank: number
   readonly num_iterations: number
   readonly warm_start: boolean
@@ -38,6 +40,7 @@ const CASES = [
   'choco-sign-full',
   'choco-topk-torus',
   'deepsqueeze-torus-top',
+  'moniqua-ring',
   'pg-cold-ring-r1-i1',
   'pg-iter1-ring-r1-i1',
   'pg-iter2-torus-r1-i2',
@@ -53,7 +56,8 @@ const test = suite('recorded: powergossip')
 
 for (const name of CASES) {
   const file = recording<Config>(`powergossip/${name}`)
-  const { workers, steps, shapes, weights, bits_sent_rank0: bits } = file.config
+  const { algorithm, workers, steps, shapes, weights, bits_sent_rank0: bits } = file.config
+  const floats = shapes.reduce((sum, shape) => sum + lengthOf(shape), 0)
   const compressed = file.config.compressed ?? shapes.map(() => false)
 
   test(`${name}: the run, and as many bits`, async () => {
@@ -87,15 +91,28 @@ for (const name of CASES) {
       const given = models.map((model) => model.map((x) => x.slice()))
       iterate(net, (from, _, frame) => {
         if (from === 0) sent += 8 * (frame.length - head)
+        if (algorithm === 'moniqua') {
+          const message = file.get(`step${t}/worker${from}/message`)
+          const levels = frame.subarray(frame.length - 4 * Math.ceil(message.length / 16))
+          for (const [i, q] of message.entries()) {
+            const level = (levels[i >> 2]! >> (2 * (i & 3))) & 3
+            assert.is(level, Math.round((q + 0.5) * 3), `step ${t}, worker ${from}: message, ${i}`)
+          }
+        }
         return false
       })
-      // Its indices take 64 bits, ours 32.
+      // Its indices take 64 bits, ours 32; its 2 bits an entry are counted without what fills our last word.
       const part = file.config.compressor === 'top-k' ? (32 + 32) / (64 + 32) : 1
-      assert.is(sent, part * bits[t]!, `bits until step ${t}`)
+      const filling =
+        algorithm === 'moniqua' ? 2 * (t + 1) * (32 * Math.ceil(floats / 16) - 2 * floats) : 0
+      assert.is(sent - filling, part * bits[t]!, `bits until step ${t}`)
       for (const i of shapes.keys()) {
         const size = largest(...before.map((model) => model[i]!))
         const mean = (of: readonly Float32Array[][]) => meanOf(of.map((model) => model[i]!))
-        close(mean(models), mean(given), MEAN, size, `step ${t}, parameter ${i}: the mean`)
+        // Moniqua as published does not keep it.
+        if (algorithm !== 'moniqua') {
+          close(mean(models), mean(given), MEAN, size, `step ${t}, parameter ${i}: the mean`)
+        }
         if (t >= file.config.float64_replay.comparable_steps[i]!) continue
         for (const w of all) {
           const want = file.get(`step${t}/worker${w}/after/${i}`)
@@ -106,9 +123,12 @@ for (const name of CASES) {
         const { tensors } = readState(node.save())
         for (const neighbour of node.neighbours) {
           const edge = `edge${Math.min(self, neighbour)}-${Math.max(self, neighbour)}`
-          const kept = { choco: 'xhat', deepsqueeze: 'delta', 'power-gossip': null }[
-            file.config.algorithm
-          ]
+          const kept = {
+            choco: 'xhat',
+            deepsqueeze: 'delta',
+            moniqua: null,
+            'power-gossip': null,
+          }[algorithm]
           for (const i of shapes.keys()) {
             if (kept === null) continue
             const want = file.get(`step${t}/worker${self}/${kept}/${i}`)
@@ -133,18 +153,31 @@ for (const name of CASES) {
 
 test.run()
 
+function lengthOf(shape: readonly number[]): number {
+  return shape.reduce((a, b) => a * b, 1)
+}
+
 function methodOf(config: Config): GossipMethod {
   const { rank, num_iterations: iterations, warm_start: warmStart, keep_ratio: keep } = config
   const gamma = config.diffusion_rate
   const compression = config.compressor === 'top-k' ? { keep } : 'sign'
   if (config.algorithm === 'choco') return choco({ gamma, compression })
   if (config.algorithm === 'deepsqueeze') return deepSqueeze({ gamma, compression })
+  if (config.algorithm === 'moniqua')
+    return moniqua({ gamma, theta: config.theta, published: true })
   return powerGossip({ rank, iterations, gamma, warmStart, published: true })
 }
 
-/** First factors, and those that each half-step begins with where there is no warm start, as recorded. */
-function randomOf({ has, factor }: Recording<Config>): EdgeRandom {
+/**
+ * First factors, and those that each half-step begins with where there is no warm start, as recorded; and
+ * each node's noise, of all its parameters one after another.
+ */
+function randomOf({ config, has, get, factor }: Recording<Config>): EdgeRandom {
   return (lo, hi, use, parameter, column, step, length) => {
+    if (use === 64 && lo === hi) {
+      const from = config.shapes.slice(0, parameter).reduce((sum, s) => sum + lengthOf(s), 0)
+      return get(`step${step}/worker${lo}/noise`).subarray(from, from + length)
+    }
     const names = ['q', 'p']
     const name =
       step === 0
