@@ -3,7 +3,7 @@
 import { createHost } from './backends/wasm/host.ts'
 import { wasm } from './backends/wasm/index.ts'
 import { loadModule } from './backends/wasm/load.ts'
-import { WIRES, type Wire } from './codec/floats.ts'
+import type { Wire } from './codec/floats.ts'
 import { xxh32 } from './codec/xxh32.ts'
 import { EdgeFrames } from './gossip/frames.ts'
 import { checkNeighbour, createLink, type Link } from './gossip/link.ts'
@@ -12,6 +12,7 @@ import { Mixer } from './gossip/mixer.ts'
 import { Gossip } from './gossip/node.ts'
 import { checkNoise, NOISE, type Noise, uniform } from './gossip/noise.ts'
 import { decodeEdges, encodeEdges } from './gossip/state.ts'
+import { checkMethod, checkWire } from './gossip/traffic.ts'
 import { integer, type ParameterSpec, show } from './options.ts'
 import { layout, specsOf } from './plan.ts'
 import type { Backend } from './seam.ts'
@@ -29,6 +30,7 @@ export {
   powerGossip,
 } from './gossip/method.ts'
 export type { Applied, EdgeOutcome, Gossip } from './gossip/node.ts'
+export { type GossipPlan, type GossipPlanOptions, planGossip } from './gossip/traffic.ts'
 export type { ParameterSpec } from './options.ts'
 
 /**
@@ -125,12 +127,8 @@ export async function createGossip(
   for (const name of Object.keys(others)) throw new TypeError(`"${name}": no such option`)
   integer('self', self, 0, 0xffffffff)
   integer('seed', seed, 0, 0xffffffff)
-  if (typeof method?.ranks !== 'function' || !('gamma' in method)) {
-    throw new TypeError(`"method": expected a method of lowrank/gossip, got ${show(method)}`)
-  }
-  if (!WIRES.includes(wire)) {
-    throw new RangeError(`"wire": expected one of ${WIRES.join(', ')}, got ${show(wire)}`)
-  }
+  checkMethod(method)
+  checkWire(wire)
   if (random !== undefined && typeof random !== 'function') {
     throw new TypeError(`"random": expected a function, got ${show(random)}`)
   }

@@ -12,10 +12,11 @@ import {
   type GossipOptions,
   moniqua,
   plain,
+  planGossip,
   powerGossip,
   RoundError,
 } from '../src/gossip.ts'
-import { ring } from '../src/topology.ts'
+import { complete, ring } from '../src/topology.ts'
 import { errorOf, readState, sameFloats, uniform, writeState } from './support/fleet.ts'
 import { createNet, iterate } from './support/net.ts'
 
@@ -293,6 +294,55 @@ test('files that are no states of this node are refused', async () => {
   assert.equal(only.neighbours, [8])
 })
 
+test('planGossip tells the bytes of frames for every method, wire type and number of neighbours', async () => {
+  const shapes = [[12, 9], [7], [3, 4, 5], [1, 8], { shape: [6, 6], compress: true }]
+  const lengths = [108, 7, 60, 8, 36]
+  for (const method of [
+    powerGossip(),
+    powerGossip({ rank: 2, iterations: 3 }),
+    plain(),
+    choco({ compression: 'sign', gamma: 0.4 }),
+    deepSqueeze({ compression: { keep: 0.1 }, gamma: 0.1 }),
+    moniqua({ theta: 1 }),
+  ]) {
+    for (const wire of ['f32', 'f16', 'bf16', 'int8'] as const) {
+      for (const nodes of [2, 3, 4]) {
+        const models = Array.from({ length: nodes }, (_, w) =>
+          lengths.map((n, i) => uniform(n, 9 * w + i)),
+        )
+        const net = await createNet(complete(nodes), shapes, { method, wire }, models)
+        let [bytes, frames] = [0, 0]
+        for (let t = 0; t < 2; t++) {
+          iterate(net, (from, _, frame) => {
+            if (from !== 0) return false
+            bytes += frame.length
+            frames++
+            return false
+          })
+        }
+        const neighbours = nodes - 1
+        const told = planGossip(shapes, { method, neighbours, wire })
+        assert.is(told.bytes, bytes / 2, `${method.name}, ${wire}, ${neighbours}`)
+        assert.is(told.rounds * neighbours, frames / 2)
+        assert.is(told.ratio, (neighbours * 219) / told.floats)
+        assert.equal(
+          told.parameters.map(({ rank }) => rank),
+          net.nodes[0]!.ranks,
+        )
+      }
+    }
+  }
+  for (const [name, options] of [
+    ['method', { method: 'powerGossip' }],
+    ['neighbours', { neighbours: -1 }],
+    ['wire', { wire: 'f64' }],
+    ['rank', { rank: 1 }],
+    ['options', null],
+  ] as const) {
+    assert.throws(() => planGossip(shapes, options as never), new RegExp(`^"${name}"`))
+  }
+})
+
 test('ResNet20 in a ring of eight: the bytes of the paper', async () => {
   const convolution = (out: number, rest: number, times = 1) => Array(times).fill([out, rest])
   const shapes: number[][] = [
@@ -321,15 +371,16 @@ test('ResNet20 in a ring of eight: the bytes of the paper', async () => {
       shapes.map((shape, i) => uniform(lengthOf(shape), 99 * w + i)),
     )
     const net = await createNet(ring(3), shapes, { method }, models)
-    const head = 64 + 4 + 4 * Math.ceil(shapes.length / 2) + 16 + 8 + 8
     let bytes = 0
     for (let t = 0; t < 2; t++) {
       iterate(net, (from, _, frame) => {
-        if (from === 0) bytes += frame.length - head
+        if (from === 0) bytes += frame.length
         return false
       })
     }
-    const epoch = ((bytes / 2) * 49) / 2 ** 20
+    const told = planGossip(shapes, { method })
+    assert.is(told.bytes, bytes / 2, method.name)
+    const epoch = (4 * told.floats * 49) / 2 ** 20
     assert.is(epoch.toFixed(mebibytes.split('.')[1]!.length), mebibytes, method.name)
   }
 })

@@ -279,11 +279,11 @@ test('what cannot be is refused, and nothing has changed', async () => {
     for (const bad of [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]) {
       const spoilt = model!.map((x) => x.slice())
       spoilt[2]![59] = bad
-      assert.throws(() => node.beginSync(spoilt), /^"parameters": expected finite numbers only/)
+      assert.throws(() => node.beginSync(spoilt), /^"parameters": expected finite numbers below/)
       assert.equal(node.save(), state)
     }
     // So far from zero that a float32 has no two numbers in a modulus: two bits all the same.
-    assert.is(node.beginSync(model!.map((x) => x.map((value) => value * 3e38))).size, 1)
+    assert.is(node.beginSync(model!.map((x) => x.map((value) => value * 1e30))).size, 1)
   }
   for (const numbers of [
     new Float32Array(3),

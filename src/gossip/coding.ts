@@ -26,7 +26,6 @@ export interface Coding {
    * Writes what is to be sent of these values.
    *
    * @param step  number of the iteration
-   * @throws RangeError  if one is not finite and what is sent could not show it
    */
   code(x: Float32Array, into: Sent, step: number): void
   /** What is wrong with what the other end sent, of as many words and floats as there must be. */

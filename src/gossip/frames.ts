@@ -35,7 +35,10 @@ export interface Said {
   readonly sent: Sent
 }
 
-const NONE = new Uint8Array(8)
+/** In front of an end's own words: the history before its last exchange. */
+export const HISTORY_WORDS = 2
+
+const NONE = new Uint8Array(4 * HISTORY_WORDS)
 
 /** Makes and reads the frames of one node. */
 export class EdgeFrames {
@@ -75,9 +78,9 @@ export class EdgeFrames {
     weight: number,
     own: Sent & Columns,
   ): Uint8Array | null {
-    const words = new Uint32Array(2 + own.words.length)
+    const words = new Uint32Array(HISTORY_WORDS + own.words.length)
     words.set(new Uint32Array((previous ?? NONE).slice().buffer))
-    words.set(own.words, 2)
+    words.set(own.words, HISTORY_WORDS)
     const data = gathering({ ...own, words }, () => null).pack(this.#wire)
     if (data === null) return null
     const part = { sender: this.#self, weight, type: this.#wire, data }
@@ -107,7 +110,7 @@ export class EdgeFrames {
   read(frame: Frame, history: Uint8Array, refuse: (sent: Sent) => string | null): Said {
     const [packed] = parts(frame)
     const like = equal(frame.parent, history)
-    const sentIn = ({ words, floats }: Sent) => ({ words: words.subarray(2), floats })
+    const sentIn = ({ words, floats }: Sent) => ({ words: words.subarray(HISTORY_WORDS), floats })
     const none = { words: new Uint32Array(0), floats: NOTHING, columns: [] }
     const part = gathering(none, (part) => {
       if (part.words.length < 2) return `expected 2 words or more, got ${part.words.length}`

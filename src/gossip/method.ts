@@ -1,11 +1,11 @@
 // What peers on an edge exchange: as differences of low rank, or whole.
 import type { Spec } from '../method.ts'
 import { integer, show } from '../options.ts'
-import { gated } from '../plan.ts'
+import { gated, rawLengths } from '../plan.ts'
 import type { Plan } from '../seam.ts'
 import { type Coding, type End, Errors, Estimates, Whole } from './coding.ts'
 import { type Compression, Largest, Signs } from './compression.ts'
-import { Modulo, ModuloPublished } from './moniqua.ts'
+import { Modulo, ModuloPublished, wordsOf } from './moniqua.ts'
 
 export interface PowerGossipOptions {
   /** Columns of the factors. Default 1. */
@@ -39,6 +39,8 @@ export interface GossipMethod {
   readonly sequential: boolean
   /** of each parameter; 0: it has no factors */
   ranks(specs: readonly Spec[]): readonly number[]
+  /** What of the values without factors an end sends: so many words, and columns of floats. */
+  sends(plan: Plan): { readonly words: number; readonly columns: readonly number[] }
   /** For what has no factors, at an end of an edge. */
   coding(plan: Plan, end: End): Coding
 }
@@ -77,6 +79,7 @@ export function powerGossip(options: PowerGossipOptions = {}): GossipMethod {
       gated(specs, { minCompressionRate }, rank, {
         cost: (rows, cols, r) => (iterations * r * (rows + cols)) / 2,
       }),
+    sends: whole,
     coding: (plan) => new Whole(plan),
   }
 }
@@ -89,7 +92,7 @@ export function powerGossip(options: PowerGossipOptions = {}): GossipMethod {
  */
 export function plain({ gamma = 1 }: { readonly gamma?: number } = {}): GossipMethod {
   rate('gamma', gamma)
-  return coded('plain', gamma, {}, (plan) => new Whole(plan))
+  return coded('plain', gamma, {}, whole, (plan) => new Whole(plan))
 }
 
 /** How Choco and DeepSqueeze compress. */
@@ -113,7 +116,7 @@ export interface CompressedOptions {
 export function choco({ compression, gamma }: CompressedOptions): GossipMethod {
   const compressionOf = compressing(compression)
   rate('gamma', gamma)
-  return coded('choco', gamma, { compression }, (plan, { own }) => {
+  return coded('choco', gamma, { compression }, compressionOf, (plan, { own }) => {
     return new Estimates(plan, compressionOf(plan), own)
   })
 }
@@ -128,7 +131,7 @@ export function choco({ compression, gamma }: CompressedOptions): GossipMethod {
 export function deepSqueeze({ compression, gamma }: CompressedOptions): GossipMethod {
   const compressionOf = compressing(compression)
   rate('gamma', gamma)
-  return coded('deepSqueeze', gamma, { compression }, (plan) => {
+  return coded('deepSqueeze', gamma, { compression }, compressionOf, (plan) => {
     return new Errors(plan, compressionOf(plan))
   })
 }
@@ -160,7 +163,7 @@ export function moniqua({ theta, gamma = 1, published = false }: MoniquaOptions)
   }
   rate('gamma', gamma)
   flag('published', published)
-  const method = coded('moniqua', gamma, { theta, published }, (plan, end) => {
+  const method = coded('moniqua', gamma, { theta, published }, moduli, (plan, end) => {
     return published ? new ModuloPublished(plan, theta, end) : new Modulo(plan, theta, end)
   })
   return { ...method, sequential: published }
@@ -171,6 +174,7 @@ function coded(
   name: string,
   gamma: number,
   options: Readonly<Record<string, unknown>>,
+  sends: GossipMethod['sends'],
   coding: GossipMethod['coding'],
 ): GossipMethod {
   return {
@@ -182,8 +186,17 @@ function coded(
     published: false,
     sequential: false,
     ranks: (specs) => specs.map(() => 0),
+    sends,
     coding,
   }
+}
+
+function whole(plan: Plan) {
+  return { words: 0, columns: rawLengths(plan) }
+}
+
+function moduli({ rawFloats }: Plan) {
+  return { words: wordsOf(rawFloats), columns: [] }
 }
 
 function compressing(compression: unknown): (plan: Plan) => Compression {

@@ -24,7 +24,7 @@ export class Modulo implements Coding {
   readonly #noise: (parameter: number, step: number, length: number) => Float32Array
 
   constructor(plan: Plan, theta: number, { lo, hi, noise }: Pick<End, 'lo' | 'hi' | 'noise'>) {
-    this.words = Math.ceil(plan.rawFloats / 16)
+    this.words = wordsOf(plan.rawFloats)
     this.difference = new Float32Array(plan.rawFloats)
     this.kept = { difference: this.difference }
     this.modulus = MODULUS * theta
@@ -39,10 +39,7 @@ export class Modulo implements Coding {
       for (let i = 0; i < length; i++) {
         const at = raw + i
         const folded = modulo(x[at]!, this.modulus) / this.modulus + 0.5
-        const level = Math.floor(folded * STEPS + noise[i]!)
-        // There are no floats for it to be seen in.
-        if (!(level >= 0)) throw new RangeError('"parameters": expected finite numbers only')
-        words[at >>> 4]! |= level << (2 * (at & 15))
+        words[at >>> 4]! |= Math.floor(folded * STEPS + noise[i]!) << (2 * (at & 15))
       }
     }
   }
@@ -109,6 +106,11 @@ export class ModuloPublished extends Modulo {
 function modulo(x: number, a: number): number {
   const half = x < 0 ? -a / 2 : a / 2
   return ((x + half) % a) - half
+}
+
+/** Words that the levels of so many entries take. */
+export function wordsOf(entries: number): number {
+  return Math.ceil(entries / 16)
 }
 
 function levelAt({ words }: Sent, i: number): number {

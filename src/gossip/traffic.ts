@@ -1,0 +1,96 @@
+// What an iteration of a node costs in bytes, before anything is created.
+import { encodedLength, WIRES, type Wire } from '../codec/floats.ts'
+import { headerLength } from '../codec/frame.ts'
+import { PART_HEAD } from '../codec/parts.ts'
+import { dataLength } from '../gathering.ts'
+import { integer, type ParameterSpec, show } from '../options.ts'
+import { layout, leftColumns, rightColumns, specsOf } from '../plan.ts'
+import { HISTORY_WORDS } from './frames.ts'
+import { type GossipMethod, powerGossip } from './method.ts'
+
+export interface GossipPlanOptions {
+  /** Default `powerGossip()`. */
+  readonly method?: GossipMethod
+  /** How many. Default 2, as in a ring. */
+  readonly neighbours?: number
+  /** Default 'f32'. */
+  readonly wire?: Wire
+}
+
+/** What a node sends to all its neighbours in an iteration, and as much it receives. */
+export interface GossipPlan {
+  /** one per parameter: its matrix, and the rank of its factors (0: it has none) */
+  readonly parameters: readonly {
+    readonly shape: readonly number[]
+    readonly rows: number
+    readonly cols: number
+    readonly rank: number
+  }[]
+  /** half-steps in an iteration, each with a frame for each neighbour */
+  readonly rounds: number
+  /** and words of four bytes: signs, indices */
+  readonly floats: number
+  /** of the frames: headers and checksums included */
+  readonly bytes: number
+  readonly denseFloats: number
+  /** as many floats whole ÷ floats sent */
+  readonly ratio: number
+}
+
+/**
+ * Tells what an iteration sends. P and Q take turns, so it is the average of two iterations; of `published`
+ * methods, after the first.
+ *
+ * @param shapes  one entry per parameter
+ * @throws TypeError, RangeError  naming the entry or option at fault
+ */
+export function planGossip(
+  shapes: readonly ParameterSpec[],
+  options: GossipPlanOptions = {},
+): GossipPlan {
+  if (typeof options !== 'object' || options === null) {
+    throw new TypeError(`"options": expected an object, got ${show(options)}`)
+  }
+  const { method = powerGossip(), neighbours = 2, wire = 'f32', ...others } = options
+  for (const name of Object.keys(others)) throw new TypeError(`"${name}": no such option`)
+  checkMethod(method)
+  integer('neighbours', neighbours, 0, 0xffffffff)
+  checkWire(wire)
+  const specs = specsOf(shapes)
+  const plan = layout(specs, method.ranks(specs))
+  const last = method.sends(plan)
+  const { iterations } = method
+  let [floats, bytes] = [0, 0]
+  for (const factors of [rightColumns(plan), leftColumns(plan)]) {
+    for (let round = 0; round < iterations; round++) {
+      const { words, columns } = round === iterations - 1 ? last : { words: 0, columns: [] }
+      const sent = [...factors, ...columns]
+      const encoded = encodedLength(wire, sent)
+      floats += words + sent.reduce((sum, length) => sum + length, 0)
+      bytes += headerLength(1, specs.length, 0) + PART_HEAD
+      bytes += dataLength(HISTORY_WORDS + words, encoded)
+    }
+  }
+  const each = neighbours / 2
+  return {
+    parameters: plan.parameters.map(({ shape, rows, cols, rank }) => ({ shape, rows, cols, rank })),
+    rounds: iterations,
+    floats: each * floats,
+    bytes: each * bytes,
+    denseFloats: plan.denseFloats,
+    ratio: (2 * plan.denseFloats) / floats,
+  }
+}
+
+/** @throws TypeError  unless it is a method of lowrank/gossip */
+export function checkMethod(method: unknown): void {
+  const { ranks, sends } = (method ?? {}) as Partial<GossipMethod>
+  if (typeof ranks === 'function' && typeof sends === 'function') return
+  throw new TypeError(`"method": expected a method of lowrank/gossip, got ${show(method)}`)
+}
+
+/** @throws RangeError  unless there is such a wire type */
+export function checkWire(wire: unknown): void {
+  if (WIRES.includes(wire as Wire)) return
+  throw new RangeError(`"wire": expected one of ${WIRES.join(', ')}, got ${show(wire)}`)
+}
