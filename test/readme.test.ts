@@ -15,6 +15,7 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { unpack } from '../src/backends/wasm/unpack.ts'
 import { dad } from '../src/factored.ts'
+import type { GossipMethod } from '../src/gossip.ts'
 import type { Options } from '../src/index.ts'
 import { openDevice } from './gpu/device.ts'
 import { readTensors } from './gpu/tensors.ts'
@@ -25,6 +26,12 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 const readme = readFileSync(join(root, 'README.md'), 'utf8')
 
 const test = suite('README')
+
+function resnet18(): number[][] {
+  const recorded = new URL('recorded/cases/ratios/ratios.json', import.meta.url)
+  const { models } = JSON.parse(readFileSync(recorded, 'utf8'))
+  return models['resnet18-cifar10'].parameters.map(({ shape }: { shape: number[] }) => shape)
+}
 
 test('the example runs as pasted, and prints what it says', () => {
   const found = /^```js\n(.*?)^```\n.*?^```\n(.*?)^```\n/ms.exec(readme)
@@ -86,8 +93,10 @@ test('functions and methods that it names exist', async () => {
     import('lowrank/baselines'),
     import('lowrank/factored'),
     import('lowrank/frames'),
+    import('lowrank/gossip'),
     import('lowrank/kernels'),
     import('lowrank/methods'),
+    import('lowrank/topology'),
     import('lowrank/webgpu'),
   ])
   const { createCompressor, createSgd } = lowrank
@@ -137,10 +146,7 @@ test('the bytes of GPT-2 are those of its plan', async () => {
 
 test('the table of methods has what plan says of ResNet-18', async () => {
   const { plan } = await import('../src/index.ts')
-  const recorded = new URL('recorded/cases/ratios/ratios.json', import.meta.url)
-  const { models } = JSON.parse(readFileSync(recorded, 'utf8'))
-  const resnet: { shape: number[] }[] = models['resnet18-cifar10'].parameters
-  const shapes = resnet.map(({ shape }) => shape)
+  const shapes = resnet18()
   const [section] = /^## Methods$.*?^## /ms.exec(readme)!
   const rows = [...section.matchAll(/^\| (?:`(\w+)\(.*?\)`|(full steps)).*\|$/gm)]
   const named = rows.map(([, called, plain]) => (called ?? plain) as Name)
@@ -163,6 +169,59 @@ test('the table of methods has what plan says of ResNet-18', async () => {
     kB(METHODS.uncompressed),
     kB(METHODS.rankDad),
   ])
+})
+
+test('the example of gossip runs as pasted, and nodes agree', async () => {
+  const [, example] = /^```js\n(import \{ createGossip.*?)^```\n/ms.exec(readme)!
+  const [gossip, topology] = await Promise.all([
+    import('lowrank/gossip'),
+    import('lowrank/topology'),
+  ])
+  const body = example!.replace(/^import .*$/gm, '')
+  const models = Array.from({ length: 8 }, (_, self) => [new Float32Array(96).fill(self)])
+  const boxes = models.map((): [number, Uint8Array][] => [])
+  const iteration = (self: number) => {
+    const given = {
+      ...gossip,
+      ...topology,
+      shapes: [[12, 8]],
+      self,
+      parameters: models[self],
+      send: (neighbour: number, frame: Uint8Array) => boxes[neighbour]!.push([self, frame]),
+      answers: async (waiting: readonly number[]) => {
+        while (boxes[self]!.length < waiting.length) await new Promise(setImmediate)
+        return boxes[self]!.splice(0, waiting.length)
+      },
+    }
+    const AsyncFunction = (async () => undefined).constructor as FunctionConstructor
+    return new AsyncFunction(...Object.keys(given), body)(...Object.values(given))
+  }
+  await Promise.all(models.map((_, self) => iteration(self)))
+  const firsts = models.map(([x]) => x![0]!)
+  assert.ok(Math.abs(firsts.reduce((a, b) => a + b) - 28) < 1e-5, `${firsts}`)
+  const spread = Math.max(...firsts) - Math.min(...firsts)
+  assert.ok(spread < 6.9, `they were 0 … 7, and are ${firsts}`)
+})
+
+test('the table of gossip has what planGossip says of ResNet-18', async () => {
+  const { choco, deepSqueeze, moniqua, plain, planGossip, powerGossip } = await import(
+    '../src/gossip.ts'
+  )
+  const signs = { compression: 'sign', gamma: 0.4 } as const
+  const methods: Readonly<Record<string, GossipMethod>> = {
+    powerGossip: powerGossip(),
+    plain: plain(),
+    choco: choco(signs),
+    deepSqueeze: deepSqueeze(signs),
+    moniqua: moniqua({ theta: 1 }),
+  }
+  const [section] = /^## Without a coordinator$.*?^## /ms.exec(readme)!
+  const rows = [...section.matchAll(/^\| `(\w+)\(.*?\)` \|.*?\| (\d+) \|/gm)]
+  assert.equal(rows.map(([, name]) => name).sort(), Object.keys(methods).sort())
+  for (const [row, name, said] of rows) {
+    const { bytes } = planGossip(resnet18(), { method: methods[name!]! })
+    assert.is(Number(said), Math.round(bytes / 1000), row)
+  }
 })
 
 test('options that it names exist', async () => {
