@@ -3,13 +3,12 @@
 //
 // A worker that is lost ends the run here. A coordinator that lets workers come back would keep a
 // step's means until the next step's last mean exists, for those that ask for them.
-import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
-import { fileURLToPath } from 'node:url'
 import { aggregate } from 'lowrank'
 import { inspect } from 'lowrank/frames'
 import { type WebSocket, WebSocketServer } from 'ws'
+import { complain, endOf, type Started, start } from './processes.ts'
 import {
   type Done,
   type FromWorker,
@@ -20,15 +19,9 @@ import {
 import { createTally, distance, type Fleet, type Run, type Settings, type Watcher } from './run.ts'
 import type { Corpus } from './text.ts'
 
-interface Worker {
-  readonly process: ChildProcess
-  readonly ended: Promise<unknown>
-  /** the end of what it wrote to stderr, and of its connection's errors: why it ended */
-  complaint: string
+interface Worker extends Started {
   socket: WebSocket | undefined
 }
-
-const COMPLAINT = 2000 // characters
 
 type Listener = (worker: number, message: Uint8Array | FromWorker) => void
 
@@ -52,7 +45,9 @@ export async function createFleet(
   await once(server, 'listening')
   const url = `ws://127.0.0.1:${(server.address() as AddressInfo).port}`
 
-  const workers = Array.from({ length: settings.workers }, (_, worker) => start(url, worker))
+  const workers: Worker[] = Array.from({ length: settings.workers }, (_, worker) =>
+    Object.assign(start('worker.ts', [url, `${worker}`], false), { socket: undefined }),
+  )
   const kill = (): void => {
     for (const { process } of workers) process.kill('SIGKILL')
   }
@@ -65,8 +60,8 @@ export async function createFleet(
     for (const [number, worker] of workers.entries()) {
       worker.process.on('error', reject)
       worker.process.on('close', (code, killer) => {
-        const end = killer ? `killed by ${killer}` : `exit code ${code}`
-        reject(new Error(`worker ${number} was lost ${where}: ${end}${worker.complaint}`))
+        const end = `${endOf(code, killer)}${worker.complaint}`
+        reject(new Error(`worker ${number} was lost ${where}: ${end}`))
       })
     }
     server.on('connection', (socket) => {
@@ -138,30 +133,6 @@ export async function createFleet(
       }
     })
   }
-}
-
-function start(url: string, number: number): Worker {
-  // Of the same options as this process, so that TypeScript loads there as it did here. In a group
-  // of its own, so that Ctrl-C reaches the coordinator alone, and what it does next is no race.
-  const child = spawn(
-    process.execPath,
-    [...process.execArgv, fileURLToPath(new URL('./worker.ts', import.meta.url)), url, `${number}`],
-    { stdio: ['ignore', 'ignore', 'pipe'], detached: process.platform !== 'win32' },
-  )
-  const worker: Worker = {
-    process: child,
-    ended: new Promise((resolve) => child.on('close', resolve).on('error', resolve)),
-    complaint: '',
-    socket: undefined,
-  }
-  child.stderr.setEncoding('utf8').on('data', (text: string) => {
-    complain(worker, text)
-  })
-  return worker
-}
-
-function complain(worker: Worker, text: string): void {
-  worker.complaint = `${worker.complaint}\n${text.trimEnd()}`.slice(-COMPLAINT)
 }
 
 /** What the coordinator does with the messages of one run. */

@@ -5,10 +5,14 @@ import { writeFileSync } from 'node:fs'
 import { constants } from 'node:os'
 import { createFleet } from './coordinator.ts'
 import { endWithLauncher, launch, startedByMpi } from './mpirun.ts'
-import { type Options, parse } from './options.ts'
-import { plot } from './plot.ts'
+import { parse, type RingOptions, type StarOptions, type Texts } from './options.ts'
+import { plot, plotRing } from './plot.ts'
 import { createProgress, SILENT } from './progress.ts'
 import { createReport, type Report, table } from './report.ts'
+import { createRing } from './ring.ts'
+import type { GossipName } from './ringprotocol.ts'
+import { createRingReport, ringTable } from './ringreport.ts'
+import type { RingRun } from './ringrun.ts'
 import type { Fleet } from './run.ts'
 import { createCorpus, readText } from './text.ts'
 
@@ -24,7 +28,8 @@ class Interrupted extends Error {
 
 try {
   const options = parse()
-  if (options.transport === 'ws') await coordinate(options)
+  if (options.topology === 'ring') await gossip(options)
+  else if (options.transport === 'ws') await coordinate(options)
   else if (startedByMpi()) await takePart(options)
   else await launch(options.settings.workers, catchSignals())
 } catch (error) {
@@ -33,18 +38,42 @@ try {
 }
 
 /** Trains on workers that this process starts. */
-async function coordinate(options: Options): Promise<void> {
+async function coordinate(options: StarOptions): Promise<void> {
   const { settings, text } = options
   const signal = catchSignals()
   const corpus = createCorpus(readText(text), settings.workers)
   process.stderr.write(`starting ${settings.workers} workers …\n`)
   const fleet = await createFleet(corpus, settings, signal)
   const runs = await trainTwice(fleet, settings.steps, true)
-  await publish(createReport('ws', settings, corpus, ...runs), options)
+  await publishStar(createReport('ws', settings, corpus, ...runs), options)
+}
+
+/** Trains on workers that this process starts, and that need it no more: first by plain gossip. */
+async function gossip(options: RingOptions): Promise<void> {
+  const { settings, text } = options
+  const signal = catchSignals()
+  const corpus = createCorpus(readText(text), settings.workers)
+  const plain = await train('plain', 'plain gossip')
+  const powerGossip = await train('powergossip', ' PowerGossip')
+  const report = createRingReport(settings, corpus, plain, powerGossip)
+  await publish(report, ringTable(report), plotRing(report), options)
+
+  async function train(gossip: GossipName, name: string): Promise<RingRun> {
+    process.stderr.write(`starting ${settings.workers} workers …\n`)
+    const ring = await createRing(corpus, settings, gossip, signal)
+    tellProcesses(ring.processes)
+    const progress = createProgress(name, settings.steps)
+    try {
+      return await ring.train(progress)
+    } finally {
+      progress.stop()
+      await ring.close()
+    }
+  }
 }
 
 /** Trains as one of the workers that mpirun has started; the first one reports. */
-async function takePart(options: Options): Promise<void> {
+async function takePart(options: StarOptions): Promise<void> {
   const { openMpi } = await import('./mpi.ts') // and koffi's native code, for those who need it
   const { joinFleet } = await import('./collective.ts')
   const mpi = openMpi()
@@ -60,7 +89,7 @@ async function takePart(options: Options): Promise<void> {
     const corpus = createCorpus(readText(options.text), workers)
     const fleet = await joinFleet(mpi, corpus, settings)
     const runs = await trainTwice(fleet, settings.steps, worker === 0)
-    if (worker === 0) await publish(createReport('mpi', settings, corpus, ...runs), options)
+    if (worker === 0) await publishStar(createReport('mpi', settings, corpus, ...runs), options)
   } catch (error) {
     throw new Error(`worker ${worker}: ${(error as Error).message}`, { cause: error })
   }
@@ -68,7 +97,7 @@ async function takePart(options: Options): Promise<void> {
 
 /** @param shown  whether this process tells how it goes */
 async function trainTwice(fleet: Fleet, steps: number, shown: boolean) {
-  if (shown) process.stderr.write(`workers are ready: processes ${fleet.processes.join(', ')}\n`)
+  if (shown) tellProcesses(fleet.processes)
   try {
     return [await train(false), await train(true)] as const
   } finally {
@@ -86,13 +115,27 @@ async function trainTwice(fleet: Fleet, steps: number, shown: boolean) {
   }
 }
 
-/** The picture, and the results on stdout; they are not lost when it is a pipe. */
-async function publish(report: Report, { svg, json }: Options): Promise<void> {
-  writeFileSync(svg, plot(report))
-  const text = json ? JSON.stringify(report, null, 2) : table(report)
-  if (!process.stdout.write(`${text}\n`)) await once(process.stdout, 'drain')
-  process.stderr.write(`loss against bytes sent: ${svg}\n`)
+/** What two runs of a star came to. @throws Error  if workers differ that should not */
+async function publishStar(report: Report, options: Texts): Promise<void> {
+  await publish(report, table(report), plot(report), options)
   if (!report.agreed) throw new Error('the workers’ parameters differ')
+}
+
+/** The picture, and the results on stdout; they are not lost when it is a pipe. */
+async function publish(
+  report: object,
+  table: string,
+  picture: string,
+  { svg, json }: Texts,
+): Promise<void> {
+  writeFileSync(svg, picture)
+  const text = json ? JSON.stringify(report, null, 2) : table
+  if (!process.stdout.write(`${text}\n`)) await once(process.stdout, 'drain')
+  process.stderr.write(`the picture: ${svg}\n`)
+}
+
+function tellProcesses(processes: readonly number[]): void {
+  process.stderr.write(`workers are ready: processes ${processes.join(', ')}\n`)
 }
 
 function catchSignals(): AbortSignal {

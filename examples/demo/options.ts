@@ -3,21 +3,43 @@ import { createRequire } from 'node:module'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { METHODS, wayOf } from './methods.ts'
 import { BACKENDS, WIRES } from './protocol.ts'
+import type { RingSettings } from './ringprotocol.ts'
 import type { Settings } from './run.ts'
 
 /** What carries the frames. */
 export const TRANSPORTS = ['ws', 'mpi'] as const
 export type Transport = (typeof TRANSPORTS)[number]
 
-export interface Options {
+/** Who exchanges frames with whom. */
+const TOPOLOGIES = ['star', 'ring'] as const
+
+export type Options = StarOptions | RingOptions
+
+export interface StarOptions extends Texts {
+  readonly topology: 'star'
   readonly settings: Settings
   readonly transport: Transport
   /** whether the number of workers was asked for */
   readonly workersGiven: boolean
+}
+
+export interface RingOptions extends Texts {
+  readonly topology: 'ring'
+  readonly settings: RingSettings
+}
+
+/** What is read and written. */
+export interface Texts {
   readonly text: readonly string[]
   readonly svg: string
   readonly json: boolean
 }
+
+/** Where nothing else is asked for. */
+const DEFAULTS = {
+  star: { workers: 4, rank: 12, steps: 500 },
+  ring: { workers: 8, rank: 8, iterations: 1, wire: 'f32', steps: 250, seed: 0 },
+} as const
 
 /** @throws RangeError  if two options exclude each other; commander itself ends for single ones */
 export function parse(): Options {
@@ -27,19 +49,32 @@ export function parse(): Options {
         'compression, and compares loss, bytes and time.',
     )
     .addOption(
+      new Option(
+        '--topology <name>',
+        'star: gradients’ mean by all; ring: each worker gossips with two neighbours',
+      )
+        .choices(TOPOLOGIES)
+        .default('star'),
+    )
+    .addOption(
       new Option('--transport <name>', 'ws: WebSocket and a coordinator; mpi: MPI_Allreduce')
         .choices(TRANSPORTS)
         .default('ws'),
     )
-    .option('-w, --workers <n>', 'worker processes', integer(1, 64), 4)
+    .option('-w, --workers <n>', 'worker processes (default: 4; 8 in a ring)', integer(1, 64))
     .addOption(
       new Option('-m, --method <name>', 'what compresses').choices(METHODS).default('powersgd'),
     )
-    .option('-r, --rank <n>', 'columns of the factors', integer(1, 64), 12)
+    .option('-r, --rank <n>', 'columns of the factors (default: 12; 8 in a ring)', integer(1, 64))
+    .option(
+      '--iterations <n>',
+      'in a ring, half-steps of PowerGossip in a training step (default: 1)',
+      integer(1, 16),
+    )
     .addOption(
       new Option(
         '--wire <type>',
-        'of the values in compressed frames (default: f16; f32 with mpi, which sums them)',
+        'of the values in compressed frames (default: f16; f32 in a ring, and with mpi, which sums them)',
       ).choices(WIRES),
     )
     .addOption(
@@ -48,7 +83,11 @@ export function parse(): Options {
         .default('wasm'),
     )
     .option('--software', 'for WebGPU, SwiftShader on the CPU instead of a GPU', false)
-    .option('-s, --steps <n>', 'training steps in each of the two runs', integer(1, 1_000_000), 500)
+    .option(
+      '-s, --steps <n>',
+      'training steps in each of the two runs (default: 500; 250 in a ring)',
+      integer(1, 1_000_000),
+    )
     .option('--seed <n>', 'of parameters, batches and factors', integer(0, 2 ** 32 - 1), 0)
     .option(
       '-t, --text <paths...>',
@@ -59,8 +98,22 @@ export function parse(): Options {
     .allowExcessArguments(false)
     .parse()
   const opts = command.opts()
-  const { transport, workers, method, rank, wire, backend, software, steps, seed } = opts
-  const { text, svg, json } = opts
+  const { topology, transport, workers, method, rank, wire, backend, software, steps, seed } = opts
+  const { iterations, svg, json } = opts
+  const lib = createRequire(import.meta.url).resolve('typescript/lib/lib.dom.d.ts')
+  const texts = { text: opts.text ?? [lib], svg, json }
+  if (topology === 'ring') {
+    if (transport !== 'ws') refuse('transport', 'ws', transport)
+    if (command.getOptionValueSource('method') === 'cli') refuse('method', 'none', method)
+    if (backend !== 'wasm') refuse('backend', 'wasm', backend)
+    if (software) refuse('software', 'none', 'it')
+    if (workers < 3) refuse('workers', '3 or more', workers)
+    const settings = defined({ workers, rank, iterations, wire, steps, seed })
+    return { topology, settings: { ...DEFAULTS.ring, ...settings }, ...texts }
+  }
+  if (iterations !== undefined) {
+    throw new RangeError('"--iterations": expected --topology ring with it')
+  }
   if (transport === 'mpi' && wire !== undefined && wire !== 'f32') {
     throw new RangeError(
       `"--wire": expected f32 with --transport mpi, got ${wire}: MPI_Allreduce sums float32. ` +
@@ -78,24 +131,32 @@ export function parse(): Options {
   if (software && backend === 'wasm') {
     throw new RangeError('"--software": expected --backend webgpu or mixed with it')
   }
-  const lib = createRequire(import.meta.url).resolve('typescript/lib/lib.dom.d.ts')
   return {
+    topology,
     settings: {
-      workers,
-      method,
-      rank,
+      ...DEFAULTS.star,
+      ...defined({ workers, rank, steps }),
       wire: wire ?? (transport === 'mpi' ? 'f32' : 'f16'),
+      method,
       backend,
       software,
-      steps,
       seed,
     },
     transport,
-    workersGiven: command.getOptionValueSource('workers') === 'cli',
-    text: text ?? [lib],
-    svg,
-    json,
+    workersGiven: workers !== undefined,
+    ...texts,
   }
+}
+
+/** For what PowerGossip in a ring of processes does not go together with. */
+function refuse(option: string, expected: string, got: unknown): never {
+  throw new RangeError(`"--${option}": expected ${expected} with --topology ring, got ${got}`)
+}
+
+/** What has been asked for. */
+function defined<T extends object>(values: T): Partial<T> {
+  const entries = Object.entries(values).filter(([, value]) => value !== undefined)
+  return Object.fromEntries(entries) as Partial<T>
 }
 
 function integer(least: number, most: number): (text: string) => number {

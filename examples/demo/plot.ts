@@ -1,21 +1,89 @@
-// The picture: held-out loss against bytes sent, as SVG.
+// The picture, as SVG: held-out loss against bytes sent, or in a ring, against steps.
 import * as Plot from '@observablehq/plot'
 import { parseHTML } from 'linkedom'
 import type { Report } from './report.ts'
-import type { Run } from './run.ts'
+import type { RingReport } from './ringreport.ts'
 
-const COLOURS = { uncompressed: '#4e79a7', compressed: '#e15759', unigram: '#666666' }
+const COLOURS = { whole: '#4e79a7', compressed: '#e15759', unigram: '#666666' }
 const BYTES = { ws: 'sent by', mpi: 'given to MPI_Allreduce by' }
 
 /** Both runs' loss over the bytes that one worker had sent (log scale), and the unigram entropy. */
 export function plot(report: Report): string {
   const { transport, uncompressed, compressed, unigramEntropy, settings } = report
+  const { workers, steps, rank, wire, seed } = settings
+  const curveOf = (
+    { measurements }: Report['compressed'],
+    name: string,
+    colour: string,
+  ): Curve => ({
+    name,
+    colour,
+    points: measurements.map(({ sentBytes, loss }) => ({ x: sentBytes, loss })),
+    dy: 20,
+  })
+  const curves = [
+    curveOf(compressed, `compressed, rank ${rank}, ${wire}`, COLOURS.compressed),
+    curveOf(uncompressed, 'uncompressed', COLOURS.whole),
+  ]
+  const bytes = curves.flatMap(({ points }) => points.map(({ x }) => x))
+  return draw({
+    title: title('fewer bytes', report),
+    subtitle: `Character language model, ${workers} workers, ${steps} steps, seed ${seed}`,
+    x: {
+      type: 'log',
+      label: `bytes ${BYTES[transport]} one worker so far (log scale)`,
+      domain: [Math.min(...bytes) / 1.5, Math.max(...bytes) * 1.5],
+      tickFormat: showBytes,
+    },
+    curves,
+    unigramEntropy,
+  })
+}
+
+/** The loss of the workers' mean over the steps of both runs, and the unigram entropy. */
+export function plotRing(report: RingReport): string {
+  const { plain, powerGossip, unigramEntropy, settings } = report
+  const { workers, steps, rank, wire, seed } = settings
+  const pointsOf = ({ measurements }: RingReport['plain']) =>
+    measurements.map(({ step, loss }) => ({ x: step, loss }))
+  return draw({
+    title: title('fewer bytes than plain gossip', report),
+    subtitle: `Character language model, ${workers} workers in a ring, ${steps} steps, seed ${seed}`,
+    x: { type: 'linear', label: 'steps', domain: [0, steps * 1.02], tickFormat: String },
+    curves: [
+      {
+        name: `PowerGossip, rank ${rank}, ${wire}`,
+        colour: COLOURS.compressed,
+        points: pointsOf(powerGossip),
+        dy: -16,
+      },
+      { name: 'plain gossip', colour: COLOURS.whole, points: pointsOf(plain), dy: 20 },
+    ],
+    unigramEntropy,
+  })
+}
+
+interface Curve {
+  readonly name: string
+  readonly colour: string
+  readonly points: readonly { readonly x: number; readonly loss: number }[]
+  /** of the name from the last point, downwards */
+  readonly dy: number
+}
+
+interface Picture {
+  readonly title: string
+  readonly subtitle: string
+  readonly x: Pick<Plot.ScaleOptions, 'type' | 'label' | 'domain' | 'tickFormat'>
+  readonly curves: readonly Curve[]
+  readonly unigramEntropy: number
+}
+
+function draw({ title, subtitle, x, curves, unigramEntropy }: Picture): string {
   const { document } = parseHTML('<!doctype html><html><body></body></html>')
-  const points = [uncompressed, compressed].flatMap(({ measurements }) => measurements)
-  const bytes = points.map(({ sentBytes }) => sentBytes)
-  const losses = [...points.map(({ loss }) => loss), unigramEntropy]
-  const least = Math.min(...losses)
-  const most = Math.max(...losses)
+  const losses = curves.flatMap(({ points }) => points.map(({ loss }) => loss))
+  const least = Math.min(...losses, unigramEntropy)
+  const most = Math.max(...losses, unigramEntropy)
   const heading = { frameAnchor: 'top-left', dx: -48 } as const
   const figure = Plot.plot({
     document,
@@ -26,16 +94,7 @@ export function plot(report: Report): string {
     marginLeft: 64,
     marginBottom: 52,
     style: { background: 'white', fontSize: '13px', fontFamily: 'sans-serif' },
-    x: {
-      type: 'log',
-      grid: true,
-      label: `bytes ${BYTES[transport]} one worker so far (log scale)`,
-      labelAnchor: 'center',
-      labelArrow: 'none',
-      domain: [Math.min(...bytes) / 1.5, Math.max(...bytes) * 1.5],
-      ticks: 6,
-      tickFormat: showBytes,
-    },
+    x: { ...x, grid: true, labelAnchor: 'center', labelArrow: 'none', ticks: 6 },
     y: {
       grid: true,
       label: 'held-out loss, nats per character',
@@ -45,12 +104,7 @@ export function plot(report: Report): string {
       ticks: 6,
     },
     marks: [
-      ...curve(
-        compressed,
-        `compressed, rank ${settings.rank}, ${settings.wire}`,
-        COLOURS.compressed,
-      ),
-      ...curve(uncompressed, 'uncompressed', COLOURS.uncompressed),
+      ...curves.flatMap(marksOf),
       Plot.ruleY([unigramEntropy], { stroke: COLOURS.unigram, strokeDasharray: '4 4' }),
       Plot.text([unigramEntropy], {
         y: (loss: number) => loss,
@@ -60,40 +114,36 @@ export function plot(report: Report): string {
         dy: 10,
         fill: COLOURS.unigram,
       }),
-      Plot.text([title(report)], { ...heading, dy: -60, fontSize: 17, fontWeight: 'bold' }),
-      Plot.text([subtitle(report)], { ...heading, dy: -36, fill: COLOURS.unigram }),
+      Plot.text([title], { ...heading, dy: -60, fontSize: 17, fontWeight: 'bold' }),
+      Plot.text([subtitle], { ...heading, dy: -36, fill: COLOURS.unigram }),
     ],
   })
   figure.setAttribute('xmlns', 'http://www.w3.org/2000/svg') // a file of its own, not part of a page
   return `${figure.outerHTML}\n`
 }
 
-function curve(run: Run, name: string, colour: string): Plot.Markish[] {
-  const last = run.measurements.at(-1)!
+function marksOf({ points, name, colour, dy }: Curve): Plot.Markish[] {
+  const last = points.at(-1)!
   return [
-    Plot.line(run.measurements, { x: 'sentBytes', y: 'loss', stroke: colour, strokeWidth: 2 }),
-    Plot.dot(run.measurements, { x: 'sentBytes', y: 'loss', fill: colour, r: 3 }),
+    Plot.line(points, { x: 'x', y: 'loss', stroke: colour, strokeWidth: 2 }),
+    Plot.dot(points, { x: 'x', y: 'loss', fill: colour, r: 3 }),
     Plot.text([last], {
-      x: 'sentBytes',
+      x: 'x',
       y: 'loss',
       text: [`${name}: ${last.loss.toFixed(3)}`],
       textAnchor: 'end',
       dx: 8,
-      dy: 20,
+      dy,
       fill: colour,
       fontWeight: 'bold',
     }),
   ]
 }
 
-function title({ compressionRatio, lossDifference }: Report): string {
+function title(fewer: string, { compressionRatio, lossDifference }: Report | RingReport): string {
   const sign = lossDifference < 0 ? '−' : '+'
   const percent = `${sign}${(100 * Math.abs(lossDifference)).toFixed(1)} %`
-  return `${compressionRatio.toFixed(0)} times fewer bytes, held-out loss ${percent}`
-}
-
-function subtitle({ settings: { workers, steps, seed } }: Report): string {
-  return `Character language model, ${workers} workers, ${steps} steps, seed ${seed}`
+  return `${compressionRatio.toFixed(0)} times ${fewer}, held-out loss ${percent}`
 }
 
 function showBytes(bytes: number): string {

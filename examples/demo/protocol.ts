@@ -1,14 +1,12 @@
 // What coordinator and workers say to each other. Text messages are JSON; binary ones are lowrank
 // frames, except for the two that follow a `task` and the one that follows `done`.
 import type { Options, ParameterSpec } from 'lowrank'
+import type { Sum } from './measuring.ts'
 import { type MethodName, wayOf } from './methods.ts'
 import { shapesOf } from './model.ts'
 
 /** Larger than any message of the demo: a frame of the whole model, or a text. */
 export const MAX_MESSAGE_BYTES = 2 ** 30
-
-/** Batches that the held-out loss is measured on, every time the same. */
-export const PROBE = 80
 
 /** Types that frames can carry their values in. */
 export const WIRES = ['f32', 'f16', 'bf16', 'int8'] as const
@@ -57,12 +55,9 @@ export interface Ready {
 }
 
 /** The loss on this worker's part of the held-out probe, after so many steps. */
-export interface Loss {
+export interface Loss extends Sum {
   readonly type: 'loss'
   readonly step: number
-  /** nats, over `characters` characters */
-  readonly sum: number
-  readonly characters: number
 }
 
 /** The end of a run; a binary message follows, the parameters. Times are of the whole run, without waiting for others. */

@@ -1,6 +1,7 @@
 // What both runs came to, for programs and for people.
 import type { Transport } from './options.ts'
 import type { Run, Settings } from './run.ts'
+import { aligned, count } from './table.ts'
 import type { Corpus } from './text.ts'
 
 /** All that `--json` prints. Losses in nats per character; bytes by one worker in one step. */
@@ -98,14 +99,7 @@ export function table({
       ...both(({ apart }) => (apart === 0 ? '0' : apart.toExponential(1))),
     ],
   ]
-  const widths = [0, 1, 2].map((column) => Math.max(...rows.map((row) => row[column]!.length)))
-  return rows
-    .map(([label, ...values]) =>
-      [label.padEnd(widths[0]!), ...values.map((value, i) => value.padStart(widths[i + 1]! + 2))]
-        .join('')
-        .trimEnd(),
-    )
-    .join('\n')
+  return aligned(rows)
 }
 
 function same({ parameters }: Run): string {
@@ -113,8 +107,4 @@ function same({ parameters }: Run): string {
   return different === 1
     ? `yes, ${parameters.length} of ${parameters.length}`
     : `no: ${different} kinds`
-}
-
-function count(value: number): string {
-  return Math.round(value).toLocaleString('en-US')
 }

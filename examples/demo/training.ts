@@ -2,13 +2,11 @@
 import { createHash } from 'node:crypto'
 import { createCompressor, createSgd } from 'lowrank'
 import { openBackend } from './backend.ts'
+import { USUAL, warmthAt } from './descent.ts'
+import { heldOutLoss } from './measuring.ts'
 import { wayOf } from './methods.ts'
 import { BATCH, batchAt, CONTEXT, createModel, drawPositions } from './model.ts'
-import { compression, type Done, type Loss, PROBE, probes, type Task } from './protocol.ts'
-
-/** The optimiser, but for methods that have one of their own. */
-const USUAL = { momentum: 0.9, learningRate: 0.07 }
-const WARM_UP = 20 // steps
+import { compression, type Done, type Loss, probes, type Task } from './protocol.ts'
 
 /** One worker with its model compiled. */
 export interface Trainer {
@@ -70,7 +68,7 @@ export async function createTrainer(
       const gradients = await model[factored ? 'factors' : 'gradients'](parameters, batch)
       gradientMs += performance.now() - begun
 
-      learningRate = highest * warmthAt(step)
+      learningRate = highest * warmthAt(step, task.steps)
       let resumed = performance.now() // a clock that stands still while others are waited for
       const exchange = async (frame: Uint8Array) => {
         compressionMs += performance.now() - resumed
@@ -83,39 +81,21 @@ export async function createTrainer(
 
       sgd.learningRate = learningRate
       sgd.apply(parameters, updates)
-      if (measured.has(step + 1)) link.measured(await measure(parameters, step + 1))
+      if (measured.has(step + 1)) {
+        const part = { first: task.worker, every: task.workers }
+        const loss = await heldOutLoss(model, parameters, heldOut, part)
+        link.measured({ type: 'loss', step: step + 1, ...loss })
+      }
     }
     compressor.dispose()
     const all = joined(parameters)
     const hash = createHash('sha256').update(all).digest('hex')
     return { done: { type: 'done', parameters: hash, compressionMs, gradientMs }, parameters: all }
   }
-
-  /** The part of the highest learning rate: rises at first, then falls to zero along a cosine. */
-  function warmthAt(step: number): number {
-    const fallen = (1 + Math.cos((Math.PI * step) / task.steps)) / 2
-    return Math.min(1, (step + 1) / WARM_UP) * fallen
-  }
-
-  /** The loss on every `workers`-th batch of the probe, whose characters lie evenly in the held-out part. */
-  async function measure(parameters: Float32Array[], step: number): Promise<Loss> {
-    const stride = (heldOut.length - CONTEXT) / (PROBE * BATCH)
-    let sum = 0
-    let characters = 0
-    for (let batch = task.worker; batch < PROBE; batch += task.workers) {
-      const positions = Array.from(
-        { length: BATCH },
-        (_, i) => CONTEXT + Math.floor((batch * BATCH + i) * stride),
-      )
-      sum += BATCH * (await model.loss(parameters, batchAt(heldOut, positions)))
-      characters += BATCH
-    }
-    if (!Number.isFinite(sum)) throw new Error(`training diverged: the held-out loss is ${sum}`)
-    return { type: 'loss', step, sum, characters }
-  }
 }
 
-function joined(arrays: readonly Float32Array[]): Float32Array {
+/** All of a model's parameters, one after another. */
+export function joined(arrays: readonly Float32Array[]): Float32Array {
   const all = new Float32Array(arrays.reduce((sum, { length }) => sum + length, 0))
   let at = 0
   for (const array of arrays) {

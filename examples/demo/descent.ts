@@ -1,0 +1,12 @@
+// How parameters follow a gradient: the optimiser and its learning rate, step by step.
+
+/** The optimiser, but for methods that have one of their own. */
+export const USUAL = { momentum: 0.9, learningRate: 0.07 }
+
+const WARM_UP = 20 // steps
+
+/** The part of the highest learning rate: rises at first, then falls to zero along a cosine. */
+export function warmthAt(step: number, steps: number): number {
+  const fallen = (1 + Math.cos((Math.PI * step) / steps)) / 2
+  return Math.min(1, (step + 1) / WARM_UP) * fallen
+}

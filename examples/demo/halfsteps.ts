@@ -1,0 +1,72 @@
+// A half-step with neighbours that may be early, late, or gone.
+import { FrameError, type Gossip } from 'lowrank/gossip'
+import type { Bell, Neighbour } from './neighbours.ts'
+
+/** Half-steps in a row that a neighbour may miss before it is left. */
+const MISSES = 3
+
+/** A node's neighbours, by their numbers. */
+export type Neighbours = Map<number, Neighbour>
+
+/** How long neighbours are waited for in a half-step. Nothing that goes on well takes so long. */
+export const PATIENCE_MS = 10_000
+
+/** Resolves when each neighbour has answered in the open half-step, or has been given up. */
+export async function hear(
+  gossip: Gossip,
+  neighbours: Neighbours,
+  bell: Bell,
+  patienceMs = PATIENCE_MS,
+): Promise<void> {
+  const latest = performance.now() + patienceMs
+  for (;;) {
+    for (const id of gossip.waiting) take(gossip, neighbours.get(id)!)
+    if (gossip.waiting.length === 0) return
+    if (await bell.heard(latest - performance.now())) continue
+    for (const id of gossip.waiting) {
+      gossip.giveUp(id)
+      neighbours.get(id)!.missed++
+    }
+    return
+  }
+}
+
+/** Between two iterations: leaves those that are gone, or seem to be. */
+export function leaveLost(gossip: Gossip, neighbours: Neighbours): Neighbour[] {
+  const lost = [...neighbours.values()].filter((one) => one.gone !== null || one.missed >= MISSES)
+  for (const neighbour of lost) {
+    neighbour.close(`missed ${MISSES} half-steps in a row`)
+    gossip.leave(neighbour.number)
+    neighbours.delete(neighbour.number)
+  }
+  return lost
+}
+
+/** Gives the node what has come: late frames are forgotten, early ones kept for their half-step. */
+function take(gossip: Gossip, neighbour: Neighbour): void {
+  const { inbox, number } = neighbour
+  while (inbox.length > 0) {
+    const answer = receive(gossip, neighbour, inbox[0]!)
+    if (answer === 'early') break
+    inbox.shift()
+    if (answer !== 'taken') continue
+    neighbour.missed = 0
+    return
+  }
+  if (neighbour.gone !== null) gossip.giveUp(number)
+}
+
+/** @returns undefined: it was no frame, and this is no neighbour any more */
+function receive(
+  gossip: Gossip,
+  neighbour: Neighbour,
+  frame: Uint8Array,
+): ReturnType<Gossip['receive']> | undefined {
+  try {
+    return gossip.receive(neighbour.number, frame)
+  } catch (error) {
+    if (!(error instanceof FrameError)) throw error
+    neighbour.close(error.message)
+    return undefined
+  }
+}

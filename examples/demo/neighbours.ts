@@ -1,0 +1,135 @@
+// A node's WebSockets: the next node's to this one, and this one's to the previous node.
+import { once } from 'node:events'
+import type { AddressInfo, Socket } from 'node:net'
+import { WebSocket, WebSocketServer } from 'ws'
+import { MAX_MESSAGE_BYTES } from './protocol.ts'
+import type { Sent } from './ringprotocol.ts'
+
+const OPTIONS = { perMessageDeflate: false, maxPayload: MAX_MESSAGE_BYTES } // floats do not deflate
+
+/** Bell for whoever waits: rung when a frame has come, or a connection has ended. */
+export class Bell {
+  #rung = false
+  #wake: () => void = () => {}
+
+  ring(): void {
+    this.#rung = true
+    this.#wake()
+  }
+
+  /** Resolves when it rings, or has rung since the last call: true; or, after so long, false. */
+  async heard(milliseconds: number): Promise<boolean> {
+    if (!this.#rung) {
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, Math.max(0, milliseconds))
+        this.#wake = () => {
+          clearTimeout(timer)
+          resolve()
+        }
+      })
+    }
+    const rung = this.#rung
+    this.#rung = false
+    return rung
+  }
+}
+
+/** A connection to a neighbour. */
+export class Neighbour {
+  readonly number: number
+  /** frames that have come and have not been taken, in their order */
+  readonly inbox: Uint8Array[] = []
+  /** why it is no more there; null: it is */
+  gone: string | null = null
+  /** half-steps in a row in which it has not answered */
+  missed = 0
+  readonly #socket: WebSocket
+  readonly #tcp: Socket
+  readonly #before: number
+  readonly #maskBytes: number
+  #frames = 0
+  #headers = 0
+
+  /** @param client  whether this end asked for the connection: then WebSocket masks what it sends */
+  constructor(number: number, socket: WebSocket, tcp: Socket, client: boolean, bell: Bell) {
+    this.number = number
+    this.#socket = socket
+    this.#tcp = tcp
+    this.#before = tcp.bytesWritten // the handshake
+    this.#maskBytes = client ? 4 : 0
+    socket.on('message', (data: Buffer, isBinary) => {
+      if (!isBinary) return this.close('sent a text')
+      this.inbox.push(data)
+      bell.ring()
+    })
+    socket.on('error', ({ message }) => this.close(message))
+    socket.on('close', () => {
+      this.gone ??= 'its connection has ended'
+      bell.ring()
+    })
+  }
+
+  get sent(): Sent {
+    const sockets = this.#tcp.bytesWritten - this.#before
+    return { frames: this.#frames, headers: this.#headers, sockets }
+  }
+
+  send(frame: Uint8Array): void {
+    if (this.gone !== null) return
+    this.#frames += frame.length
+    this.#headers += 2 + extendedLength(frame.length) + this.#maskBytes
+    this.#socket.send(frame)
+  }
+
+  /** Ends the connection at once. */
+  close(why: string): void {
+    this.gone ??= why
+    this.#socket.terminate()
+  }
+}
+
+/** A door for the next node. */
+export interface Door {
+  readonly port: number
+  readonly neighbour: Promise<Neighbour>
+}
+
+/** @param next  the only node that is let in, once */
+export async function openDoor(next: number, bell: Bell): Promise<Door> {
+  const server = new WebSocketServer({ ...OPTIONS, host: '127.0.0.1', port: 0 })
+  const neighbour = new Promise<Neighbour>((resolve) => {
+    server.on('connection', (socket, { url, socket: tcp }) => {
+      if (url !== `/${next}`) return socket.close(1008)
+      resolve(new Neighbour(next, socket, tcp, false, bell))
+      server.close() // what is open stays so
+    })
+  })
+  await once(server, 'listening')
+  return { port: (server.address() as AddressInfo).port, neighbour }
+}
+
+/** Goes to the previous node's door. */
+export async function visit(
+  previous: number,
+  port: number,
+  self: number,
+  bell: Bell,
+): Promise<Neighbour> {
+  const socket = new WebSocket(`ws://127.0.0.1:${port}/${self}`, {
+    ...OPTIONS,
+    generateMask() {}, // zeros, as in worker.ts
+  })
+  // Before 'open', which a frame may follow at once.
+  return new Promise((resolve, reject) => {
+    socket.on('error', reject)
+    socket.on('upgrade', ({ socket: tcp }) => {
+      resolve(new Neighbour(previous, socket, tcp, true, bell))
+    })
+  })
+}
+
+/** Bytes in which WebSocket writes a length that has no room in the 7 bits for it (RFC 6455, §5.2). */
+function extendedLength(bytes: number): number {
+  if (bytes < 126) return 0
+  return bytes < 2 ** 16 ? 2 : 8
+}

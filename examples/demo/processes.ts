@@ -1,0 +1,48 @@
+// Worker processes, as whoever starts them knows them.
+import { type ChildProcess, spawn } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+
+/** A process that has been started. */
+export interface Started {
+  readonly process: ChildProcess
+  readonly ended: Promise<unknown>
+  /** the end of what it wrote to stderr, and of its connection's errors: why it ended */
+  complaint: string
+}
+
+const COMPLAINT = 2000 // characters
+
+/**
+ * Starts a program that lies beside this file.
+ *
+ * @param channel  whether the two talk over Node's own channel
+ */
+export function start(program: string, args: readonly string[], channel: boolean): Started {
+  // Of the same options as this process, so that TypeScript loads there as it did here. In a group
+  // of its own, so that Ctrl-C reaches this process alone, and what it does next is no race.
+  const child = spawn(
+    process.execPath,
+    [...process.execArgv, fileURLToPath(new URL(program, import.meta.url)), ...args],
+    {
+      stdio: ['ignore', 'ignore', 'pipe', ...(channel ? (['ipc'] as const) : [])],
+      serialization: 'advanced', // arrays of floats as they are
+      detached: process.platform !== 'win32',
+    },
+  )
+  const started: Started = {
+    process: child,
+    ended: new Promise((resolve) => child.on('close', resolve).on('error', resolve)),
+    complaint: '',
+  }
+  child.stderr!.setEncoding('utf8').on('data', (text: string) => complain(started, text))
+  return started
+}
+
+export function complain(started: Started, text: string): void {
+  started.complaint = `${started.complaint}\n${text.trimEnd()}`.slice(-COMPLAINT)
+}
+
+/** How a process ended, from what its 'close' event says. */
+export function endOf(code: number | null, killer: NodeJS.Signals | null): string {
+  return killer ? `killed by ${killer}` : `exit code ${code}`
+}

@@ -1,0 +1,106 @@
+// What the launching process and the nodes of a ring say to each other, over Node's own channel to a
+// child process. No frame goes this way.
+import type { Wire } from './protocol.ts'
+
+/** What the nodes exchange: differences of low rank, or everything. */
+export const GOSSIPS = ['plain', 'powergossip'] as const
+export type GossipName = (typeof GOSSIPS)[number]
+
+/** What all nodes are told. */
+export interface RingSettings {
+  readonly workers: number
+  readonly rank: number
+  /** half-steps of PowerGossip in a training step */
+  readonly iterations: number
+  /** of PowerGossip's values; plain gossip sends float32 */
+  readonly wire: Wire
+  readonly steps: number
+  readonly seed: number
+}
+
+/** What one node is to do. */
+export interface RingTask extends RingSettings {
+  readonly worker: number
+  readonly gossip: GossipName
+  readonly symbols: number
+}
+
+/** The first message to a node. */
+export interface Prepare {
+  readonly type: 'prepare'
+  readonly task: RingTask
+  /** the text that it trains on, and the text that none does */
+  readonly share: Uint8Array
+  readonly heldOut: Uint8Array
+}
+
+/** Where the node before it listens. */
+export interface Connect {
+  readonly type: 'connect'
+  readonly port: number
+}
+
+/** All are connected. */
+export interface Begin {
+  readonly type: 'begin'
+}
+
+/** The model has been compiled, and the node after this one may connect. */
+export interface Listening {
+  readonly type: 'listening'
+  readonly port: number
+}
+
+/** To both neighbours. */
+export interface Connected {
+  readonly type: 'connected'
+}
+
+/** A step is over. */
+export interface Stepped {
+  readonly type: 'stepped'
+  readonly step: number
+}
+
+/** Where its parameters are after a step; they are given at `probes`, so that their mean can be measured. */
+export interface Snapshot {
+  readonly type: 'snapshot'
+  readonly step: number
+  readonly parameters: readonly Float32Array[]
+  readonly sent: Sent
+}
+
+/** A neighbour has been left. */
+export interface Left {
+  readonly type: 'left'
+  readonly step: number
+  readonly neighbour: number
+  readonly why: string
+}
+
+/** The end of a run; the last step's snapshot has gone before. */
+export interface Finished {
+  readonly type: 'finished'
+  /** SHA-256 of all parameters' bytes */
+  readonly parameters: string
+  /** of this node's own parameters on the whole probe, nats per character */
+  readonly loss: number
+  readonly sent: Sent
+  /** half-steps in which a neighbour was not waited for any longer */
+  readonly missed: number
+  /** of all threads of the process, for training */
+  readonly cpuMs: number
+}
+
+/** By one node to its neighbours, in bytes. */
+export interface Sent {
+  /** the frames' own lengths */
+  readonly frames: number
+  /** what WebSocket puts before them */
+  readonly headers: number
+  /** counted by the TCP sockets, from the first frame on */
+  readonly sockets: number
+}
+
+export type ToNode = Prepare | Connect | Begin
+export type FromNode = Listening | Connected | Stepped | Snapshot | Left | Finished

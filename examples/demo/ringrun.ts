@@ -1,0 +1,96 @@
+// What the nodes of a ring report of a run, put together.
+import type { RingMeasurement } from './averaging.ts'
+import type { Started } from './processes.ts'
+import { probes } from './protocol.ts'
+import type { Finished, FromNode, Left, Snapshot } from './ringprotocol.ts'
+import type { Watcher } from './run.ts'
+
+/** A worker that has ended before the run did. */
+export interface Lost {
+  readonly worker: number
+  readonly step: number
+  readonly how: string
+}
+
+/** What a run came to. */
+export interface RingRun {
+  readonly measurements: readonly RingMeasurement[]
+  /** those that trained to the end */
+  readonly workers: readonly ({ readonly worker: number } & Omit<Finished, 'type'>)[]
+  readonly lost: readonly Lost[]
+  /** neighbours that were left, and by whom */
+  readonly left: readonly ({ readonly worker: number } & Omit<Left, 'type'>)[]
+  readonly seconds: number
+}
+
+/** A node's process, and what it has told. */
+export interface Node extends Started {
+  readonly number: number
+  /** the last that it has told of */
+  step: number
+  lost: boolean
+  readonly snapshots: Map<number, Snapshot>
+  finished: Finished | null
+}
+
+/** A run in the making. */
+export function createRun(
+  nodes: readonly Node[],
+  steps: number,
+  watcher: Watcher,
+  measure: (step: number, told: readonly Snapshot[]) => Promise<RingMeasurement>,
+) {
+  const measurements: RingMeasurement[] = []
+  const lost: Lost[] = []
+  const left: RingRun['left'][number][] = []
+  const due = [...probes(steps)]
+  let measuring = Promise.resolve()
+  let end: () => void
+  let fail: (error: Error) => void
+  const over = new Promise<void>((resolve, reject) => {
+    end = resolve
+    fail = reject
+  })
+  return {
+    over: over.then(result),
+    heard(node: Node, message: FromNode): void {
+      if (message.type === 'stepped') node.step = message.step
+      if (message.type === 'snapshot') node.snapshots.set(message.step, message)
+      if (message.type === 'left') left.push({ worker: node.number, ...message })
+      if (message.type === 'finished') node.finished = message
+      proceed()
+    },
+    lose(node: Node, how: string): void {
+      if (node.finished) return
+      node.lost = true
+      lost.push({ worker: node.number, step: node.step + 1, how })
+      proceed()
+    },
+  }
+
+  /** Measures when all that are there have told where they are; ends when they have finished. */
+  function proceed(): void {
+    const there = nodes.filter((node) => !node.lost)
+    if (there.length === 0) throw new Error(`all workers were lost, the last: ${lost.at(-1)!.how}`)
+    watcher.step(Math.min(...there.map(({ step }) => step)))
+    while (due.length > 0 && there.every(({ snapshots }) => snapshots.has(due[0]!))) {
+      const step = due.shift()!
+      const told = there.map(({ snapshots }) => snapshots.get(step)!)
+      for (const { snapshots } of nodes) snapshots.delete(step)
+      measuring = measuring.then(async () => {
+        const measurement = await measure(step, told)
+        measurements.push(measurement)
+        watcher.measured(measurement)
+      })
+      measuring.catch(fail)
+    }
+    if (there.every(({ finished }) => finished)) measuring.then(end)
+  }
+
+  function result(): Omit<RingRun, 'seconds'> {
+    const workers = nodes.flatMap(({ number, finished }) =>
+      finished ? [{ worker: number, ...finished }] : [],
+    )
+    return { measurements, workers, lost, left }
+  }
+}
