@@ -58,13 +58,13 @@ export class Neighbour {
     this.#before = tcp.bytesWritten // the handshake
     this.#maskBytes = client ? 4 : 0
     socket.on('message', (data: Buffer, isBinary) => {
-      if (!isBinary) return this.close('sent a text')
-      this.inbox.push(data)
+      if (isBinary) this.inbox.push(data)
+      else this.close('it has sent a text')
       bell.ring()
     })
     socket.on('error', ({ message }) => this.close(message))
     socket.on('close', () => {
-      this.gone ??= 'its connection has ended'
+      this.gone ??= 'the connection has ended'
       bell.ring()
     })
   }
@@ -99,7 +99,10 @@ export async function openDoor(next: number, bell: Bell): Promise<Door> {
   const server = new WebSocketServer({ ...OPTIONS, host: '127.0.0.1', port: 0 })
   const neighbour = new Promise<Neighbour>((resolve) => {
     server.on('connection', (socket, { url, socket: tcp }) => {
-      if (url !== `/${next}`) return socket.close(1008)
+      if (url !== `/${next}`) {
+        socket.close(1008)
+        return
+      }
       resolve(new Neighbour(next, socket, tcp, false, bell))
       server.close() // what is open stays so
     })

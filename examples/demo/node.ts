@@ -62,7 +62,7 @@ async function train(model: Model, neighbours: Neighbours): Promise<void> {
       for (const [id, frame] of frames ?? []) neighbours.get(id)!.send(frame)
     }
     for (const { number, gone } of leaveLost(gossip, neighbours)) {
-      tell({ type: 'left', step, neighbour: number, why: gone! })
+      tell({ type: 'left', departure: { step: step + 1, neighbour: number, why: gone! } })
     }
     descend(x, gradients, momenta, USUAL.learningRate * warmthAt(step, steps))
     tell({ type: 'stepped', step: step + 1 })
@@ -73,14 +73,14 @@ async function train(model: Model, neighbours: Neighbours): Promise<void> {
   const hash = createHash('sha256')
   for (const array of x) hash.update(array)
   const { sum, characters } = await heldOutLoss(model, x, heldOut, { first: 0, every: 1 })
-  tell({
-    type: 'finished',
+  const trained = {
     parameters: hash.digest('hex'),
     loss: sum / characters,
     sent: sent(),
     missed,
     cpuMs: (user + system) / 1000,
-  })
+  }
+  tell({ type: 'finished', trained })
 }
 
 function exchanged({ gossip, rank, iterations, wire }: RingTask) {

@@ -34,41 +34,30 @@ export async function createRing(
   signal.throwIfAborted()
   const { workers } = settings
   const nodes = Array.from({ length: workers }, (_, number): Node => {
-    const state = { number, step: 0, lost: false, snapshots: new Map(), finished: null }
+    const state = { number, step: 0, lost: false, snapshots: new Map(), trained: null }
     return Object.assign(start('node.ts', [], true), state)
   })
   const kill = (): void => {
     for (const { process } of nodes) process.kill('SIGKILL')
   }
   process.on('exit', kill)
-  let heard: (node: Node, message: FromNode) => void = () => {}
-  let lose = ({ number }: Node, how: string): void => {
-    throw new Error(`worker ${number} was lost before training began: ${how}`)
-  }
+  let fail: (error: Error) => void
   const failed = new Promise<never>((_, reject) => {
-    signal.addEventListener('abort', () => reject(signal.reason))
-    const guarded =
-      <T extends unknown[]>(handle: (...args: T) => void) =>
-      (...args: T) => {
-        try {
-          handle(...args)
-        } catch (error) {
-          reject(error)
-        }
-      }
-    for (const node of nodes) {
-      node.process.on('error', reject)
-      node.process.on(
-        'message',
-        guarded((message: FromNode) => heard(node, message)),
-      )
-      node.process.on(
-        'close',
-        guarded((code, killer) => lose(node, `${endOf(code, killer)}${node.complaint}`)),
-      )
-    }
+    fail = reject
   })
   failed.catch(() => {}) // it is raced with whatever goes on
+  let heard: (node: Node, message: FromNode) => void = () => {}
+  let lose = ({ number }: Node, how: string): void => {
+    fail(new Error(`worker ${number} was lost before training began: ${how}`))
+  }
+  signal.addEventListener('abort', () => fail(signal.reason))
+  for (const node of nodes) {
+    node.process.on('error', (error) => fail(error))
+    node.process.on('message', (message: FromNode) => heard(node, message))
+    node.process.on('close', (code, killer) => {
+      lose(node, `${endOf(code, killer)}${node.complaint}`)
+    })
+  }
 
   const ring: Ring = {
     processes: nodes.map(({ process }) => process.pid!),
@@ -85,6 +74,8 @@ export async function createRing(
       return { ...came, seconds: (performance.now() - begun) / 1000 }
     },
     async close() {
+      heard = () => {}
+      lose = () => {}
       kill()
       await Promise.all(nodes.map(({ ended }) => ended))
       process.off('exit', kill)

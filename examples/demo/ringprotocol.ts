@@ -70,23 +70,32 @@ export interface Snapshot {
   readonly sent: Sent
 }
 
-/** A neighbour has been left. */
 export interface Left {
   readonly type: 'left'
+  readonly departure: Departure
+}
+
+/** A neighbour that has been left, and the step in which. */
+export interface Departure {
   readonly step: number
   readonly neighbour: number
   readonly why: string
 }
 
-/** The end of a run; the last step's snapshot has gone before. */
+/** The last step's snapshot has gone before. */
 export interface Finished {
   readonly type: 'finished'
+  readonly trained: Trained
+}
+
+/** What a node tells at the end of a run. */
+export interface Trained {
   /** SHA-256 of all parameters' bytes */
   readonly parameters: string
   /** of this node's own parameters on the whole probe, nats per character */
   readonly loss: number
   readonly sent: Sent
-  /** half-steps in which a neighbour was not waited for any longer */
+  /** how often a neighbour was not waited for any longer */
   readonly missed: number
   /** of all threads of the process, for training */
   readonly cpuMs: number

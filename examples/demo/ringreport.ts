@@ -81,9 +81,9 @@ function notes(name: string, { lost, left, workers }: RingRun): string[] {
     ...lost.map(({ worker, step, how }) => `worker ${worker} was lost in step ${step}: ${how}`),
     ...left.map(
       ({ worker, neighbour, step, why }) =>
-        `worker ${worker} has left its neighbour ${neighbour} after step ${step}: ${why}`,
+        `worker ${worker} left its neighbour ${neighbour} in step ${step}: ${why}`,
     ),
-    ...(missed > 0 ? [`${missed} half-steps went on without a neighbour’s answer`] : []),
+    ...(missed > 0 ? [`${missed} times a neighbour’s answer was not waited for`] : []),
   ].map((note) => `${name}: ${note}`)
 }
 

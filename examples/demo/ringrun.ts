@@ -2,7 +2,7 @@
 import type { RingMeasurement } from './averaging.ts'
 import type { Started } from './processes.ts'
 import { probes } from './protocol.ts'
-import type { Finished, FromNode, Left, Snapshot } from './ringprotocol.ts'
+import type { Departure, FromNode, Snapshot, Trained } from './ringprotocol.ts'
 import type { Watcher } from './run.ts'
 
 /** A worker that has ended before the run did. */
@@ -16,10 +16,9 @@ export interface Lost {
 export interface RingRun {
   readonly measurements: readonly RingMeasurement[]
   /** those that trained to the end */
-  readonly workers: readonly ({ readonly worker: number } & Omit<Finished, 'type'>)[]
+  readonly workers: readonly (Trained & { readonly worker: number })[]
   readonly lost: readonly Lost[]
-  /** neighbours that were left, and by whom */
-  readonly left: readonly ({ readonly worker: number } & Omit<Left, 'type'>)[]
+  readonly left: readonly (Departure & { readonly worker: number })[]
   readonly seconds: number
 }
 
@@ -30,7 +29,7 @@ export interface Node extends Started {
   step: number
   lost: boolean
   readonly snapshots: Map<number, Snapshot>
-  finished: Finished | null
+  trained: Trained | null
 }
 
 /** A run in the making. */
@@ -56,12 +55,12 @@ export function createRun(
     heard(node: Node, message: FromNode): void {
       if (message.type === 'stepped') node.step = message.step
       if (message.type === 'snapshot') node.snapshots.set(message.step, message)
-      if (message.type === 'left') left.push({ worker: node.number, ...message })
-      if (message.type === 'finished') node.finished = message
+      if (message.type === 'left') left.push({ worker: node.number, ...message.departure })
+      if (message.type === 'finished') node.trained = message.trained
       proceed()
     },
     lose(node: Node, how: string): void {
-      if (node.finished) return
+      if (node.trained) return
       node.lost = true
       lost.push({ worker: node.number, step: node.step + 1, how })
       proceed()
@@ -71,7 +70,10 @@ export function createRun(
   /** Measures when all that are there have told where they are; ends when they have finished. */
   function proceed(): void {
     const there = nodes.filter((node) => !node.lost)
-    if (there.length === 0) throw new Error(`all workers were lost, the last: ${lost.at(-1)!.how}`)
+    if (there.length === 0) {
+      fail(new Error(`all workers were lost, the last: ${lost.at(-1)!.how}`))
+      return
+    }
     watcher.step(Math.min(...there.map(({ step }) => step)))
     while (due.length > 0 && there.every(({ snapshots }) => snapshots.has(due[0]!))) {
       const step = due.shift()!
@@ -84,12 +86,12 @@ export function createRun(
       })
       measuring.catch(fail)
     }
-    if (there.every(({ finished }) => finished)) measuring.then(end)
+    if (there.every(({ trained }) => trained)) measuring.then(end)
   }
 
   function result(): Omit<RingRun, 'seconds'> {
-    const workers = nodes.flatMap(({ number, finished }) =>
-      finished ? [{ worker: number, ...finished }] : [],
+    const workers = nodes.flatMap(({ number, trained }) =>
+      trained ? [{ worker: number, ...trained }] : [],
     )
     return { measurements, workers, lost, left }
   }

@@ -40,10 +40,11 @@ export interface Long {
   ended(): Promise<{ code: number | null; stderr: string }>
 }
 
-/** A run of two workers that would take long, in its first steps. */
+/** A run, of two workers unless the options say more, that would take long, in its first steps. */
 export async function startLong(options: readonly string[] = []): Promise<Long> {
   const svg = join(folder, 'never.svg')
-  const [name, ...args] = [...DEMO, ...options, '-w', '2', '-s', '100000', '--svg', svg]
+  const count = options.includes('-w') ? [] : ['-w', '2']
+  const [name, ...args] = [...DEMO, ...options, ...count, '-s', '100000', '--svg', svg]
   const child = spawn(name!, args, { stdio: ['ignore', 'ignore', 'pipe'] })
   let stderr = ''
   child.stderr.setEncoding('utf8')
