@@ -105,8 +105,8 @@ export function parse(): Options {
   if (topology === 'ring') {
     if (transport !== 'ws') refuse('transport', 'ws', transport)
     if (command.getOptionValueSource('method') === 'cli') refuse('method', 'none', method)
+    if (software) refuse('software', 'none', software)
     if (backend !== 'wasm') refuse('backend', 'wasm', backend)
-    if (software) refuse('software', 'none', 'it')
     if (workers < 3) refuse('workers', '3 or more', workers)
     const settings = defined({ workers, rank, iterations, wire, steps, seed })
     return { topology, settings: { ...DEFAULTS.ring, ...settings }, ...texts }
