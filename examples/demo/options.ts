@@ -38,7 +38,7 @@ export interface Texts {
 /** Where nothing else is asked for. */
 const DEFAULTS = {
   star: { workers: 4, rank: 12, steps: 500 },
-  ring: { workers: 8, rank: 8, iterations: 1, wire: 'f32', steps: 250, seed: 0 },
+  ring: { workers: 8, rank: 4, iterations: 1, wire: 'f32', steps: 200, seed: 0 },
 } as const
 
 /** @throws RangeError  if two options exclude each other; commander itself ends for single ones */
@@ -65,7 +65,7 @@ export function parse(): Options {
     .addOption(
       new Option('-m, --method <name>', 'what compresses').choices(METHODS).default('powersgd'),
     )
-    .option('-r, --rank <n>', 'columns of the factors (default: 12; 8 in a ring)', integer(1, 64))
+    .option('-r, --rank <n>', 'columns of the factors (default: 12; 4 in a ring)', integer(1, 64))
     .option(
       '--iterations <n>',
       'in a ring, half-steps of PowerGossip in a training step (default: 1)',
@@ -85,7 +85,7 @@ export function parse(): Options {
     .option('--software', 'for WebGPU, SwiftShader on the CPU instead of a GPU', false)
     .option(
       '-s, --steps <n>',
-      'training steps in each of the two runs (default: 500; 250 in a ring)',
+      'training steps in each of the two runs (default: 500; 200 in a ring)',
       integer(1, 1_000_000),
     )
     .option('--seed <n>', 'of parameters, batches and factors', integer(0, 2 ** 32 - 1), 0)
