@@ -6,7 +6,7 @@ export const USUAL = { momentum: 0.9, learningRate: 0.07 }
 const WARM_UP = 20 // steps
 
 /** The part of the highest learning rate: rises at first, then falls to zero along a cosine. */
-export function warmthAt(step: number, steps: number): number {
+export function warmthAt(step: number, steps: number, warmUp = WARM_UP): number {
   const fallen = (1 + Math.cos((Math.PI * step) / steps)) / 2
-  return Math.min(1, (step + 1) / WARM_UP) * fallen
+  return Math.min(1, (step + 1) / warmUp) * fallen
 }

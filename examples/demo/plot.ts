@@ -3,6 +3,8 @@ import * as Plot from '@observablehq/plot'
 import { parseHTML } from 'linkedom'
 import type { Report } from './report.ts'
 import type { RingReport } from './ringreport.ts'
+import type { RingRun } from './ringrun.ts'
+import type { Run } from './run.ts'
 
 const COLOURS = { whole: '#4e79a7', compressed: '#e15759', unigram: '#666666' }
 const BYTES = { ws: 'sent by', mpi: 'given to MPI_Allreduce by' }
@@ -11,11 +13,7 @@ const BYTES = { ws: 'sent by', mpi: 'given to MPI_Allreduce by' }
 export function plot(report: Report): string {
   const { transport, uncompressed, compressed, unigramEntropy, settings } = report
   const { workers, steps, rank, wire, seed } = settings
-  const curveOf = (
-    { measurements }: Report['compressed'],
-    name: string,
-    colour: string,
-  ): Curve => ({
+  const curveOf = ({ measurements }: Run, name: string, colour: string): Curve => ({
     name,
     colour,
     points: measurements.map(({ sentBytes, loss }) => ({ x: sentBytes, loss })),
@@ -44,20 +42,25 @@ export function plot(report: Report): string {
 export function plotRing(report: RingReport): string {
   const { plain, powerGossip, unigramEntropy, settings } = report
   const { workers, steps, rank, wire, seed } = settings
-  const pointsOf = ({ measurements }: RingReport['plain']) =>
-    measurements.map(({ step, loss }) => ({ x: step, loss }))
+  const above = report.lossDifference > 0 // PowerGossip's curve ends above the other
+  const curveOf = (
+    { measurements }: RingRun,
+    name: string,
+    colour: string,
+    up: boolean,
+  ): Curve => ({
+    name,
+    colour,
+    points: measurements.map(({ step, loss }) => ({ x: step, loss })),
+    dy: up ? -16 : 20,
+  })
   return draw({
     title: title('fewer bytes than plain gossip', report),
     subtitle: `Character language model, ${workers} workers in a ring, ${steps} steps, seed ${seed}`,
     x: { type: 'linear', label: 'steps', domain: [0, steps * 1.02], tickFormat: String },
     curves: [
-      {
-        name: `PowerGossip, rank ${rank}, ${wire}`,
-        colour: COLOURS.compressed,
-        points: pointsOf(powerGossip),
-        dy: -16,
-      },
-      { name: 'plain gossip', colour: COLOURS.whole, points: pointsOf(plain), dy: 20 },
+      curveOf(powerGossip, `PowerGossip, rank ${rank}, ${wire}`, COLOURS.compressed, above),
+      curveOf(plain, 'plain gossip', COLOURS.whole, !above),
     ],
     unigramEntropy,
   })
