@@ -2,6 +2,7 @@
 // trains. It ends when its launcher does.
 import { createHash } from 'node:crypto'
 import { on } from 'node:events'
+import { setImmediate } from 'node:timers/promises'
 import { createGossip, plain, powerGossip } from 'lowrank/gossip'
 import { optimalGamma, ring } from 'lowrank/topology'
 import { USUAL, warmthAt } from './descent.ts'
@@ -57,6 +58,7 @@ async function train(model: Model, neighbours: Neighbours): Promise<void> {
   const used = process.cpuUsage()
   let missed = 0
   for (let step = 0; step < steps; step++) {
+    await setImmediate() // a turn of the event loop: a node that is left alone waits for nothing else
     let frames: ReadonlyMap<number, Uint8Array> | null = await gossip.begin(x)
     for (const [id, frame] of frames) neighbours.get(id)!.send(frame)
     const batch = batchAt(share, positions.subarray(step * BATCH, (step + 1) * BATCH))
