@@ -11,6 +11,8 @@ import { type Browser, closed, type Process } from './tab.ts'
 export interface Options {
   /** with WebGPU, on the SwiftShader that it brings along */
   readonly webgpu?: boolean
+  /** with addresses that WebRTC finds */
+  readonly webrtc?: boolean
   /** path of another Chromium or Chrome: its WebGPU is on the system's GPU */
   readonly executable?: string
 }
@@ -18,6 +20,12 @@ export interface Options {
 /** With timestamps in full precision. */
 const WEBGPU = ['--enable-unsafe-webgpu', '--disable-dawn-features=timestamp_quantization']
 const SOFTWARE = ['--use-webgpu-adapter=swiftshader']
+/**
+ * Addresses as they are, instead of names that stand for them: these are looked up by multicast DNS, which
+ * containers may not let through. (WebRTC in Chromium makes no use of the loopback interface: it takes another,
+ * on one machine, too.)
+ */
+const WEBRTC = ['--disable-features=WebRtcHideLocalIpsWithMdns']
 /** What Chrome's authors give for Linux without a screen. */
 const HARDWARE = ['--use-angle=vulkan', '--enable-features=Vulkan', '--disable-vulkan-surface']
 
@@ -64,6 +72,7 @@ function late(): Promise<[]> {
  */
 export async function launchPlaywright({
   webgpu = false,
+  webrtc = false,
   executable,
 }: Options = {}): Promise<PlaywrightBrowser | string> {
   if (executable === undefined && process.platform !== 'linux')
@@ -73,7 +82,12 @@ export async function launchPlaywright({
     return await chromium.launch({
       executablePath: executable ?? (await packedChromium()),
       timeout: 30_000,
-      args: ['--no-sandbox', '--headless', ...(webgpu ? [...WEBGPU, ...gpu] : [])],
+      args: [
+        '--no-sandbox',
+        '--headless',
+        ...(webgpu ? [...WEBGPU, ...gpu] : []),
+        ...(webrtc ? WEBRTC : []),
+      ],
     })
   } catch (error) {
     const missing = /error while loading shared libraries: (\S+):/.exec(String(error))

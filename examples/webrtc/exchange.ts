@@ -1,0 +1,74 @@
+// Iterations of a gossip node whose neighbours may be ahead of it, come, and go.
+import { FrameError, type Gossip } from 'lowrank/gossip'
+import type { Circle } from './circle.ts'
+
+export class Exchange {
+  readonly #gossip: Gossip
+  readonly #circle: Circle
+  readonly #weight: number
+
+  /** @param weight  of each edge */
+  constructor(gossip: Gossip, circle: Circle, weight: number) {
+    this.#gossip = gossip
+    this.#circle = circle
+    this.#weight = weight
+  }
+
+  /** Sends the first frames of an iteration to those that are neighbours now. */
+  async begin(parameters: readonly Float32Array[]): Promise<void> {
+    for (const [id, { state }] of this.#circle.neighbours) {
+      const known = this.#gossip.neighbours.includes(id)
+      if (known && state === 'gone') this.#gossip.leave(id)
+      if (!known && state === 'open') this.#gossip.join(id, this.#weight)
+    }
+    this.#send(await this.#gossip.begin(parameters))
+  }
+
+  /** Waits for the neighbours' frames, and moves the parameters towards theirs. */
+  async end(parameters: readonly Float32Array[]): Promise<void> {
+    for (;;) {
+      for (const id of this.#gossip.waiting) this.#take(id)
+      if (this.#gossip.waiting.length > 0) {
+        await this.#circle.news()
+        continue
+      }
+      const { frames } = await this.#gossip.apply(parameters)
+      if (!frames) return
+      this.#send(frames)
+    }
+  }
+
+  #send(frames: ReadonlyMap<number, Uint8Array>): void {
+    for (const [id, frame] of frames) {
+      // Not waited for: who is too slow to take it lets this node wait for its own.
+      this.#circle.neighbours
+        .get(id)!
+        .channel.send(frame)
+        .catch(() => {}) // the channel is closed, and `state` says so
+    }
+  }
+
+  #take(id: number): void {
+    const neighbour = this.#circle.neighbours.get(id)!
+    const { inbox } = neighbour
+    while (inbox.length > 0) {
+      const answer = this.#receive(id, inbox[0]!)
+      if (answer === 'early') break
+      inbox.shift()
+      if (answer === 'taken') return
+    }
+    // As frames come in their order, one that is early says that the one of this iteration never will come:
+    // the edge is new, and the other end ahead. That throws away what is late until this node has caught up.
+    if (inbox.length > 0 || neighbour.state === 'gone') this.#gossip.giveUp(id)
+  }
+
+  #receive(id: number, frame: Uint8Array): ReturnType<Gossip['receive']> | undefined {
+    try {
+      return this.#gossip.receive(id, frame)
+    } catch (error) {
+      if (!(error instanceof FrameError)) throw error
+      this.#circle.neighbours.get(id)!.channel.close(error.message)
+      return undefined
+    }
+  }
+}

@@ -1,0 +1,106 @@
+// Tabs that wait for each other, then a ring of them: who is told what.
+import type { WebSocket } from 'ws'
+import { neighboursOf, parseSignal, type Signal, type ToTab } from './protocol.ts'
+
+/** What has come from tabs. */
+export interface Came {
+  offers: number
+  answers: number
+  /** of both, as text */
+  bytes: number
+  /** messages that were neither, or for no neighbour, or not the first; their tabs are shut out */
+  refused: number
+}
+
+export class Room {
+  started = false
+  readonly #tabs: number
+  readonly #task: { readonly steps: number; readonly symbols: number }
+  readonly #came: Came
+  /** by number, once it has started */
+  #members: (WebSocket | undefined)[] = []
+
+  constructor(
+    tabs: number,
+    task: { readonly steps: number; readonly symbols: number },
+    came: Came,
+  ) {
+    this.#tabs = tabs
+    this.#task = task
+    this.#came = came
+  }
+
+  enter(socket: WebSocket): void {
+    const heard = new Set<number>() // neighbours that it has described itself to
+    this.#members.push(socket)
+    socket.on('message', (data: Buffer, isBinary) => {
+      try {
+        if (isBinary) throw new TypeError('expected text')
+        this.#forward(socket, parseSignal(data.toString()), heard)
+        this.#came.bytes += data.length
+      } catch (error) {
+        this.#refuse(socket, error as Error)
+      }
+    })
+    socket.on('error', (error) => this.#refuse(socket, error)) // too long, say
+    socket.on('close', () => this.#leave(socket))
+    if (this.#members.length < this.#tabs) this.#count()
+    else this.#start()
+  }
+
+  #start(): void {
+    this.started = true
+    for (const [self, member] of this.#members.entries()) {
+      tell(member!, { type: 'start', self, tabs: this.#tabs, ...this.#task })
+    }
+    this.#arrange()
+  }
+
+  #leave(socket: WebSocket): void {
+    if (this.started) {
+      this.#members[this.#members.indexOf(socket)] = undefined
+      this.#arrange()
+    } else {
+      this.#members = this.#members.filter((member) => member !== socket)
+      this.#count()
+    }
+  }
+
+  /** Gives a neighbour's description on. One for each neighbour is all that a tab may say. */
+  #forward(socket: WebSocket, { type, tab, sdp }: Signal, heard: Set<number>): void {
+    const self = this.#members.indexOf(socket)
+    if (this.started && tab < this.#tabs && !this.#members[tab]) return // gone in the meantime
+    if (!this.started || !neighboursOf(self, this.#present).includes(tab)) {
+      throw new RangeError(`"tab": expected a neighbour, got ${tab}`)
+    }
+    if (heard.has(tab)) throw new RangeError(`tab ${tab} has had its ${type}`)
+    heard.add(tab)
+    if (type === 'offer') this.#came.offers++
+    else this.#came.answers++
+    tell(this.#members[tab]!, { type, tab: self, sdp })
+  }
+
+  #refuse(socket: WebSocket, { message }: Error): void {
+    this.#came.refused++
+    socket.close(1008, message.slice(0, 100)) // it has room for 123 bytes
+  }
+
+  get #present(): number[] {
+    return [...this.#members.keys()].filter((number) => this.#members[number])
+  }
+
+  #count(): void {
+    for (const member of this.#members) {
+      tell(member!, { type: 'waiting', here: this.#members.length, tabs: this.#tabs })
+    }
+  }
+
+  #arrange(): void {
+    const members = this.#present
+    for (const number of members) tell(this.#members[number]!, { type: 'members', members })
+  }
+}
+
+function tell(socket: WebSocket, message: ToTab): void {
+  socket.send(JSON.stringify(message))
+}

@@ -1,0 +1,124 @@
+// One tab's training: D-PSGD (Lian et al., "Can Decentralized Algorithms Outperform Centralized
+// Algorithms?", 2017). The gradient is of the parameters whose frames travel meanwhile,
+//
+//   x ← gossip(x) − learningRate · (g + m)        m ← momentum · m + g, which stays in this tab
+//
+// Nothing waits for a timer: browsers slow these down in tabs that nobody looks at.
+import { createGossip, plain, powerGossip } from 'lowrank/gossip'
+import { optimalGamma, ring } from 'lowrank/topology'
+import { BATCH, batchAt, CONTEXT, createModel, drawPositions } from '../demo/model.ts'
+import type { Circle } from './circle.ts'
+import { Exchange } from './exchange.ts'
+import type { Method, Start } from './protocol.ts'
+
+const SEED = 0 // of first parameters, batches and factors: the same in all tabs
+const RANK = 12
+const MOMENTUM = 0.9
+const LEARNING_RATE = 0.07
+const WARM_UP = 20 // steps
+const MEASUREMENTS = 10 // and one before the first step
+const PROBE = 8 // batches that the held-out loss is measured on
+const SAMPLE = 997 // of so many parameters, one is in a sample
+
+/** Text as small integers: what this tab trains on, and what none does. */
+export interface Texts {
+  readonly share: Uint8Array
+  readonly heldOut: Uint8Array
+}
+
+/** Before a step; losses in nats per character. */
+export interface Measurement {
+  readonly step: number
+  /** on the batch that comes next */
+  readonly loss: number
+  readonly heldOut: number
+  /** some of the parameters: the samples of several tabs tell how far these are apart */
+  readonly sample: readonly number[]
+}
+
+/** Trains until the end. @param watch  is told of each step that begins, sometimes with a measurement */
+export async function train(
+  { self, tabs, steps, symbols }: Start,
+  method: Method,
+  texts: Texts,
+  circle: Circle,
+  watch: (step: number, measurement?: Measurement) => void,
+): Promise<void> {
+  const model = await createModel(symbols)
+  const x = await model.start(SEED)
+  const momenta = x.map(({ length }) => new Float32Array(length))
+  const positions = await drawPositions(texts.share, steps + 1, SEED, self)
+  const { neighbours } = ring(tabs)[self]!
+  const gamma = optimalGamma(ring(tabs)) // stays good enough for a ring that some have left
+  const gossip = await createGossip(model.shapes, {
+    self,
+    seed: SEED,
+    ...(method === 'plain'
+      ? { method: plain({ gamma }) }
+      : { method: powerGossip({ rank: RANK, gamma }), wire: 'f16' }),
+  })
+  const connecting = () => [...circle.neighbours.values()].some((n) => n.state === 'connecting')
+  while (connecting()) await circle.news()
+  const exchange = new Exchange(gossip, circle, Math.min(...Object.values(neighbours)))
+  for (let step = 0; step < steps; step++) {
+    const batch = batchOf(step)
+    const due = step % Math.ceil(steps / MEASUREMENTS) === 0
+    watch(step, due ? await measure(step) : undefined)
+    await exchange.begin(x)
+    const gradients = await model.gradients(x, batch)
+    await turn() // else a tab without neighbours would never get to do anything but train
+    await exchange.end(x)
+    descend(x, gradients, momenta, LEARNING_RATE * warmthAt(step, steps))
+  }
+  circle.finish(gossip.neighbours)
+  watch(steps, await measure(steps))
+
+  function batchOf(step: number) {
+    return batchAt(texts.share, positions.subarray(step * BATCH, (step + 1) * BATCH))
+  }
+
+  async function measure(step: number): Promise<Measurement> {
+    const loss = await model.loss(x, batchOf(step))
+    const stride = (texts.heldOut.length - CONTEXT) / (PROBE * BATCH)
+    let sum = 0
+    for (let batch = 0; batch < PROBE; batch++) {
+      const at = (_: unknown, i: number) => CONTEXT + Math.floor((batch * BATCH + i) * stride)
+      sum += await model.loss(x, batchAt(texts.heldOut, Array.from({ length: BATCH }, at)))
+    }
+    const sample = x.flatMap((array) => Array.from(array.filter((_, i) => i % SAMPLE === 0)))
+    return { step, loss, heldOut: sum / PROBE, sample }
+  }
+}
+
+/** Resolves when the browser has done what else there was to do. */
+function turn(): Promise<void> {
+  return new Promise((resolve) => {
+    const { port1, port2 } = new MessageChannel()
+    port1.onmessage = () => {
+      port1.close()
+      resolve()
+    }
+    port2.postMessage(null)
+  })
+}
+
+/** The part of the highest learning rate: rises at first, then falls to zero along a cosine. */
+function warmthAt(step: number, steps: number): number {
+  const fallen = (1 + Math.cos((Math.PI * step) / steps)) / 2
+  return Math.min(1, (step + 1) / WARM_UP) * fallen
+}
+
+function descend(
+  x: readonly Float32Array[],
+  gradients: readonly Float32Array[],
+  momenta: readonly Float32Array[],
+  learningRate: number,
+): void {
+  for (const [i, gradient] of gradients.entries()) {
+    const [values, m] = [x[i]!, momenta[i]!]
+    for (let k = 0; k < values.length; k++) {
+      m[k] = MOMENTUM * m[k]! + gradient[k]!
+      values[k]! -= learningRate * (gradient[k]! + m[k]!)
+    }
+  }
+}
