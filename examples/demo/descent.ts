@@ -10,3 +10,19 @@ export function warmthAt(step: number, steps: number, warmUp = WARM_UP): number 
   const fallen = (1 + Math.cos((Math.PI * step) / steps)) / 2
   return Math.min(1, (step + 1) / warmUp) * fallen
 }
+
+/** m ← momentum · m + g, x ← x − learningRate · (g + m) */
+export function descend(
+  x: readonly Float32Array[],
+  gradients: readonly Float32Array[],
+  momenta: readonly Float32Array[],
+  learningRate: number,
+): void {
+  for (const [i, gradient] of gradients.entries()) {
+    const [values, m] = [x[i]!, momenta[i]!]
+    for (let k = 0; k < values.length; k++) {
+      m[k] = USUAL.momentum * m[k]! + gradient[k]!
+      values[k]! -= learningRate * (gradient[k]! + m[k]!)
+    }
+  }
+}

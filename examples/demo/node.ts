@@ -5,7 +5,7 @@ import { on } from 'node:events'
 import { setImmediate } from 'node:timers/promises'
 import { createGossip, plain, powerGossip } from 'lowrank/gossip'
 import { optimalGamma, ring } from 'lowrank/topology'
-import { USUAL, warmthAt } from './descent.ts'
+import { descend, USUAL, warmthAt } from './descent.ts'
 import { hear, leaveLost, type Neighbours } from './halfsteps.ts'
 import { heldOutLoss } from './measuring.ts'
 import { BATCH, batchAt, CONTEXT, createModel, drawPositions, type Model } from './model.ts'
@@ -96,21 +96,6 @@ function exchanged({ gossip, rank, iterations, wire }: RingTask) {
   const gamma = optimalGamma(ring(workers))
   if (gossip === 'plain') return { method: plain({ gamma }) }
   return { method: powerGossip({ rank, iterations, gamma }), wire }
-}
-
-function descend(
-  x: readonly Float32Array[],
-  gradients: readonly Float32Array[],
-  momenta: readonly Float32Array[],
-  learningRate: number,
-): void {
-  for (const [i, gradient] of gradients.entries()) {
-    const [values, m] = [x[i]!, momenta[i]!]
-    for (let k = 0; k < values.length; k++) {
-      m[k] = USUAL.momentum * m[k]! + gradient[k]!
-      values[k]! -= learningRate * (gradient[k]! + m[k]!)
-    }
-  }
 }
 
 /** To both ends, also to one that has been left since. */

@@ -6,6 +6,7 @@
 // Nothing waits for a timer: browsers slow these down in tabs that nobody looks at.
 import { createGossip, plain, powerGossip } from 'lowrank/gossip'
 import { optimalGamma, ring } from 'lowrank/topology'
+import { descend, USUAL, warmthAt } from '../demo/descent.ts'
 import { BATCH, batchAt, CONTEXT, createModel, drawPositions } from '../demo/model.ts'
 import type { Circle } from './circle.ts'
 import { Exchange } from './exchange.ts'
@@ -13,9 +14,6 @@ import type { Method, Start } from './protocol.ts'
 
 const SEED = 0 // of first parameters, batches and factors: the same in all tabs
 const RANK = 12
-const MOMENTUM = 0.9
-const LEARNING_RATE = 0.07
-const WARM_UP = 20 // steps
 const MEASUREMENTS = 10 // and one before the first step
 const PROBE = 8 // batches that the held-out loss is measured on
 const SAMPLE = 997 // of so many parameters, one is in a sample
@@ -68,7 +66,7 @@ export async function train(
     const gradients = await model.gradients(x, batch)
     await turn() // else a tab without neighbours would never get to do anything but train
     await exchange.end(x)
-    descend(x, gradients, momenta, LEARNING_RATE * warmthAt(step, steps))
+    descend(x, gradients, momenta, USUAL.learningRate * warmthAt(step, steps))
   }
   circle.finish(gossip.neighbours)
   watch(steps, await measure(steps))
@@ -100,25 +98,4 @@ function turn(): Promise<void> {
     }
     port2.postMessage(null)
   })
-}
-
-/** The part of the highest learning rate: rises at first, then falls to zero along a cosine. */
-function warmthAt(step: number, steps: number): number {
-  const fallen = (1 + Math.cos((Math.PI * step) / steps)) / 2
-  return Math.min(1, (step + 1) / WARM_UP) * fallen
-}
-
-function descend(
-  x: readonly Float32Array[],
-  gradients: readonly Float32Array[],
-  momenta: readonly Float32Array[],
-  learningRate: number,
-): void {
-  for (const [i, gradient] of gradients.entries()) {
-    const [values, m] = [x[i]!, momenta[i]!]
-    for (let k = 0; k < values.length; k++) {
-      m[k] = MOMENTUM * m[k]! + gradient[k]!
-      values[k]! -= learningRate * (gradient[k]! + m[k]!)
-    }
-  }
 }
