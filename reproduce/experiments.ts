@@ -1,0 +1,7 @@
+// All experiments, in the order of the page.
+import type { Experiment } from './experiment.ts'
+
+/** By name; loaded when needed: each worker thread loads what it runs. */
+export const EXPERIMENTS: Readonly<Record<string, () => Promise<Experiment>>> = {
+  quality: async () => (await import('./quality.ts')).quality,
+}

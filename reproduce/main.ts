@@ -1,0 +1,50 @@
+// `npm run reproduce`: what the papers' tables say, in kind, on real data; writes docs/reproduction/.
+import { constants } from 'node:os'
+import { fileURLToPath } from 'node:url'
+import { EXPERIMENTS } from './experiments.ts'
+import { checkFiles, type Options, parse } from './options.ts'
+import { writePage } from './page.ts'
+import { createPool } from './pool.ts'
+import { createProgress } from './progress.ts'
+import { runAll } from './schedule.ts'
+import { openStore } from './store.ts'
+
+const STORE = fileURLToPath(new URL('../build/reproduction/', import.meta.url))
+
+let interrupted: NodeJS.Signals | undefined
+try {
+  await reproduce(parse(Object.keys(EXPERIMENTS), STORE))
+} catch (error) {
+  process.stderr.write(`reproduce: ${error instanceof Error ? error.message : error}\n`)
+  process.exitCode = interrupted ? 128 + constants.signals[interrupted] : 1
+}
+
+async function reproduce(options: Options): Promise<void> {
+  const experiments = await Promise.all(options.only.map((name) => EXPERIMENTS[name]!()))
+  checkFiles(experiments, options.data)
+  const store = openStore(`${STORE}${options.effort}.jsonl`, options.fresh)
+  const pool = createPool()
+  const progress = createProgress()
+  try {
+    const running = runAll(experiments, store, pool, progress, options)
+    const entries = await Promise.race([running, interruption()])
+    progress.stop()
+    const path = writePage(experiments, entries, options)
+    process.stdout.write(`${path}\n`)
+  } finally {
+    progress.stop()
+    await pool.end()
+  }
+}
+
+/** Rejects when someone asks the command to end. */
+function interruption(): Promise<never> {
+  return new Promise((_, reject) => {
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+      process.once(signal, () => {
+        interrupted = signal
+        reject(new Error(`ended by ${signal}; the same command goes on from here`))
+      })
+    }
+  })
+}

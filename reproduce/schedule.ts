@@ -1,0 +1,92 @@
+// Which runs are executed when: everything that is known and not done yet, until nothing is left.
+import type { Done, Experiment } from './experiment.ts'
+import type { Options } from './options.ts'
+import type { Pool } from './pool.ts'
+import type { Progress } from './progress.ts'
+import { commitOf } from './provenance.ts'
+import type { Entry, Store } from './store.ts'
+
+/** What is known of an experiment. */
+interface Standing {
+  readonly experiment: Experiment
+  /** in the order of its runs, those that are done */
+  readonly entries: readonly Entry[]
+  readonly waiting: readonly unknown[]
+}
+
+/**
+ * Executes what the store does not have.
+ *
+ * @returns of each experiment all results, in the order of its runs
+ * @throws Error  what a run threw; those that were done before are in the store
+ */
+export async function runAll(
+  experiments: readonly Experiment[],
+  store: Store,
+  pool: Pool,
+  progress: Progress,
+  { effort, data, jobs }: Options,
+): Promise<readonly (readonly Entry[])[]> {
+  const commit = commitOf()
+  const standings = () => experiments.map((experiment) => standingOf(experiment, effort, store))
+  // Those that take times come last, when nothing else is left to do.
+  for (const alone of [false, true]) {
+    const lanes = alone ? 1 : jobs
+    for (;;) {
+      const queue = standings()
+        .filter(({ experiment }) => (experiment.alone ?? false) === alone)
+        .flatMap(({ experiment, waiting }) => waiting.map((run) => ({ experiment, run })))
+      if (queue.length === 0) break
+      tell()
+      const lane = async () => {
+        for (let next = queue.shift(); next; next = queue.shift()) {
+          await execute(next.experiment, next.run)
+        }
+      }
+      await Promise.all(Array.from({ length: lanes }, lane))
+    }
+  }
+  return standings().map(({ entries }) => entries)
+
+  async function execute(experiment: Experiment, run: unknown): Promise<void> {
+    const { name } = experiment
+    const what = `${name}: ${experiment.describe(run)}`
+    progress.began(what)
+    try {
+      const { result, seconds } = await pool.execute({ experiment: name, run, data })
+      store.add({ experiment: name, run, result, seconds, commit, date: new Date().toISOString() })
+      progress.finished(what, seconds)
+    } catch (error) {
+      throw new Error(`${what}: ${(error as Error).message}`, { cause: error })
+    }
+    tell()
+  }
+
+  function tell(): void {
+    const all = standings()
+    const done = all.reduce((sum, { entries }) => sum + entries.length, 0)
+    const total = all.reduce((sum, { waiting }) => sum + waiting.length, done)
+    progress.at(done, total, secondsLeft(all, jobs))
+  }
+}
+
+function standingOf(experiment: Experiment, effort: Options['effort'], store: Store): Standing {
+  let done: Done[] = []
+  for (;;) {
+    const runs = experiment.runs(effort, done)
+    const found = runs.map((run) => store.find(experiment.name, run))
+    const entries = found.filter((entry) => entry !== undefined)
+    const waiting = runs.filter((_, i) => found[i] === undefined)
+    if (waiting.length > 0 || runs.length === done.length) return { experiment, entries, waiting }
+    done = entries.map(({ run, result }) => ({ run, result }))
+  }
+}
+
+/** Of the runs that are known, by what those of the same experiment took; NaN: nothing to go by. */
+function secondsLeft(all: readonly Standing[], jobs: number): number {
+  return all.reduce((sum, { experiment, entries, waiting }) => {
+    if (waiting.length === 0) return sum
+    const mean = entries.reduce((seconds, entry) => seconds + entry.seconds, 0) / entries.length
+    return sum + (mean * waiting.length) / (experiment.alone ? 1 : jobs)
+  }, 0)
+}
