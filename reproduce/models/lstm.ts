@@ -1,0 +1,249 @@
+// A character language model: embedding, one LSTM layer, output. Its streams of text run on from step to
+// step, and what is remembered with them; gradients go back through one step's characters.
+import type { Text } from '../data.ts'
+import { crossEntropy, integers, type Model, type Score, sumSamples } from './model.ts'
+import { createProducts } from './products.ts'
+
+export interface LstmSize {
+  readonly embedding: number
+  readonly hidden: number
+  /** streams of text, of which each worker has its share */
+  readonly streams: number
+  /** characters of each stream that a step goes through */
+  readonly length: number
+}
+
+/** Steps of a glance at held-out text; those of a last look go through all of it. */
+const GLANCE = 8
+
+export async function createLstm(
+  text: Text,
+  { embedding, hidden, streams, length }: LstmSize,
+  { seed, workers }: { readonly seed: number; readonly workers: number },
+): Promise<Model> {
+  const { symbols } = text
+  const gates = 4 * hidden
+  const samples = streams * length
+  const own = samples / workers
+  const shapes = [
+    [symbols, embedding],
+    [gates, embedding],
+    [gates, hidden],
+    [gates],
+    [symbols, hidden],
+    [symbols],
+  ]
+  const sizes = shapes.map((shape) => shape.reduce((product, n) => product * n, 1))
+  const widths = 2 * gates + 8 * hidden + 4 * embedding + 2 * symbols
+  const { alloc, forward, backward, weights, normal } = await createProducts(
+    2 * sizes.reduce((sum, size) => sum + size, 0) + widths * (samples + 2 * streams) + 1024,
+  )
+  const parameters = sizes.map(alloc)
+  const gradients = sizes.map(alloc)
+  const [table, wx, wh, b, wo, bo] = parameters as Six
+  const [dTable, dWx, dWh, dB, dWo, dBo] = gradients as Six
+  normal(table, 1, seed, 0)
+  normal(wx, 1 / Math.sqrt(embedding), seed, 1)
+  normal(wh, 1 / Math.sqrt(hidden), seed, 2)
+  b.fill(1, hidden, 2 * hidden) // it remembers, to begin with
+  normal(wo, 0.1 / Math.sqrt(hidden), seed, 4)
+
+  const ofTable = { inputs: embedding, outputs: gates }
+  const ofState = { inputs: hidden, outputs: gates }
+  const ofOutput = { inputs: hidden, outputs: symbols }
+  // By time, then stream. c and h have one time more: first what was remembered.
+  const x = alloc(samples * embedding)
+  const a = alloc(samples * gates) // the gates, and then the gradients of what they are made of
+  const recurrent = alloc(streams * gates)
+  const c = alloc((length + 1) * streams * hidden)
+  const h = alloc((length + 1) * streams * hidden)
+  const hNow = h.subarray(streams * hidden)
+  const tanhC = alloc(samples * hidden)
+  const scores = alloc(samples * symbols)
+  const dx = alloc(samples * embedding)
+  const dh = alloc(samples * hidden)
+  const dhNext = alloc(streams * hidden)
+  const dcNext = alloc(streams * hidden)
+  // The same of one worker's streams.
+  const ownX = alloc(own * embedding)
+  const ownDx = alloc(own * embedding)
+  const ownA = alloc(own * gates)
+  const ownBefore = alloc(own * hidden)
+  const ownH = alloc(own * hidden)
+  const ownScores = alloc(own * symbols)
+
+  const draw = integers(seed)
+  const stretch = Math.floor(text.train.length / streams)
+  const first = Array.from({ length: streams }, (_, i) => i * stretch + draw(stretch))
+  const inputs = new Uint8Array(samples)
+  const targets = new Uint8Array(samples)
+  let steps = 0
+
+  return { shapes, parameters, step, gradients: gradientsOf, evaluate }
+
+  function step(): number {
+    if (steps > 0) remember()
+    read(text.train, first, steps++)
+    goForward()
+    const { loss } = crossEntropy(scores, targets, symbols, 1 / own)
+    goBack()
+    return loss / samples
+  }
+
+  /** The characters of a step, and those that follow them, round the end. */
+  function read(from: Uint8Array, starts: readonly number[], step: number): void {
+    for (let t = 0, s = 0; t < length; t++) {
+      for (let i = 0; i < streams; i++, s++) {
+        const at = starts[i]! + step * length + t
+        inputs[s] = from[at % from.length]!
+        targets[s] = from[(at + 1) % from.length]!
+      }
+    }
+  }
+
+  function goForward(): void {
+    for (let s = 0; s < samples; s++) {
+      const row = inputs[s]! * embedding
+      x.set(table.subarray(row, row + embedding), s * embedding)
+    }
+    forward(a, wx, x, { ...ofTable, samples })
+    for (let t = 0; t < length; t++) {
+      const before = t * streams * hidden
+      const state = h.subarray(before, before + streams * hidden)
+      forward(recurrent, wh, state, { ...ofState, samples: streams })
+      for (let i = 0; i < streams; i++) cell(t * streams + i, i)
+    }
+    forward(scores, wo, hNow, { ...ofOutput, samples })
+    for (let s = 0, at = 0; s < samples; s++) {
+      for (let k = 0; k < symbols; k++, at++) scores[at] = scores[at]! + bo[k]!
+    }
+  }
+
+  function cell(s: number, stream: number): void {
+    const at = s * gates
+    const from = stream * gates
+    const before = s * hidden
+    const now = before + streams * hidden
+    for (let j = 0; j < hidden; j++) {
+      const f = j + hidden
+      const g = f + hidden
+      const o = g + hidden
+      const input = sigmoid(a[at + j]! + recurrent[from + j]! + b[j]!)
+      const forget = sigmoid(a[at + f]! + recurrent[from + f]! + b[f]!)
+      const candidate = Math.tanh(a[at + g]! + recurrent[from + g]! + b[g]!)
+      const output = sigmoid(a[at + o]! + recurrent[from + o]! + b[o]!)
+      const state = forget * c[before + j]! + input * candidate
+      const shown = Math.tanh(state)
+      a[at + j] = input
+      a[at + f] = forget
+      a[at + g] = candidate
+      a[at + o] = output
+      c[now + j] = state
+      tanhC[before + j] = shown
+      h[now + j] = output * shown
+    }
+  }
+
+  /** From the gradient in `scores` to those in `a` and `dx`. */
+  function goBack(): void {
+    backward(dh, wo, scores, { ...ofOutput, samples })
+    dhNext.fill(0)
+    dcNext.fill(0)
+    for (let t = length - 1; t >= 0; t--) {
+      for (let i = 0; i < streams; i++) cellBack(t * streams + i, i)
+      const now = a.subarray(t * streams * gates, (t + 1) * streams * gates)
+      backward(dhNext, wh, now, { ...ofState, samples: streams })
+    }
+    backward(dx, wx, a, { ...ofTable, samples })
+  }
+
+  function cellBack(s: number, stream: number): void {
+    const at = s * gates
+    const before = s * hidden
+    const next = stream * hidden
+    for (let j = 0; j < hidden; j++) {
+      const f = at + j + hidden
+      const g = f + hidden
+      const o = g + hidden
+      const input = a[at + j]!
+      const forget = a[f]!
+      const candidate = a[g]!
+      const output = a[o]!
+      const shown = tanhC[before + j]!
+      const onH = dh[before + j]! + dhNext[next + j]!
+      const onC = onH * output * (1 - shown * shown) + dcNext[next + j]!
+      a[at + j] = onC * candidate * input * (1 - input)
+      a[f] = onC * c[before + j]! * forget * (1 - forget)
+      a[g] = onC * input * (1 - candidate * candidate)
+      a[o] = onH * shown * output * (1 - output)
+      dcNext[next + j] = onC * forget
+    }
+  }
+
+  /** The last state is the next step's first. */
+  function remember(): void {
+    c.copyWithin(0, length * streams * hidden)
+    h.copyWithin(0, length * streams * hidden)
+  }
+
+  function gradientsOf(worker: number): readonly Float32Array[] {
+    take(ownX, x, worker)
+    take(ownDx, dx, worker)
+    take(ownA, a, worker)
+    take(ownBefore, h, worker)
+    take(ownH, hNow, worker)
+    take(ownScores, scores, worker)
+    weights(dWx, ownA, ownX, { ...ofTable, samples: own })
+    weights(dWh, ownA, ownBefore, { ...ofState, samples: own })
+    weights(dWo, ownScores, ownH, { ...ofOutput, samples: own })
+    sumSamples(dB, ownA)
+    sumSamples(dBo, ownScores)
+    dTable.fill(0)
+    const mine = streams / workers
+    for (let s = 0; s < own; s++) {
+      const t = Math.floor(s / mine)
+      const row = inputs[t * streams + worker * mine + (s % mine)]! * embedding
+      for (let j = 0; j < embedding; j++) {
+        dTable[row + j] = dTable[row + j]! + ownDx[s * embedding + j]!
+      }
+    }
+    return gradients
+  }
+
+  /** This worker's part of each time. */
+  function take(to: Float32Array, from: Float32Array, worker: number): void {
+    const part = to.length / length
+    for (let t = 0; t < length; t++) {
+      const at = (t * workers + worker) * part
+      to.set(from.subarray(at, at + part), t * part)
+    }
+  }
+
+  function evaluate(last: boolean): Score {
+    const kept = [c.slice(), h.slice()]
+    const apart = Math.floor((text.heldOut.length - 1) / streams)
+    const starts = Array.from({ length: streams }, (_, i) => i * apart)
+    const steps = last ? Math.floor(apart / length) : GLANCE
+    c.fill(0, 0, streams * hidden)
+    h.fill(0, 0, streams * hidden)
+    let loss = 0
+    let right = 0
+    for (let step = 0; step < steps; step++) {
+      read(text.heldOut, starts, step)
+      goForward()
+      const found = crossEntropy(scores, targets, symbols, 0)
+      remember()
+      loss += found.loss
+      right += found.right
+    }
+    c.set(kept[0]!)
+    h.set(kept[1]!)
+    return { loss: loss / (steps * samples), accuracy: right / (steps * samples) }
+  }
+}
+
+type Six = [Float32Array, Float32Array, Float32Array, Float32Array, Float32Array, Float32Array]
+
+function sigmoid(x: number): number {
+  return 1 / (1 + Math.exp(-x))
+}
