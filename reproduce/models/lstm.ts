@@ -130,10 +130,10 @@ export async function createLstm(
       const o = g + hidden
       const input = sigmoid(a[at + j]! + recurrent[from + j]! + b[j]!)
       const forget = sigmoid(a[at + f]! + recurrent[from + f]! + b[f]!)
-      const candidate = Math.tanh(a[at + g]! + recurrent[from + g]! + b[g]!)
+      const candidate = tanh(a[at + g]! + recurrent[from + g]! + b[g]!)
       const output = sigmoid(a[at + o]! + recurrent[from + o]! + b[o]!)
       const state = forget * c[before + j]! + input * candidate
-      const shown = Math.tanh(state)
+      const shown = tanh(state)
       a[at + j] = input
       a[at + f] = forget
       a[at + g] = candidate
@@ -245,5 +245,19 @@ export async function createLstm(
 type Six = [Float32Array, Float32Array, Float32Array, Float32Array, Float32Array, Float32Array]
 
 function sigmoid(x: number): number {
-  return 1 / (1 + Math.exp(-x))
+  return 0.5 + 0.5 * tanh(0.5 * x)
+}
+
+/**
+ * To 3e-8: the quotient of polynomials that Eigen has for floats. A cell takes five of them, which were half
+ * of a step's time with Math.tanh and Math.exp: 4 ns in place of 30 to 40.
+ */
+function tanh(z: number): number {
+  const x = z > 9 ? 9 : z < -9 ? -9 : z
+  const s = x * x
+  const high = (-2.76076847742355e-16 * s + 2.00018790482477e-13) * s - 8.60467152213735e-11
+  const low = ((high * s + 5.12229709037114e-8) * s + 1.48572235717979e-5) * s
+  const above = (low + 6.37261928875436e-4) * s + 4.89352455891786e-3
+  const below = (1.19825839466702e-6 * s + 1.18534705686654e-4) * s + 2.268434632439e-3
+  return (x * above) / (below * s + 4.89352518554385e-3)
 }

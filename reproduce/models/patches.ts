@@ -5,7 +5,7 @@ export interface Patches {
   readonly places: number
   /** values in a patch: kernel rows × kernel columns × channels */
   readonly length: number
-  /** patches ← images, which lie by row, column, channel; zeros where a patch is beyond the edge */
+  /** patches ← images, which lie by row, column, channel; beyond the edge a patch keeps what it has: zeros */
   gather(patches: Float32Array, images: Float32Array, count: number): void
   /** images ← Σ patches: each value goes back to where it came from */
   scatter(images: Float32Array, patches: Float32Array, count: number): void
@@ -27,39 +27,43 @@ export function createPatches({
   const reach = (kernel - 1) / 2
   const length = kernel * kernel * channels
   const image = side * side * channels
-  // For each value of an image's patches where it is in the image, or −1.
-  const where = new Int32Array(out * out * length).fill(-1)
+  const patched = out * out * length
+  // Runs of values that lie one after another in a patch and in the image: where in each, and how many.
+  const runs: number[] = []
   for (let y = 0, at = 0; y < out; y++) {
     for (let x = 0; x < out; x++) {
-      for (let dy = -reach; dy <= reach; dy++) {
-        for (let dx = -reach; dx <= reach; dx++, at += channels) {
-          const row = y * stride + dy
-          const column = x * stride + dx
-          if (row < 0 || row >= side || column < 0 || column >= side) continue
-          for (let k = 0; k < channels; k++) where[at + k] = (row * side + column) * channels + k
-        }
+      for (let dy = -reach; dy <= reach; dy++, at += kernel * channels) {
+        const row = y * stride + dy
+        const from = Math.max(0, x * stride - reach)
+        const to = Math.min(side, x * stride + reach + 1)
+        if (row < 0 || row >= side) continue
+        const skipped = from - (x * stride - reach)
+        runs.push(at + skipped * channels, (row * side + from) * channels, (to - from) * channels)
       }
     }
   }
+  const table = Int32Array.from(runs)
   return {
     places: out * out,
     length,
     gather(patches, images, count) {
-      for (let i = 0, at = 0; i < count; i++) {
-        const from = i * image
-        for (let j = 0; j < where.length; j++, at++) {
-          const place = where[j]!
-          patches[at] = place < 0 ? 0 : images[from + place]!
+      for (let i = 0; i < count; i++) {
+        for (let k = 0; k < table.length; k += 3) {
+          const to = i * patched + table[k]!
+          const from = i * image + table[k + 1]!
+          const run = table[k + 2]!
+          for (let j = 0; j < run; j++) patches[to + j] = images[from + j]!
         }
       }
     },
     scatter(images, patches, count) {
       images.fill(0)
-      for (let i = 0, at = 0; i < count; i++) {
-        const to = i * image
-        for (let j = 0; j < where.length; j++, at++) {
-          const place = where[j]!
-          if (place >= 0) images[to + place] = images[to + place]! + patches[at]!
+      for (let i = 0; i < count; i++) {
+        for (let k = 0; k < table.length; k += 3) {
+          const from = i * patched + table[k]!
+          const to = i * image + table[k + 1]!
+          const run = table[k + 2]!
+          for (let j = 0; j < run; j++) images[to + j] = images[to + j]! + patches[from + j]!
         }
       }
     },

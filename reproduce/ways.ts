@@ -1,0 +1,58 @@
+// Ways to exchange gradients, as descriptions that JSON can hold, and what the library makes of them.
+import type { Method, Options } from 'lowrank'
+import { bestRank, randomBlock, randomK, signNorm, topK, uncompressed } from 'lowrank/baselines'
+import { accordion, halfSteps } from 'lowrank/methods'
+
+/** PowerSGD's full step, unless `method` is another. */
+export interface Way {
+  readonly method?: keyof typeof METHODS
+  readonly rank?: number
+  /** of top K: of the bytes of everything */
+  readonly ratio?: number
+  /** of Accordion: the lower rank, `rank` being the higher, and its window in steps */
+  readonly low?: number
+  readonly window?: number
+  readonly wire?: Options['wire']
+  readonly warmStart?: boolean | 'fixed'
+  readonly errorFeedback?: 'local' | 'none'
+}
+
+const METHODS = {
+  uncompressed: () => uncompressed(),
+  halfSteps: () => halfSteps(),
+  randomBlock: ({ rank }: Way) => randomBlock({ rank: rank! }),
+  randomK: ({ rank }: Way) => randomK({ rank: rank! }),
+  topK: ({ ratio }: Way) => topK({ ratio: ratio! }),
+  signNorm: () => signNorm(),
+  bestRank: () => bestRank(),
+  accordion: ({ low, rank, window }: Way, learningRate: () => number) =>
+    accordion({ low: low!, high: rank!, window: window!, learningRate }),
+} as const satisfies Record<string, (way: Way, learningRate: () => number) => Method>
+
+/** Methods with ranks of their own, or none. */
+const RANKLESS: readonly (keyof typeof METHODS | undefined)[] = [
+  'uncompressed',
+  'randomBlock',
+  'randomK',
+  'topK',
+  'signNorm',
+  'accordion',
+]
+
+/**
+ * For `createCompressor` and `plan`.
+ *
+ * @param learningRate  in the step that begins, for Accordion
+ */
+export function optionsOf(way: Way, seed: number, learningRate: () => number): Options {
+  const { rank, wire, warmStart, errorFeedback } = way
+  const method = way.method && METHODS[way.method](way, learningRate)
+  return {
+    ...(method && { method }),
+    ...(rank !== undefined && !RANKLESS.includes(way.method) && { rank }),
+    ...(method?.heeds.includes('seed') === false ? {} : { seed }),
+    ...(wire && { wire }),
+    ...(warmStart !== undefined && { warmStart }),
+    ...(errorFeedback && { errorFeedback }),
+  }
+}
