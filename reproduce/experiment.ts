@@ -13,6 +13,8 @@ export type Effort = 'full' | 'quick' | 'tiny'
 export interface Experiment<Run = unknown, Result = unknown> {
   /** for --only, the store and the page's anchors: one lower-case word */
   readonly name: string
+  /** What its results are kept as, if not by its name: experiments that execute the same runs share them. */
+  readonly kind?: string
   /** heading of its part of the page */
   readonly title: string
   /** what it reads, as paths under --data: looked for before anything is run */

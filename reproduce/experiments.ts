@@ -3,5 +3,5 @@ import type { Experiment } from './experiment.ts'
 
 /** By name; loaded when needed: each worker thread loads what it runs. */
 export const EXPERIMENTS: Readonly<Record<string, () => Promise<Experiment>>> = {
-  quality: async () => (await import('./quality.ts')).quality,
+  quality: async () => (await import('./quality/index.ts')).quality,
 }

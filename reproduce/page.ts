@@ -20,7 +20,7 @@ export function writePage(
   { effort, out }: Options,
 ): string {
   const parts = experiments.map((experiment, i) => experiment.report(entries[i]!, effort))
-  const circumstances = circumstancesOf(effort, entries.flat())
+  const circumstances = circumstancesOf(effort, [...new Set(entries.flat())])
   const claims = experiments.flatMap(({ name }, i) =>
     parts[i]!.claims.map((claim) => ({ experiment: name, ...claim })),
   )

@@ -40,9 +40,12 @@ function createBar(): Progress {
 
 function createLines(): Progress {
   let last = ''
+  let told = ''
   return {
     at(done, total, secondsLeft) {
-      process.stderr.write(`${done} of ${total} runs are done, ${show(secondsLeft)}${last}\n`)
+      const line = `${done} of ${total} runs are done, ${show(secondsLeft)}${last}\n`
+      if (line !== told) process.stderr.write(line)
+      told = line
     },
     began() {},
     finished(what, seconds) {

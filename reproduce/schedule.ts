@@ -4,7 +4,7 @@ import type { Options } from './options.ts'
 import type { Pool } from './pool.ts'
 import type { Progress } from './progress.ts'
 import { commitOf } from './provenance.ts'
-import type { Entry, Store } from './store.ts'
+import { type Entry, keyOf, type Store } from './store.ts'
 
 /** What is known of an experiment. */
 interface Standing {
@@ -31,30 +31,27 @@ export async function runAll(
   const standings = () => experiments.map((experiment) => standingOf(experiment, effort, store))
   // Those that take times come last, when nothing else is left to do.
   for (const alone of [false, true]) {
-    const lanes = alone ? 1 : jobs
     for (;;) {
-      const queue = standings()
-        .filter(({ experiment }) => (experiment.alone ?? false) === alone)
-        .flatMap(({ experiment, waiting }) => waiting.map((run) => ({ experiment, run })))
+      const some = standings().filter(({ experiment }) => (experiment.alone ?? false) === alone)
+      const queue = [...waitingIn(some).values()]
       if (queue.length === 0) break
       tell()
       const lane = async () => {
-        for (let next = queue.shift(); next; next = queue.shift()) {
-          await execute(next.experiment, next.run)
-        }
+        for (let next = queue.shift(); next; next = queue.shift()) await execute(next)
       }
-      await Promise.all(Array.from({ length: lanes }, lane))
+      await Promise.all(Array.from({ length: alone ? 1 : jobs }, lane))
     }
   }
   return standings().map(({ entries }) => entries)
 
-  async function execute(experiment: Experiment, run: unknown): Promise<void> {
+  async function execute({ experiment, run }: Waiting): Promise<void> {
     const { name } = experiment
     const what = `${name}: ${experiment.describe(run)}`
     progress.began(what)
     try {
       const { result, seconds } = await pool.execute({ experiment: name, run, data })
-      store.add({ experiment: name, run, result, seconds, commit, date: new Date().toISOString() })
+      const date = new Date().toISOString()
+      store.add({ kind: kindOf(experiment), run, result, seconds, commit, date })
       progress.finished(what, seconds)
     } catch (error) {
       throw new Error(`${what}: ${(error as Error).message}`, { cause: error })
@@ -64,17 +61,34 @@ export async function runAll(
 
   function tell(): void {
     const all = standings()
-    const done = all.reduce((sum, { entries }) => sum + entries.length, 0)
-    const total = all.reduce((sum, { waiting }) => sum + waiting.length, done)
-    progress.at(done, total, secondsLeft(all, jobs))
+    const done = new Set(all.flatMap(({ entries }) => entries)).size
+    progress.at(done, done + waitingIn(all).size, secondsLeft(all, jobs))
   }
+}
+
+interface Waiting {
+  readonly experiment: Experiment
+  readonly run: unknown
+}
+
+/** What is not done, once each: experiments may share runs. */
+function waitingIn(standings: readonly Standing[]): Map<string, Waiting> {
+  return new Map(
+    standings.flatMap(({ experiment, waiting }) =>
+      waiting.map((run) => [keyOf(kindOf(experiment), run), { experiment, run }] as const),
+    ),
+  )
+}
+
+function kindOf({ kind, name }: Experiment): string {
+  return kind ?? name
 }
 
 function standingOf(experiment: Experiment, effort: Options['effort'], store: Store): Standing {
   let done: Done[] = []
   for (;;) {
     const runs = experiment.runs(effort, done)
-    const found = runs.map((run) => store.find(experiment.name, run))
+    const found = runs.map((run) => store.find(kindOf(experiment), run))
     const entries = found.filter((entry) => entry !== undefined)
     const waiting = runs.filter((_, i) => found[i] === undefined)
     if (waiting.length > 0 || runs.length === done.length) return { experiment, entries, waiting }

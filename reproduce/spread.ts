@@ -8,6 +8,7 @@ export interface Spread {
   readonly count: number
 }
 
+/** @param values  Infinity where a training diverged */
 export function spreadOf(values: readonly number[]): Spread {
   return {
     mean: values.reduce((sum, value) => sum + value, 0) / values.length,
@@ -21,9 +22,9 @@ export function spreadOf(values: readonly number[]): Spread {
 export const LEAST_SEEDS = 3
 
 /**
- * The rule of all verdicts that compare trainings. −1: every seed of a is less than every seed of b; 1:
- * every one is greater; 0: the ranges overlap, or there are fewer than three seeds of either. If nothing
- * but the seeds differed, three and three would come out as −1, or as 1, once in 20 times each.
+ * −1: every seed of a is less than every seed of b; 1: every one is greater; 0: the ranges overlap, or there
+ * are fewer than three seeds of either. If nothing but the seeds differed, three and three would come out
+ * as −1 once in 20 times, and as 1 as often.
  */
 export function compare(a: Spread, b: Spread): -1 | 0 | 1 {
   if (Math.min(a.count, b.count) < LEAST_SEEDS) return 0
@@ -33,6 +34,7 @@ export function compare(a: Spread, b: Spread): -1 | 0 | 1 {
 
 /** `1.234 ± 0.005`: mean and half the range. */
 export function show({ mean, least, most, count }: Spread, digits: number): string {
+  if (!Number.isFinite(mean)) return 'diverged'
   if (count === 1) return mean.toFixed(digits)
   return `${mean.toFixed(digits)} ± ${((most - least) / 2).toFixed(digits)}`
 }

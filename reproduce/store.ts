@@ -5,7 +5,8 @@ import { dirname } from 'node:path'
 
 /** One line. */
 export interface Entry {
-  readonly experiment: string
+  /** the experiment's `kind` or name */
+  readonly kind: string
   readonly run: unknown
   readonly result: unknown
   readonly seconds: number
@@ -15,9 +16,7 @@ export interface Entry {
 }
 
 export interface Store {
-  find(experiment: string, run: unknown): Entry | undefined
-  /** All of an experiment, whoever asked for them. */
-  all(experiment: string): readonly Entry[]
+  find(kind: string, run: unknown): Entry | undefined
   add(entry: Entry): void
 }
 
@@ -29,12 +28,11 @@ export function openStore(path: string, fresh: boolean): Store {
   if (fresh) rmSync(path, { force: true })
   const entries = existsSync(path) ? read(path) : new Map<string, Entry>()
   return {
-    find: (experiment, run) => entries.get(key(experiment, run)),
-    all: (name) => [...entries.values()].filter(({ experiment }) => experiment === name),
+    find: (kind, run) => entries.get(keyOf(kind, run)),
     add(entry) {
       mkdirSync(dirname(path), { recursive: true })
       appendFileSync(path, `${JSON.stringify(entry)}\n`)
-      entries.set(key(entry.experiment, entry.run), entry)
+      entries.set(keyOf(entry.kind, entry.run), entry)
     },
   }
 }
@@ -48,7 +46,7 @@ function read(path: string): Map<string, Entry> {
   for (const [i, line] of whole.split('\n').slice(0, -1).entries()) {
     try {
       const entry = JSON.parse(line) as Entry
-      entries.set(key(entry.experiment, entry.run), entry)
+      entries.set(keyOf(entry.kind, entry.run), entry)
     } catch (cause) {
       throw new Error(`${path}: line ${i + 1} is no JSON: --fresh begins anew`, { cause })
     }
@@ -56,6 +54,7 @@ function read(path: string): Map<string, Entry> {
   return entries
 }
 
-function key(experiment: string, run: unknown): string {
-  return `${experiment} ${JSON.stringify(run)}`
+/** Equal for equal runs. */
+export function keyOf(kind: string, run: unknown): string {
+  return `${kind} ${JSON.stringify(run)}`
 }

@@ -3,8 +3,8 @@
 // are, to the bit, is checked on the way.
 import { aggregate, type Compressor, createCompressor, createSgd, plan } from 'lowrank'
 import { readCifar, readShakespeare } from './data.ts'
-import { type ConvnetSize, createConvnet } from './models/convnet.ts'
-import { createLstm, type LstmSize } from './models/lstm.ts'
+import { type ConvnetSize, convnetShapes, createConvnet } from './models/convnet.ts'
+import { createLstm, type LstmSize, lstmShapes } from './models/lstm.ts'
 import type { Model, Score } from './models/model.ts'
 import { optionsOf, type Way } from './ways.ts'
 
@@ -153,6 +153,11 @@ function falls(step: number, steps: number, count: number): boolean {
 
 function meanOf(values: readonly number[]): number {
   return values.length === 0 ? 0 : values.reduce((sum, x) => sum + x, 0) / values.length
+}
+
+/** Of its parameters. */
+export function shapesOf(task: Task): readonly (readonly number[])[] {
+  return task.name === 'text' ? lstmShapes(task) : convnetShapes(task)
 }
 
 async function createModel(

@@ -56,3 +56,9 @@ export function optionsOf(way: Way, seed: number, learningRate: () => number): O
     ...(errorFeedback && { errorFeedback }),
   }
 }
+
+/** In a few words, for progress. */
+export function wordsOf({ method, ...others }: Way): string {
+  const rest = Object.entries(others).map(([name, value]) => `${name} ${value}`)
+  return [method ?? 'powersgd', ...rest].join(' ')
+}

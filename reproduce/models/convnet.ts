@@ -19,27 +19,22 @@ const SHIFT = 2
 
 export async function createConvnet(
   { train, test }: { readonly train: Images; readonly test: Images },
-  { channels: [c1, c2, c3], hidden, batch }: ConvnetSize,
+  size: ConvnetSize,
   { seed, workers }: { readonly seed: number; readonly workers: number },
 ): Promise<Model> {
+  const { channels, batch } = size
   const own = batch / workers
   const convolutions: Patches[] = [
     createPatches({ side: SIDE, channels: 3, kernel: 5, stride: 2 }),
-    createPatches({ side: SIDE / 2, channels: c1, kernel: 3, stride: 2 }),
-    createPatches({ side: SIDE / 4, channels: c2, kernel: 3, stride: 2 }),
+    createPatches({ side: SIDE / 2, channels: channels[0], kernel: 3, stride: 2 }),
+    createPatches({ side: SIDE / 4, channels: channels[1], kernel: 3, stride: 2 }),
   ]
-  const flat = (SIDE / 8) ** 2 * c3
+  const shapes = convnetShapes(size)
   // Each with the samples of one image: a convolution's are its places.
-  const layers: Layer[] = [
-    ...convolutions.map(({ length, places }, i) => ({
-      inputs: length,
-      outputs: [c1, c2, c3][i]!,
-      samples: places,
-    })),
-    { inputs: flat, outputs: hidden, samples: 1 },
-    { inputs: hidden, outputs: CLASSES, samples: 1 },
-  ]
-  const shapes = layers.flatMap(({ inputs, outputs }) => [[outputs, inputs], [outputs]])
+  const layers: Layer[] = [0, 1, 2, 3, 4].map((i) => {
+    const [outputs, inputs] = shapes[2 * i] as [number, number]
+    return { inputs, outputs, samples: convolutions[i]?.places ?? 1 }
+  })
   const sizes = shapes.map((shape) => shape.reduce((product, n) => product * n, 1))
   const perImage = layers.reduce(
     (sum, { inputs, outputs, samples }) => sum + samples * 2 * (inputs + outputs),
@@ -178,6 +173,18 @@ export async function createConvnet(
     }
     return { loss: loss / count, accuracy: right / count }
   }
+}
+
+/** Of each layer a matrix, outputs × inputs, and a bias. */
+export function convnetShapes({ channels: [c1, c2, c3], hidden }: ConvnetSize): number[][] {
+  const layers = [
+    [c1, 5 * 5 * 3],
+    [c2, 3 * 3 * c1],
+    [c3, 3 * 3 * c2],
+    [hidden, (SIDE / 8) ** 2 * c3],
+    [CLASSES, hidden],
+  ]
+  return layers.flatMap(([outputs, inputs]) => [[outputs!, inputs!], [outputs!]])
 }
 
 function addBias(y: Float32Array, bias: Float32Array): void {

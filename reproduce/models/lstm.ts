@@ -5,6 +5,8 @@ import { crossEntropy, integers, type Model, type Score, sumSamples } from './mo
 import { createProducts } from './products.ts'
 
 export interface LstmSize {
+  /** different characters */
+  readonly symbols: number
   readonly embedding: number
   readonly hidden: number
   /** streams of text, of which each worker has its share */
@@ -18,21 +20,17 @@ const GLANCE = 8
 
 export async function createLstm(
   text: Text,
-  { embedding, hidden, streams, length }: LstmSize,
+  size: LstmSize,
   { seed, workers }: { readonly seed: number; readonly workers: number },
 ): Promise<Model> {
-  const { symbols } = text
+  const { symbols, embedding, hidden, streams, length } = size
+  if (text.symbols > symbols) {
+    throw new RangeError(`"symbols": expected ${text.symbols} or more, got ${symbols}`)
+  }
   const gates = 4 * hidden
   const samples = streams * length
   const own = samples / workers
-  const shapes = [
-    [symbols, embedding],
-    [gates, embedding],
-    [gates, hidden],
-    [gates],
-    [symbols, hidden],
-    [symbols],
-  ]
+  const shapes = lstmShapes(size)
   const sizes = shapes.map((shape) => shape.reduce((product, n) => product * n, 1))
   const widths = 2 * gates + 8 * hidden + 4 * embedding + 2 * symbols
   const { alloc, forward, backward, weights, normal } = await createProducts(
@@ -240,6 +238,19 @@ export async function createLstm(
     h.set(kept[1]!)
     return { loss: loss / (steps * samples), accuracy: right / (steps * samples) }
   }
+}
+
+/** Embedding, input and state to gates, their bias, output and its bias. */
+export function lstmShapes({ symbols, embedding, hidden }: LstmSize): number[][] {
+  const gates = 4 * hidden
+  return [
+    [symbols, embedding],
+    [gates, embedding],
+    [gates, hidden],
+    [gates],
+    [symbols, hidden],
+    [symbols],
+  ]
 }
 
 type Six = [Float32Array, Float32Array, Float32Array, Float32Array, Float32Array, Float32Array]

@@ -1,0 +1,111 @@
+// What the papers say about trainings, held against these.
+import { better, noWorse, type Pair } from '../claims.ts'
+import type { Claim } from '../experiment.ts'
+import type { Outcome } from './report.ts'
+
+const POWERSGD = 'Vogels et al. 2019'
+
+export function claimsOf(outcomes: readonly Outcome[]): Claim[] {
+  /** In each setting that has both. */
+  const pairs = (name: string, other: string): Pair[] =>
+    outcomes.flatMap((one) => {
+      const { task, workers } = one
+      const held = outcomes.find(
+        (outcome) => outcome.name === other && outcome.task === task && outcome.workers === workers,
+      )
+      if (one.name !== name || held === undefined) return []
+      const where = `${task.name}, ${workers} workers`
+      return [{ where, one: one.losses, other: held.losses }]
+    })
+  const claims: [string, string, typeof better, string, string][] = [
+    [
+      'Rank 4 is as good as uncompressed gradients',
+      `${POWERSGD}, Table 3`,
+      noWorse,
+      'rank 4',
+      'uncompressed',
+    ],
+    [
+      'Rank 2 is as good as uncompressed gradients (there: of the image classifier; the language model loses a little)',
+      `${POWERSGD}, Table 3`,
+      noWorse,
+      'rank 2',
+      'uncompressed',
+    ],
+    [
+      'Rank 1 is worse than uncompressed gradients',
+      `${POWERSGD}, Table 3`,
+      better,
+      'uncompressed',
+      'rank 1',
+    ],
+    ['A higher rank is better: 4 than 1', `${POWERSGD}, Table 3`, better, 'rank 4', 'rank 1'],
+    [
+      'Error feedback is needed: rank 2 without it is worse',
+      `${POWERSGD}, Table 1 and Figure 2`,
+      better,
+      'rank 2',
+      'rank 2, no feedback',
+    ],
+    [
+      'Warm start is better than a fresh Q in each step',
+      `${POWERSGD}, Table 2`,
+      better,
+      'rank 2',
+      'rank 2, no warm start',
+    ],
+    [
+      'One step of power iteration with warm start is as good as the best approximation',
+      `${POWERSGD}, Table 2`,
+      noWorse,
+      'rank 2',
+      'best rank 2 (SVD)',
+    ],
+    [
+      'At equal bytes: better than random block',
+      `${POWERSGD}, Table 4`,
+      better,
+      'rank 2',
+      'random block',
+    ],
+    ['At equal bytes: better than random K', `${POWERSGD}, Table 4`, better, 'rank 2', 'random K'],
+    ['At equal bytes sent: better than top K', `${POWERSGD}, Table 4`, better, 'rank 2', 'top K'],
+    [
+      'At about equal bytes sent (there at four times fewer): no worse than sign + norm',
+      `${POWERSGD}, Table 4`,
+      noWorse,
+      'rank 2',
+      'sign + norm',
+    ],
+    [
+      'Alternating half-steps, with half of the bytes, are as good as full steps',
+      'ACP-SGD, Zhang et al. 2023',
+      noWorse,
+      'half-steps, rank 2',
+      'rank 2',
+    ],
+    [
+      'A fixed Q is as good as a warm start',
+      'DALL·E, Ramesh et al. 2021, Appendix E',
+      noWorse,
+      'rank 2, fixed Q',
+      'rank 2',
+    ],
+    [
+      'A fresh Q in each step is worse than a fixed one',
+      'DALL·E, Ramesh et al. 2021, Appendix E',
+      better,
+      'rank 2, fixed Q',
+      'rank 2, no warm start',
+    ],
+  ]
+  return claims
+    .map(([claim, source, judge, one, other]) => ({
+      claim,
+      source,
+      judge,
+      held: pairs(one, other),
+    }))
+    .filter(({ held }) => held.length > 0) // a quick run has not all contestants
+    .map(({ claim, source, judge, held }) => judge(claim, source, held))
+}

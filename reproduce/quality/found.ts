@@ -1,0 +1,15 @@
+// What trainings have come to, by their descriptions.
+import type { Done } from '../experiment.ts'
+import type { Trained, Training } from '../training.ts'
+
+export type Find = (training: Training) => Trained | undefined
+
+export function finder(done: readonly Done<Training, Trained>[]): Find {
+  const found = new Map(done.map(({ run, result }) => [JSON.stringify(run), result]))
+  return (training) => found.get(JSON.stringify(training))
+}
+
+/** On all held-out data, at the end; Infinity: training diverged. */
+export function lossOf({ last }: Trained): number {
+  return last?.loss ?? Number.POSITIVE_INFINITY
+}

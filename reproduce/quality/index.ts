@@ -1,0 +1,41 @@
+// Tables 1 to 4 of the paper in kind: what compression does to training, beside what it sends.
+import { CIFAR, SHAKESPEARE } from '../data.ts'
+import type { Experiment } from '../experiment.ts'
+import { type Trained, type Training, train } from '../training.ts'
+import { wordsOf } from '../ways.ts'
+import { cellsOf, type Search, searchesOf } from './contestants.ts'
+import { type Find, finder, lossOf } from './found.ts'
+import { report } from './report.ts'
+
+export const quality: Experiment<Training, Trained> = {
+  name: 'quality',
+  kind: 'training',
+  title: 'Quality: what compression does to training',
+  files: [...SHAKESPEARE, ...CIFAR],
+  runs(effort, done) {
+    const find = finder(done)
+    const cells = cellsOf(effort, (search) => bestRate(search, find))
+    const all = [...searchesOf(effort), ...cells].flatMap(({ trainings }) => trainings)
+    // A grid's best on the first seed is a cell's training, too.
+    return [...new Map(all.map((training) => [JSON.stringify(training), training])).values()]
+  },
+  describe: ({ task, workers, way, learningRate, seed }) =>
+    `${task.name}, ${workers} workers, ${wordsOf(way)}, rate ${learningRate}, seed ${seed}`,
+  execute: (run, { data }) => train(run, data),
+  report(done, effort) {
+    const find = finder(done)
+    return report(
+      searchesOf(effort),
+      cellsOf(effort, (search) => bestRate(search, find)),
+      find,
+    )
+  },
+}
+
+/** The one with the least held-out loss; null unless all of the grid is done. */
+function bestRate({ trainings }: Search, find: Find): number | null {
+  const found = trainings.map(find)
+  if (found.includes(undefined)) return null
+  const losses = found.map((trained) => lossOf(trained!))
+  return trainings[losses.indexOf(Math.min(...losses))]!.learningRate
+}

@@ -1,0 +1,46 @@
+// What is trained for the page, and for how long.
+import type { Effort } from './experiment.ts'
+import type { Task } from './training.ts'
+
+/** Streams and batches are divided by 16 workers, too. */
+const TEXT = {
+  name: 'text',
+  symbols: 65,
+  embedding: 32,
+  hidden: 128,
+  streams: 32,
+  length: 32,
+} as const
+const IMAGES = { name: 'images', channels: [16, 32, 64], hidden: 64, batch: 64 } as const
+
+const STEPS: Record<Effort, Record<Task['name'], number>> = {
+  full: { text: 400, images: 600 },
+  quick: { text: 100, images: 120 },
+  tiny: { text: 6, images: 6 },
+}
+
+/** With decays where the paper has them: at 60 and 80 of 90 epochs, and at 150 and 250 of 300. */
+export function tasksOf(effort: Effort): { readonly text: Task; readonly images: Task } {
+  const { text, images } = STEPS[effort]
+  return {
+    text: { ...TEXT, ...course(text, [60 / 90, 80 / 90]) },
+    images: { ...IMAGES, ...course(images, [150 / 300, 250 / 300]) },
+  }
+}
+
+function course(steps: number, decays: readonly number[]) {
+  return {
+    steps,
+    warmUp: Math.round(steps / 20),
+    decays: decays.map((decay) => Math.round(decay * steps)),
+  }
+}
+
+/** How the page calls them. */
+export const ABOUT: Record<Task['name'], { readonly title: string; readonly loss: string }> = {
+  text: { title: 'LSTM on Tiny Shakespeare', loss: 'held-out loss, nats a character' },
+  images: { title: 'convolutional net on a part of CIFAR-10', loss: 'test loss, nats' },
+}
+
+/** The highest learning rate for uncompressed gradients where nothing is tuned. */
+export const USUAL: Record<Task['name'], number> = { text: 2, images: 0.03 }
