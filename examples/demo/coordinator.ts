@@ -29,12 +29,14 @@ type Listener = (worker: number, message: Uint8Array | FromWorker) => void
  * Starts the workers and gives each its share of the text.
  *
  * @param signal  ends them all, whatever they do
+ * @param reach  the port that workers connect to, if something is between them and this process's
  * @throws Error  if a worker is lost before it is ready
  */
 export async function createFleet(
   corpus: Corpus,
   settings: Settings,
   signal: AbortSignal,
+  reach = async (port: number): Promise<number> => port,
 ): Promise<Fleet> {
   const server = new WebSocketServer({
     host: '127.0.0.1',
@@ -43,7 +45,7 @@ export async function createFleet(
     maxPayload: MAX_MESSAGE_BYTES,
   })
   await once(server, 'listening')
-  const url = `ws://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const url = `ws://127.0.0.1:${await reach((server.address() as AddressInfo).port)}`
 
   const workers: Worker[] = Array.from({ length: settings.workers }, (_, worker) =>
     Object.assign(start('worker.ts', [url, `${worker}`], false), { socket: undefined }),
