@@ -30,6 +30,7 @@ export function draw(title: string, options: Plot.PlotOptions): string {
     ...others,
     marks: [
       Plot.text([title], {
+        facet: 'super', // once, whatever the panels
         frameAnchor: 'top-left',
         dx: 8 - marginLeft,
         dy: 12 - marginTop,

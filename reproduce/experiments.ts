@@ -3,5 +3,7 @@ import type { Experiment } from './experiment.ts'
 
 /** By name; loaded when needed: each worker thread loads what it runs. */
 export const EXPERIMENTS: Readonly<Record<string, () => Promise<Experiment>>> = {
+  bytes: async () => (await import('./bytes/index.ts')).bytes,
   quality: async () => (await import('./quality/index.ts')).quality,
+  pays: async () => (await import('./pays/index.ts')).pays,
 }
