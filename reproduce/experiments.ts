@@ -5,5 +5,6 @@ import type { Experiment } from './experiment.ts'
 export const EXPERIMENTS: Readonly<Record<string, () => Promise<Experiment>>> = {
   bytes: async () => (await import('./bytes/index.ts')).bytes,
   quality: async () => (await import('./quality/index.ts')).quality,
+  accordion: async () => (await import('./accordion/index.ts')).accordion,
   pays: async () => (await import('./pays/index.ts')).pays,
 }

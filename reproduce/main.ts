@@ -1,6 +1,6 @@
 // `npm run reproduce`: what the papers' tables say, in kind, on real data; writes docs/reproduction/.
 import { constants } from 'node:os'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
 import { EXPERIMENTS } from './experiments.ts'
 import { checkFiles, type Options, parse } from './options.ts'
 import { writePage } from './page.ts'
@@ -9,11 +9,9 @@ import { createProgress } from './progress.ts'
 import { runAll } from './schedule.ts'
 import { openStore } from './store.ts'
 
-const STORE = fileURLToPath(new URL('../build/reproduction/', import.meta.url))
-
 let interrupted: NodeJS.Signals | undefined
 try {
-  await reproduce(parse(Object.keys(EXPERIMENTS), STORE))
+  await reproduce(parse(Object.keys(EXPERIMENTS)))
 } catch (error) {
   process.stderr.write(`reproduce: ${error instanceof Error ? error.message : error}\n`)
   process.exitCode = interrupted ? 128 + constants.signals[interrupted] : 1
@@ -22,7 +20,7 @@ try {
 async function reproduce(options: Options): Promise<void> {
   const experiments = await Promise.all(options.only.map((name) => EXPERIMENTS[name]!()))
   checkFiles(experiments, options.data)
-  const store = openStore(`${STORE}${options.effort}.jsonl`, options.fresh)
+  const store = openStore(join(options.store, `${options.effort}.jsonl`), options.fresh)
   const pool = createPool()
   const progress = createProgress()
   try {

@@ -13,6 +13,8 @@ export interface Options {
   /** runs at a time */
   readonly jobs: number
   readonly out: string
+  /** the folder that results of runs are kept in */
+  readonly store: string
   readonly fresh: boolean
 }
 
@@ -22,9 +24,8 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url))
  * Of the command that this process was started with; commander ends it for bad ones.
  *
  * @param known  names of all experiments
- * @param trials  where what is not the whole goes, unless told
  */
-export function parse(known: readonly string[], trials: string): Options {
+export function parse(known: readonly string[]): Options {
   const command = new Command('reproduce')
     .description(
       'Trains small models with and without compression, as the papers’ tables have it, and writes a page with\n' +
@@ -39,21 +40,23 @@ export function parse(known: readonly string[], trials: string): Options {
     .option(
       '--out <dir>',
       'where page, charts and results.json go (default: docs/reproduction for the full run of\n' +
-        'everything, else a folder in build/reproduction)',
+        'everything, else a folder in --store)',
     )
+    .option('--store <dir>', 'where results of runs are kept', join(ROOT, 'build/reproduction'))
     .option('--fresh', 'forget what has been computed', false)
     .allowExcessArguments(false)
     .parse()
-  const { quick, tiny, data, only = known, jobs, out, fresh } = command.opts()
+  const { quick, tiny, data, only = known, jobs, out, store, fresh } = command.opts()
   const effort: Effort = tiny ? 'tiny' : quick ? 'quick' : 'full'
   const whole = effort === 'full' && known.every((name) => only.includes(name))
-  const usual = whole ? join(ROOT, 'docs/reproduction') : join(trials, effort)
+  const usual = whole ? join(ROOT, 'docs/reproduction') : join(store, effort)
   return {
     effort,
     data: resolve(data),
     only: known.filter((name) => only.includes(name)),
     jobs,
     out: resolve(out ?? usual),
+    store: resolve(store),
     fresh,
   }
 }

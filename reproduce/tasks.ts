@@ -14,8 +14,8 @@ const TEXT = {
 const IMAGES = { name: 'images', channels: [16, 32, 64], hidden: 64, batch: 64 } as const
 
 const STEPS: Record<Effort, Record<Task['name'], number>> = {
-  full: { text: 400, images: 600 },
-  quick: { text: 100, images: 120 },
+  full: { text: 400, images: 500 },
+  quick: { text: 100, images: 100 },
   tiny: { text: 6, images: 6 },
 }
 
@@ -31,7 +31,7 @@ export function tasksOf(effort: Effort): { readonly text: Task; readonly images:
 function course(steps: number, decays: readonly number[]) {
   return {
     steps,
-    warmUp: Math.round(steps / 20),
+    warmUp: Math.ceil(steps / 20),
     decays: decays.map((decay) => Math.round(decay * steps)),
   }
 }
@@ -42,5 +42,5 @@ export const ABOUT: Record<Task['name'], { readonly title: string; readonly loss
   images: { title: 'convolutional net on a part of CIFAR-10', loss: 'test loss, nats' },
 }
 
-/** The highest learning rate for uncompressed gradients where nothing is tuned. */
-export const USUAL: Record<Task['name'], number> = { text: 2, images: 0.03 }
+/** Highest learning rates about which others are tried: what suits uncompressed gradients. */
+export const USUAL: Record<Task['name'], number> = { text: 4, images: 0.03 }

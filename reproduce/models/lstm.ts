@@ -27,6 +27,13 @@ export async function createLstm(
   if (text.symbols > symbols) {
     throw new RangeError(`"symbols": expected ${text.symbols} or more, got ${symbols}`)
   }
+  const apart = Math.floor((text.heldOut.length - 1) / streams) // held-out text of each stream
+  if (apart < length) {
+    const least = streams * length + 1
+    throw new RangeError(
+      `held-out text: expected ${least} characters or more, got ${text.heldOut.length}`,
+    )
+  }
   const gates = 4 * hidden
   const samples = streams * length
   const own = samples / workers
@@ -219,7 +226,6 @@ export async function createLstm(
 
   function evaluate(last: boolean): Score {
     const kept = [c.slice(), h.slice()]
-    const apart = Math.floor((text.heldOut.length - 1) / streams)
     const starts = Array.from({ length: streams }, (_, i) => i * apart)
     const steps = last ? Math.floor(apart / length) : GLANCE
     c.fill(0, 0, streams * hidden)

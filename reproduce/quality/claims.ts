@@ -1,11 +1,18 @@
 // What the papers say about trainings, held against these.
 import { better, noWorse, type Pair } from '../claims.ts'
 import type { Claim } from '../experiment.ts'
+import { show } from '../spread.ts'
+import type { Search } from './contestants.ts'
+import { type Find, lossOf } from './found.ts'
 import type { Outcome } from './report.ts'
 
 const POWERSGD = 'Vogels et al. 2019'
 
-export function claimsOf(outcomes: readonly Outcome[]): Claim[] {
+export function claimsOf(
+  outcomes: readonly Outcome[],
+  searches: readonly Search[],
+  find: Find,
+): Claim[] {
   /** In each setting that has both. */
   const pairs = (name: string, other: string): Pair[] =>
     outcomes.flatMap((one) => {
@@ -41,7 +48,7 @@ export function claimsOf(outcomes: readonly Outcome[]): Claim[] {
     ],
     ['A higher rank is better: 4 than 1', `${POWERSGD}, Table 3`, better, 'rank 4', 'rank 1'],
     [
-      'Error feedback is needed: rank 2 without it is worse',
+      'Error feedback is needed: without it, rank 2 is worse, with a learning rate of its own, too',
       `${POWERSGD}, Table 1 and Figure 2`,
       better,
       'rank 2',
@@ -99,7 +106,7 @@ export function claimsOf(outcomes: readonly Outcome[]): Claim[] {
       'rank 2, no warm start',
     ],
   ]
-  return claims
+  const compared = claims
     .map(([claim, source, judge, one, other]) => ({
       claim,
       source,
@@ -108,4 +115,33 @@ export function claimsOf(outcomes: readonly Outcome[]): Claim[] {
     }))
     .filter(({ held }) => held.length > 0) // a quick run has not all contestants
     .map(({ claim, source, judge, held }) => judge(claim, source, held))
+  return [...compared, ...sameRate(outcomes, searches, find)]
+}
+
+/** Found: with its rate, the first seed loses no more than the worst of all seeds does with the own rate. */
+function sameRate(outcomes: readonly Outcome[], searches: readonly Search[], find: Find): Claim[] {
+  const found = searches.flatMap(({ task, contestant: { name }, trainings }) => {
+    const own = (wanted: string) =>
+      outcomes.find((one) => one.task === task && one.workers === 4 && one.name === wanted)!
+    if (!['rank 1', 'rank 2', 'rank 4'].includes(name) || trainings.length === 1) return []
+    const { learningRate } = own('uncompressed')
+    const training = trainings.find((one) => one.learningRate === learningRate)!
+    const loss = lossOf(find(training)!)
+    const best = own(name)
+    const numbers = `${task.name}, ${name}: ${learningRate} gives ${shown(loss)}, its own best ${best.learningRate} ${show(best.loss, 3)}`
+    return [{ good: loss <= best.loss.most, numbers }]
+  })
+  if (found.length === 0) return []
+  return [
+    {
+      claim: 'The learning rate that suits uncompressed gradients suits PowerSGD, too',
+      source: `${POWERSGD}, Section 5`,
+      verdict: found.every(({ good }) => good) ? 'found' : 'not found',
+      numbers: found.map(({ numbers }) => numbers).join('; '),
+    },
+  ]
+}
+
+function shown(loss: number): string {
+  return Number.isFinite(loss) ? loss.toFixed(3) : 'divergence'
 }

@@ -11,48 +11,52 @@ export interface Contestant {
   readonly way: (task: Task) => Way
   /** numbers of workers in a full run */
   readonly workers: readonly number[]
-  /** Its learning rate is looked for; others have that of uncompressed gradients, as in the paper. */
-  readonly tuned?: true
-  /** in a quick run, too */
-  readonly quick?: true
+  /** It has the learning rate of this one, and none of its own: it differs from it by rounding alone. */
+  readonly rateOf?: string
+  /** numbers of workers in a quick run; absent: not in it */
+  readonly quick?: readonly number[]
 }
 
 const FEW = [4]
 const BOTH = [4, 16]
 
 export const CONTESTANTS: readonly Contestant[] = [
-  {
-    name: 'uncompressed',
-    way: () => ({ method: 'uncompressed' }),
-    workers: BOTH,
-    tuned: true,
-    quick: true,
-  },
-  { name: 'rank 1', way: () => ({ rank: 1 }), workers: BOTH, quick: true },
-  { name: 'rank 2', way: () => ({ rank: 2 }), workers: BOTH, quick: true },
-  { name: 'rank 4', way: () => ({ rank: 4 }), workers: BOTH, quick: true },
+  { name: 'uncompressed', way: () => ({ method: 'uncompressed' }), workers: BOTH, quick: BOTH },
+  { name: 'rank 1', way: () => ({ rank: 1 }), workers: BOTH, quick: FEW },
+  { name: 'rank 2', way: () => ({ rank: 2 }), workers: BOTH, quick: BOTH },
+  { name: 'rank 4', way: () => ({ rank: 4 }), workers: BOTH, quick: FEW },
   {
     name: 'rank 2, no feedback',
     way: () => ({ rank: 2, errorFeedback: 'none' }),
     workers: BOTH,
-    tuned: true,
-    quick: true,
+    quick: FEW,
   },
   { name: 'rank 2, no warm start', way: () => ({ rank: 2, warmStart: false }), workers: FEW },
   { name: 'rank 2, fixed Q', way: () => ({ rank: 2, warmStart: 'fixed' }), workers: FEW },
-  { name: 'rank 2, f16', way: () => ({ rank: 2, wire: 'f16' }), workers: FEW },
-  { name: 'rank 2, int8', way: () => ({ rank: 2, wire: 'int8' }), workers: FEW, quick: true },
+  {
+    name: 'rank 2, f16',
+    way: () => ({ rank: 2, wire: 'f16' }),
+    workers: FEW,
+    rateOf: 'rank 2',
+  },
+  {
+    name: 'rank 2, int8',
+    way: () => ({ rank: 2, wire: 'int8' }),
+    workers: FEW,
+    rateOf: 'rank 2',
+    quick: FEW,
+  },
   {
     name: 'half-steps, rank 2',
     way: () => ({ method: 'halfSteps', rank: 2 }),
     workers: BOTH,
-    quick: true,
+    quick: FEW,
   },
   { name: 'best rank 2 (SVD)', way: () => ({ method: 'bestRank', rank: 2 }), workers: FEW },
   { name: 'random block', way: () => ({ method: 'randomBlock', rank: 2 }), workers: FEW },
-  { name: 'random K', way: () => ({ method: 'randomK', rank: 2 }), workers: FEW, quick: true },
-  { name: 'top K', way: topKAsRank2, workers: BOTH, quick: true },
-  { name: 'sign + norm', way: () => ({ method: 'signNorm' }), workers: BOTH, tuned: true },
+  { name: 'random K', way: () => ({ method: 'randomK', rank: 2 }), workers: FEW, quick: FEW },
+  { name: 'top K', way: topKAsRank2, workers: BOTH, quick: FEW },
+  { name: 'sign + norm', way: () => ({ method: 'signNorm' }), workers: BOTH },
 ]
 
 /** As many floats and indices as rank 2 has floats. */
@@ -60,21 +64,20 @@ function topKAsRank2(task: Task): Way {
   return { method: 'topK', ratio: 1 / plan(shapesOf(task), { rank: 2 }).ratio }
 }
 
-const SEEDS: Record<Effort, readonly number[]> = { full: [1, 2, 3], quick: [1], tiny: [1] }
+export const SEEDS: Record<Effort, readonly number[]> = { full: [1, 2, 3], quick: [1], tiny: [1] }
 
 /** Times what is usual: the grid that learning rates are looked for in, on the first seed and 4 workers. */
 const GRID: Record<Effort, readonly number[]> = {
   full: [1 / 4, 1 / 2, 1, 2],
-  quick: [1],
-  tiny: [1],
+  quick: [1 / 2],
+  tiny: [1 / 2],
 }
 
-/** Of a tiny run two, with 4 workers. */
+/** With the numbers of workers that they have in such a run. */
 export function contestantsOf(effort: Effort): readonly Contestant[] {
   if (effort === 'full') return CONTESTANTS
-  const some = CONTESTANTS.filter(({ quick }) => quick)
-  if (effort === 'quick') return some
-  return some.slice(0, 2).map((contestant) => ({ ...contestant, workers: FEW }))
+  const some = CONTESTANTS.flatMap((one) => (one.quick ? [{ ...one, workers: one.quick }] : []))
+  return effort === 'quick' ? some : some.slice(0, 2).map((one) => ({ ...one, workers: FEW }))
 }
 
 /** One contestant in one setting; `null` while its learning rate is not known yet. */
@@ -95,7 +98,7 @@ export interface Search {
 }
 
 export function searchesOf(effort: Effort): readonly Search[] {
-  const tuned = contestantsOf(effort).filter((one) => one.tuned)
+  const tuned = contestantsOf(effort).filter((one) => one.rateOf === undefined)
   return Object.values(tasksOf(effort)).flatMap((task) =>
     tuned.map((contestant) => ({
       task,
@@ -116,7 +119,7 @@ export function cellsOf(effort: Effort, rateOf: (search: Search) => number | nul
   const searches = searchesOf(effort)
   return Object.values(tasksOf(effort)).flatMap((task) =>
     contestantsOf(effort).flatMap((contestant) => {
-      const wanted = contestant.tuned ? contestant.name : 'uncompressed'
+      const wanted = contestant.rateOf ?? contestant.name
       const search = searches.find(
         (one) => one.task.name === task.name && one.contestant.name === wanted,
       )!

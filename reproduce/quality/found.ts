@@ -1,6 +1,7 @@
 // What trainings have come to, by their descriptions.
 import type { Done } from '../experiment.ts'
 import type { Trained, Training } from '../training.ts'
+import type { Search } from './contestants.ts'
 
 export type Find = (training: Training) => Trained | undefined
 
@@ -12,4 +13,12 @@ export function finder(done: readonly Done<Training, Trained>[]): Find {
 /** On all held-out data, at the end; Infinity: training diverged. */
 export function lossOf({ last }: Trained): number {
   return last?.loss ?? Number.POSITIVE_INFINITY
+}
+
+/** The learning rate with the least loss; null unless all of the grid is done. */
+export function bestRate({ trainings }: Search, find: Find): number | null {
+  const found = trainings.map(find)
+  if (found.includes(undefined)) return null
+  const losses = found.map((trained) => lossOf(trained!))
+  return trainings[losses.indexOf(Math.min(...losses))]!.learningRate
 }

@@ -3,8 +3,8 @@ import { CIFAR, SHAKESPEARE } from '../data.ts'
 import type { Experiment } from '../experiment.ts'
 import { type Trained, type Training, train } from '../training.ts'
 import { wordsOf } from '../ways.ts'
-import { cellsOf, type Search, searchesOf } from './contestants.ts'
-import { type Find, finder, lossOf } from './found.ts'
+import { cellsOf, searchesOf } from './contestants.ts'
+import { bestRate, finder } from './found.ts'
 import { report } from './report.ts'
 
 export const quality: Experiment<Training, Trained> = {
@@ -30,12 +30,4 @@ export const quality: Experiment<Training, Trained> = {
       find,
     )
   },
-}
-
-/** The one with the least held-out loss; null unless all of the grid is done. */
-function bestRate({ trainings }: Search, find: Find): number | null {
-  const found = trainings.map(find)
-  if (found.includes(undefined)) return null
-  const losses = found.map((trained) => lossOf(trained!))
-  return trainings[losses.indexOf(Math.min(...losses))]!.learningRate
 }

@@ -17,7 +17,11 @@ const pictures = { train: images(8), test: images(5) }
 
 const MODELS: Record<string, (workers: number) => Promise<Model>> = {
   lstm: (workers) =>
-    createLstm(text, { embedding: 3, hidden: 5, streams: 4, length: 6 }, { seed: 1, workers }),
+    createLstm(
+      text,
+      { symbols: 7, embedding: 3, hidden: 5, streams: 4, length: 6 },
+      { seed: 1, workers },
+    ),
   convnet: (workers) =>
     createConvnet(pictures, { channels: [4, 5, 6], hidden: 9, batch: 4 }, { seed: 1, workers }),
 }
