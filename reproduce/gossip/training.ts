@@ -1,0 +1,137 @@
+// Nodes of a ring that train one model, each on its own part of the text.
+import { createCompressor } from 'lowrank'
+import { uncompressed } from 'lowrank/baselines'
+import { readShakespeare, type Text } from '../data.ts'
+import { createLstm } from '../models/lstm.ts'
+import type { Model, Score } from '../models/model.ts'
+import { create, type Setting } from './methods.ts'
+import { createRing, disagreement, meanOf, type Parameters } from './net.ts'
+
+/** A run's description. */
+export interface Training {
+  readonly kind: 'training'
+  readonly nodes: number
+  readonly seed: number
+  readonly steps: number
+  /** the highest rate of learning */
+  readonly rate: number
+  /** null: an all-reduce of gradients, which keeps all nodes alike */
+  readonly gossip: Setting | null
+}
+
+export interface Trained {
+  readonly parameters: number
+  /** of all frames that a node has sent, on average */
+  readonly bytes: number
+  /** null: it has diverged */
+  readonly end: {
+    /** of the mean of all models, on all held-out text */
+    readonly average: Score
+    /** of the node that was worst at a glance, on the same */
+    readonly worst: Score
+    /** √(mean of ‖xᵢ − x̄‖²) / ‖x̄‖ */
+    readonly distance: number
+  } | null
+}
+
+/** What keeps nodes together. */
+interface Mixing {
+  /** Once per step. @param gradients  of each node, at its parameters of before */
+  iterate(gradients: readonly Parameters[]): void
+  readonly bytes: number
+}
+
+const SIZE = { embedding: 32, hidden: 128, length: 32 }
+/** In a step, of all nodes. */
+const STREAMS = 32
+const MOMENTUM = 0.9
+/** The rate grows for so long, and is a tenth from each of those on: as in PowerGossip's LSTM. */
+const WARM = 1 / 18
+const DROPS = [60 / 90, 80 / 90]
+/** More than the loss of saying nothing, ln 65: there is no way back. */
+const LOST = 6
+
+export async function train(run: Training, data: string): Promise<Trained> {
+  const { nodes, seed, steps, gossip } = run
+  const text = readShakespeare(data)
+  const models = await Promise.all(
+    Array.from({ length: nodes }, (_, i) => {
+      const size = { ...SIZE, streams: STREAMS / nodes }
+      return createLstm(shareOf(text, i, nodes), size, { seed: 100 * seed + i, workers: 1 })
+    }),
+  )
+  const { shapes } = models[0]!
+  const all = models.map(({ parameters }) => parameters)
+  for (const own of all.slice(1)) copy(own, all[0]!)
+  const mixing = gossip
+    ? await createRing(create(gossip), shapes, all)
+    : await createAllReduce(shapes)
+  const velocities = shapes.map((_, k) => models.map(() => new Float32Array(all[0]![k]!.length)))
+  const parameters = all[0]!.reduce((sum, { length }) => sum + length, 0)
+  for (let step = 0; step < steps; step++) {
+    const losses = models.map((model) => model.step())
+    // Not NaN either.
+    if (!losses.every((loss) => loss < LOST)) return { parameters, bytes: mixing.bytes, end: null }
+    const gradients = models.map((model) => model.gradients(0))
+    mixing.iterate(gradients)
+    const rate = run.rate * scheduled((step + 1) / steps)
+    for (const [i, own] of all.entries()) {
+      for (const [k, x] of own.entries()) descend(x, gradients[i]![k]!, velocities[k]![i]!, rate)
+    }
+  }
+  const judge = await createLstm(text, { ...SIZE, streams: STREAMS }, { seed, workers: 1 })
+  return { parameters, bytes: mixing.bytes, end: lookAt(all, judge) }
+}
+
+/** A part of the text to train on, for one node alone. */
+function shareOf({ symbols, train, heldOut }: Text, node: number, nodes: number): Text {
+  const part = Math.floor(train.length / nodes)
+  return { symbols, train: train.subarray(node * part, (node + 1) * part), heldOut }
+}
+
+/** In place of gossip: everyone's gradients become their mean, by frames of whole gradients. */
+async function createAllReduce(shapes: Model['shapes']): Promise<Mixing> {
+  const compressor = await createCompressor(shapes, { method: uncompressed() })
+  let bytes = 0
+  return {
+    iterate(gradients) {
+      bytes += compressor.compressSync(gradients[0]!).length
+      compressor.abort()
+      for (const [k, mean] of meanOf(gradients).entries()) {
+        for (const own of gradients) own[k]!.set(mean)
+      }
+    },
+    get bytes() {
+      return bytes
+    },
+  }
+}
+
+function scheduled(part: number): number {
+  return Math.min(1, part / WARM) * 0.1 ** DROPS.filter((drop) => part > drop).length
+}
+
+/** Nesterov's momentum: m ← μ·m + g, x ← x − rate·(g + μ·m) */
+function descend(x: Float32Array, g: Float32Array, m: Float32Array, rate: number): void {
+  for (let j = 0; j < x.length; j++) {
+    m[j] = MOMENTUM * m[j]! + g[j]!
+    x[j] = x[j]! - rate * (g[j]! + MOMENTUM * m[j]!)
+  }
+}
+
+function lookAt(all: readonly Parameters[], judge: Model): Trained['end'] {
+  const mean = meanOf(all)
+  const length = Math.sqrt(mean.flatMap((x) => [...x]).reduce((sum, x) => sum + x * x, 0))
+  const distance = Math.sqrt(disagreement(all, mean)) / length
+  const scoreOf = (parameters: readonly ArrayLike<number>[], last: boolean) => {
+    copy(judge.parameters, parameters)
+    return judge.evaluate(last)
+  }
+  const glances = all.map((own) => scoreOf(own, false).loss)
+  const worst = all[glances.indexOf(Math.max(...glances))]!
+  return { average: scoreOf(mean, true), worst: scoreOf(worst, true), distance }
+}
+
+function copy(to: readonly Float32Array[], from: readonly ArrayLike<number>[]): void {
+  for (const [k, x] of to.entries()) x.set(from[k]!)
+}
