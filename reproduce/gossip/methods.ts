@@ -1,93 +1,125 @@
 // What is compared: methods of lowrank/gossip, as they come and as they were tuned.
-import { choco, deepSqueeze, type GossipMethod, plain, powerGossip } from 'lowrank/gossip'
+import { choco, deepSqueeze, type GossipMethod, moniqua, plain, powerGossip } from 'lowrank/gossip'
 import { optimalGamma, ring } from 'lowrank/topology'
 
-/** What a method is run with: part of a run's description. */
+/** A method and what it is run with: part of a run's description. */
 export interface Setting {
   readonly method: MethodName
   readonly gamma: number
+  /** Moniqua's: what neighbours' numbers differ by at most */
+  readonly theta?: number
 }
+
+/** γ, and θ where the method has one. */
+type Rates = readonly [gamma: number, theta?: number]
 
 interface Known {
   readonly title: string
-  create(setting: Setting): GossipMethod
-  /** as it comes, or, where nothing does, as its authors or PowerGossip's had it for ResNet-20 */
-  readonly untuned: number
-  /** in words: whose that is */
-  readonly whose: string
-  /** what tuning tries for γ beside that; 'spectrum': nothing is tried, the topology says it */
-  readonly grid: readonly number[] | 'spectrum'
+  create(gamma: number, theta: number): GossipMethod
+  /** as it comes: default, or, where there is none, what PowerGossip's authors ran ResNet-20 with */
+  readonly untuned: Rates
+  /** what tuning tries beside that, for training and for averaging; null: γ* of the topology, untried */
+  readonly tried: { readonly training: readonly Rates[]; readonly averaging: readonly Rates[] } | null
 }
-
-const SIGN = 'sign'
-const LARGEST = { keep: 0.01 }
 
 const KNOWN = {
   plain: {
     title: 'plain gossip',
-    create: ({ gamma }) => plain({ gamma }),
-    untuned: 1,
-    whose: 'default',
-    grid: 'spectrum',
+    create: (gamma) => plain({ gamma }),
+    untuned: [1],
+    tried: null,
   },
   power1: {
     title: 'PowerGossip, 1 iteration',
-    create: ({ gamma }) => powerGossip({ gamma }),
-    untuned: 1,
-    whose: 'default',
-    grid: 'spectrum',
+    create: (gamma) => powerGossip({ gamma }),
+    untuned: [1],
+    tried: null,
   },
   power2: {
     title: 'PowerGossip, 2 iterations',
-    create: ({ gamma }) => powerGossip({ iterations: 2, gamma }),
-    untuned: 1,
-    whose: 'default',
-    grid: 'spectrum',
+    create: (gamma) => powerGossip({ iterations: 2, gamma }),
+    untuned: [1],
+    tried: null,
+  },
+  powerCold: {
+    title: 'PowerGossip, 1 iteration, no warm start',
+    create: (gamma) => powerGossip({ warmStart: false, gamma }),
+    untuned: [1],
+    tried: null,
   },
   chocoSign: {
     title: 'Choco, sign',
-    create: ({ gamma }) => choco({ compression: SIGN, gamma }),
-    untuned: 0.45,
-    whose: 'of ResNet-20',
-    grid: [0.1, 0.2, 0.9],
+    create: (gamma) => choco({ compression: 'sign', gamma }),
+    untuned: [0.45],
+    tried: { training: [[0.2], [0.9]], averaging: [[0.05], [0.1], [0.2]] },
   },
   chocoLargest: {
     title: 'Choco, top 1 %',
-    create: ({ gamma }) => choco({ compression: LARGEST, gamma }),
-    untuned: 0.0375,
-    whose: 'of ResNet-20',
-    grid: [0.075, 0.15, 0.3],
+    create: (gamma) => choco({ compression: { keep: 0.01 }, gamma }),
+    untuned: [0.0375],
+    tried: { training: [[0.1], [0.3]], averaging: [[0.075], [0.15], [0.3]] },
   },
   deepSqueeze: {
     title: 'DeepSqueeze, sign',
-    create: ({ gamma }) => deepSqueeze({ compression: SIGN, gamma }),
-    untuned: 0.01,
-    whose: 'of ResNet-20',
-    grid: [0.02, 0.05, 0.1],
+    create: (gamma) => deepSqueeze({ compression: 'sign', gamma }),
+    untuned: [0.01],
+    tried: { training: [[0.03], [0.1]], averaging: [[0.03], [0.1], [0.3]] },
+  },
+  moniqua: {
+    title: 'Moniqua, 2 bits',
+    create: (gamma, theta) => moniqua({ gamma, theta }),
+    untuned: [0.005, 0.25],
+    tried: {
+      training: [[0.05, 0.25], [0.05, 0.05], [0.2, 0.05]],
+      averaging: [[0.005, 4], [0.02, 4], [0.1, 4]],
+    },
   },
 } as const satisfies Record<string, Known>
 
 export type MethodName = keyof typeof KNOWN
 
-export const METHODS: Readonly<Record<MethodName, Known>> = KNOWN
-export const NAMES = Object.keys(KNOWN) as MethodName[]
+/** What nodes are trained with. */
+export const TRAINED = Object.keys(KNOWN).filter((name) => name !== 'powerCold') as MethodName[]
+/** What matrices are averaged with. */
+export const AVERAGED = Object.keys(KNOWN) as MethodName[]
 
-export function create(setting: Setting): GossipMethod {
-  return METHODS[setting.method].create(setting)
+export function create({ method, gamma, theta = 0 }: Setting): GossipMethod {
+  return known(method).create(gamma, theta)
+}
+
+export function titleOf(method: MethodName): string {
+  return known(method).title
 }
 
 export function untuned(method: MethodName): Setting {
-  return { method, gamma: METHODS[method].untuned }
+  return settingOf(method, known(method).untuned)
 }
 
-/** What tuning tries, the untuned one with it; none where the topology says it. */
-export function candidates(method: MethodName): Setting[] {
-  const { grid, untuned } = METHODS[method]
-  if (grid === 'spectrum') return []
-  return [untuned, ...grid].sort((a, b) => a - b).map((gamma) => ({ method, gamma }))
+/** What tuning tries, the untuned one first; none where the topology says it. */
+export function candidates(method: MethodName, purpose: 'training' | 'averaging'): Setting[] {
+  const { untuned, tried } = known(method)
+  if (tried === null) return []
+  return [untuned, ...tried[purpose]].map((rates) => settingOf(method, rates))
 }
 
 /** γ* of a ring, in the digits that the papers print. */
 export function ofSpectrum(method: MethodName, nodes: number): Setting {
   return { method, gamma: Number(optimalGamma(ring(nodes)).toPrecision(4)) }
+}
+
+/** `γ = 1`, `γ = 0.05, θ = 0.25` */
+export function rates({ gamma, theta }: Setting): string {
+  return `γ = ${gamma}${theta === undefined ? '' : `, θ = ${theta}`}`
+}
+
+export function sameSetting(a: Setting, b: Setting): boolean {
+  return a.method === b.method && a.gamma === b.gamma && a.theta === b.theta
+}
+
+function known(method: MethodName): Known {
+  return KNOWN[method]
+}
+
+function settingOf(method: MethodName, [gamma, theta]: Rates): Setting {
+  return { method, gamma, ...(theta === undefined ? {} : { theta }) }
 }
