@@ -6,5 +6,6 @@ export const EXPERIMENTS: Readonly<Record<string, () => Promise<Experiment>>> = 
   bytes: async () => (await import('./bytes/index.ts')).bytes,
   quality: async () => (await import('./quality/index.ts')).quality,
   accordion: async () => (await import('./accordion/index.ts')).accordion,
+  gossip: async () => (await import('./gossip/index.ts')).gossip,
   pays: async () => (await import('./pays/index.ts')).pays,
 }

@@ -19,7 +19,10 @@ interface Known {
   /** as it comes: default, or, where there is none, what PowerGossip's authors ran ResNet-20 with */
   readonly untuned: Rates
   /** what tuning tries beside that, for training and for averaging; null: γ* of the topology, untried */
-  readonly tried: { readonly training: readonly Rates[]; readonly averaging: readonly Rates[] } | null
+  readonly tried: {
+    readonly training: readonly Rates[]
+    readonly averaging: readonly Rates[]
+  } | null
 }
 
 const KNOWN = {
@@ -41,6 +44,12 @@ const KNOWN = {
     untuned: [1],
     tried: null,
   },
+  power8: {
+    title: 'PowerGossip, 8 iterations',
+    create: (gamma) => powerGossip({ iterations: 8, gamma }),
+    untuned: [1],
+    tried: null,
+  },
   powerCold: {
     title: 'PowerGossip, 1 iteration, no warm start',
     create: (gamma) => powerGossip({ warmStart: false, gamma }),
@@ -57,7 +66,7 @@ const KNOWN = {
     title: 'Choco, top 1 %',
     create: (gamma) => choco({ compression: { keep: 0.01 }, gamma }),
     untuned: [0.0375],
-    tried: { training: [[0.1], [0.3]], averaging: [[0.075], [0.15], [0.3]] },
+    tried: { training: [[0.1], [0.3]], averaging: [[0.02], [0.05], [0.075]] },
   },
   deepSqueeze: {
     title: 'DeepSqueeze, sign',
@@ -70,8 +79,16 @@ const KNOWN = {
     create: (gamma, theta) => moniqua({ gamma, theta }),
     untuned: [0.005, 0.25],
     tried: {
-      training: [[0.05, 0.25], [0.05, 0.05], [0.2, 0.05]],
-      averaging: [[0.005, 4], [0.02, 4], [0.1, 4]],
+      training: [
+        [0.05, 0.25],
+        [0.05, 0.05],
+        [0.2, 0.05],
+      ],
+      averaging: [
+        [0.005, 4],
+        [0.02, 4],
+        [0.1, 4],
+      ],
     },
   },
 } as const satisfies Record<string, Known>
@@ -81,7 +98,7 @@ export type MethodName = keyof typeof KNOWN
 /** What nodes are trained with. */
 export const TRAINED = Object.keys(KNOWN).filter((name) => name !== 'powerCold') as MethodName[]
 /** What matrices are averaged with. */
-export const AVERAGED = Object.keys(KNOWN) as MethodName[]
+export const AVERAGED = Object.keys(KNOWN).filter((name) => name !== 'power8') as MethodName[]
 
 export function create({ method, gamma, theta = 0 }: Setting): GossipMethod {
   return known(method).create(gamma, theta)
@@ -110,6 +127,11 @@ export function ofSpectrum(method: MethodName, nodes: number): Setting {
 /** `γ = 1`, `γ = 0.05, θ = 0.25` */
 export function rates({ gamma, theta }: Setting): string {
   return `γ = ${gamma}${theta === undefined ? '' : `, θ = ${theta}`}`
+}
+
+/** `Choco, sign, γ = 0.45` */
+export function described(setting: Setting): string {
+  return `${titleOf(setting.method)}, ${rates(setting)}`
 }
 
 export function sameSetting(a: Setting, b: Setting): boolean {

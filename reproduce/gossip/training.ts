@@ -17,17 +17,20 @@ export interface Training {
   readonly rate: number
   /** null: an all-reduce of gradients, which keeps all nodes alike */
   readonly gossip: Setting | null
+  /** whether models are judged on all held-out text, or at a glance */
+  readonly thorough: boolean
 }
 
 export interface Trained {
   readonly parameters: number
-  /** of all frames that a node has sent, on average */
+  /** of all frames that a node has sent, on average, in so many steps */
   readonly bytes: number
+  readonly steps: number
   /** null: it has diverged */
   readonly end: {
-    /** of the mean of all models, on all held-out text */
+    /** of the mean of all models */
     readonly average: Score
-    /** of the node that was worst at a glance, on the same */
+    /** of the node that was worst at a glance */
     readonly worst: Score
     /** √(mean of ‖xᵢ − x̄‖²) / ‖x̄‖ */
     readonly distance: number
@@ -41,7 +44,7 @@ interface Mixing {
   readonly bytes: number
 }
 
-const SIZE = { embedding: 32, hidden: 128, length: 32 }
+const SIZE = { symbols: 65, embedding: 32, hidden: 128, length: 32 }
 /** In a step, of all nodes. */
 const STREAMS = 32
 const MOMENTUM = 0.9
@@ -52,7 +55,7 @@ const DROPS = [60 / 90, 80 / 90]
 const LOST = 6
 
 export async function train(run: Training, data: string): Promise<Trained> {
-  const { nodes, seed, steps, gossip } = run
+  const { nodes, seed, steps, gossip, thorough } = run
   const text = readShakespeare(data)
   const models = await Promise.all(
     Array.from({ length: nodes }, (_, i) => {
@@ -71,7 +74,9 @@ export async function train(run: Training, data: string): Promise<Trained> {
   for (let step = 0; step < steps; step++) {
     const losses = models.map((model) => model.step())
     // Not NaN either.
-    if (!losses.every((loss) => loss < LOST)) return { parameters, bytes: mixing.bytes, end: null }
+    if (!losses.every((loss) => loss < LOST)) {
+      return { parameters, bytes: mixing.bytes, steps: step, end: null }
+    }
     const gradients = models.map((model) => model.gradients(0))
     mixing.iterate(gradients)
     const rate = run.rate * scheduled((step + 1) / steps)
@@ -80,7 +85,7 @@ export async function train(run: Training, data: string): Promise<Trained> {
     }
   }
   const judge = await createLstm(text, { ...SIZE, streams: STREAMS }, { seed, workers: 1 })
-  return { parameters, bytes: mixing.bytes, end: lookAt(all, judge) }
+  return { parameters, bytes: mixing.bytes, steps, end: lookAt(all, judge, thorough) }
 }
 
 /** A part of the text to train on, for one node alone. */
@@ -119,7 +124,7 @@ function descend(x: Float32Array, g: Float32Array, m: Float32Array, rate: number
   }
 }
 
-function lookAt(all: readonly Parameters[], judge: Model): Trained['end'] {
+function lookAt(all: readonly Parameters[], judge: Model, thorough: boolean): Trained['end'] {
   const mean = meanOf(all)
   const length = Math.sqrt(mean.flatMap((x) => [...x]).reduce((sum, x) => sum + x * x, 0))
   const distance = Math.sqrt(disagreement(all, mean)) / length
@@ -129,7 +134,7 @@ function lookAt(all: readonly Parameters[], judge: Model): Trained['end'] {
   }
   const glances = all.map((own) => scoreOf(own, false).loss)
   const worst = all[glances.indexOf(Math.max(...glances))]!
-  return { average: scoreOf(mean, true), worst: scoreOf(worst, true), distance }
+  return { average: scoreOf(mean, thorough), worst: scoreOf(worst, thorough), distance }
 }
 
 function copy(to: readonly Float32Array[], from: readonly ArrayLike<number>[]): void {

@@ -1,0 +1,222 @@
+// What is run: trainings at the learning rate that suits an all-reduce, methods as they come and tuned, and
+// averages of matrices.
+
+import { ring, spectralGap } from 'lowrank/topology'
+import type { Done, Effort } from '../experiment.ts'
+import type { Averaged, Averaging } from './averaging.ts'
+import {
+  AVERAGED,
+  candidates,
+  type MethodName,
+  ofSpectrum,
+  type Setting,
+  sameSetting,
+  TRAINED,
+  untuned,
+} from './methods.ts'
+import type { Trained, Training } from './training.ts'
+
+export type Run = Training | Averaging
+export type Result = Trained | Averaged
+
+/** What a run has come to, by its description. */
+export type Find = <R extends Run>(run: R) => ResultOf<R> | undefined
+type ResultOf<R extends Run> = R extends Training ? Trained : Averaged
+
+interface Extent {
+  readonly nodes: readonly number[]
+  readonly steps: number
+  readonly thorough: boolean
+  readonly seeds: readonly number[]
+  /** that are tried for an all-reduce; one: it is taken */
+  readonly rates: readonly number[]
+  /** settings of a method that are tried, at most */
+  readonly tried: number
+  /** sent by a node where matrices are averaged */
+  readonly bytes: number
+  /** rings for slopes, and how far their iterations go: times 1 / gap */
+  readonly rings: readonly number[]
+  readonly reach: number
+  readonly slopeSeeds: readonly number[]
+}
+
+const EXTENTS: Readonly<Record<Effort, Extent>> = {
+  full: {
+    nodes: [8, 16],
+    steps: 240,
+    thorough: true,
+    seeds: [1, 2, 3],
+    rates: [2, 4, 8],
+    tried: 4,
+    bytes: 4e6,
+    rings: [8, 16, 32],
+    reach: 50,
+    slopeSeeds: [1, 2, 3],
+  },
+  quick: {
+    nodes: [8],
+    steps: 40,
+    thorough: false,
+    seeds: [1],
+    rates: [4],
+    tried: 2,
+    bytes: 3e5,
+    rings: [8, 16, 32],
+    reach: 12,
+    slopeSeeds: [1],
+  },
+  tiny: {
+    nodes: [8],
+    steps: 3,
+    thorough: false,
+    seeds: [1],
+    rates: [4],
+    tried: 1,
+    bytes: 5e4,
+    rings: [8, 16],
+    reach: 8,
+    slopeSeeds: [1],
+  },
+}
+
+/** Tuning has a seed and a ring of its own: the table's seeds have not been looked at. */
+const TUNING = { nodes: 8, seed: 0 }
+/** A third of what float32 still sees of normals is enough for slopes; small matrices take fewer iterations. */
+const SLOPE_SIZE = 16
+const SLOPE_METHODS: readonly MethodName[] = ['plain', 'power1', 'powerCold']
+
+/** A row of a table. */
+export interface Cell {
+  readonly nodes: number
+  /** null: all-reduce */
+  readonly gossip: Setting | null
+  readonly tuned: boolean
+  /** one for each seed */
+  readonly trainings: readonly Training[]
+}
+
+export function finder(done: readonly Done<Run, Result>[]): Find {
+  const found = new Map(done.map(({ run, result }) => [JSON.stringify(run), result]))
+  return <R extends Run>(run: R) => found.get(JSON.stringify(run)) as ResultOf<R> | undefined
+}
+
+/** All that is known to be needed. */
+export function runsOf(effort: Effort, find: Find): Run[] {
+  const searches = [searchOf(effort), ...tuningsOf(effort, find).values()]
+  const cells = cellsOf(effort, find).flatMap(({ trainings }) => trainings)
+  const all = [
+    ...searches.filter((search) => search.length > 1).flat(),
+    ...cells,
+    ...averagesOf(effort),
+    ...slopesOf(effort),
+  ]
+  return [...new Map(all.map((run) => [JSON.stringify(run), run])).values()]
+}
+
+/** All-reduce at each learning rate. */
+export function searchOf(effort: Effort): Training[] {
+  const { rates } = EXTENTS[effort]
+  return rates.map((rate) => trainingOf(effort, { ...TUNING, rate, gossip: null }))
+}
+
+/** Of each method that is tuned what is tried; none before the learning rate is known. */
+export function tuningsOf(effort: Effort, find: Find): ReadonlyMap<MethodName, Training[]> {
+  const best = bestOf(searchOf(effort), find)
+  if (best === null) return new Map()
+  const tried = TRAINED.map((method): [MethodName, Training[]] => {
+    const settings = candidates(method, 'training').slice(0, EXTENTS[effort].tried)
+    return [
+      method,
+      settings.map((gossip) => trainingOf(effort, { ...TUNING, rate: best.rate, gossip })),
+    ]
+  })
+  return new Map(tried.filter(([, trainings]) => trainings.length > 0))
+}
+
+/** The rows of the tables; none before all that is tuned is. */
+export function cellsOf(effort: Effort, find: Find): Cell[] {
+  const best = bestOf(searchOf(effort), find)
+  const tunings = tuningsOf(effort, find)
+  if (best === null || [...tunings.values()].some((tried) => bestOf(tried, find) === null))
+    return []
+  const { nodes: rings, seeds } = EXTENTS[effort]
+  return rings.flatMap((nodes) => {
+    const rows = TRAINED.flatMap((method) => {
+      const tried = tunings.get(method)
+      const tuned = tried ? bestOf(tried, find)!.gossip! : ofSpectrum(method, nodes)
+      return [
+        { gossip: untuned(method), tuned: false },
+        ...(sameSetting(tuned, untuned(method)) ? [] : [{ gossip: tuned, tuned: true }]),
+      ]
+    })
+    return [{ gossip: null, tuned: true }, ...rows].map((row): Cell => {
+      const { gossip } = row
+      const trainings = seeds.map((seed) =>
+        trainingOf(effort, { nodes, seed, rate: best.rate, gossip }),
+      )
+      return { nodes, ...row, trainings }
+    })
+  })
+}
+
+/** With the least loss; null: not all are done. A single one need not be run. */
+export function bestOf(trainings: readonly Training[], find: Find): Training | null {
+  if (trainings.length === 1) return trainings[0]!
+  const found = trainings.map(find)
+  if (found.includes(undefined)) return null
+  const losses = found.map((trained) => lossOf(trained!))
+  return trainings[losses.indexOf(Math.min(...losses))]!
+}
+
+/** Of the average; Infinity: training diverged. */
+export function lossOf({ end }: Trained): number {
+  return end?.average.loss ?? Number.POSITIVE_INFINITY
+}
+
+/** 100 × 100 normals on a ring of eight: each method as it comes, and as tuning or the topology has it. */
+export function averagesOf(effort: Effort): Averaging[] {
+  const { bytes, tried } = EXTENTS[effort]
+  const settings = AVERAGED.flatMap((method) => {
+    const some = candidates(method, 'averaging').slice(0, tried)
+    return some.length > 0 ? some : [untuned(method), ofSpectrum(method, 8)]
+  })
+  return settings.map((gossip) => ({
+    kind: 'averaging',
+    nodes: 8,
+    size: 100,
+    seed: 1,
+    gossip,
+    iterations: 10_000,
+    bytes,
+  }))
+}
+
+export function slopesOf(effort: Effort): Averaging[] {
+  const { rings, reach, slopeSeeds } = EXTENTS[effort]
+  return rings.flatMap((nodes) =>
+    SLOPE_METHODS.flatMap((method) => {
+      // Plain gossip is at float32's rounding after 11 / gap.
+      const far = method === 'plain' ? 10 : reach
+      const iterations = Math.round(far / spectralGap(ring(nodes)))
+      return slopeSeeds.map(
+        (seed): Averaging => ({
+          kind: 'averaging',
+          nodes,
+          size: SLOPE_SIZE,
+          seed,
+          gossip: untuned(method),
+          iterations,
+          bytes: 1e12,
+        }),
+      )
+    }),
+  )
+}
+
+function trainingOf(
+  effort: Effort,
+  run: Pick<Training, 'nodes' | 'seed' | 'rate' | 'gossip'>,
+): Training {
+  const { steps, thorough } = EXTENTS[effort]
+  return { kind: 'training', ...run, steps, thorough }
+}

@@ -1,0 +1,165 @@
+// What trainings without a coordinator came to.
+import * as Plot from '@observablehq/plot'
+import { COLOURS, draw } from '../charts.ts'
+import type { Effort, Part } from '../experiment.ts'
+import { bytes, count, table } from '../markdown.ts'
+import { type Spread, show, spreadOf } from '../spread.ts'
+import { claimsOf } from './claims.ts'
+import { legend } from './consensus.ts'
+import { rates, type Setting, TRAINED, titleOf } from './methods.ts'
+import { bestOf, cellsOf, type Find, lossOf, searchOf, tuningsOf } from './runs.ts'
+import type { Trained, Training } from './training.ts'
+
+/** A row, and what its seeds came to. */
+export interface Outcome {
+  readonly nodes: number
+  /** null: all-reduce */
+  readonly gossip: Setting | null
+  readonly tuned: boolean
+  /** Infinity where training diverged */
+  readonly losses: readonly number[]
+  readonly worst: readonly number[]
+  /** sent by a node in a step */
+  readonly bytes: number
+  readonly ends: readonly NonNullable<Trained['end']>[]
+}
+
+function finite(loss: number): number | null {
+  return Number.isFinite(loss) ? loss : null
+}
+
+export function reportTraining(effort: Effort, find: Find): Part {
+  const cells = cellsOf(effort, find)
+  const outcomes = cells.map(({ trainings, ...row }): Outcome => {
+    const trained = trainings.map((training) => find(training)!)
+    return {
+      ...row,
+      losses: trained.map(lossOf),
+      worst: trained.map(({ end }) => end?.worst.loss ?? Number.POSITIVE_INFINITY),
+      bytes: spreadOf(trained.map(({ bytes, steps }) => bytes / steps)).mean,
+      ends: trained.flatMap(({ end }) => end ?? []),
+    }
+  })
+  const [{ trainings: some }] = cells as [(typeof cells)[number]]
+  const { parameters } = find(some[0]!)!
+  const rings = [...new Set(outcomes.map(({ nodes }) => nodes))]
+  return {
+    markdown: [
+      introduction(some[0]!, parameters),
+      ...rings.flatMap((nodes) => [
+        `### A ring of ${nodes} that trains`,
+        tableOf(outcomes.filter((outcome) => outcome.nodes === nodes)),
+      ]),
+      tuning(effort, find),
+      `![loss at the end against what a node sends, ring of ${rings[0]}](gossip-training.svg)`,
+    ].join('\n\n'),
+    charts: {
+      'gossip-training.svg': chart(outcomes.filter(({ nodes }) => nodes === rings[0])),
+    },
+    claims: claimsOf(outcomes),
+    figures: outcomes.map(({ losses, worst, ...others }) => ({
+      ...others,
+      losses: losses.map(finite),
+      worst: worst.map(finite),
+    })),
+  }
+}
+
+function introduction({ steps, rate }: Training, parameters: number): string {
+  return `Every node has a model of its own (the LSTM on Tiny Shakespeare, ${count(parameters)} parameters) and a stretch of the training text
+that no other sees. A step is the authors' D-PSGD: gradients at X, gossip of the same X, then each node's own SGD with
+Nesterov's momentum 0.9; ${count(steps)} steps, the rate rises over the first 18th and is divided by ten at 2/3 and 8/9. All share
+one text of ${count(1024)} characters a step, however many they are, and one learning rate, ${rate}: the best of those tried for an
+all-reduce, which here means frames of whole gradients, and everyone the mean of them. *Untuned* are defaults
+(γ = 1) and, for methods without one, what PowerGossip's authors ran ResNet-20 with; *tuned* are the best of the γ below, tried with a
+seed and on the ring of eight alone, and for plain and PowerGossip γ\\* of the ring's spectrum, which nobody has
+to look for. Losses are of held-out text, in nats a character, of the mean of all models and of the worst node. Distance is
+√(mean ‖xᵢ − x̄‖²) / ‖x̄‖ at the end. Bytes are those of all frames to both neighbours, headers included.`
+}
+
+function tableOf(outcomes: readonly Outcome[]): string {
+  const plain = outcomes.find(({ gossip, tuned }) => gossip?.method === 'plain' && !tuned)!
+  const head = ['', '', 'loss', 'worst node', 'right', 'distance', 'sent a step', 'times fewer']
+  const rows = outcomes.map(({ gossip, tuned, losses, worst, bytes: sent, ends }) => [
+    gossip ? titleOf(gossip.method) : 'all-reduce',
+    gossip ? `${tuned ? 'tuned' : 'untuned'}: ${rates(gossip)}` : '',
+    told(losses),
+    told(worst),
+    ends.length === 0
+      ? ''
+      : `${(100 * spreadOf(ends.map(({ average }) => average.accuracy)).mean).toFixed(1)} %`,
+    ends.length === 0 ? '' : spreadOf(ends.map(({ distance }) => distance)).mean.toPrecision(2),
+    bytes(sent),
+    (plain.bytes / sent).toFixed(1),
+  ])
+  return table(head, rows)
+}
+
+/** @param losses  of seeds */
+function told(losses: readonly number[]): string {
+  const diverged = losses.filter((loss) => !Number.isFinite(loss)).length
+  return diverged > 0 ? `${diverged} of ${losses.length} diverged` : show(spreadOf(losses), 3)
+}
+
+/** What was tried. */
+function tuning(effort: Effort, find: Find): string {
+  const searches = [searchOf(effort), ...tuningsOf(effort, find).values()]
+  const rows = searches
+    .filter((search) => search.length > 1)
+    .map((search) => {
+      const best = bestOf(search, find)
+      const tried = search.map((training) => {
+        const { gossip, rate } = training
+        const what = gossip ? rates(gossip) : `rate ${rate}`
+        const loss = lossOf(find(training)!)
+        const text = `${what}: ${Number.isFinite(loss) ? loss.toFixed(3) : 'diverged'}`
+        return training === best ? `**${text}**` : text
+      })
+      const [{ gossip }] = search as [Training]
+      return [gossip ? titleOf(gossip.method) : 'all-reduce', tried.join('; ')]
+    })
+  return rows.length === 0
+    ? 'Nothing was tuned.'
+    : table(['tried on the ring of 8', ''], rows, 'left')
+}
+
+function chart(outcomes: readonly Outcome[]): string {
+  const shown = outcomes
+    .filter(({ gossip, losses }) => gossip !== null && losses.every(Number.isFinite))
+    .map(({ gossip, tuned, losses, bytes }) => {
+      const { mean, least, most }: Spread = spreadOf(losses)
+      const { method } = gossip!
+      return { name: titleOf(method), tuned, bytes, mean, least, most }
+    })
+  return draw('Loss at the end against bytes: hollow as they come, full tuned', {
+    marginRight: 190,
+    color: { domain: TRAINED.map(titleOf), range: [...COLOURS] },
+    x: {
+      type: 'log',
+      grid: true,
+      label: 'bytes that a node sends in a step',
+      labelAnchor: 'center',
+      labelArrow: 'none',
+      ticks: 4,
+      tickFormat: bytes,
+    },
+    y: {
+      grid: true,
+      label: 'held-out loss of the average, nats',
+      labelAnchor: 'center',
+      labelArrow: 'none',
+    },
+    marks: [
+      Plot.ruleX(shown, { x: 'bytes', y1: 'least', y2: 'most', stroke: 'name' }),
+      Plot.dot(shown, {
+        x: 'bytes',
+        y: 'mean',
+        r: 5,
+        stroke: 'name',
+        strokeWidth: 2,
+        fill: (one: (typeof shown)[number]) => (one.tuned ? one.name : 'white'),
+      }),
+      ...legend(TRAINED.map((method) => ({ name: titleOf(method), text: titleOf(method) }))),
+    ],
+  })
+}
