@@ -54,10 +54,10 @@ export async function average(run: Averaging): Promise<Averaged> {
   return { points }
 }
 
-/** Ten times in each factor of ten, and a hundred times in all. */
+/** Some twenty times in each factor of ten, and a hundred times in all. */
 function marks(iterations: number): ReadonlySet<number> {
   const some = new Set([iterations])
-  for (let k = 1; k < iterations; k = Math.max(k + 1, Math.round(1.26 * k))) some.add(k)
+  for (let k = 1; k < iterations; k = Math.max(k + 1, Math.round(1.12 * k))) some.add(k)
   for (let k = 1; k < 100; k++) some.add(Math.round((k * iterations) / 100))
   return some
 }

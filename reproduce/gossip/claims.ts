@@ -67,8 +67,8 @@ export function claimsOf(outcomes: readonly Outcome[]): Claim[] {
     ),
     ...tuned.map((method) =>
       better(
-        `${titleOf(method)} has to be tuned: what suited ResNet-20 is worse here`,
-        `${POWERGOSSIP}, introduction`,
+        `${titleOf(method)}: has to be tuned; what suited ResNet-20 is worse here`,
+        `${POWERGOSSIP}, abstract`,
         pairs([method, true], [method, false]),
       ),
     ),

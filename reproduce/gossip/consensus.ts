@@ -262,13 +262,13 @@ function byteClaims(curves: readonly Curve[]): Claim[] {
   return [
     fewer(
       'To agree to 1/100 and to 1/1000 PowerGossip (1 iteration, γ = 1) needs no more bytes than the best of the others, tuned',
-      `${POWERGOSSIP}, consensus`,
+      `${POWERGOSSIP}, abstract`,
       asItComes,
       compressed,
     ),
     fewer(
       'Warm start takes fewer bytes than new random factors in each half-step',
-      `${POWERGOSSIP}, consensus`,
+      `${POWERGOSSIP}, abstract`,
       asItComes,
       [cold],
     ),

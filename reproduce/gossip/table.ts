@@ -16,6 +16,8 @@ export interface Outcome {
   /** null: all-reduce */
   readonly gossip: Setting | null
   readonly tuned: boolean
+  /** of what was tuned: the best as it comes */
+  readonly unbeaten: boolean
   /** Infinity where training diverged */
   readonly losses: readonly number[]
   readonly worst: readonly number[]
@@ -68,7 +70,7 @@ export function reportTraining(effort: Effort, find: Find): Part {
 function introduction({ steps, rate }: Training, parameters: number): string {
   return `Every node has a model of its own (the LSTM on Tiny Shakespeare, ${count(parameters)} parameters) and a stretch of the training text
 that no other sees. A step is the authors' D-PSGD: gradients at X, gossip of the same X, then each node's own SGD with
-Nesterov's momentum 0.9; ${count(steps)} steps, the rate rises over the first 18th and is divided by ten at 2/3 and 8/9. All share
+Nesterov's momentum 0.9; ${count(steps)} steps, the rate rises over the first tenth and is divided by ten at 2/3 and 8/9. All share
 one text of ${count(1024)} characters a step, however many they are, and one learning rate, ${rate}: the best of those tried for an
 all-reduce, which here means frames of whole gradients, and everyone the mean of them. *Untuned* are defaults
 (γ = 1) and, for methods without one, what PowerGossip's authors ran ResNet-20 with; *tuned* are the best of the γ below, tried with a
@@ -80,9 +82,11 @@ to look for. Losses are of held-out text, in nats a character, of the mean of al
 function tableOf(outcomes: readonly Outcome[]): string {
   const plain = outcomes.find(({ gossip, tuned }) => gossip?.method === 'plain' && !tuned)!
   const head = ['', '', 'loss', 'worst node', 'right', 'distance', 'sent a step', 'times fewer']
-  const rows = outcomes.map(({ gossip, tuned, losses, worst, bytes: sent, ends }) => [
+  const rows = outcomes.map(({ gossip, tuned, unbeaten, losses, worst, bytes: sent, ends }) => [
     gossip ? titleOf(gossip.method) : 'all-reduce',
-    gossip ? `${tuned ? 'tuned' : 'untuned'}: ${rates(gossip)}` : '',
+    gossip
+      ? `${tuned ? 'tuned' : unbeaten ? 'untuned and tuned' : 'untuned'}: ${rates(gossip)}`
+      : '',
     told(losses),
     told(worst),
     ends.length === 0

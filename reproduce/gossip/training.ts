@@ -48,11 +48,11 @@ const SIZE = { symbols: 65, embedding: 32, hidden: 128, length: 32 }
 /** In a step, of all nodes. */
 const STREAMS = 32
 const MOMENTUM = 0.9
-/** The rate grows for so long, and is a tenth from each of those on: as in PowerGossip's LSTM. */
-const WARM = 1 / 18
+/** The rate grows for so long, and is a tenth from each of those on: decays as of PowerGossip's LSTM. */
+const WARM = 1 / 10
 const DROPS = [60 / 90, 80 / 90]
-/** More than the loss of saying nothing, ln 65: there is no way back. */
-const LOST = 6
+/** Nats: far above what knowing nothing costs, ln 65. */
+const LOST = 20
 
 export async function train(run: Training, data: string): Promise<Trained> {
   const { nodes, seed, steps, gossip, thorough } = run
