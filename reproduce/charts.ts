@@ -2,44 +2,210 @@
 import * as Plot from '@observablehq/plot'
 import { parseHTML } from 'linkedom'
 
-/** One colour for each thing that is compared; Tableau's ten, which differ for most eyes. */
-export const COLOURS = [
+/** Tableau's ten colours, which differ for most eyes. */
+export const COLOURS: readonly string[] = [
   ...['#4e79a7', '#e15759', '#59a14f', '#f28e2b', '#b07aa1'],
   ...['#76b7b2', '#9c755f', '#edc948', '#ff9da7', '#666666'],
-] as const
+]
+
+const SIZE = { width: 800, height: 440 }
+const MARGIN = { marginTop: 48, marginRight: 150, marginBottom: 48, marginLeft: 64 }
+const WIDTH = SIZE.width - MARGIN.marginLeft - MARGIN.marginRight
+const HEIGHT = SIZE.height - MARGIN.marginTop - MARGIN.marginBottom
+/** Of a label's line. */
+const LINE = 13
 
 /**
- * @param title  above the chart, in bold; what lines and bars mean belongs there or into marks
+ * Any chart, in the manner of all.
+ *
+ * @param title  above it, in bold
  * @returns a file of its own
  */
-export function draw(title: string, options: Plot.PlotOptions): string {
+export function draw(title: string, { marks = [], style, ...options }: Plot.PlotOptions): string {
   const { document } = parseHTML('<!doctype html><html><body></body></html>')
-  const { marks = [], style, marginTop = 48, marginLeft = 64, ...others } = options
+  const { marginLeft, marginTop } = { ...MARGIN, ...options }
+  const heading = Plot.text([title], {
+    facet: 'super', // once, whatever the panels
+    frameAnchor: 'top-left',
+    dx: 8 - marginLeft,
+    dy: 12 - marginTop,
+    fontSize: 16,
+    fontWeight: 'bold',
+  })
   const figure = Plot.plot({
     document,
-    width: 800,
-    height: 440,
-    marginTop,
-    marginLeft,
-    marginRight: 32,
-    marginBottom: 48,
+    ...SIZE,
+    ...MARGIN,
     style: Object.assign(
       { background: 'white', fontSize: '13px', fontFamily: 'sans-serif' },
       style,
     ),
-    ...others,
-    marks: [
-      Plot.text([title], {
-        facet: 'super', // once, whatever the panels
-        frameAnchor: 'top-left',
-        dx: 8 - marginLeft,
-        dy: 12 - marginTop,
-        fontSize: 16,
-        fontWeight: 'bold',
-      }),
-      ...marks,
-    ],
+    ...options,
+    marks: [heading, ...marks],
   })
   figure.setAttribute('xmlns', 'http://www.w3.org/2000/svg')
   return `${figure.outerHTML}\n`
+}
+
+/** An axis: what it shows, and how its ticks are written. */
+export interface Axis {
+  readonly label: string
+  readonly tickFormat?: (value: number) => string
+  readonly log?: true
+}
+
+/** A curve, with its name beside its end. */
+export interface Line {
+  readonly name: string
+  readonly points: readonly { readonly x: number; readonly y: number }[]
+}
+
+/** Curves, each with a colour. */
+export function lines(title: string, curves: readonly Line[], x: Axis, y: Axis): string {
+  const shown = curves.filter(({ points }) => points.length > 0)
+  const all = shown.flatMap(({ points }) => points)
+  const scales = {
+    x: scaleOf(
+      all.map((p) => p.x),
+      x,
+      0,
+    ),
+    y: scaleOf(
+      all.map((p) => p.y),
+      y,
+    ),
+  }
+  const ends = shown.map(({ name, points }, i) => ({ ...points.at(-1)!, name, colour: colour(i) }))
+  const labels = placed(ends, scales)
+  return draw(title, {
+    x: { ...axis(x), domain: scales.x.domain, ticks: 6 },
+    y: { ...axis(y), domain: scales.y.domain },
+    marks: [
+      ...shown.map(({ points }, i) =>
+        Plot.line(points, { x: 'x', y: 'y', stroke: colour(i), strokeWidth: 1.75 }),
+      ),
+      ...labels,
+    ],
+  })
+}
+
+/** A point with a bar, and its name. */
+export interface Point {
+  readonly name: string
+  readonly x: number
+  readonly y: number
+  /** of the bar */
+  readonly least: number
+  readonly most: number
+  /** what its colour stands for: its place among the groups */
+  readonly group: number
+}
+
+/** @param groups  what colours stand for: named in the title's line if there are several */
+export function scatter(
+  title: string,
+  points: readonly Point[],
+  groups: readonly string[],
+  x: Axis,
+  y: Axis,
+): string {
+  const shown = points
+    .filter((point) => Number.isFinite(point.y) && Number.isFinite(point.most))
+    .map((point) => ({ ...point, colour: colour(point.group) }))
+  const scales = {
+    x: scaleOf(
+      shown.map((point) => point.x),
+      x,
+    ),
+    y: scaleOf(
+      shown.flatMap(({ least, most }) => [least, most]),
+      y,
+    ),
+  }
+  return draw(title, {
+    x: { ...axis(x), domain: scales.x.domain, ticks: 6 },
+    y: { ...axis(y), domain: scales.y.domain },
+    marks: [
+      ...(groups.length > 1 ? groups.map((name, i) => key(name, i)) : []),
+      Plot.ruleX(shown, { x: 'x', y1: 'least', y2: 'most', stroke: 'colour', strokeWidth: 2 }),
+      Plot.dot(shown, { x: 'x', y: 'y', fill: 'colour', r: 4 }),
+      ...placed(shown, scales),
+    ],
+  })
+}
+
+function colour(i: number): string {
+  return COLOURS[i % COLOURS.length]!
+}
+
+/** A group's name in its colour, below the title. */
+function key(name: string, i: number): Plot.Markish {
+  const dx = 8 - MARGIN.marginLeft + i * 120
+  const dy = 32 - MARGIN.marginTop
+  return Plot.text([name], { frameAnchor: 'top-left', dx, dy, fill: colour(i), fontWeight: 'bold' })
+}
+
+function axis({ label, tickFormat, log }: Axis): Plot.ScaleOptions {
+  return {
+    grid: true,
+    label,
+    labelAnchor: 'center',
+    labelArrow: 'none',
+    ...(log && { type: 'log' }),
+    ...(tickFormat && { tickFormat }),
+  }
+}
+
+interface Scale {
+  readonly domain: readonly [number, number]
+  /** 0 … 1 within it */
+  readonly at: (value: number) => number
+}
+
+/** @param room  beyond the values, as a part of their range */
+function scaleOf(values: readonly number[], { log }: Axis, room = 0.05): Scale {
+  const to = log ? Math.log : (value: number) => value
+  const from = log ? Math.exp : (value: number) => value
+  const least = to(Math.min(...values))
+  const most = to(Math.max(...values))
+  const beyond = room * (most - least || Math.abs(most) || 1)
+  const [low, high] = [least - beyond, most + beyond]
+  return {
+    domain: [from(low), from(high)],
+    at: (value) => (high > low ? (to(value) - low) / (high - low) : 0.5),
+  }
+}
+
+/** Names to the right of their points, moved down where they would lie on one that is there already. */
+function placed(
+  points: readonly { name: string; x: number; y: number; colour: string }[],
+  scales: { readonly x: Scale; readonly y: Scale },
+): Plot.Markish[] {
+  const taken: { left: number; right: number; top: number }[] = []
+  const boxes = points.map((point) => ({
+    point,
+    left: scales.x.at(point.x) * WIDTH,
+    top: (1 - scales.y.at(point.y)) * HEIGHT,
+  }))
+  return boxes
+    .sort((a, b) => a.top - b.top)
+    .map(({ point, left, top }) => {
+      const right = left + 8 + 6.5 * point.name.length
+      const beside = taken.filter((box) => box.left < right && left < box.right)
+      const here = beside.reduce(
+        (y, box) => (Math.abs(box.top - y) < LINE ? box.top + LINE : y),
+        top,
+      )
+      taken.push({ left, right, top: here })
+      return Plot.text([point], {
+        x: 'x',
+        y: 'y',
+        text: [point.name],
+        fill: point.colour,
+        textAnchor: 'start',
+        dx: 8,
+        dy: here - top,
+        fontSize: 12,
+      })
+    })
 }

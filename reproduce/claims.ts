@@ -1,13 +1,19 @@
 // Verdicts on claims that compare trainings, by one rule. Less is better in all that is given here.
 import type { Claim, Verdict } from './experiment.ts'
-import { compare, LEAST_SEEDS, type Spread, show, spreadOf } from './spread.ts'
+import { compare, LEAST_SEEDS, show, spreadOf } from './spread.ts'
 
-/** What a claim says is `better`, or no worse, and what it is held against, over seeds, in one setting. */
+/** Two in one setting: what is said to be better, or no worse, and what it is held against. */
 export interface Pair {
   /** the setting, in words */
   readonly where: string
-  readonly one: readonly number[]
-  readonly other: readonly number[]
+  readonly one: Seeds
+  readonly other: Seeds
+}
+
+/** What the seeds of one came to. */
+export interface Seeds {
+  readonly name: string
+  readonly values: readonly number[]
 }
 
 /**
@@ -36,8 +42,9 @@ function judge(
 ): Claim {
   const spreads = pairs.map(({ where, one, other }) => ({
     where,
-    one: spreadOf(one),
-    other: spreadOf(other),
+    names: [one.name, other.name] as const,
+    one: spreadOf(one.values),
+    other: spreadOf(other.values),
   }))
   const enough = spreads.every(({ one, other }) => Math.min(one.count, other.count) >= LEAST_SEEDS)
   const signs = spreads.map(({ one, other }) => compare(one, other))
@@ -46,12 +53,12 @@ function judge(
     source,
     verdict: enough ? decide(signs) : 'not decidable',
     numbers: spreads
-      .map(({ where, one, other }, i) => tell(where, one, other, signs[i]!))
+      .map(({ where, names: [name, against], one, other }, i) => {
+        const sign = signs[i]!
+        const word = sign < 0 ? 'better' : sign > 0 ? 'worse' : 'within the spread'
+        const values = `${name} ${show(one, 3)}, ${against} ${show(other, 3)}`
+        return enough ? `${where}: ${values}: ${word}` : `${where}: ${values}`
+      })
       .join('; '),
   }
-}
-
-function tell(where: string, one: Spread, other: Spread, sign: number): string {
-  const word = sign < 0 ? 'better' : sign > 0 ? 'worse' : 'within the spread'
-  return `${where}: ${show(one, 3)} against ${show(other, 3)}, ${word}`
 }

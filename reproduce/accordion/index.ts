@@ -1,7 +1,7 @@
 // Accordion in kind: ranks that follow the gradient, against fixed ones.
 import { CIFAR, SHAKESPEARE } from '../data.ts'
 import type { Done, Effort, Experiment } from '../experiment.ts'
-import { SEEDS, searchesOf } from '../quality/contestants.ts'
+import { SEEDS, type Search, searchesOf } from '../quality/contestants.ts'
 import { bestRate, finder, lossOf } from '../quality/found.ts'
 import { spreadOf } from '../spread.ts'
 import { type Task, type Trained, type Training, train } from '../training.ts'
@@ -11,6 +11,7 @@ import { type Outcome, report } from './report.ts'
 /** Windows in a training: the gradients of one are summed for a norm. */
 const WINDOWS = 20
 const WORKERS = 4
+const RATES_OF = ['uncompressed', 'rank 4']
 
 const CONTESTANTS: Record<string, (task: Task) => Way> = {
   uncompressed: () => ({ method: 'uncompressed' }),
@@ -40,49 +41,62 @@ export const accordion: Experiment<Training, Trained> = {
     const all = [...searched, ...cells]
     return [...new Map(all.map((training) => [JSON.stringify(training), training])).values()]
   },
-  describe: ({ task, way, seed }) => `${task.name}, ${wordsOf(way)}, seed ${seed}`,
+  describe: ({ task, way, learningRate, seed }) =>
+    `${task.name}, ${wordsOf(way)}, rate ${learningRate}, seed ${seed}`,
   execute: (run, { data }) => train(run, data),
   report(done, effort) {
     const find = finder(done)
-    const outcomes = cellsOf(effort, done).map(({ task, name, trainings }) => {
-      const trained = trainings.map((training) => find(training)!)
-      return outcomeOf(task, name, trained)
+    const outcomes = cellsOf(effort, done).map((cell) => {
+      const trained = cell.trainings.map((training) => find(training)!)
+      return outcomeOf(cell, trained)
     })
     return report(outcomes, WINDOWS)
   },
 }
 
-/** Learning rates are those of quality's uncompressed gradients, whose grid is shared. */
-function searches(effort: Effort) {
-  return searchesOf(effort).filter(({ contestant }) => contestant.name === 'uncompressed')
+/** Learning rates are those that quality found, whose grids are shared: the paper's way, and the high rank's. */
+function searches(effort: Effort): readonly Search[] {
+  return searchesOf(effort).filter(({ contestant }) => RATES_OF.includes(contestant.name))
 }
 
-/** No trainings while the learning rate is not known. */
-function cellsOf(effort: Effort, done: readonly Done<Training, Trained>[]) {
+/** One contestant with one learning rate. */
+interface Cell {
+  readonly task: Task
+  readonly learningRate: number
+  readonly name: string
+  /** one a seed */
+  readonly trainings: readonly Training[]
+}
+
+/** None with learning rates that are not known yet. */
+function cellsOf(effort: Effort, done: readonly Done<Training, Trained>[]): Cell[] {
   const find = finder(done)
-  const names = Object.keys(CONTESTANTS).filter((name) => effort === 'full' || FEW.includes(name))
-  return searches(effort).flatMap((search) => {
+  const rates = new Map<Task['name'], { task: Task; rates: Set<number> }>()
+  for (const search of searches(effort)) {
     const { task } = search
-    const learningRate = bestRate(search, find)
-    const seeds = learningRate === null ? [] : SEEDS[effort]
-    return names.map((name) => ({
-      task,
-      name,
-      trainings: seeds.map((seed) => ({
-        task,
-        workers: WORKERS,
-        way: CONTESTANTS[name]!(task),
-        learningRate: learningRate!,
-        seed,
-      })),
-    }))
-  })
+    const rate = bestRate(search, find)
+    const known = rates.get(task.name) ?? { task, rates: new Set() }
+    if (rate !== null) known.rates.add(rate)
+    rates.set(task.name, known)
+  }
+  const names = Object.keys(CONTESTANTS).filter((name) => effort === 'full' || FEW.includes(name))
+  return [...rates.values()].flatMap(({ task, rates }) =>
+    [...rates].flatMap((learningRate) =>
+      names.map((name) => {
+        const way = CONTESTANTS[name]!(task)
+        const training = { task, workers: WORKERS, way, learningRate }
+        const trainings = SEEDS[effort].map((seed) => ({ ...training, seed }))
+        return { task, learningRate, name, trainings }
+      }),
+    ),
+  )
 }
 
-function outcomeOf(task: Task, name: string, trained: readonly Trained[]): Outcome {
+function outcomeOf({ task, learningRate, name }: Cell, trained: readonly Trained[]): Outcome {
   const losses = trained.map(lossOf)
   return {
     task,
+    learningRate,
     name,
     losses,
     loss: spreadOf(losses),

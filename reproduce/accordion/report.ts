@@ -1,6 +1,5 @@
 // Accordion's part of the page.
-import * as Plot from '@observablehq/plot'
-import { draw } from '../charts.ts'
+import { scatter } from '../charts.ts'
 import { better, noWorse, type Pair } from '../claims.ts'
 import type { Claim, Part } from '../experiment.ts'
 import { bytes, table } from '../markdown.ts'
@@ -11,6 +10,7 @@ import type { Task } from '../training.ts'
 /** What the seeds of one contestant came to. */
 export interface Outcome {
   readonly task: Task
+  readonly learningRate: number
   readonly name: string
   readonly losses: readonly number[]
   readonly loss: Spread
@@ -38,29 +38,44 @@ interface Trio {
 }
 
 export function report(outcomes: readonly Outcome[], windows: number): Part {
-  const tasks = [...new Set(outcomes.map(({ task }) => task))]
-  const own = (task: Task) => outcomes.filter((outcome) => outcome.task === task)
-  const sections = tasks.map((task) => {
+  const charts: Record<string, string> = {}
+  const sections = settingsOf(outcomes).map((own, i) => {
+    const [{ task, learningRate }] = own as [Outcome]
     const { title } = ABOUT[task.name]
+    const name = `accordion-${i + 1}.svg`
+    charts[name] = chart(own)
     return [
-      `### Ranks of the ${title}`,
-      tableOf(own(task)),
-      `![${title}: loss at the end against bytes](accordion-${task.name}.svg)`,
+      `### Ranks of the ${title}, learning rate ${learningRate}`,
+      tableOf(own),
+      `![${title}: loss at the end against bytes](${name})`,
     ].join('\n\n')
   })
   const trios = triosOf(outcomes)
   return {
     markdown: [introduction(windows), ...sections, lowRanks(trios)].join('\n\n'),
-    charts: Object.fromEntries(
-      tasks.map((task) => [`accordion-${task.name}.svg`, chart(task, own(task))]),
-    ),
+    charts,
     claims: claimsOf(trios),
     figures: outcomes.map(({ task, ...others }) => ({ task: task.name, ...others })),
   }
 }
 
+/** Outcomes of one task and learning rate. */
+function settingsOf(outcomes: readonly Outcome[]): Outcome[][] {
+  const settings = new Map<string, Outcome[]>()
+  for (const outcome of outcomes) {
+    const where = whereOf(outcome)
+    settings.set(where, [...(settings.get(where) ?? []), outcome])
+  }
+  return [...settings.values()]
+}
+
+function whereOf({ task, learningRate }: Outcome): string {
+  return `${task.name}, rate ${learningRate}`
+}
+
 function introduction(windows: number): string {
-  return `The models, data and learning rates above, 4 workers. \`accordion\` decides for each matrix at the end of each of ${windows} windows:
+  return `The models and data above, 4 workers; with the learning rate that was found for uncompressed gradients, as in the paper,
+and, where it is another, with rank 4's. \`accordion\` decides for each matrix at the end of each of ${windows} windows:
 the low rank if the norm of the window's summed gradients differs from that of the window before by less than half,
 else the high one; and all go to the high rank when the learning rate falls. *Rank* is the mean over matrices and steps,
 *saved* the part of the bytes between the high rank's and the low rank's that was not sent.`
@@ -85,14 +100,15 @@ function tableOf(outcomes: readonly Outcome[]): string {
 }
 
 function triosOf(outcomes: readonly Outcome[]): Trio[] {
-  return outcomes.flatMap((one) => {
-    const ranks = ADAPTIVE.find(({ name }) => name === one.name)
-    if (!ranks) return []
-    const fixed = (name: string) =>
-      outcomes.find((outcome) => outcome.task === one.task && outcome.name === name)!
-    const where = `${one.task.name}, ${one.name}`
-    return [{ where, one, low: fixed(ranks.low), high: fixed(ranks.high) }]
-  })
+  return settingsOf(outcomes).flatMap((own) =>
+    ADAPTIVE.flatMap(({ name, low, high }) => {
+      const [one, below, above] = [name, low, high].map((wanted) =>
+        own.find((outcome) => outcome.name === wanted),
+      )
+      if (!one || !below || !above) return []
+      return [{ where: whereOf(one), one, low: below, high: above }]
+    }),
+  )
 }
 
 /** 0: as many bytes as the high rank; 1: as few as the low one. */
@@ -109,7 +125,7 @@ function lowRanks(trios: readonly Trio[]): string {
   }
   const told = losing.map(({ where, low, high }) => {
     const percent = 100 * (low.loss.mean / high.loss.mean - 1)
-    return `${where} (${show(low.loss, 3)} against ${show(high.loss, 3)}: ${percent.toFixed(1)} %)`
+    return `${where}, ${low.name} and ${high.name} (${show(low.loss, 3)}, ${show(high.loss, 3)}: ${percent.toFixed(1)} %)`
   })
   return `The low rank is worse than the high one, by the rule at the top, in ${told.join('; ')}.`
 }
@@ -118,8 +134,8 @@ function claimsOf(trios: readonly Trio[]): Claim[] {
   if (trios.length === 0) return []
   const pair = (trio: Trio, other: Outcome): Pair => ({
     where: trio.where,
-    one: trio.one.losses,
-    other: other.losses,
+    one: { name: trio.one.name, values: trio.one.losses },
+    other: { name: other.name, values: other.losses },
   })
   const losing = trios.filter(({ low, high }) => compare(low.loss, high.loss) > 0)
   const claim =
@@ -142,44 +158,27 @@ function claimsOf(trios: readonly Trio[]): Claim[] {
       source: SOURCE,
       verdict: trios.every((trio) => savedOf(trio) >= 0.5) ? 'found' : 'not found',
       numbers: trios
-        .map((trio) => `${trio.where}: ${Math.round(100 * savedOf(trio))} %`)
+        .map((trio) => `${trio.where}, ${trio.one.name}: ${Math.round(100 * savedOf(trio))} %`)
         .join('; '),
     },
   ]
 }
 
-function chart(task: Task, outcomes: readonly Outcome[]): string {
-  const shown = outcomes
-    .filter(({ loss }) => Number.isFinite(loss.mean))
-    .map(({ name, sentBytes, loss }) => ({
-      name,
-      kind: name.includes('↔') ? 'Accordion' : 'fixed',
-      sentBytes: sentBytes.mean,
-      ...loss,
-    }))
-  return draw(`${ABOUT[task.name].title}: Accordion and fixed ranks, bars over seeds`, {
-    color: { legend: false, domain: ['Accordion', 'fixed'], range: ['#e15759', '#4e79a7'] },
-    x: {
-      type: 'log',
-      grid: true,
+function chart(outcomes: readonly Outcome[]): string {
+  const [{ task, learningRate }] = outcomes as [Outcome]
+  const { title, loss } = ABOUT[task.name]
+  return scatter(
+    `${title}, learning rate ${learningRate}: bars over seeds`,
+    outcomes.map(({ name, sentBytes, loss: { mean, least, most } }) => ({
+      ...{ name, x: sentBytes.mean, y: mean, least, most },
+      group: name.includes('↔') ? 0 : 1,
+    })),
+    ['Accordion', 'fixed'],
+    {
       label: 'bytes that a worker sends in a step, on the average (log scale)',
-      labelAnchor: 'center',
-      labelArrow: 'none',
-      ticks: 6,
+      log: true,
       tickFormat: bytes,
     },
-    y: { grid: true, label: ABOUT[task.name].loss, labelAnchor: 'center', labelArrow: 'none' },
-    marginRight: 90,
-    marks: [
-      Plot.ruleX(shown, {
-        x: 'sentBytes',
-        y1: 'least',
-        y2: 'most',
-        stroke: 'kind',
-        strokeWidth: 2,
-      }),
-      Plot.dot(shown, { x: 'sentBytes', y: 'mean', fill: 'kind', r: 4 }),
-      Plot.text(shown, { x: 'sentBytes', y: 'mean', text: 'name', textAnchor: 'start', dx: 7 }),
-    ],
-  })
+    { label: loss },
+  )
 }

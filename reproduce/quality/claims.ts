@@ -1,7 +1,7 @@
 // What the papers say about trainings, held against these.
-import { better, noWorse, type Pair } from '../claims.ts'
+import { better, noWorse, type Pair, type Seeds } from '../claims.ts'
 import type { Claim } from '../experiment.ts'
-import { show } from '../spread.ts'
+import { LEAST_SEEDS, show } from '../spread.ts'
 import type { Search } from './contestants.ts'
 import { type Find, lossOf } from './found.ts'
 import type { Outcome } from './report.ts'
@@ -18,11 +18,12 @@ export function claimsOf(
     outcomes.flatMap((one) => {
       const { task, workers } = one
       const held = outcomes.find(
-        (outcome) => outcome.name === other && outcome.task === task && outcome.workers === workers,
+        (outcome) =>
+          outcome.name === other && outcome.task.name === task.name && outcome.workers === workers,
       )
       if (one.name !== name || held === undefined) return []
       const where = `${task.name}, ${workers} workers`
-      return [{ where, one: one.losses, other: held.losses }]
+      return [{ where, one: seedsOf(one), other: seedsOf(held) }]
     })
   const claims: [string, string, typeof better, string, string][] = [
     [
@@ -115,14 +116,43 @@ export function claimsOf(
     }))
     .filter(({ held }) => held.length > 0) // a quick run has not all contestants
     .map(({ claim, source, judge, held }) => judge(claim, source, held))
-  return [...compared, ...sameRate(outcomes, searches, find)]
+  return [...compared, ...sameRate(outcomes, searches, find), ...linear(outcomes)]
+}
+
+function seedsOf({ name, losses }: Outcome): Seeds {
+  return { name, values: losses }
+}
+
+/** Found: a seed's losses with 4 and with 16 workers differ by less than a tenth of the seeds' range. */
+function linear(outcomes: readonly Outcome[]): Claim[] {
+  const found = outcomes.flatMap(({ task, workers, name, losses, loss }) => {
+    const more = outcomes.find(
+      (one) => one.task.name === task.name && one.name === name && one.workers > workers,
+    )
+    if (!/^rank \d$/.test(name) || !more || loss.count < LEAST_SEEDS) return []
+    const apart = Math.max(...losses.map((value, i) => Math.abs(value - more.losses[i]!)))
+    const range = loss.most - loss.least
+    const numbers = `${task.name}, ${name}: ${apart.toFixed(4)} apart at most, seeds ${range.toFixed(4)}`
+    return [{ good: apart < range / 10, numbers }]
+  })
+  if (found.length === 0) return []
+  return [
+    {
+      claim: 'PowerSGD is linear: it does not matter how many workers share a batch',
+      source: `${POWERSGD}, Section 3`,
+      verdict: found.every(({ good }) => good) ? 'found' : 'not found',
+      numbers: found.map(({ numbers }) => numbers).join('; '),
+    },
+  ]
 }
 
 /** Found: with its rate, the first seed loses no more than the worst of all seeds does with the own rate. */
 function sameRate(outcomes: readonly Outcome[], searches: readonly Search[], find: Find): Claim[] {
   const found = searches.flatMap(({ task, contestant: { name }, trainings }) => {
     const own = (wanted: string) =>
-      outcomes.find((one) => one.task === task && one.workers === 4 && one.name === wanted)!
+      outcomes.find(
+        (one) => one.task.name === task.name && one.workers === 4 && one.name === wanted,
+      )!
     if (!['rank 1', 'rank 2', 'rank 4'].includes(name) || trainings.length === 1) return []
     const { learningRate } = own('uncompressed')
     const training = trainings.find((one) => one.learningRate === learningRate)!

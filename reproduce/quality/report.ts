@@ -32,7 +32,7 @@ export function report(searches: readonly Search[], cells: readonly Cell[], find
     const own = outcomes.filter((outcome) => outcome.task === task)
     const { title } = ABOUT[task.name]
     charts[`quality-${task.name}-steps.svg`] = overSteps(task, own)
-    charts[`quality-${task.name}-bytes.svg`] = againstBytes(task, own)
+    charts[`quality-${task.name}-bytes.svg`] = againstBytes(task, own, 4)
     return [
       `### ${title[0]!.toUpperCase()}${title.slice(1)}`,
       describe(task),
@@ -140,6 +140,9 @@ function tableOf(outcomes: readonly Outcome[]): string {
 /** What the grids found. */
 function rates(searches: readonly Search[], outcomes: readonly Outcome[], find: Find): string {
   const [{ trainings }] = searches as [Search]
+  if (trainings.length === 1) {
+    return `The learning rate is ${trainings[0]!.learningRate} for all: nothing was tuned.`
+  }
   const rows = searches.map((search) => {
     const { name } = search.contestant
     const taken = outcomes.find((outcome) => outcome.name === name)!.learningRate
