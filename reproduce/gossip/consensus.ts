@@ -97,7 +97,7 @@ function consensusChart(curves: readonly Curve[]): string {
     text: `${titleOf(gossip.method)}, ${rates(gossip)}`,
   }))
   return draw('Ring of eight, 100 × 100 normals: error of consensus against bytes', {
-    marginRight: 300,
+    marginRight: 330,
     color: { domain: names.map(({ name }) => name), range: [...COLOURS] },
     x: {
       type: 'log',
@@ -138,14 +138,16 @@ export function legend(names: readonly { name: string; text: string }[]): Plot.M
   )
 }
 
-/** With the fewest bytes to the least of the errors that one of them reaches. */
+/** With the fewest bytes to the least of the errors that one of them reaches, or the least error of all. */
 function best(curves: readonly Curve[]): Curve {
+  const last = ({ points }: Curve) => points.at(-1)?.error ?? Number.POSITIVE_INFINITY
   const reached = ERRORS.filter((error) =>
     curves.some(({ points }) => bytesTo(points, error) !== null),
   )
   const least = reached.at(-1)
-  if (least === undefined) return curves[0]!
-  const needed = curves.map(({ points }) => bytesTo(points, least) ?? Number.POSITIVE_INFINITY)
+  const needed = curves.map((curve) =>
+    least === undefined ? last(curve) : (bytesTo(curve.points, least) ?? Number.POSITIVE_INFINITY),
+  )
   return curves[needed.indexOf(Math.min(...needed))]!
 }
 
@@ -200,6 +202,8 @@ function slopeChart(slopes: readonly Slope[]): string {
       label: 'spectral gap',
       labelAnchor: 'center',
       labelArrow: 'none',
+      ticks: 4,
+      tickFormat: String,
     },
     y: {
       type: 'log',
@@ -207,6 +211,8 @@ function slopeChart(slopes: readonly Slope[]): string {
       label: '−slope of ln(error) per iteration',
       labelAnchor: 'center',
       labelArrow: 'none',
+      ticks: 4,
+      tickFormat: String,
     },
     marks: [
       Plot.line(points, { x: 'gap', y: 'slope', stroke: 'name', sort: 'gap' }),

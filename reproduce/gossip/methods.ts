@@ -51,7 +51,7 @@ const KNOWN = {
     tried: null,
   },
   powerCold: {
-    title: 'PowerGossip, 1 iteration, no warm start',
+    title: 'PowerGossip, no warm start',
     create: (gamma) => powerGossip({ warmStart: false, gamma }),
     untuned: [1],
     tried: null,
@@ -60,19 +60,19 @@ const KNOWN = {
     title: 'Choco, sign',
     create: (gamma) => choco({ compression: 'sign', gamma }),
     untuned: [0.45],
-    tried: { training: [[0.2], [0.9]], averaging: [[0.05], [0.1], [0.2]] },
+    tried: { training: [[0.9], [0.2], [1.308]], averaging: [[0.05], [0.1], [0.2]] },
   },
   chocoLargest: {
     title: 'Choco, top 1 %',
     create: (gamma) => choco({ compression: { keep: 0.01 }, gamma }),
     untuned: [0.0375],
-    tried: { training: [[0.1], [0.3]], averaging: [[0.02], [0.05], [0.075]] },
+    tried: { training: [[0.1], [0.2]], averaging: [[0.02], [0.05], [0.075]] },
   },
   deepSqueeze: {
     title: 'DeepSqueeze, sign',
     create: (gamma) => deepSqueeze({ compression: 'sign', gamma }),
     untuned: [0.01],
-    tried: { training: [[0.03], [0.1]], averaging: [[0.03], [0.1], [0.3]] },
+    tried: { training: [[0.1], [0.03], [0.2]], averaging: [[0.03], [0.1], [0.3]] },
   },
   moniqua: {
     title: 'Moniqua, 2 bits',
@@ -80,14 +80,14 @@ const KNOWN = {
     untuned: [0.005, 0.25],
     tried: {
       training: [
+        [0.2, 0.25],
         [0.05, 0.25],
-        [0.05, 0.05],
-        [0.2, 0.05],
+        [0.5, 0.25],
       ],
       averaging: [
-        [0.005, 4],
-        [0.02, 4],
         [0.1, 4],
+        [0.02, 4],
+        [0.3, 4],
       ],
     },
   },

@@ -137,6 +137,7 @@ function chart(outcomes: readonly Outcome[]): string {
     })
   return draw('Loss at the end against bytes: hollow as they come, full tuned', {
     marginRight: 190,
+    inset: 10,
     color: { domain: TRAINED.map(titleOf), range: [...COLOURS] },
     x: {
       type: 'log',
@@ -155,13 +156,10 @@ function chart(outcomes: readonly Outcome[]): string {
     },
     marks: [
       Plot.ruleX(shown, { x: 'bytes', y1: 'least', y2: 'most', stroke: 'name' }),
-      Plot.dot(shown, {
-        x: 'bytes',
-        y: 'mean',
-        r: 5,
-        stroke: 'name',
-        strokeWidth: 2,
-        fill: (one: (typeof shown)[number]) => (one.tuned ? one.name : 'white'),
+      ...[false, true].map((tuned) => {
+        const some = shown.filter((one) => one.tuned === tuned)
+        const fill = tuned ? 'name' : 'white'
+        return Plot.dot(some, { x: 'bytes', y: 'mean', r: 5, stroke: 'name', strokeWidth: 2, fill })
       }),
       ...legend(TRAINED.map((method) => ({ name: titleOf(method), text: titleOf(method) }))),
     ],

@@ -131,6 +131,14 @@ test('verdicts go by the seeds: as good, worse, or too few of them', () => {
   assert.is(verdict([1.05, 1.1, 1.3]), 'found')
   assert.is(verdict([1.3, 1.4, 1.5]), 'not found')
   assert.is(verdict([1.3, 1.4]), 'not decidable')
+  const unbeaten = claimsOf(
+    rows([1, 1, 1]).map((row) => ({ ...row, unbeaten: row.gossip?.method === 'chocoSign' })),
+  )
+  const tuning = unbeaten.filter(({ claim }) => claim.includes('has to be tuned'))
+  assert.equal(
+    tuning.map(({ verdict }) => verdict),
+    ['not found', 'not decidable', 'not decidable', 'not decidable'],
+  )
 })
 
 test.run()
