@@ -20,18 +20,22 @@ export function claimsOf(outcomes: readonly Outcome[]): Claim[] {
     )
     return (own.find((outcome) => outcome.tuned === tuned) ?? own[0]!).losses
   }
+  const seeds = (nodes: number, method: MethodName | null, tuned: boolean) => ({
+    name: `${method === null ? 'all-reduce' : titleOf(method)}${tuned && method ? ', tuned' : ''}`,
+    values: losses(nodes, method, tuned),
+  })
   const pairs = (one: Of, other: Of): Pair[] =>
     rings.map((nodes) => ({
       where: `ring of ${nodes}`,
-      one: losses(nodes, ...one),
-      other: losses(nodes, ...other),
+      one: seeds(nodes, ...one),
+      other: seeds(nodes, ...other),
     }))
   const tuned = TRAINED.filter((method) => !['plain', ...POWER].includes(method))
   /** Of each ring the tuned competitor that is best there. */
   const strongest = rings.map((nodes) => {
     const means = tuned.map((method) => spreadOf(losses(nodes, method, true)).mean)
     const method = tuned[means.indexOf(Math.min(...means))]!
-    return { nodes, title: titleOf(method), losses: losses(nodes, method, true) }
+    return { nodes, best: seeds(nodes, method, true) }
   })
   return [
     noWorse(
@@ -54,10 +58,10 @@ export function claimsOf(outcomes: readonly Outcome[]): Claim[] {
     noWorse(
       'PowerGossip, 1 iteration, with nothing tuned, is as good as the best of the others tuned',
       `${POWERGOSSIP}, abstract`,
-      strongest.map(({ nodes, title, losses: other }) => ({
-        where: `ring of ${nodes}, ${title}`,
-        one: losses(nodes, 'power1', false),
-        other,
+      strongest.map(({ nodes, best }) => ({
+        where: `ring of ${nodes}`,
+        one: seeds(nodes, 'power1', false),
+        other: best,
       })),
     ),
     better(
