@@ -70,13 +70,15 @@ export function reportTraining(effort: Effort, find: Find): Part {
 function introduction({ steps, rate }: Training, parameters: number): string {
   return `Every node has a model of its own (the LSTM on Tiny Shakespeare, ${count(parameters)} parameters) and a stretch of the training text
 that no other sees. A step is the authors' D-PSGD: gradients at X, gossip of the same X, then each node's own SGD with
-Nesterov's momentum 0.9; ${count(steps)} steps, the rate rises over the first tenth and is divided by ten at 2/3 and 8/9. All share
-one text of ${count(1024)} characters a step, however many they are, and one learning rate, ${rate}: the best of those tried for an
-all-reduce, which here means frames of whole gradients, and everyone the mean of them. *Untuned* are defaults
-(γ = 1) and, for methods without one, what PowerGossip's authors ran ResNet-20 with; *tuned* are the best of the γ below, tried with a
-seed and on the ring of eight alone, and for plain and PowerGossip γ\\* of the ring's spectrum, which nobody has
-to look for. Losses are of held-out text, in nats a character, of the mean of all models and of the worst node. Distance is
-√(mean ‖xᵢ − x̄‖²) / ‖x̄‖ at the end. Bytes are those of all frames to both neighbours, headers included.`
+Nesterov's momentum 0.9. ${count(steps)} steps; the learning rate rises over the first tenth and is divided by ten at 2/3 and 8/9. A step
+is ${count(1024)} characters in all, however many nodes there are, and everything has one learning rate, ${rate}, that of an all-reduce
+(the table of what was tried says which it had), which here means frames of whole gradients, and everyone the mean of them.
+
+*Untuned* are defaults, γ = 1, and, for methods without one, what PowerGossip's authors ran ResNet-20 with. *Tuned* are the best of the γ
+below, tried with a seed of its own and on the ring of eight alone, and for plain gossip and PowerGossip γ\\* of the ring's spectrum,
+which nobody has to look for. Losses are of held-out text, in nats a character, of the mean of all models and of the worst node.
+Distance is √(mean ‖xᵢ − x̄‖²) / ‖x̄‖ at the end. Bytes are those of all frames to both neighbours, headers included; *times fewer*
+is against plain gossip.`
 }
 
 function tableOf(outcomes: readonly Outcome[]): string {
