@@ -67,7 +67,10 @@ test('refuses what it cannot do, by name', async () => {
     assert.match(text(), expected)
   }
   await refused(['--tiny', '--quick'], "'--tiny' cannot be used with option '--quick'")
-  await refused(['--only', 'nothing'], 'Allowed choices are bytes, quality, accordion, gossip, pays')
+  await refused(
+    ['--only', 'nothing'],
+    'Allowed choices are bytes, quality, accordion, gossip, pays',
+  )
   await refused(['--jobs', '0'], 'Expected an integer from 1 to 64')
   await refused(
     ['--tiny', '--only', 'quality', '--data', folder],
