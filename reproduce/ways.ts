@@ -1,6 +1,6 @@
 // Ways to exchange gradients, as descriptions that JSON can hold, and what the library makes of them.
 import type { Method, Options } from 'lowrank'
-import { bestRank, randomBlock, randomK, signNorm, topK, uncompressed } from 'lowrank/baselines'
+import { randomBlock, randomK, signNorm, topK, uncompressed } from 'lowrank/baselines'
 import { accordion, halfSteps } from 'lowrank/methods'
 
 /** PowerSGD's full step, unless `method` is another. */
@@ -12,6 +12,7 @@ export interface Way {
   /** of Accordion: the lower rank, `rank` being the higher, and its window in steps */
   readonly low?: number
   readonly window?: number
+  readonly iterations?: number
   readonly wire?: Options['wire']
   readonly warmStart?: boolean | 'fixed'
   readonly errorFeedback?: 'local' | 'none'
@@ -24,7 +25,6 @@ const METHODS = {
   randomK: ({ rank }: Way) => randomK({ rank: rank! }),
   topK: ({ ratio }: Way) => topK({ ratio: ratio! }),
   signNorm: () => signNorm(),
-  bestRank: () => bestRank(),
   accordion: ({ low, rank, window }: Way, learningRate: () => number) =>
     accordion({ low: low!, high: rank!, window: window!, learningRate }),
 } as const satisfies Record<string, (way: Way, learningRate: () => number) => Method>
@@ -45,12 +45,13 @@ const RANKLESS: readonly (keyof typeof METHODS | undefined)[] = [
  * @param learningRate  in the step that begins, for Accordion
  */
 export function optionsOf(way: Way, seed: number, learningRate: () => number): Options {
-  const { rank, wire, warmStart, errorFeedback } = way
+  const { rank, iterations, wire, warmStart, errorFeedback } = way
   const method = way.method && METHODS[way.method](way, learningRate)
   return {
     ...(method && { method }),
     ...(rank !== undefined && !RANKLESS.includes(way.method) && { rank }),
     ...(method?.heeds.includes('seed') === false ? {} : { seed }),
+    ...(iterations && { iterations }),
     ...(wire && { wire }),
     ...(warmStart !== undefined && { warmStart }),
     ...(errorFeedback && { errorFeedback }),
