@@ -73,7 +73,7 @@ export const SEEDS: Record<Effort, readonly number[]> = { full: [1, 2, 3], quick
 
 /** Times what is usual: the grid that learning rates are looked for in, on the first seed and 4 workers. */
 const GRID: Record<Effort, readonly number[]> = {
-  full: [1 / 4, 1 / 2, 1, 2],
+  full: [1 / 8, 1 / 4, 1 / 2, 1, 2],
   quick: [1 / 2],
   tiny: [1 / 2],
 }
