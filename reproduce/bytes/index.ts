@@ -33,8 +33,8 @@ export const bytes: Experiment<Run, Sent> = {
     return [...byKey.values()]
   },
   describe: ({ model, way }) => `${model}, ${way.name}`,
-  async execute({ model, way }) {
-    const { floats, bytes } = await sent(SHAPES[model], way)
+  execute({ model, way }) {
+    const { floats, bytes } = sent(SHAPES[model], way)
     return { floats, bytes }
   },
   report,

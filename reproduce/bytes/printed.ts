@@ -104,13 +104,11 @@ export const SOURCES: readonly Source[] = [
   {
     name: 'PowerGossip, poster',
     claim: 'Data sent per epoch by each of eight workers in a ring',
-    about:
-      '49 steps (8 workers × 128 images, the last step with fewer), two neighbours, counted from frames. The library\n' +
-      'has no Moniqua: two bits an entry and neighbour.',
+    about: '49 steps (8 workers × 128 images, the last step with fewer), two neighbours.',
     figures: [
       { ...RING, row: 'Uncompressed', way: { name: 'gossip' }, printed: '102' },
       { ...RING, row: 'Sign + norm', way: { name: 'gossip, signs' }, printed: '3.2' },
-      { ...RING, row: 'Moniqua, 2 bits', way: { name: 'bits', bits: 4 }, printed: '6.4' },
+      { ...RING, row: 'Moniqua, 2 bits', way: { name: 'Moniqua' }, printed: '6.4' },
       { ...RING, row: 'PowerGossip', way: { name: 'PowerGossip', iterations: 1 }, printed: '1.8' },
       {
         ...RING,

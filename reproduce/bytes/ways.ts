@@ -1,15 +1,15 @@
-// What a worker sends in a step, for each of the methods in the papers' tables: told by `plan`, or counted
-// from frames where there is no coordinator.
+// What a worker sends in a step, for each of the methods in the papers' tables: told by `plan`, or by
+// `planGossip` where there is no coordinator.
 import { type ParameterSpec, plan } from 'lowrank'
 import { bestRank, randomBlock, randomK, signNorm, topK, uncompressed } from 'lowrank/baselines'
-import { choco, createGossip, type GossipMethod, plain, powerGossip } from 'lowrank/gossip'
+import { choco, moniqua, plain, planGossip, powerGossip } from 'lowrank/gossip'
 import { halfSteps } from 'lowrank/methods'
 
 type Shapes = readonly (readonly number[])[]
 
 /** A method, as papers name it. Ranks are r of r · (n + m) floats, whatever sends them. */
 export type Way =
-  | { readonly name: 'whole' | 'sign + norm' | 'gossip' | 'gossip, signs' }
+  | { readonly name: 'whole' | 'sign + norm' | 'gossip' | 'gossip, signs' | 'Moniqua' }
   | {
       readonly name: 'rank' | 'half-steps' | 'random block' | 'random k' | 'atomo'
       readonly rank: number
@@ -31,7 +31,7 @@ export interface Sent {
 /** Each matrix is compressed, as the papers do, whether or not that pays. */
 const ALWAYS = { minCompressionRate: 0 }
 
-export async function sent(shapes: Shapes, way: Way): Promise<Sent> {
+export function sent(shapes: Shapes, way: Way): Sent {
   switch (way.name) {
     case 'whole':
       return plan(shapes, { method: uncompressed() })
@@ -52,11 +52,13 @@ export async function sent(shapes: Shapes, way: Way): Promise<Sent> {
     case 'bits':
       return { floats: (plan(shapes).denseFloats * way.bits) / 32, bytes: null }
     case 'gossip':
-      return await gossip(shapes, plain())
+      return planGossip(shapes, { method: plain() })
     case 'gossip, signs':
-      return await gossip(shapes, choco({ compression: 'sign', gamma: 0.45 }))
+      return planGossip(shapes, { method: choco({ compression: 'sign', gamma: 0.45 }) })
+    case 'Moniqua':
+      return planGossip(shapes, { method: moniqua({ theta: 1 }) })
     case 'PowerGossip':
-      return await gossip(shapes, powerGossip({ iterations: way.iterations }))
+      return planGossip(shapes, { method: powerGossip({ iterations: way.iterations }) })
   }
 }
 
@@ -73,44 +75,4 @@ function atomo(shapes: Shapes, rank: number): number {
   })
   const { floats, parameters } = plan(reshaped, { method: bestRank(), rank })
   return parameters.reduce((sum, { rank }) => sum + rank, floats)
-}
-
-const NEIGHBOURS = 2
-
-/** In a ring. Two iterations are looked at: half-steps take turns. */
-async function gossip(shapes: Shapes, method: GossipMethod): Promise<Sent> {
-  const frames = await framesOf(shapes, method)
-  // What a frame has besides: that of as many parameters of one number each, but for those.
-  const [least] = await framesOf(Array<readonly number[]>(shapes.length).fill([1]), plain())
-  const head = least! - 4 * shapes.length
-  const mean = (of: (bytes: number) => number) =>
-    (NEIGHBOURS * frames.reduce((sum, bytes) => sum + of(bytes), 0)) / 2
-  return { floats: mean((bytes) => (bytes - head) / 4), bytes: mean((bytes) => bytes) }
-}
-
-/** Lengths of all frames from one node to another in two iterations. */
-async function framesOf(shapes: Shapes, method: GossipMethod): Promise<number[]> {
-  const nodes = [
-    await createGossip(shapes, { self: 0, neighbours: { 1: 1 / 3 }, method }),
-    await createGossip(shapes, { self: 1, neighbours: { 0: 1 / 3 }, method }),
-  ] as const
-  const models = nodes.map((_, i) =>
-    shapes.map((shape, j) =>
-      new Float32Array(shape.reduce((length, n) => length * n, 1)).fill(1 + i + j),
-    ),
-  )
-  const lengths: number[] = []
-  for (let iteration = 0; iteration < 2; iteration++) {
-    let frames: (ReadonlyMap<number, Uint8Array> | null)[] = nodes.map((node, i) =>
-      node.beginSync(models[i]!),
-    )
-    while (frames[0]) {
-      const [there, back] = [frames[0].get(1)!, frames[1]!.get(0)!]
-      lengths.push(there.length)
-      nodes[1].receive(0, there)
-      nodes[0].receive(1, back)
-      frames = nodes.map((node, i) => node.applySync(models[i]!).frames)
-    }
-  }
-  return lengths
 }
