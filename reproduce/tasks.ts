@@ -14,7 +14,7 @@ const TEXT = {
 const IMAGES = { name: 'images', channels: [16, 32, 64], hidden: 64, batch: 64 } as const
 
 const STEPS: Record<Effort, Record<Task['name'], number>> = {
-  full: { text: 400, images: 500 },
+  full: { text: 400, images: 400 },
   quick: { text: 100, images: 100 },
   tiny: { text: 6, images: 6 },
 }

@@ -32,7 +32,7 @@ export interface Training {
 }
 
 export interface Trained {
-  /** glances at held-out data: of the text at a part of it */
+  /** glances at a part of the held-out data */
   readonly curve: readonly (Score & { readonly step: number })[]
   /** on all held-out data, at the end; null: training diverged */
   readonly last: Score | null

@@ -11,7 +11,7 @@ const CURVES = [
   ...['top K', 'random K', 'half-steps, rank 2'],
 ]
 
-/** Mean loss of the seeds at each glance, with 4 workers. */
+/** Mean loss of the seeds at each glance at a part of the held-out data, with 4 workers. */
 export function overSteps(task: Task, outcomes: readonly Outcome[]): string {
   const { title, loss } = ABOUT[task.name]
   const curves = CURVES.flatMap((name) => {
@@ -23,7 +23,12 @@ export function overSteps(task: Task, outcomes: readonly Outcome[]): string {
     })
     return [{ name, points }]
   })
-  return lines(`${title}, 4 workers: mean over seeds`, curves, { label: 'step' }, { label: loss })
+  return lines(
+    `${title}, 4 workers: mean over seeds, part of the held-out data`,
+    curves,
+    { label: 'step' },
+    { label: loss },
+  )
 }
 
 /** Loss at the end against bytes. @param workers  of one number alone */
