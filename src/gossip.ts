@@ -32,6 +32,7 @@ export {
 export type { Applied, EdgeOutcome, Gossip } from './gossip/node.ts'
 export { type GossipPlan, type GossipPlanOptions, planGossip } from './gossip/traffic.ts'
 export type { ParameterSpec } from './options.ts'
+export type { Backend, GpuBuffer, GpuTensor, Tensor } from './seam.ts'
 
 /**
  * Where random numbers come from: standard normals, elements 0 … length − 1 of one column of a factor of

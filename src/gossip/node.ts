@@ -102,6 +102,7 @@ export class Gossip {
    * @returns a frame for each neighbour
    * @throws TypeError, RangeError  if they do not fit, or are not finite
    * @throws RoundError  if an iteration is open
+   * @throws DeviceLostError  (lowrank/webgpu) if the GPU is lost, and with it the parameters that were there
    */
   async begin(
     parameters: readonly Tensor[],
@@ -163,6 +164,7 @@ export class Gossip {
    * @throws TypeError, RangeError  if they do not fit, or, where another half-step follows, are not finite
    *   after this one, which then is done: the iteration is over
    * @throws RoundError  if no iteration is open, or a neighbour is waited for
+   * @throws DeviceLostError  as `begin`; neighbours may have applied what this node has not
    */
   async apply(parameters: readonly Tensor[]): Promise<Applied> {
     return runAsync(this.#alone(this.#apply(parameters)))
