@@ -17,7 +17,11 @@ export interface Finished {
 }
 
 export interface Pool {
-  /** On a thread that has nothing else to do, or a new one. @throws Error  with what the run threw */
+  /**
+   * On a thread that has nothing else to do, or a new one.
+   *
+   * @throws Error  with what the run threw, or if the pool has ended
+   */
   execute(order: Order): Promise<Finished>
   /** Ends all threads, whatever they are doing. */
   end(): Promise<void>
@@ -36,8 +40,10 @@ const GRACE_MS = 1000
 export function createPool(): Pool {
   const idle: Worker[] = []
   const busy = new Map<Worker, Promise<unknown>>()
+  let ended = false
   return {
     async execute(order) {
+      if (ended) throw new Error('the pool has ended')
       const worker = idle.pop() ?? new Worker(THREAD, { eval: true })
       const answered = ask(worker, order)
       busy.set(worker, answered)
@@ -48,6 +54,7 @@ export function createPool(): Pool {
       return answer
     },
     async end() {
+      ended = true
       for (const worker of busy.keys()) worker.postMessage('end')
       const settled = Promise.allSettled(busy.values())
       const late = new Promise((done) => setTimeout(done, GRACE_MS).unref())

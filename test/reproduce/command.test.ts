@@ -31,13 +31,15 @@ test('goes on from where it was interrupted, and writes page, charts and results
   first.child.kill('SIGINT')
   assert.is(await first.code, 130)
   assert.match(first.text(), 'reproduce: ended by SIGINT; the same command goes on from here')
-  assert.is(lines().length, 1)
-  const [kept] = lines()
+  // Not always one: before the signal arrives the next may have ended as well.
+  const kept = lines()
+  assert.ok(kept.length >= 1)
 
   const second = start('--tiny', '--only', 'quality')
   assert.is(await second.code, 0, second.text())
-  assert.match(second.text(), /^1 of \d+ runs are done/)
-  assert.is(lines()[0], kept)
+  assert.match(second.text(), new RegExp(`^${kept.length} of \\d+ runs are done`))
+  assert.ok(lines().length > kept.length, 'it was interrupted')
+  assert.equal(lines().slice(0, kept.length), kept)
   const keys = lines().map((line) => JSON.stringify(JSON.parse(line).run))
   assert.is(new Set(keys).size, keys.length, 'no run was executed twice')
 
