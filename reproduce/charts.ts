@@ -12,8 +12,10 @@ const SIZE = { width: 800, height: 440 }
 const MARGIN = { marginTop: 48, marginRight: 150, marginBottom: 48, marginLeft: 64 }
 const WIDTH = SIZE.width - MARGIN.marginLeft - MARGIN.marginRight
 const HEIGHT = SIZE.height - MARGIN.marginTop - MARGIN.marginBottom
-/** Of a label's line. */
+/** Height of a label. */
 const LINE = 13
+/** Radius of a point. */
+const DOT = 4
 
 /**
  * Any chart, in the manner of all.
@@ -76,9 +78,9 @@ export function lines(title: string, curves: readonly Line[], x: Axis, y: Axis):
     ),
   }
   const ends = shown.map(({ name, points }, i) => ({ ...points.at(-1)!, name, colour: colour(i) }))
-  const labels = placed(ends, scales)
+  const labels = placed(ends, scales, 'right')
   return draw(title, {
-    x: { ...axis(x), domain: scales.x.domain, ticks: 6 },
+    x: { ...axis(x), domain: scales.x.domain, ticks: ticks(x, scales.x) },
     y: { ...axis(y), domain: scales.y.domain },
     marks: [
       ...shown.map(({ points }, i) =>
@@ -123,13 +125,13 @@ export function scatter(
     ),
   }
   return draw(title, {
-    x: { ...axis(x), domain: scales.x.domain, ticks: 6 },
+    x: { ...axis(x), domain: scales.x.domain, ticks: ticks(x, scales.x) },
     y: { ...axis(y), domain: scales.y.domain },
     marks: [
       ...(groups.length > 1 ? groups.map((name, i) => key(name, i)) : []),
       Plot.ruleX(shown, { x: 'x', y1: 'least', y2: 'most', stroke: 'colour', strokeWidth: 2 }),
-      Plot.dot(shown, { x: 'x', y: 'y', fill: 'colour', r: 4 }),
-      ...placed(shown, scales),
+      Plot.dot(shown, { x: 'x', y: 'y', fill: 'colour', r: DOT }),
+      ...placed(shown, scales, 'left or right'),
     ],
   })
 }
@@ -156,6 +158,29 @@ function axis({ label, tickFormat, log }: Axis): Plot.ScaleOptions {
   }
 }
 
+/** Of a logarithmic axis 1, 2 and 5 times each power of ten: names of more would run into each other. */
+function ticks({ log }: Axis, { domain: [least, most] }: Scale): number | number[] {
+  if (!log) return 6
+  const powers = range(Math.floor(Math.log10(least)), Math.ceil(Math.log10(most)))
+  return powers
+    .flatMap((power) => [1, 2, 5].map((digit) => digit * 10 ** power))
+    .filter((tick) => least <= tick && tick <= most)
+}
+
+function range(first: number, last: number): number[] {
+  return Array.from({ length: last - first + 1 }, (_, i) => first + i)
+}
+
+/** A point with a name, and perhaps a bar. */
+interface Labelled {
+  readonly name: string
+  readonly x: number
+  readonly y: number
+  readonly least?: number
+  readonly most?: number
+  readonly colour: string
+}
+
 interface Scale {
   readonly domain: readonly [number, number]
   /** 0 … 1 within it */
@@ -176,35 +201,63 @@ function scaleOf(values: readonly number[], { log }: Axis, room = 0.05): Scale {
   }
 }
 
-/** Names to the right of their points, moved down where they would lie on one that is there already. */
+/** In pixels of the plot's inside. */
+interface Box {
+  readonly left: number
+  readonly right: number
+  readonly top: number
+  readonly bottom: number
+}
+
+function overlap(a: Box, b: Box): boolean {
+  return a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom
+}
+
+/**
+ * Names beside their points: to the right, or where that is taken, to the left, or lower or higher.
+ *
+ * @param sides  left: names may be to the left as well
+ */
 function placed(
-  points: readonly { name: string; x: number; y: number; colour: string }[],
+  points: readonly Labelled[],
   scales: { readonly x: Scale; readonly y: Scale },
+  sides: 'right' | 'left or right',
 ): Plot.Markish[] {
-  const taken: { left: number; right: number; top: number }[] = []
-  const boxes = points.map((point) => ({
-    point,
-    left: scales.x.at(point.x) * WIDTH,
-    top: (1 - scales.y.at(point.y)) * HEIGHT,
-  }))
-  return boxes
-    .sort((a, b) => a.top - b.top)
-    .map(({ point, left, top }) => {
-      const right = left + 8 + 6.5 * point.name.length
-      const beside = taken.filter((box) => box.left < right && left < box.right)
-      const here = beside.reduce(
-        (y, box) => (Math.abs(box.top - y) < LINE ? box.top + LINE : y),
-        top,
+  const across = (value: number) => scales.x.at(value) * WIDTH
+  const down = (value: number) => (1 - scales.y.at(value)) * HEIGHT
+  const taken: Box[] = points.map(({ x, y, least = y, most = y }) => {
+    const [left, right] = [across(x) - DOT, across(x) + DOT]
+    return { left, right, top: down(most) - DOT, bottom: down(least) + DOT }
+  })
+  const signs = sides === 'right' ? [1] : [1, -1]
+  const shifts = Array.from({ length: points.length }, (_, i) => (i * LINE) / 2)
+  return [...points]
+    .sort((a, b) => down(a.y) - down(b.y))
+    .map((point) => {
+      const width = 6.5 * point.name.length
+      const places = shifts.flatMap((shift) =>
+        signs.flatMap((sign) => [shift, -shift].map((dy) => ({ sign, dy }))),
       )
-      taken.push({ left, right, top: here })
+      const boxOf = ({ sign, dy }: { sign: number; dy: number }): Box => {
+        const start = across(point.x) + 8 * sign
+        const middle = down(point.y) + dy
+        const [left, right] = sign > 0 ? [start, start + width] : [start - width, start]
+        return { left, right, top: middle - LINE / 2, bottom: middle + LINE / 2 }
+      }
+      const free = places.find((place) => {
+        const box = boxOf(place)
+        return box.left > 0 && !taken.some((other) => overlap(box, other))
+      })
+      const { sign, dy } = free ?? places[0]!
+      taken.push(boxOf({ sign, dy }))
       return Plot.text([point], {
         x: 'x',
         y: 'y',
         text: [point.name],
         fill: point.colour,
-        textAnchor: 'start',
-        dx: 8,
-        dy: here - top,
+        textAnchor: sign > 0 ? 'start' : 'end',
+        dx: 8 * sign,
+        dy,
         fontSize: 12,
       })
     })

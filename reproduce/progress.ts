@@ -2,12 +2,17 @@
 import cliProgress from 'cli-progress'
 
 export interface Progress {
-  /** @param secondsLeft  NaN: not known yet */
-  at(done: number, total: number, secondsLeft: number): void
+  at(done: number, total: number, left: TimeLeft): void
   began(what: string): void
   finished(what: string, seconds: number): void
   /** Takes the bar away; may be called twice. */
   stop(): void
+}
+
+export interface TimeLeft {
+  readonly seconds: number
+  /** what some runs take is not known yet, and not in `seconds` */
+  readonly more: boolean
 }
 
 export function createProgress(): Progress {
@@ -26,11 +31,11 @@ function createBar(): Progress {
   })
   let started = false
   return {
-    at(done, total, secondsLeft) {
+    at(done, total, left) {
       if (!started) bar.start(total, done, { left: '', what: '' })
       started = true
       bar.setTotal(total)
-      bar.update(done, { left: show(secondsLeft) })
+      bar.update(done, { left: show(left) })
     },
     began: (what) => bar.update({ what }),
     finished() {},
@@ -42,8 +47,8 @@ function createLines(): Progress {
   let last = ''
   let told = ''
   return {
-    at(done, total, secondsLeft) {
-      const line = `${done} of ${total} runs are done, ${show(secondsLeft)}${last}\n`
+    at(done, total, left) {
+      const line = `${done} of ${total} runs are done, ${show(left)}${last}\n`
       if (line !== told) process.stderr.write(line)
       told = line
     },
@@ -55,7 +60,8 @@ function createLines(): Progress {
   }
 }
 
-function show(seconds: number): string {
-  if (Number.isNaN(seconds)) return 'time left not known yet'
-  return seconds < 90 ? `${Math.ceil(seconds)} s left` : `${Math.ceil(seconds / 60)} min left`
+function show({ seconds, more }: TimeLeft): string {
+  if (more && seconds === 0) return 'time left not known yet'
+  const known = seconds < 90 ? `${Math.ceil(seconds)} s` : `${Math.ceil(seconds / 60)} min`
+  return `${more ? 'more than ' : ''}${known} left`
 }

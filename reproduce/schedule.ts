@@ -2,7 +2,7 @@
 import type { Done, Experiment } from './experiment.ts'
 import type { Options } from './options.ts'
 import type { Pool } from './pool.ts'
-import type { Progress } from './progress.ts'
+import type { Progress, TimeLeft } from './progress.ts'
 import { commitOf } from './provenance.ts'
 import { type Entry, keyOf, type Store } from './store.ts'
 
@@ -62,7 +62,7 @@ export async function runAll(
   function tell(): void {
     const all = standings()
     const done = new Set(all.flatMap(({ entries }) => entries)).size
-    progress.at(done, done + waitingIn(all).size, secondsLeft(all, jobs))
+    progress.at(done, done + waitingIn(all).size, timeLeft(all, jobs))
   }
 }
 
@@ -96,11 +96,15 @@ function standingOf(experiment: Experiment, effort: Options['effort'], store: St
   }
 }
 
-/** Of the runs that are known, by what those of the same experiment took; NaN: nothing to go by. */
-function secondsLeft(all: readonly Standing[], jobs: number): number {
-  return all.reduce((sum, { experiment, entries, waiting }) => {
-    if (waiting.length === 0) return sum
-    const mean = entries.reduce((seconds, entry) => seconds + entry.seconds, 0) / entries.length
-    return sum + (mean * waiting.length) / (experiment.alone ? 1 : jobs)
-  }, 0)
+/** Of the runs that are known, by what those of the same experiment took. */
+function timeLeft(all: readonly Standing[], jobs: number): TimeLeft {
+  let seconds = 0
+  let more = false
+  for (const { experiment, entries, waiting } of all) {
+    if (waiting.length === 0) continue
+    const mean = entries.reduce((sum, entry) => sum + entry.seconds, 0) / entries.length
+    if (entries.length === 0) more = true
+    else seconds += (mean * waiting.length) / (experiment.alone ? 1 : jobs)
+  }
+  return { seconds, more }
 }

@@ -2,7 +2,7 @@
 import { CIFAR, SHAKESPEARE } from '../data.ts'
 import type { Done, Effort, Experiment } from '../experiment.ts'
 import { SEEDS, type Search, searchesOf } from '../quality/contestants.ts'
-import { bestRate, finder, lossOf } from '../quality/found.ts'
+import { bestOf, type Find, finder, lossOf } from '../quality/found.ts'
 import { spreadOf } from '../spread.ts'
 import { type Task, type Trained, type Training, train } from '../training.ts'
 import { type Way, wordsOf } from '../ways.ts'
@@ -36,7 +36,7 @@ export const accordion: Experiment<Training, Trained> = {
   title: 'Accordion: ranks that follow the gradient',
   files: [...SHAKESPEARE, ...CIFAR],
   runs(effort, done) {
-    const searched = searches(effort).flatMap(({ trainings }) => trainings)
+    const searched = searches(effort, finder(done)).flatMap(({ trainings }) => trainings)
     const cells = cellsOf(effort, done).flatMap(({ trainings }) => trainings)
     const all = [...searched, ...cells]
     return [...new Map(all.map((training) => [JSON.stringify(training), training])).values()]
@@ -55,8 +55,8 @@ export const accordion: Experiment<Training, Trained> = {
 }
 
 /** Learning rates are those that quality found, whose grids are shared: the paper's way, and the high rank's. */
-function searches(effort: Effort): readonly Search[] {
-  return searchesOf(effort).filter(({ contestant }) => RATES_OF.includes(contestant.name))
+function searches(effort: Effort, find: Find): readonly Search[] {
+  return searchesOf(effort, find).filter(({ contestant }) => RATES_OF.includes(contestant.name))
 }
 
 /** One contestant with one learning rate. */
@@ -72,9 +72,9 @@ interface Cell {
 function cellsOf(effort: Effort, done: readonly Done<Training, Trained>[]): Cell[] {
   const find = finder(done)
   const rates = new Map<Task['name'], { task: Task; rates: Set<number> }>()
-  for (const search of searches(effort)) {
-    const { task } = search
-    const rate = bestRate(search, find)
+  for (const search of searches(effort, find)) {
+    const { task, trainings } = search
+    const rate = bestOf(trainings, find)?.learningRate ?? null
     const known = rates.get(task.name) ?? { task, rates: new Set() }
     if (rate !== null) known.rates.add(rate)
     rates.set(task.name, known)

@@ -30,6 +30,7 @@ export function chart(curves: readonly Curve[], delaysMs: readonly number[]): st
   return draw('Steps of the demo: times faster than uncompressed float32', {
     height: 460,
     marginTop: 112,
+    marginRight: 32,
     x: { ...axis, label: 'Mbit/s in each direction', ticks: [1, 10, 100, 1000], tickFormat: '~g' },
     y: { ...axis, label: 'times faster', ticks: 6, tickFormat: '~g' },
     fx: { label: null, domain: delaysMs.map(name) },

@@ -24,10 +24,10 @@ export function overSteps(task: Task, outcomes: readonly Outcome[]): string {
     return [{ name, points }]
   })
   return lines(
-    `${title}, 4 workers: mean over seeds, part of the held-out data`,
+    `${title}, 4 workers: mean over seeds`,
     curves,
     { label: 'step' },
-    { label: loss },
+    { label: `${loss}, of a part of the data` },
   )
 }
 

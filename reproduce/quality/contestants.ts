@@ -4,6 +4,7 @@ import type { Effort } from '../experiment.ts'
 import { tasksOf, USUAL } from '../tasks.ts'
 import { shapesOf, type Task, type Training } from '../training.ts'
 import type { Way } from '../ways.ts'
+import { bestOf, type Find } from './found.ts'
 
 export interface Contestant {
   /** how tables call it; the same for both tasks */
@@ -71,12 +72,28 @@ function topKAsRank2(task: Task): Way {
 
 export const SEEDS: Record<Effort, readonly number[]> = { full: [1, 2, 3], quick: [1], tiny: [1] }
 
-/** Times what is usual: the grid that learning rates are looked for in, on the first seed and 4 workers. */
+/**
+ * Times what is usual: the grid that learning rates are looked for in, on the first seed and 4 workers. A
+ * grid that ends with its best rate gets another, half or twice that, until it does not.
+ */
 const GRID: Record<Effort, readonly number[]> = {
   full: [1 / 8, 1 / 4, 1 / 2, 1, 2],
   quick: [1 / 2],
   tiny: [1 / 2],
 }
+
+/** No grid gets more rates than that. */
+const MOST_RATES = 9
+
+/** In a full run these train once more, for so many times the steps: does what compression costs pass? */
+const LONGER = {
+  times: 4,
+  task: 'text',
+  names: [
+    ...['uncompressed', 'rank 1', 'rank 2', 'rank 4'],
+    ...['half-steps, rank 2', 'top K', 'sign + norm'],
+  ],
+} as const
 
 /** With the numbers of workers that they have in such a run. */
 export function contestantsOf(effort: Effort): readonly Contestant[] {
@@ -88,6 +105,8 @@ export function contestantsOf(effort: Effort): readonly Contestant[] {
 /** One contestant in one setting; `null` while its learning rate is not known yet. */
 export interface Cell {
   readonly task: Task
+  /** with more steps than usual, at the learning rate that was found with the usual number */
+  readonly longer: boolean
   readonly workers: number
   readonly contestant: Contestant
   readonly learningRate: number | null
@@ -99,52 +118,63 @@ export interface Cell {
 export interface Search {
   readonly task: Task
   readonly contestant: Contestant
+  /** from the least to the highest rate */
   readonly trainings: readonly Training[]
 }
 
-export function searchesOf(effort: Effort): readonly Search[] {
+/** As wide as they have to be, as far as is known. */
+export function searchesOf(effort: Effort, find: Find): readonly Search[] {
   const tuned = contestantsOf(effort).filter((one) => one.rateOf === undefined)
   return Object.values(tasksOf(effort)).flatMap((task) =>
-    tuned.map((contestant) => ({
-      task,
-      contestant,
-      trainings: GRID[effort].map((factor) => ({
+    tuned.map((contestant) => {
+      const grid = GRID[effort].map((factor) => ({
         task,
         workers: 4,
         way: contestant.way(task),
         learningRate: factor * USUAL[task.name],
         seed: SEEDS[effort][0]!,
-      })),
-    })),
+      }))
+      return { task, contestant, trainings: widened(grid, find) }
+    }),
   )
 }
 
-/** @param rateOf  the best of a search; null: not known yet */
-export function cellsOf(effort: Effort, rateOf: (search: Search) => number | null): Cell[] {
-  const searches = searchesOf(effort)
-  return Object.values(tasksOf(effort)).flatMap((task) =>
-    contestantsOf(effort).flatMap((contestant) => {
-      const wanted = contestant.rateOf ?? contestant.name
-      const search = searches.find(
-        (one) => one.task.name === task.name && one.contestant.name === wanted,
-      )!
-      const learningRate = rateOf(search)
-      return contestant.workers.map((workers) => ({
-        task,
-        workers,
-        contestant,
-        learningRate,
-        trainings:
-          learningRate === null
-            ? []
-            : SEEDS[effort].map((seed) => ({
-                task,
-                workers,
-                way: contestant.way(task),
-                learningRate,
-                seed,
-              })),
-      }))
-    }),
+function widened(grid: readonly Training[], find: Find): readonly Training[] {
+  const best = bestOf(grid, find)
+  if (best === null || grid.length === 1 || grid.length === MOST_RATES) return grid
+  const { learningRate } = best
+  if (best === grid[0]) {
+    return widened([{ ...best, learningRate: learningRate / 2 }, ...grid], find)
+  }
+  if (best === grid.at(-1)) {
+    return widened([...grid, { ...best, learningRate: 2 * learningRate }], find)
+  }
+  return grid
+}
+
+export function cellsOf(effort: Effort, find: Find): Cell[] {
+  const searches = searchesOf(effort, find)
+  const usual = Object.values(tasksOf(effort)).flatMap((task) =>
+    contestantsOf(effort).flatMap((contestant) =>
+      contestant.workers.map((workers) => ({ task, contestant, workers, longer: false })),
+    ),
   )
+  const task = tasksOf(effort, LONGER.times)[LONGER.task]
+  const longer = contestantsOf(effort)
+    .filter(({ name }) => effort === 'full' && (LONGER.names as readonly string[]).includes(name))
+    .map((contestant) => ({ task, contestant, workers: 4, longer: true }))
+  return [...usual, ...longer].map((setting) => {
+    const { task, contestant, workers } = setting
+    const wanted = contestant.rateOf ?? contestant.name
+    const { trainings: grid } = searches.find(
+      (one) => one.task.name === task.name && one.contestant.name === wanted,
+    )!
+    const learningRate = bestOf(grid, find)?.learningRate ?? null
+    const way = contestant.way(task)
+    const trainings =
+      learningRate === null
+        ? []
+        : SEEDS[effort].map((seed) => ({ task, workers, way, learningRate, seed }))
+    return { ...setting, learningRate, trainings }
+  })
 }

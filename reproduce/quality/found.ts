@@ -1,7 +1,6 @@
 // What trainings have come to, by their descriptions.
 import type { Done } from '../experiment.ts'
 import type { Trained, Training } from '../training.ts'
-import type { Search } from './contestants.ts'
 
 export type Find = (training: Training) => Trained | undefined
 
@@ -15,10 +14,10 @@ export function lossOf({ last }: Trained): number {
   return last?.loss ?? Number.POSITIVE_INFINITY
 }
 
-/** The learning rate with the least loss; null unless all of the grid is done. */
-export function bestRate({ trainings }: Search, find: Find): number | null {
+/** With the least loss; null unless all are done. */
+export function bestOf(trainings: readonly Training[], find: Find): Training | null {
   const found = trainings.map(find)
   if (found.includes(undefined)) return null
   const losses = found.map((trained) => lossOf(trained!))
-  return trainings[losses.indexOf(Math.min(...losses))]!.learningRate
+  return trainings[losses.indexOf(Math.min(...losses))]!
 }

@@ -4,7 +4,7 @@ import type { Experiment } from '../experiment.ts'
 import { type Trained, type Training, train } from '../training.ts'
 import { wordsOf } from '../ways.ts'
 import { cellsOf, searchesOf } from './contestants.ts'
-import { bestRate, finder } from './found.ts'
+import { finder } from './found.ts'
 import { report } from './report.ts'
 
 export const quality: Experiment<Training, Trained> = {
@@ -14,20 +14,17 @@ export const quality: Experiment<Training, Trained> = {
   files: [...SHAKESPEARE, ...CIFAR],
   runs(effort, done) {
     const find = finder(done)
-    const cells = cellsOf(effort, (search) => bestRate(search, find))
-    const all = [...searchesOf(effort), ...cells].flatMap(({ trainings }) => trainings)
+    const all = [...searchesOf(effort, find), ...cellsOf(effort, find)].flatMap(
+      ({ trainings }) => trainings,
+    )
     // A grid's best on the first seed is a cell's training, too.
     return [...new Map(all.map((training) => [JSON.stringify(training), training])).values()]
   },
   describe: ({ task, workers, way, learningRate, seed }) =>
-    `${task.name}, ${workers} workers, ${wordsOf(way)}, rate ${learningRate}, seed ${seed}`,
+    `${task.name}, ${task.steps} steps, ${workers} workers, ${wordsOf(way)}, rate ${learningRate}, seed ${seed}`,
   execute: (run, { data }) => train(run, data),
   report(done, effort) {
     const find = finder(done)
-    return report(
-      searchesOf(effort),
-      cellsOf(effort, (search) => bestRate(search, find)),
-      find,
-    )
+    return report(searchesOf(effort, find), cellsOf(effort, find), find)
   },
 }

@@ -12,6 +12,8 @@ import { type Find, lossOf } from './found.ts'
 /** A contestant in a setting, and what its seeds came to. */
 export interface Outcome {
   readonly task: Task
+  /** with more steps than usual */
+  readonly longer: boolean
   readonly workers: number
   readonly name: string
   readonly learningRate: number
@@ -26,10 +28,11 @@ export interface Outcome {
 
 export function report(searches: readonly Search[], cells: readonly Cell[], find: Find): Part {
   const outcomes = cells.map((cell) => outcomeOf(cell, find))
-  const tasks = [...new Set(outcomes.map(({ task }) => task))]
+  const usual = outcomes.filter(({ longer }) => !longer)
+  const tasks = [...new Set(usual.map(({ task }) => task))]
   const charts: Record<string, string> = {}
   const sections = tasks.map((task) => {
-    const own = outcomes.filter((outcome) => outcome.task === task)
+    const own = usual.filter((outcome) => outcome.task === task)
     const { title } = ABOUT[task.name]
     charts[`quality-${task.name}-steps.svg`] = overSteps(task, own)
     charts[`quality-${task.name}-bytes.svg`] = againstBytes(task, own, 4)
@@ -46,12 +49,19 @@ export function report(searches: readonly Search[], cells: readonly Cell[], find
       `![${title}: loss at the end against bytes](quality-${task.name}-bytes.svg)`,
     ].join('\n\n')
   })
+  const longer = outcomes.filter((outcome) => outcome.longer)
+  if (longer.length > 0) {
+    const [{ task }] = longer as [Outcome]
+    charts['quality-longer.svg'] = overSteps(task, longer)
+    sections.push(lastingOf(longer, usual))
+  }
   return {
     markdown: [introduction(outcomes), ...sections].join('\n\n'),
     charts,
     claims: claimsOf(outcomes, searches, find),
     figures: outcomes.map(({ task, trained, losses, loss: _, ...others }) => ({
       task: task.name,
+      steps: task.steps,
       ...others,
       losses: losses.map((loss) => (Number.isFinite(loss) ? loss : null)),
       trainLosses: trained.map(({ trainLoss }) => trainLoss),
@@ -60,7 +70,7 @@ export function report(searches: readonly Search[], cells: readonly Cell[], find
 }
 
 function outcomeOf(
-  { task, workers, contestant, learningRate, trainings }: Cell,
+  { task, longer, workers, contestant, learningRate, trainings }: Cell,
   find: Find,
 ): Outcome {
   const trained = trainings.map((training) => find(training)!)
@@ -68,6 +78,7 @@ function outcomeOf(
   const mean = (of: (one: Trained) => number) => spreadOf(trained.map(of)).mean
   return {
     task,
+    longer,
     workers,
     name: contestant.name,
     learningRate: learningRate!,
@@ -140,20 +151,61 @@ function tableOf(outcomes: readonly Outcome[]): string {
 
 /** What the grids found. */
 function rates(searches: readonly Search[], outcomes: readonly Outcome[], find: Find): string {
-  const [{ trainings }] = searches as [Search]
-  if (trainings.length === 1) {
-    return `The learning rate is ${trainings[0]!.learningRate} for all: nothing was tuned.`
-  }
-  const rows = searches.map((search) => {
-    const { name } = search.contestant
+  const all = searches.flatMap(({ trainings }) => trainings.map((one) => one.learningRate))
+  const tried = [...new Set(all)].sort((a, b) => a - b)
+  if (tried.length === 1) return `The learning rate is ${tried[0]} for all: nothing was tuned.`
+  const rows = searches.map(({ contestant: { name }, trainings }) => {
     const taken = outcomes.find((outcome) => outcome.name === name)!.learningRate
-    const losses = search.trainings.map((training) => {
+    const losses = tried.map((rate) => {
+      const training = trainings.find(({ learningRate }) => learningRate === rate)
+      if (!training) return ''
       const loss = lossOf(find(training)!)
       const shown = Number.isFinite(loss) ? loss.toFixed(3) : 'diverged'
-      return training.learningRate === taken ? `**${shown}**` : shown
+      return rate === taken ? `**${shown}**` : shown
     })
     return [name, ...losses]
   })
-  const head = ['learning rate, first seed', ...trainings.map((one) => `${one.learningRate}`)]
-  return table(head, rows)
+  return table(['learning rate, first seed', ...tried.map(String)], rows)
+}
+
+/** Whether what compression costs passes in a longer training. */
+function lastingOf(longer: readonly Outcome[], usual: readonly Outcome[]): string {
+  const [{ task, workers }] = longer as [Outcome]
+  const { title } = ABOUT[task.name]
+  const shorter = usual.filter((one) => one.task.name === task.name && one.workers === workers)
+  const [{ task: short }] = shorter as [Outcome]
+  const behind = (one: Outcome, among: readonly Outcome[]) => {
+    const dense = among.find(({ name }) => name === 'uncompressed')!
+    return one === dense ? '' : signed(one.loss.mean - dense.loss.mean)
+  }
+  const rows = longer.map((one) => {
+    const before = shorter.find(({ name }) => name === one.name)!
+    return [
+      one.name,
+      show(before.loss, 3),
+      behind(before, shorter),
+      show(one.loss, 3),
+      behind(one, longer),
+      `${(100 * one.accuracy.mean).toFixed(1)} %`,
+    ]
+  })
+  const head = [
+    '',
+    `${count(short.steps)} steps`,
+    'behind uncompressed',
+    `${count(task.steps)} steps`,
+    'behind uncompressed',
+    'right answers',
+  ]
+  return [
+    `### The same, for ${task.steps / short.steps} times as many steps`,
+    `The ${title}, with ${workers} workers and the learning rates found with ${count(short.steps)} steps: is what compression costs lost,
+or only late? Error feedback holds back what was not sent yet, which weighs the more the shorter a training is.`,
+    table(head, rows),
+    `![${title}, ${count(task.steps)} steps: loss over steps](quality-longer.svg)`,
+  ].join('\n\n')
+}
+
+function signed(difference: number): string {
+  return `${difference < 0 ? '−' : '+'}${Math.abs(difference).toFixed(3)}`
 }

@@ -44,9 +44,9 @@ test('numbers have names, means, half ranges and words', () => {
 })
 
 test('quality: tunes each on a grid, and judges what its best rates come to', () => {
-  // Rank 1 is worse and likes half the rate; top K is within the spread of rank 2; no feedback diverges.
+  // Rank 1 is worse and likes a rate below the grid; top K is within the spread of rank 2; no feedback diverges.
   const loss = ({ way, learningRate, task, seed, workers }: Training) => {
-    const best = (way.rank === 1 ? 0.5 : 1) * USUAL[task.name]
+    const best = (way.rank === 1 ? 1 / 16 : 1) * USUAL[task.name]
     const off = 0.2 * Math.abs(Math.log2(learningRate / best))
     const { method = 'powersgd', rank, errorFeedback } = way
     if (errorFeedback === 'none') return null
@@ -60,7 +60,10 @@ test('quality: tunes each on a grid, and judges what its best rates come to', ()
       .filter(({ run }) => run.way.rank === 1 && run.seed === 3)
       .map(({ run }) => run.learningRate),
   )
-  assert.equal([...rates].sort(), [0.5 * USUAL.images, 0.5 * USUAL.text].sort())
+  assert.equal([...rates].sort(), [USUAL.images / 16, USUAL.text / 16].sort())
+  const tried = done.filter(({ run }) => run.way.rank === 1 && run.task.name === 'text')
+  const least = Math.min(...tried.map(({ run }) => run.learningRate))
+  assert.is(least, USUAL.text / 32, 'a grid goes on until its best is not at its end')
 
   const verdictOf = verdictsIn(part.claims)
   assert.is(verdictOf('Rank 4 is as good'), 'found')
@@ -70,11 +73,26 @@ test('quality: tunes each on a grid, and judges what its best rates come to', ()
   assert.is(verdictOf('The learning rate that suits'), 'not found')
   assert.is(verdictOf('PowerSGD is linear'), 'found')
   assert.match(part.markdown, 'rank 2, no feedback | diverged | diverged')
+  assert.match(
+    part.markdown,
+    /^\| rank 1 \| 1\.820 ± 0\.010 \| \+0\.296 \| 1\.820 .* \| \+0\.296 \|/m,
+  )
   for (const [name, svg] of Object.entries(part.charts)) {
     assert.match(part.markdown, `(${name})`)
     assert.match(svg, /^<svg.*<\/svg>\n$/s)
     assert.not.match(svg, 'NaN')
   }
+})
+
+test('quality: workers matter if each seed with 16 is apart from each with 4', () => {
+  const verdict = (more: number) => {
+    const cost = ({ way, workers }: Training) => (way.rank === 4 && workers === 16 ? more : 0)
+    const { part } = complete(quality, (run) => 1.5 + cost(run) + 0.01 * run.seed)
+    return verdictsIn(part.claims)('PowerSGD is linear')
+  }
+  assert.is(verdict(0.015), 'found')
+  assert.is(verdict(0.025), 'not found')
+  assert.is(verdict(-0.025), 'not found')
 })
 
 test('accordion: says where the low rank loses, and what is saved', () => {
