@@ -1,5 +1,5 @@
 // What PowerGossip's authors say about trainings, held against these.
-import { better, noWorse, type Pair } from '../claims.ts'
+import { better, noWorse, type Pair, type Seeds } from '../claims.ts'
 import type { Claim } from '../experiment.ts'
 import { spreadOf } from '../spread.ts'
 import { type MethodName, TRAINED, titleOf } from './methods.ts'
@@ -10,32 +10,32 @@ export const POWERGOSSIP = 'Vogels et al. 2020 (PowerGossip)'
 const POWER: readonly MethodName[] = ['power1', 'power2', 'power8']
 
 export function claimsOf(outcomes: readonly Outcome[]): Claim[] {
-  const rings = [...new Set(outcomes.map(({ nodes }) => nodes))]
-  /** What was tuned and found to be best as it came stands for both. */
-  const losses = (nodes: number, method: MethodName | null, tuned: boolean): readonly number[] => {
-    const own = outcomes.filter(
+  const settings = [...new Set(outcomes.map(whereOf))]
+  const ownOf = (where: string, method: MethodName | null) =>
+    outcomes.filter(
       (outcome) =>
-        outcome.nodes === nodes &&
+        whereOf(outcome) === where &&
         (method === null ? outcome.gossip === null : outcome.gossip?.method === method),
     )
-    return (own.find((outcome) => outcome.tuned === tuned) ?? own[0]!).losses
+  /** What was tuned and found to be best as it came stands for both. */
+  const seeds = (where: string, method: MethodName | null, tuned: boolean): Seeds => {
+    const own = ownOf(where, method)
+    return {
+      name: `${method === null ? 'all-reduce' : titleOf(method)}${tuned && method ? ', tuned' : ''}`,
+      values: (own.find((outcome) => outcome.tuned === tuned) ?? own[0]!).losses,
+    }
   }
-  const seeds = (nodes: number, method: MethodName | null, tuned: boolean) => ({
-    name: `${method === null ? 'all-reduce' : titleOf(method)}${tuned && method ? ', tuned' : ''}`,
-    values: losses(nodes, method, tuned),
-  })
+  /** In each setting that has both. */
   const pairs = (one: Of, other: Of): Pair[] =>
-    rings.map((nodes) => ({
-      where: `ring of ${nodes}`,
-      one: seeds(nodes, ...one),
-      other: seeds(nodes, ...other),
-    }))
+    settings
+      .filter((where) => [one, other].every(([method]) => ownOf(where, method).length > 0))
+      .map((where) => ({ where, one: seeds(where, ...one), other: seeds(where, ...other) }))
   const tuned = TRAINED.filter((method) => !['plain', ...POWER].includes(method))
-  /** Of each ring the tuned competitor that is best there. */
-  const strongest = rings.map((nodes) => {
-    const means = tuned.map((method) => spreadOf(losses(nodes, method, true)).mean)
-    const method = tuned[means.indexOf(Math.min(...means))]!
-    return { nodes, best: seeds(nodes, method, true) }
+  /** Of each setting the tuned competitor that is best there. */
+  const strongest = settings.map((where) => {
+    const some = tuned.filter((method) => ownOf(where, method).length > 0)
+    const means = some.map((method) => spreadOf(seeds(where, method, true).values).mean)
+    return { where, best: seeds(where, some[means.indexOf(Math.min(...means))]!, true) }
   })
   return [
     noWorse(
@@ -58,9 +58,9 @@ export function claimsOf(outcomes: readonly Outcome[]): Claim[] {
     noWorse(
       'PowerGossip, 1 iteration, with nothing tuned, is as good as the best of the others tuned',
       `${POWERGOSSIP}, abstract`,
-      strongest.map(({ nodes, best }) => ({
-        where: `ring of ${nodes}`,
-        one: seeds(nodes, 'power1', false),
+      strongest.map(({ where, best }) => ({
+        where,
+        one: seeds(where, 'power1', false),
         other: best,
       })),
     ),
@@ -79,6 +79,10 @@ export function claimsOf(outcomes: readonly Outcome[]): Claim[] {
       return { claim, source, verdict: 'not found', numbers }
     }),
   ]
+}
+
+function whereOf({ nodes, steps }: Outcome): string {
+  return `ring of ${nodes}, ${steps} steps`
 }
 
 /** null: all-reduce */

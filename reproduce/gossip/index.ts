@@ -15,7 +15,8 @@ export const gossip: Experiment<Run, Result> = {
   runs: (effort, done) => runsOf(effort, finder(done)),
   describe(run) {
     const { kind, nodes, seed, gossip } = run
-    return `${kind}, ${nodes} nodes, ${gossip ? described(gossip) : 'all-reduce'}, seed ${seed}`
+    const extent = kind === 'training' ? `${nodes} nodes, ${run.steps} steps` : `${nodes} nodes`
+    return `${kind}, ${extent}, ${gossip ? described(gossip) : 'all-reduce'}, seed ${seed}`
   },
   execute: (run, { data }) => (run.kind === 'training' ? train(run, data) : average(run)),
   report(done, effort) {

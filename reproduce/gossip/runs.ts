@@ -79,6 +79,9 @@ const EXTENTS: Readonly<Record<Effort, Extent>> = {
   },
 }
 
+/** In a full run the ring of eight trains these once more, for so many times the steps. */
+const LONGER = { times: 4, nodes: 8, methods: ['plain', 'power1', 'power2', 'chocoSign'] }
+
 /** Tuning has a seed and a ring of its own: the table's seeds have not been looked at. */
 const TUNING = { nodes: 8, seed: 0 }
 /** The smaller matrices are, the fewer iterations PowerGossip takes to where its slope settles. */
@@ -88,6 +91,7 @@ const SLOPE_METHODS: readonly MethodName[] = ['plain', 'power1', 'powerCold']
 /** A row of a table. */
 export interface Cell {
   readonly nodes: number
+  readonly steps: number
   /** null: all-reduce */
   readonly gossip: Setting | null
   readonly tuned: boolean
@@ -141,8 +145,8 @@ export function cellsOf(effort: Effort, find: Find): Cell[] {
   const tunings = tuningsOf(effort, find)
   if (best === null || [...tunings.values()].some((tried) => bestOf(tried, find) === null))
     return []
-  const { nodes: rings, seeds } = EXTENTS[effort]
-  return rings.flatMap((nodes) => {
+  const { nodes: rings, seeds, steps } = EXTENTS[effort]
+  const usual = rings.flatMap((nodes) => {
     const rows = TRAINED.flatMap((method) => {
       const own = untuned(method)
       const tried = tunings.get(method)
@@ -159,9 +163,20 @@ export function cellsOf(effort: Effort, find: Find): Cell[] {
       const trainings = seeds.map((seed) =>
         trainingOf(effort, { nodes, seed, rate: best.rate, gossip }),
       )
-      return { nodes, ...row, trainings }
+      return { nodes, steps, ...row, trainings }
     })
   })
+  if (effort !== 'full') return usual
+  const longer = usual
+    .filter(({ nodes, gossip }) => {
+      return nodes === LONGER.nodes && (!gossip || LONGER.methods.includes(gossip.method))
+    })
+    .map((cell): Cell => {
+      const more = LONGER.times * steps
+      const trainings = cell.trainings.map((training) => ({ ...training, steps: more }))
+      return { ...cell, steps: more, trainings }
+    })
+  return [...usual, ...longer]
 }
 
 /** With the least loss; null: not all are done. A single one need not be run. */

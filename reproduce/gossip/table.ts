@@ -13,6 +13,7 @@ import type { Trained, Training } from './training.ts'
 /** A row, and what its seeds came to. */
 export interface Outcome {
   readonly nodes: number
+  readonly steps: number
   /** null: all-reduce */
   readonly gossip: Setting | null
   readonly tuned: boolean
@@ -45,18 +46,22 @@ export function reportTraining(effort: Effort, find: Find): Part {
   const [{ trainings: some }] = cells as [(typeof cells)[number]]
   const { parameters } = find(some[0]!)!
   const rings = [...new Set(outcomes.map(({ nodes }) => nodes))]
+  const fewest = some[0]!.steps
+  const usual = outcomes.filter(({ steps }) => steps === fewest)
+  const longer = outcomes.filter(({ steps }) => steps > fewest)
   return {
     markdown: [
       introduction(some[0]!, parameters),
       ...rings.flatMap((nodes) => [
         `### A ring of ${nodes} that trains`,
-        tableOf(outcomes.filter((outcome) => outcome.nodes === nodes)),
+        tableOf(usual.filter((outcome) => outcome.nodes === nodes)),
       ]),
       tuning(effort, find),
       `![loss at the end against what a node sends, ring of ${rings[0]}](gossip-training.svg)`,
+      ...(longer.length > 0 ? [lasting(longer, usual)] : []),
     ].join('\n\n'),
     charts: {
-      'gossip-training.svg': chart(outcomes.filter(({ nodes }) => nodes === rings[0])),
+      'gossip-training.svg': chart(usual.filter(({ nodes }) => nodes === rings[0])),
     },
     claims: claimsOf(outcomes),
     figures: outcomes.map(({ losses, worst, ...others }) => ({
@@ -99,6 +104,37 @@ function tableOf(outcomes: readonly Outcome[]): string {
     (plain.bytes / sent).toFixed(1),
   ])
   return table(head, rows)
+}
+
+/** Whether what gossip costs passes in a longer training. */
+function lasting(longer: readonly Outcome[], usual: readonly Outcome[]): string {
+  const [{ nodes, steps }] = longer as [Outcome]
+  const [{ steps: fewer }] = usual as [Outcome]
+  const rows = longer.map((one) => {
+    const { gossip, tuned, losses, bytes: sent, ends } = one
+    const before = usual.find(
+      (other) =>
+        other.nodes === nodes &&
+        other.tuned === tuned &&
+        JSON.stringify(other.gossip) === JSON.stringify(gossip),
+    )!
+    const distance = spreadOf(ends.map((end) => end.distance)).mean.toPrecision(2)
+    const name = gossip ? titleOf(gossip.method) : 'all-reduce'
+    return [
+      name,
+      gossip ? rates(gossip) : '',
+      told(before.losses),
+      told(losses),
+      distance,
+      bytes(sent),
+    ]
+  })
+  const head = ['', '', `${fewer} steps`, `${steps} steps`, 'distance', 'sent a step']
+  return [
+    `### The ring of ${nodes}, for ${steps / fewer} times as many steps`,
+    `With the same learning rate and the same γ; a model sees ${count((1024 / nodes) * steps)} characters in all.`,
+    table(head, rows),
+  ].join('\n\n')
 }
 
 /** @param losses  of seeds */

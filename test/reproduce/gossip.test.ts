@@ -1,6 +1,7 @@
 // Gossip's part of the reproduction: averages, slopes, trainings in small, and what is run when.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
+import type { Claim } from '../../reproduce/experiment.ts'
 import { type Averaging, average, bytesTo, slopeOf } from '../../reproduce/gossip/averaging.ts'
 import { claimsOf } from '../../reproduce/gossip/claims.ts'
 import { exponents } from '../../reproduce/gossip/consensus.ts'
@@ -84,7 +85,7 @@ test('looks for a learning rate, then for γ, then runs what the tables have', (
         return { run, result: run.kind === 'training' ? trained : { points: [] } }
       }),
     )
-  const trainings = (runs: readonly Run[]) => runs.filter(({ kind }) => kind === 'training')
+  const trainings = (runs: readonly Run[]) => runs.filter((run) => run.kind === 'training')
   const first = runsOf('full', results([]))
   assert.equal(trainings(first), searchOf('full'))
   const second = runsOf('full', results(first))
@@ -104,6 +105,15 @@ test('looks for a learning rate, then for γ, then runs what the tables have', (
       assert.ok(own.length >= 3, `${method} on ${nodes}`)
     }
   }
+  const [usual, longer] = [...new Set(finals.map((run) => run.steps))]
+  assert.is(longer, 4 * usual!)
+  for (const run of finals.filter(({ steps }) => steps === longer)) {
+    const twin = JSON.stringify({ ...run, steps: usual })
+    assert.ok(
+      finals.some((other) => JSON.stringify(other) === twin),
+      `${twin} is run with fewer steps, too`,
+    )
+  }
   assert.is(runsOf('full', results(third)).length, third.length)
 })
 
@@ -111,6 +121,7 @@ test('verdicts go by the seeds: as good, worse, or too few of them', () => {
   const outcome = (method: Outcome['gossip'], tuned: boolean, losses: number[]): Outcome => ({
     ...{
       nodes: 8,
+      steps: 10,
       gossip: method,
       tuned,
       unbeaten: false,
@@ -131,6 +142,15 @@ test('verdicts go by the seeds: as good, worse, or too few of them', () => {
   assert.is(verdict([1.05, 1.1, 1.3]), 'found')
   assert.is(verdict([1.3, 1.4, 1.5]), 'not found')
   assert.is(verdict([1.3, 1.4]), 'not decidable')
+  const longer = rows([1.3, 1.4, 1.5]).map((row) => ({ ...row, steps: 40 }))
+  const [{ verdict: both, numbers }] = claimsOf([...rows([1, 1, 1]), ...longer]).filter(
+    ({ claim }) => claim.startsWith('PowerGossip, 1 iteration'),
+  ) as [Claim]
+  assert.is(both, 'not found')
+  assert.match(
+    numbers,
+    /^ring of 8, 10 steps: .*: within the spread; ring of 8, 40 steps: .*: worse$/,
+  )
   const unbeaten = claimsOf(
     rows([1, 1, 1]).map((row) => ({ ...row, unbeaten: row.gossip?.method === 'chocoSign' })),
   )
