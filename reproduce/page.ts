@@ -82,12 +82,18 @@ better than each seed of the other: with three and three, chance alone does that
 Otherwise, or with fewer than ${LEAST_SEEDS} seeds, they are within the spread.`
 }
 
-function verdicts(claims: readonly (Claim & { experiment: string })[]): string {
-  return table(
-    ['claim', 'source', 'verdict', 'numbers'],
-    claims.map(({ claim, source, verdict, numbers }) => [claim, source, verdict, numbers]),
-    'left',
-  )
+function verdicts(claims: readonly Claim[]): string {
+  const number = (wanted: Claim['verdict']) =>
+    claims.filter(({ verdict }) => verdict === wanted).length
+  const rows = claims.map(({ claim, source, verdict, numbers }) => [
+    claim,
+    source,
+    verdict,
+    numbers,
+  ])
+  return `Of ${claims.length}: ${number('found')} found, ${number('not found')} not found, ${number('not decidable')} not decidable at this size.
+
+${table(['claim', 'source', 'verdict', 'numbers'], rows, 'left')}`
 }
 
 function charts(parts: readonly Part[]): [string, string][] {
