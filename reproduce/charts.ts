@@ -14,6 +14,8 @@ const WIDTH = SIZE.width - MARGIN.marginLeft - MARGIN.marginRight
 const HEIGHT = SIZE.height - MARGIN.marginTop - MARGIN.marginBottom
 /** Height of a label. */
 const LINE = 13
+/** Width of a label's character, on the average. */
+const CHARACTER = 6
 /** Radius of a point. */
 const DOT = 4
 
@@ -171,7 +173,7 @@ function range(first: number, last: number): number[] {
   return Array.from({ length: last - first + 1 }, (_, i) => first + i)
 }
 
-/** A point with a name, and perhaps a bar. */
+/** A point with a name; with a bar, names keep clear of it. */
 interface Labelled {
   readonly name: string
   readonly x: number
@@ -225,18 +227,27 @@ function placed(
 ): Plot.Markish[] {
   const across = (value: number) => scales.x.at(value) * WIDTH
   const down = (value: number) => (1 - scales.y.at(value)) * HEIGHT
-  const taken: Box[] = points.map(({ x, y, least = y, most = y }) => {
-    const [left, right] = [across(x) - DOT, across(x) + DOT]
-    return { left, right, top: down(most) - DOT, bottom: down(least) + DOT }
+  const taken: Box[] = points.flatMap(({ x, y, least, most }) => {
+    if (least === undefined || most === undefined) return []
+    const bar = { left: across(x) - 1, right: across(x) + 1, top: down(most), bottom: down(least) }
+    const [left, right, top, bottom] = [
+      across(x) - DOT,
+      across(x) + DOT,
+      down(y) - DOT,
+      down(y) + DOT,
+    ]
+    return [bar, { left, right, top, bottom }]
   })
   const signs = sides === 'right' ? [1] : [1, -1]
-  const shifts = Array.from({ length: points.length }, (_, i) => (i * LINE) / 2)
+  // In a column names keep the order of their points: from the lowest on, each only ever higher.
+  const ways = sides === 'right' ? [-1] : [1, -1]
+  const shifts = Array.from({ length: 4 * points.length }, (_, i) => (i * LINE) / 4)
   return [...points]
-    .sort((a, b) => down(a.y) - down(b.y))
+    .sort((a, b) => down(b.y) - down(a.y))
     .map((point) => {
-      const width = 6.5 * point.name.length
+      const width = CHARACTER * point.name.length
       const places = shifts.flatMap((shift) =>
-        signs.flatMap((sign) => [shift, -shift].map((dy) => ({ sign, dy }))),
+        signs.flatMap((sign) => ways.map((way) => ({ sign, dy: way * shift }))),
       )
       const boxOf = ({ sign, dy }: { sign: number; dy: number }): Box => {
         const start = across(point.x) + 8 * sign

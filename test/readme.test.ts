@@ -224,6 +224,77 @@ test('the table of gossip has what planGossip says of ResNet-18', async () => {
   }
 })
 
+test('what it says of trainings is what the reproduction found', () => {
+  interface Outcome {
+    readonly task: string
+    readonly name: string
+    readonly workers: number
+    readonly longer: boolean
+    readonly steps: number
+    readonly learningRate: number
+    readonly losses: readonly (number | null)[]
+    readonly sentBytes: number
+    readonly receivedBytes: number
+  }
+  const path = join(root, 'docs/reproduction/results.json')
+  const { claims, quality } = JSON.parse(readFileSync(path, 'utf8')) as {
+    claims: readonly { verdict: string }[]
+    quality: readonly Outcome[]
+  }
+  const [section] = /^### In training$.*?^## /ms.exec(readme)!
+  const find = (task: string, name: string, { workers = 4, longer = false } = {}) => {
+    const found = quality.filter(
+      (one) =>
+        one.task === task && one.name === name && one.workers === workers && one.longer === longer,
+    )
+    assert.is(found.length, 1, name)
+    return found[0]!
+  }
+  const meanOf = ({ losses }: Outcome) =>
+    losses.reduce<number>((sum, loss) => sum + loss!, 0) / losses.length
+
+  const rows = [...section.matchAll(/^\| ([^|-][^|]*) \| (.+) \|$/gm)].slice(1)
+  assert.ok(rows.length >= 8)
+  for (const [, name, rest] of rows) {
+    const cells = ['text', 'images'].flatMap((task) => {
+      const outcome = find(task, name!)
+      const losses = outcome.losses as readonly number[]
+      const half = (Math.max(...losses) - Math.min(...losses)) / 2
+      const shown = `${meanOf(outcome).toFixed(3)} ± ${half.toFixed(3)}`
+      return [shown, `${(outcome.sentBytes / 1000).toFixed(1)} kB`]
+    })
+    assert.equal(rest!.split(' | '), cells, name)
+  }
+  const count = (verdict: string) => claims.filter((claim) => claim.verdict === verdict).length
+  assert.match(
+    section,
+    new RegExp(
+      `Of ${claims.length} claims, ${count('found')} were found,\\s+${count('not found')} were not, and ${count('not decidable')} cannot`,
+    ),
+  )
+
+  const behind = (name: string, longer: boolean) => {
+    const [own, dense] = [name, 'uncompressed'].map((one) => meanOf(find('text', one, { longer })))
+    return (own! - dense!).toFixed(3)
+  }
+  const { steps } = find('text', 'rank 4')
+  const { steps: more } = find('text', 'rank 4', { longer: true })
+  const said = `After ${steps} steps the LSTM is ${behind('rank 4', false)} behind at rank 4 and ${behind('rank 1', false)} at rank 1, after ${more.toLocaleString('en')} steps ${behind('rank 4', true)} and ${behind('rank 1', true)}.`
+  const text = section.replace(/\s+/g, ' ')
+  assert.match(text, said)
+  const rates = ['text', 'images'].map(
+    (task) => find(task, 'rank 1').learningRate / find(task, 'uncompressed').learningRate,
+  )
+  assert.equal(rates, [1 / 8, 1], 'an eighth for the LSTM, the same for the images')
+  const received = (name: string, workers: number) =>
+    `${(find('text', name, { workers }).receivedBytes / 1000).toFixed(0)} kB`
+  assert.match(
+    text,
+    `a worker receives ${received('top K', 4)} a step with 4 workers and ${received('top K', 16)} with 16, and ${received('rank 2', 4)} at rank 2 with either`,
+  )
+  assert.is(received('rank 2', 4), received('rank 2', 16))
+})
+
 test('options that it names exist', async () => {
   const { plan } = await import('lowrank')
   for (const option of [
