@@ -295,6 +295,39 @@ test('what it says of trainings is what the reproduction found', () => {
   assert.is(received('rank 2', 4), received('rank 2', 16))
 })
 
+test('what it says of gossip in trainings is what the reproduction found', () => {
+  interface Outcome {
+    readonly nodes: number
+    readonly steps: number
+    readonly gossip: { readonly method: string; readonly gamma: number } | null
+    readonly tuned: boolean
+    readonly losses: readonly number[]
+  }
+  const path = join(root, 'docs/reproduction/results.json')
+  const { gossip } = JSON.parse(readFileSync(path, 'utf8'))
+  const meanOf = (steps: number, method: string, tuned: boolean) => {
+    const found = (gossip.training as readonly Outcome[]).filter(
+      (one) =>
+        one.nodes === 8 &&
+        one.steps === steps &&
+        one.gossip?.method === method &&
+        one.tuned === tuned,
+    )
+    assert.is(found.length, 1, method)
+    const { losses } = found[0]!
+    return losses.reduce((sum, loss) => sum + loss, 0) / losses.length
+  }
+  const behind = (method: string, tuned: boolean) =>
+    [180, 720]
+      .map((steps) => (meanOf(steps, method, tuned) - meanOf(steps, 'plain', false)).toFixed(3))
+      .join(' and ')
+      .replace('-', '−')
+  const text = readme.replace(/\s+/g, ' ')
+  assert.match(text, `${behind('power1', false)} nats behind plain gossip with one iteration`)
+  assert.match(text, `${behind('power2', false)} with two`)
+  assert.match(text, `Choco's signs, once γ was found, ${behind('chocoSign', true)}.`)
+})
+
 test('options that it names exist', async () => {
   const { plan } = await import('lowrank')
   for (const option of [

@@ -20,7 +20,8 @@ const demo = suite('demo in a ring')
 
 demo('frames are what the sockets have sent, and a seed repeats a run', async () => {
   const svg = join(folder, 'ring.svg')
-  const args = [...RING, '-w', '3', '-s', '2', '-r', '2', '--text', README, '--json', '--svg', svg]
+  const asked = [...RING, '-w', '3', '-s', '2', '-r', '2', '--wire', 'f32', '--text', README]
+  const args = [...asked, '--json', '--svg', svg]
   const { status, stdout, stderr } = run(args)
   assert.is(status, 0, stderr)
   const { plain, powerGossip, symbols, settings, ...report } = JSON.parse(stdout) as RingReport

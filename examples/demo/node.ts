@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto'
 import { on } from 'node:events'
 import { setImmediate } from 'node:timers/promises'
 import { createGossip, plain, powerGossip } from 'lowrank/gossip'
-import { optimalGamma, ring } from 'lowrank/topology'
+import { ring } from 'lowrank/topology'
 import { descend, USUAL, warmthAt } from './descent.ts'
 import { hear, leaveLost, type Neighbours } from './halfsteps.ts'
 import { heldOutLoss } from './measuring.ts'
@@ -93,9 +93,8 @@ async function train(model: Model, neighbours: Neighbours): Promise<void> {
 }
 
 function exchanged({ gossip, rank, iterations, wire }: RingTask) {
-  const gamma = optimalGamma(ring(workers))
-  if (gossip === 'plain') return { method: plain({ gamma }) }
-  return { method: powerGossip({ rank, iterations, gamma }), wire }
+  if (gossip === 'plain') return { method: plain() }
+  return { method: powerGossip({ rank, iterations }), wire }
 }
 
 /** To both ends, also to one that has been left since. */

@@ -38,7 +38,7 @@ export interface Texts {
 /** Where nothing else is asked for. */
 const DEFAULTS = {
   star: { workers: 4, rank: 12, steps: 500 },
-  ring: { workers: 8, rank: 4, iterations: 1, wire: 'f32', steps: 200, seed: 0 },
+  ring: { workers: 8, rank: 8, iterations: 1, wire: 'f16', steps: 200, seed: 0 },
 } as const
 
 /** @throws RangeError  if two options exclude each other; commander itself ends for single ones */
@@ -65,7 +65,7 @@ export function parse(): Options {
     .addOption(
       new Option('-m, --method <name>', 'what compresses').choices(METHODS).default('powersgd'),
     )
-    .option('-r, --rank <n>', 'columns of the factors (default: 12; 4 in a ring)', integer(1, 64))
+    .option('-r, --rank <n>', 'columns of the factors (default: 12; 8 in a ring)', integer(1, 64))
     .option(
       '--iterations <n>',
       'in a ring, half-steps of PowerGossip in a training step (default: 1)',
@@ -74,7 +74,7 @@ export function parse(): Options {
     .addOption(
       new Option(
         '--wire <type>',
-        'of the values in compressed frames (default: f16; f32 in a ring, and with mpi, which sums them)',
+        'of the values in compressed frames (default: f16; f32 with mpi, which sums them)',
       ).choices(WIRES),
     )
     .addOption(

@@ -5,7 +5,7 @@
 //
 // Nothing waits for a timer: browsers slow these down in tabs that nobody looks at.
 import { createGossip, plain, powerGossip } from 'lowrank/gossip'
-import { optimalGamma, ring } from 'lowrank/topology'
+import { ring } from 'lowrank/topology'
 import { descend, USUAL, warmthAt } from '../demo/descent.ts'
 import { BATCH, batchAt, CONTEXT, createModel, drawPositions } from '../demo/model.ts'
 import type { Circle } from './circle.ts'
@@ -47,13 +47,12 @@ export async function train(
   const momenta = x.map(({ length }) => new Float32Array(length))
   const positions = await drawPositions(texts.share, steps + 1, SEED, self)
   const { neighbours } = ring(tabs)[self]!
-  const gamma = optimalGamma(ring(tabs)) // stays good enough for a ring that some have left
   const gossip = await createGossip(model.shapes, {
     self,
     seed: SEED,
     ...(method === 'plain'
-      ? { method: plain({ gamma }) }
-      : { method: powerGossip({ rank: RANK, gamma }), wire: 'f16' }),
+      ? { method: plain() }
+      : { method: powerGossip({ rank: RANK }), wire: 'f16' }),
   })
   const connecting = () => [...circle.neighbours.values()].some((n) => n.state === 'connecting')
   while (connecting()) await circle.news()
