@@ -1,6 +1,6 @@
 // Quality's pictures.
 import { lines, scatter } from '../charts.ts'
-import { bytes } from '../markdown.ts'
+import { bytes, count } from '../markdown.ts'
 import { ABOUT } from '../tasks.ts'
 import type { Task } from '../training.ts'
 import type { Outcome } from './report.ts'
@@ -24,7 +24,7 @@ export function overSteps(task: Task, outcomes: readonly Outcome[]): string {
     return [{ name, points }]
   })
   return lines(
-    `${title}, 4 workers: mean over seeds`,
+    `${title}, ${count(task.steps)} steps, 4 workers: mean over seeds`,
     curves,
     { label: 'step' },
     { label: `${loss}, of a part of the data` },
