@@ -4,7 +4,7 @@
 import { aggregate, createAggregate, createCompressor } from 'lowrank'
 import { type Case, measure, withRatios } from './measure.ts'
 import { lengthsOf } from './models.ts'
-import type { Section } from './sections.ts'
+import type { Section } from './section.ts'
 import { modelsOf } from './step.ts'
 
 const WORKERS = 4

@@ -1,7 +1,12 @@
 // What the kernels are given to work on, and whether they do it right.
 import { createWasmKernels, type Dims, reference, type WasmKernels } from 'lowrank/kernels'
-import type { Size } from './kernels.ts'
 import { hasRelaxedSimd } from './simd.ts'
+
+/** Of a matrix. */
+export interface Size {
+  readonly rows: number
+  readonly cols: number
+}
 
 /** In the memory of the kernels; factors have room for the highest rank. */
 export interface Arrays {

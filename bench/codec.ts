@@ -8,7 +8,7 @@ import { decode, encode, encodedLength, type Wire } from '../src/codec/floats.ts
 import { xxh32 } from '../src/codec/xxh32.ts'
 import { byEffort } from './effort.ts'
 import { type Case, measure, withRatios } from './measure.ts'
-import type { Section } from './sections.ts'
+import type { Section } from './section.ts'
 
 const LOSSY: readonly Wire[] = ['f16', 'bf16', 'int8']
 const SLICES = 16

@@ -1,6 +1,7 @@
 // What the project wants to reach, beside what was measured: ratios, for they outlive a machine.
 import { aggregateName, aggregateTitle } from './aggregate.ts'
-import { kernelsTitle, type Size } from './kernels.ts'
+import type { Size } from './arrays.ts'
+import { kernelsTitle } from './kernels.ts'
 import { OPERATIONS } from './peers/peer.ts'
 import { MIX_OF, peerName, peersTitle } from './peers.ts'
 import { atLeast, atMost, digits, find, type Goal, kernelName, type Table } from './results.ts'

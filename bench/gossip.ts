@@ -17,7 +17,7 @@ import { createWasmKernels } from 'lowrank/kernels'
 import { ring } from 'lowrank/topology'
 import { type Case, measure, withRatios } from './measure.ts'
 import { lengthsOf, type Model } from './models.ts'
-import type { Section } from './sections.ts'
+import type { Section } from './section.ts'
 import { modelsOf } from './step.ts'
 
 const NODES = 3

@@ -3,19 +3,14 @@
 // Bytes count what must be read and written of the matrices, or of the columns if there is no matrix;
 // factors beside a matrix are not counted.
 import type { Dims } from 'lowrank/kernels'
-import { type Arrays, createArrays, verify } from './arrays.ts'
+import { type Arrays, createArrays, type Size, verify } from './arrays.ts'
 import { byEffort, ranksOf, type Settings } from './effort.ts'
 import { type Case, measure, withRatios } from './measure.ts'
 import { measureNative } from './native.ts'
 import { kernelName, type Row } from './results.ts'
-import type { Section } from './sections.ts'
+import type { Section } from './section.ts'
 import { best, createProbes, isProbe, MIXES, type Mix, ON_MATRIX, streamName } from './stream.ts'
 import { Unavailable } from './tools.ts'
-
-export interface Size {
-  readonly rows: number
-  readonly cols: number
-}
 
 const LARGE: Size = { rows: 4096, cols: 4096 } // a linear layer of a language model, 64 MB
 const CONVOLUTION: Size = { rows: 512, cols: 4608 } // of ResNet-18's last stage, 9 MB

@@ -10,7 +10,7 @@ import { createWasmKernels } from 'lowrank/kernels'
 import { accordion, byEnergy, dion, halfSteps, paper, pytorch } from 'lowrank/methods'
 import { type Case, measure, withRatios } from './measure.ts'
 import { lengthsOf, type Model } from './models.ts'
-import type { Section } from './sections.ts'
+import type { Section } from './section.ts'
 import { modelsOf } from './step.ts'
 
 const FULL = 'full steps'

@@ -1,7 +1,7 @@
 // The same kernels in C, run as a program of its own on the core that this process runs on.
 import { spawnSync } from 'node:child_process'
+import type { Size } from './arrays.ts'
 import { byEffort, type Settings } from './effort.ts'
-import type { Size } from './kernels.ts'
 import { kernelName, type Row } from './results.ts'
 import { MIXES, type Mix, ON_MATRIX, streamName } from './stream.ts'
 import { nativeProgram } from './tools.ts'

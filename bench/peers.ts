@@ -1,9 +1,8 @@
 // The products that compression is made of, by other libraries for JavaScript: one thread each, and all in
 // this one process, in turns with our own.
 import { createWasmKernels, type Dims, type WasmKernels } from 'lowrank/kernels'
-import { compare } from './arrays.ts'
+import { compare, type Size } from './arrays.ts'
 import { byEffort, ranksOf, type Settings } from './effort.ts'
-import type { Size } from './kernels.ts'
 import { type Case, measure, withRatios } from './measure.ts'
 import { jax } from './peers/jax.ts'
 import { ort } from './peers/ort.ts'
@@ -16,7 +15,7 @@ import {
 } from './peers/peer.ts'
 import { tfjs } from './peers/tfjs.ts'
 import type { Row } from './results.ts'
-import type { Output, Section } from './sections.ts'
+import type { Output, Section } from './section.ts'
 import { hasRelaxedSimd } from './simd.ts'
 import { best, createProbes, isProbe, type Mix } from './stream.ts'
 import { Unavailable } from './tools.ts'

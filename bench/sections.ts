@@ -1,17 +1,6 @@
-// What can be measured, each in a process of its own; and what such a process says to the one above.
-import type { Settings } from './effort.ts'
+// What can be measured; and what a section's process says to the one above.
 import type { Table } from './results.ts'
-
-/** Where a section puts what it finds. */
-export interface Output {
-  /** Called before each measurement, with what it is of. */
-  progress(what: string): void
-  table(table: Table): void
-  /** Something cannot be measured here, and why. */
-  skip(why: string): void
-}
-
-export type Section = (settings: Settings, output: Output) => Promise<void>
+import type { Section } from './section.ts'
 
 export type Message =
   | { readonly progress: string }

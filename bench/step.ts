@@ -9,7 +9,7 @@ import { wasm } from 'lowrank/threads'
 import { byEffort, ranksOf, type Settings } from './effort.ts'
 import { type Case, measure, withRatios } from './measure.ts'
 import { GPT2, LSTM, lengthsOf, type Model, parametersOf, RESNET18, TINY } from './models.ts'
-import type { Section } from './sections.ts'
+import type { Section } from './section.ts'
 import { best, createProbes, isProbe, STEP_BYTES, streamName } from './stream.ts'
 
 /** Where gradients lie. */

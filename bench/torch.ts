@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { byEffort, type Settings } from './effort.ts'
 import { type Case, measure, statistics, withRatios } from './measure.ts'
 import type { Row } from './results.ts'
-import type { Section } from './sections.ts'
+import type { Section } from './section.ts'
 import { KINDS, type Kind, modelsOf, stepCases, stepName } from './step.ts'
 import { Unavailable } from './tools.ts'
 

@@ -17,8 +17,8 @@ import { type Part as CodecPart, PART_HEAD, parts, partsLength, writeParts } fro
 import { hash64 } from './codec/xxh32.ts'
 import { type Waiting, wait } from './effects.ts'
 import { FrameError } from './errors.ts'
-import type { Spec } from './method.ts'
-import { describe, type Settings } from './options.ts'
+import type { Settings, Spec } from './method.ts'
+import { describe } from './options.ts'
 import { leftColumns, rawLengths, rightColumns } from './plan.ts'
 import type { Gathering, Outgoing, Part, Plan, Session, Slot } from './seam.ts'
 

@@ -1,7 +1,53 @@
-// What a method is: PowerSGD, and whatever else can stand in its place. A value, so that a program has
-// only those in it that it names.
-import type { Settings, SharedOptions } from './options.ts'
+// What workers agree on: options, named as in PyTorch's hook and epfml/powersgd; and the method, PowerSGD or
+// whatever else can stand in its place. A value, so that a program has only those in it that it names.
 import type { Algorithm, Host, Loaded, MaybePromise, Plan } from './seam.ts'
+
+/** Options that all workers must share. They are hashed into every frame, except the rank, which travels. */
+export interface SharedOptions {
+  /** Columns of the factors, clipped to min(rows, cols). More is closer and larger. Default 4. */
+  readonly rank?: number
+  /** Seed of the first factors and of replaced columns. Default 0. */
+  readonly seed?: number
+  /** Power iterations a step: k means 2k rounds and k times the factors' bytes. Default 1. */
+  readonly iterations?: number
+  /** A matrix is compressed iff the floats really sent × this are fewer than its own. Default 2. */
+  readonly minCompressionRate?: number
+  /** So many steps, aborted ones included, are averaged uncompressed (float32). Default 0. */
+  readonly startCompressingAfter?: number
+  /** What Q begins with: the last step's (true), fresh numbers (false), the first ones for ever. */
+  readonly warmStart?: boolean | 'fixed'
+  /**
+   * Every so many steps, factors begin anew with fresh numbers: against a subspace that stays
+   * orthogonal to what is new in the gradient (PowerSGD+, arXiv 2509.11254, restarts it too, from an
+   * SVD). Default 0: never.
+   */
+  readonly refresh?: number
+  /**
+   * What a worker keeps of M, its gradient and residual, when its frame has counted.
+   *
+   * 'local' (default): M − P̂·Qᵀ, what it could not send itself; it goes out later (Algorithm 2).
+   * 'aggregated': M − P̂·Q̄ᵀ, what is missing in the update that all share, as the paper's code and
+   * PyTorch's hook have it. In exact arithmetic the updates are those of 'local' while everyone takes
+   * part in every step, with weights that never change. But one residual no longer tells what its
+   * worker has pending: only Σ weight·residual over the fleet does. A worker that misses a step keeps
+   * its M, and that sum still balances; other weights, or leaving without `adopt`, unbalance it. Raw
+   * tensors: as 'local', but for pytorch().
+   * 'none': nothing.
+   */
+  readonly errorFeedback?: 'local' | 'aggregated' | 'none'
+  /**
+   * Where P̂ is made of P̄. 'host' (default): in WebAssembly, with the same bits on every worker,
+   * whatever its backend. 'device': by a shader, as accurate, for a worker that is alone. Several may
+   * only agree if their devices are alike: P̂ is read back, and its bits join the history that frames
+   * carry, so that those whose bits differ are not averaged. Backends: webgpu() alone.
+   */
+  readonly orthonormalize?: 'host' | 'device'
+  /** Default: PowerSGD, full steps. Others: lowrank/methods, lowrank/baselines, lowrank/factored. */
+  readonly method?: Method
+}
+
+/** The shared options with the method's and all other defaults written out. */
+export type Settings = Required<SharedOptions>
 
 /** What one worker sends in one round. */
 export interface Round {

@@ -1,6 +1,6 @@
 // Which tensors are compressed, the matrix that each becomes, and where its numbers lie.
-import type { Method, Spec } from './method.ts'
-import { integer, type ParameterSpec, type Settings, show } from './options.ts'
+import type { Method, Settings, Spec } from './method.ts'
+import { integer, type ParameterSpec, show } from './options.ts'
 import type { Gradient, Parameter, Plan } from './seam.ts'
 
 /** @throws RangeError, TypeError  naming the entry at fault */

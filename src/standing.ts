@@ -6,8 +6,8 @@ import { hash64 } from './codec/xxh32.ts'
 import { type Waiting, wait } from './effects.ts'
 import { DeviceLostError } from './errors.ts'
 import type { Framing } from './framing.ts'
-import type { Spec } from './method.ts'
-import { integer, type Settings, show } from './options.ts'
+import type { Settings, Spec } from './method.ts'
+import { integer, show } from './options.ts'
 import { checkTensors, layout, layoutRaw } from './plan.ts'
 import type {
   Algorithm,

@@ -6,8 +6,8 @@
 //   metadata      format 'lowrank', version, step, ranks, parent, options, weight, notes
 import { hex } from './codec/alike.ts'
 import { decodeSafetensors, encodeSafetensors, floatsOf } from './codec/safetensors.ts'
-import type { Spec } from './method.ts'
-import { describe, type Settings, show } from './options.ts'
+import type { Settings, Spec } from './method.ts'
+import { describe, show } from './options.ts'
 import type { Kept, Loaded, Plan } from './seam.ts'
 
 /** What a checkpoint says, checked against shapes and options. */

@@ -88,6 +88,20 @@ test('the check finds files without a layer and awaits at the top level', () => 
   assert.is(waits('class A { async b() { for await (const x of []) x } }'), 0)
 })
 
+test('no files import each other in a circle, be it types alone', () => {
+  const found = ['src', 'bench', 'examples', 'reproduce', 'scripts', 'test'].flatMap((folder) =>
+    circles(filesIn(folder)),
+  )
+  assert.equal(found, [])
+  const files = new Map([
+    ['a.ts', "import type { B } from './b.ts'"],
+    ['b.ts', "import './deep/c.ts'"],
+    ['deep/c.ts', "export { a } from '../a.ts'"],
+    ['d.ts', "import './a.ts'"],
+  ])
+  assert.equal(circles(files), ['a.ts → b.ts → deep/c.ts → a.ts'])
+})
+
 test('there is nothing to install but the package', () => {
   const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
   for (const kind of ['dependencies', 'optionalDependencies', 'bundleDependencies']) {
@@ -160,6 +174,25 @@ function offences(files: Files): string[] {
       }),
     )
   })
+}
+
+/** Each circle once: as the path from its first file, in the order of names, back to it. */
+function circles(files: Files): string[] {
+  const found = new Map<string, string>()
+  const done = new Set<string>()
+  const follow = (path: string, before: readonly string[]): void => {
+    const at = before.indexOf(path)
+    if (at >= 0) {
+      const members = before.slice(at)
+      const key = [...members].sort().join()
+      if (!found.has(key)) found.set(key, [...members, path].join(' → '))
+    } else if (!done.has(path) && files.has(path)) {
+      for (const to of importsOf(path, files.get(path)!)) follow(to, [...before, path])
+      done.add(path)
+    }
+  }
+  for (const path of [...files.keys()].sort()) follow(path, [])
+  return [...found.values()]
 }
 
 function layerOf(path: string) {

@@ -19,19 +19,13 @@ import {
 } from '../models.ts'
 import { createProgress, type Progress } from '../progress.ts'
 import { print, write } from '../report.ts'
-import { circumstances, type Results } from '../results.ts'
+import { circumstances } from '../results.ts'
 import { Unavailable } from '../tools.ts'
 import { type Adapter, nameOf, openDevice } from './device.ts'
 import { measureAll } from './measure.ts'
 import { gpuOfNode } from './node.ts'
+import type { GpuReport } from './report.ts'
 import { measureTorch, type TorchRows } from './torch.ts'
-
-/** What `--json` writes. */
-export interface GpuReport extends Results {
-  readonly adapter: Adapter
-  /** if it was measured in one */
-  readonly browser?: string
-}
 
 const MODELS: Readonly<Record<string, Model>> = {
   resnet18: { name: 'ResNet-18', shapes: RESNET18 },

@@ -3,7 +3,7 @@ import { better, noWorse, type Pair, type Seeds } from '../claims.ts'
 import type { Claim } from '../experiment.ts'
 import { spreadOf } from '../spread.ts'
 import { type MethodName, TRAINED, titleOf } from './methods.ts'
-import type { Outcome } from './table.ts'
+import type { Outcome } from './runs.ts'
 
 export const POWERGOSSIP = 'Vogels et al. 2020 (PowerGossip)'
 

@@ -101,6 +101,23 @@ export interface Cell {
   readonly trainings: readonly Training[]
 }
 
+/** A row, and what its seeds came to. */
+export interface Outcome {
+  readonly nodes: number
+  readonly steps: number
+  /** null: all-reduce */
+  readonly gossip: Setting | null
+  readonly tuned: boolean
+  /** of what was tuned: the best as it comes */
+  readonly unbeaten: boolean
+  /** Infinity where training diverged */
+  readonly losses: readonly number[]
+  readonly worst: readonly number[]
+  /** sent by a node in a step */
+  readonly bytes: number
+  readonly ends: readonly NonNullable<Trained['end']>[]
+}
+
 export function finder(done: readonly Done<Run, Result>[]): Find {
   const found = new Map(done.map(({ run, result }) => [JSON.stringify(run), result]))
   return <R extends Run>(run: R) => found.get(JSON.stringify(run)) as ResultOf<R> | undefined

@@ -6,26 +6,9 @@ import { bytes, count, table } from '../markdown.ts'
 import { type Spread, show, spreadOf } from '../spread.ts'
 import { claimsOf } from './claims.ts'
 import { legend } from './consensus.ts'
-import { rates, type Setting, TRAINED, titleOf } from './methods.ts'
-import { bestOf, cellsOf, type Find, lossOf, searchOf, tuningsOf } from './runs.ts'
-import type { Trained, Training } from './training.ts'
-
-/** A row, and what its seeds came to. */
-export interface Outcome {
-  readonly nodes: number
-  readonly steps: number
-  /** null: all-reduce */
-  readonly gossip: Setting | null
-  readonly tuned: boolean
-  /** of what was tuned: the best as it comes */
-  readonly unbeaten: boolean
-  /** Infinity where training diverged */
-  readonly losses: readonly number[]
-  readonly worst: readonly number[]
-  /** sent by a node in a step */
-  readonly bytes: number
-  readonly ends: readonly NonNullable<Trained['end']>[]
-}
+import { rates, TRAINED, titleOf } from './methods.ts'
+import { bestOf, cellsOf, type Find, lossOf, type Outcome, searchOf, tuningsOf } from './runs.ts'
+import type { Training } from './training.ts'
 
 function finite(loss: number): number | null {
   return Number.isFinite(loss) ? loss : null

@@ -1,8 +1,7 @@
 // What the papers say about time, beside this machine's.
 
 import type { Claim, Verdict } from '../experiment.ts'
-import type { MeasuredCost, ModelName, WayName } from './costs.ts'
-import type { Measured } from './report.ts'
+import type { Measured, MeasuredCost, ModelName, WayName } from './costs.ts'
 import { type Line, savedMs } from './steptime.ts'
 
 /** The papers' cluster: 10 Gbit/s, and delays that are fractions of a millisecond. */

@@ -56,6 +56,15 @@ export interface MeasuredCost extends Cost {
   readonly samples: number
 }
 
+/** One of them, of which model and way. */
+export interface Measured {
+  readonly model: ModelName
+  readonly way: WayName
+  /** that took part; the coordinator's time is scaled to WORKERS */
+  readonly workers: number
+  readonly cost: MeasuredCost
+}
+
 /**
  * @param workers  that take part in what is measured; aggregation is scaled to WORKERS
  * @throws Error  if frames are not as long as `plan` says

@@ -5,7 +5,7 @@ import { bytes, table } from '../markdown.ts'
 import { chart } from './chart.ts'
 import { claimsOf } from './claims.ts'
 import type { Compute } from './compute.ts'
-import { type MeasuredCost, type ModelName, type WayName, WORKERS } from './costs.ts'
+import { type Measured, type MeasuredCost, type ModelName, WORKERS } from './costs.ts'
 import type { Trip } from './overline.ts'
 import { breakEven, type Line, savedMs, stepMs } from './steptime.ts'
 
@@ -14,14 +14,6 @@ export interface Found {
   readonly compute: Compute
   readonly costs: readonly Measured[]
   readonly trips: readonly Travelled[]
-}
-
-export interface Measured {
-  readonly model: ModelName
-  readonly way: WayName
-  /** that took part; the coordinator's time is scaled to WORKERS */
-  readonly workers: number
-  readonly cost: MeasuredCost
 }
 
 export interface Travelled {

@@ -3,7 +3,7 @@ import { lines, scatter } from '../charts.ts'
 import { bytes, count } from '../markdown.ts'
 import { ABOUT } from '../tasks.ts'
 import type { Task } from '../training.ts'
-import type { Outcome } from './report.ts'
+import type { Outcome } from './found.ts'
 
 /** In the picture over steps: more would hide each other. */
 const CURVES = [

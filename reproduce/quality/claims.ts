@@ -4,8 +4,8 @@ import type { Claim } from '../experiment.ts'
 import { count } from '../markdown.ts'
 import { compare, LEAST_SEEDS, show } from '../spread.ts'
 import type { Search } from './contestants.ts'
+import type { Outcome } from './found.ts'
 import { type Find, lossOf } from './found.ts'
-import type { Outcome } from './report.ts'
 
 const POWERSGD = 'Vogels et al. 2019'
 

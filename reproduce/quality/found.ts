@@ -1,6 +1,7 @@
 // What trainings have come to, by their descriptions.
 import type { Done } from '../experiment.ts'
-import type { Trained, Training } from '../training.ts'
+import type { Spread } from '../spread.ts'
+import type { Task, Trained, Training } from '../training.ts'
 
 export type Find = (training: Training) => Trained | undefined
 
@@ -20,4 +21,21 @@ export function bestOf(trainings: readonly Training[], find: Find): Training | n
   if (found.includes(undefined)) return null
   const losses = found.map((trained) => lossOf(trained!))
   return trainings[losses.indexOf(Math.min(...losses))]!
+}
+
+/** A contestant in a setting, and what its seeds came to. */
+export interface Outcome {
+  readonly task: Task
+  /** with more steps than usual */
+  readonly longer: boolean
+  readonly workers: number
+  readonly name: string
+  readonly learningRate: number
+  readonly trained: readonly Trained[]
+  readonly losses: readonly number[]
+  readonly loss: Spread
+  readonly accuracy: Spread
+  /** by one worker in a step */
+  readonly sentBytes: number
+  readonly receivedBytes: number
 }

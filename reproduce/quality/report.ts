@@ -1,30 +1,13 @@
 // Quality's part of the page.
 import type { Part } from '../experiment.ts'
 import { bytes, count, table } from '../markdown.ts'
-import { type Spread, show, spreadOf } from '../spread.ts'
+import { show, spreadOf } from '../spread.ts'
 import { ABOUT } from '../tasks.ts'
 import type { Task, Trained } from '../training.ts'
 import { againstBytes, overSteps } from './charts.ts'
 import { claimsOf } from './claims.ts'
 import type { Cell, Search } from './contestants.ts'
-import { type Find, lossOf } from './found.ts'
-
-/** A contestant in a setting, and what its seeds came to. */
-export interface Outcome {
-  readonly task: Task
-  /** with more steps than usual */
-  readonly longer: boolean
-  readonly workers: number
-  readonly name: string
-  readonly learningRate: number
-  readonly trained: readonly Trained[]
-  readonly losses: readonly number[]
-  readonly loss: Spread
-  readonly accuracy: Spread
-  /** by one worker in a step */
-  readonly sentBytes: number
-  readonly receivedBytes: number
-}
+import { type Find, lossOf, type Outcome } from './found.ts'
 
 export function report(searches: readonly Search[], cells: readonly Cell[], find: Find): Part {
   const outcomes = cells.map((cell) => outcomeOf(cell, find))

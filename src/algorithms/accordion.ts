@@ -3,8 +3,8 @@
 // (github.com/uw-mad-dash/Accordion); around PowerSGD's full step, and without their fresh start of the
 // factors at each change.
 import { UnsupportedError } from '../errors.ts'
-import type { Making, Method, Spec } from '../method.ts'
-import { integer, type Settings, show } from '../options.ts'
+import type { Making, Method, Settings, Spec } from '../method.ts'
+import { integer, show } from '../options.ts'
 import { gated } from '../plan.ts'
 import type { Algorithm, Dense, Kept, Loaded, Plan, Steps, Turn } from '../seam.ts'
 import { costOf, FullStep, fullRounds, HEEDED } from './powersgd.ts'

@@ -4,8 +4,7 @@
 //   sends Q   Q = Mᵀ·P̂  update += P̂·Q̄ᵀ   M ← M − P̂·Qᵀ   P̂ = orthonormalize(the last P̄)
 import { bytesOf } from '../bytes.ts'
 import { runAsync, runSync, type Waiting, wait } from '../effects.ts'
-import type { Making } from '../method.ts'
-import type { Settings } from '../options.ts'
+import type { Making, Settings } from '../method.ts'
 import { leftColumns, rightColumns } from '../plan.ts'
 import type {
   Algorithm,

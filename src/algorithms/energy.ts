@@ -2,8 +2,8 @@
 // which Rayleigh–Ritz tells of factors that are at hand anyway.
 import { bytesOf } from '../bytes.ts'
 import { wait } from '../effects.ts'
-import type { Making, Method, Spec } from '../method.ts'
-import { integer, type Settings, show } from '../options.ts'
+import type { Making, Method, Settings, Spec } from '../method.ts'
+import { integer, show } from '../options.ts'
 import { gated } from '../plan.ts'
 import type { Algorithm, Incoming, Kept, Loaded, Plan, Steps, Turn } from '../seam.ts'
 import { costOf, FullStep, fullRounds, HEEDED } from './powersgd.ts'

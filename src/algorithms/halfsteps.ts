@@ -1,8 +1,7 @@
 // PowerSGD by alternating half-steps: one product a round, its other factor being what the round
 // before made. The authors' package (epfml/powersgd) and ACP-SGD (Zhang et al. 2023) have it so, with the
 // feedback of Algorithm 2 of arXiv 1905.13727.
-import type { Method, Round } from '../method.ts'
-import type { Settings, SharedOptions } from '../options.ts'
+import type { Method, Round, Settings, SharedOptions } from '../method.ts'
 import { gated, leftColumns, rawLengths, rightColumns } from '../plan.ts'
 import type { Plan } from '../seam.ts'
 import { Alternation, type Sent } from './alternation.ts'

@@ -3,8 +3,7 @@
 // Algorithm 2: the residual is taken from the worker's own Q, or from the mean if asked to.
 import { bytesOf } from '../bytes.ts'
 import { wait } from '../effects.ts'
-import type { Making, Method, Round } from '../method.ts'
-import type { Settings, SharedOptions } from '../options.ts'
+import type { Making, Method, Round, Settings, SharedOptions } from '../method.ts'
 import { gated, leftColumns, rawLengths, rightColumns } from '../plan.ts'
 import type {
   Algorithm,

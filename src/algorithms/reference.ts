@@ -1,6 +1,5 @@
 // The package of PowerSGD's authors: PowerSGD and BasicPowerSGD of epfml/powersgd.
-import type { Method, Spec } from '../method.ts'
-import type { Settings } from '../options.ts'
+import type { Method, Settings, Spec } from '../method.ts'
 import type { Host, Plan, Side } from '../seam.ts'
 import { Alternation, type Manners } from './alternation.ts'
 import { checkFeedback, HEEDED, halfRounds } from './halfsteps.ts'

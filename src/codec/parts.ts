@@ -1,6 +1,5 @@
 import { FrameError } from '../errors.ts'
 import { WIRES, type Wire } from './floats.ts'
-import type { Frame } from './frame.ts'
 import { dataView } from './near.ts'
 
 /** What one sender put into a gathered frame. The layout is in the table of frame.ts. */
@@ -17,12 +16,11 @@ export interface Part {
 export const PART_HEAD = 16
 
 /** The parts of a decoded gathered frame, ascending by sender. */
-export function parts(frame: Frame): Part[] {
-  const { values } = frame
+export function parts({ senders, values }: { senders: Uint32Array; values: Uint8Array }): Part[] {
   const view = dataView(values)
   const found: Part[] = []
   let at = 0
-  for (const sender of frame.senders) {
+  for (const sender of senders) {
     const end = at + PART_HEAD + view.getUint32(at + 8, true)
     found.push({
       sender,

@@ -2,8 +2,7 @@
 // round, nothing kept between steps but the residual.
 import { bytesOf } from '../../bytes.ts'
 import { runAsync, runSync, type Waiting, wait } from '../../effects.ts'
-import type { Making, Method, Round, Spec } from '../../method.ts'
-import type { Settings, SharedOptions } from '../../options.ts'
+import type { Making, Method, Round, Settings, SharedOptions, Spec } from '../../method.ts'
 import type { Algorithm, Incoming, Outgoing, Plan, Session, Steps, Turn } from '../../seam.ts'
 import { uncompressed } from '../uncompressed.ts'
 
