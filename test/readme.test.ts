@@ -323,6 +323,8 @@ test('what it says of gossip in trainings is what the reproduction found', () =>
       .join(' and ')
       .replace('-', '−')
   const text = readme.replace(/\s+/g, ' ')
+  const plain = [true, false].map((tuned) => meanOf(180, 'plain', tuned).toFixed(3))
+  assert.match(text, `plain gossip in a ring of eight came to ${plain.join(' instead of ')}`)
   assert.match(text, `${behind('power1', false)} nats behind plain gossip with one iteration`)
   assert.match(text, `${behind('power2', false)} with two`)
   assert.match(text, `Choco's signs, once γ was found, ${behind('chocoSign', true)}.`)
