@@ -2,9 +2,11 @@
 //
 // GB/s of wire types are of the float32 values; of the others, of frames. The wire types and the checksum are
 // no door of the package: they are taken from its source.
+
 import { createCompressor } from 'lowrank'
 import { join, split } from 'lowrank/frames'
-import { decode, encode, encodedLength, type Wire } from '../src/codec/floats.ts'
+import type { Wire } from '../src/codec/wire/index.ts'
+import { wireType } from '../src/codec/wire/index.ts'
 import { xxh32 } from '../src/codec/xxh32.ts'
 import { byEffort } from './effort.ts'
 import { type Case, measure, withRatios } from './measure.ts'
@@ -41,10 +43,10 @@ export const codec: Section = async (settings, { progress, table }) => {
 }
 
 function wireCases(wire: Wire, values: Float32Array): Case[] {
-  const bytes = new Uint8Array(encodedLength(wire, [values.length]))
+  const bytes = new Uint8Array(wireType(wire).encodedLength([values.length]))
   const back = new Float32Array(values.length)
-  encode(wire, values, [values.length], bytes)
-  decode(wire, bytes, values.length, back)
+  wireType(wire).encode(values, [values.length], bytes)
+  wireType(wire).decode(bytes, values.length, back)
   const most = ERROR[wire] * 1.001
   if (values.some((value, i) => !(Math.abs(value - back[i]!) <= most))) {
     throw new Error(`${wire}: a value comes back further off than ${most}`)
@@ -53,12 +55,12 @@ function wireCases(wire: Wire, values: Float32Array): Case[] {
     {
       name: `encode ${wire}`,
       bytes: values.byteLength,
-      run: () => encode(wire, values, [values.length], bytes),
+      run: () => wireType(wire).encode(values, [values.length], bytes),
     },
     {
       name: `decode ${wire}`,
       bytes: values.byteLength,
-      run: () => decode(wire, bytes, values.length, back),
+      run: () => wireType(wire).decode(bytes, values.length, back),
     },
   ]
 }

@@ -44,7 +44,7 @@ export async function runAll(
   }
   return standings().map(({ entries }) => entries)
 
-  async function execute({ experiment, run }: Waiting): Promise<void> {
+  async function execute({ experiment, run }: Task): Promise<void> {
     const { name } = experiment
     const what = `${name}: ${experiment.describe(run)}`
     progress.began(what)
@@ -66,13 +66,13 @@ export async function runAll(
   }
 }
 
-interface Waiting {
+interface Task {
   readonly experiment: Experiment
   readonly run: unknown
 }
 
 /** What is not done, once each: experiments may share runs. */
-function waitingIn(standings: readonly Standing[]): Map<string, Waiting> {
+function waitingIn(standings: readonly Standing[]): Map<string, Task> {
   return new Map(
     standings.flatMap(({ experiment, waiting }) =>
       waiting.map((run) => [keyOf(kindOf(experiment), run), { experiment, run }] as const),

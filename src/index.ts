@@ -1,72 +1,20 @@
-// lowrank: low-rank gradient compression. This is the facade; see also lowrank/frames and
-// lowrank/kernels.
-import { powerSgd } from './algorithms/powersgd.ts'
-import { openHost, type WasmOptions, wasm } from './backends/wasm/index.ts'
-import { bytesOf } from './bytes.ts'
-import { Compressor } from './compressor.ts'
-import { UnsupportedError } from './errors.ts'
-import { Framing, layoutHash } from './framing.ts'
-import { localOf, type Options, type ParameterSpec, settingsOf } from './options.ts'
-import { layout, layoutRaw, specsOf } from './plan.ts'
-import { firstParent, Standing } from './standing.ts'
-import { decodeState } from './state.ts'
-
+// lowrank: low-rank gradient compression. This is the facade; the other doors lie beside this file.
+export type {
+  Backend,
+  Factored,
+  GpuBuffer,
+  GpuTensor,
+  Gradient,
+  Random,
+  Tensor,
+} from './backend.ts'
+export { type WasmOptions, wasm } from './backends/wasm/index.ts'
 export { aggregate, createAggregate } from './codec/aggregate.ts'
-export type { Compressor, DecompressOptions, Stats } from './compressor.ts'
+export { mergeStates } from './compressor/checkpoint.ts'
+export type { Compressor, DecompressOptions, Stats } from './compressor/compressor.ts'
+export { createCompressor } from './compressor/create.ts'
+export { createSgd, type Sgd, type SgdOptions } from './compressor/sgd.ts'
+export type { Absence, Outcome } from './compressor/step.ts'
+export { type PlanSummary, plan, type Traffic } from './compressor/traffic.ts'
 export { DeviceLostError, FrameError, RoundError, UnsupportedError } from './errors.ts'
-export type { Method, SharedOptions } from './method.ts'
-export type { Options, ParameterSpec } from './options.ts'
-export type { Backend, Factored, GpuBuffer, GpuTensor, Gradient, Random, Tensor } from './seam.ts'
-export { createSgd, type Sgd, type SgdOptions } from './sgd.ts'
-export { mergeStates } from './state.ts'
-export type { Absence, Outcome } from './step.ts'
-export { type PlanSummary, plan, type Traffic } from './traffic.ts'
-export { type WasmOptions, wasm }
-
-/**
- * Creates one worker's compressor.
- *
- * @param shapes  one entry per parameter, in an order that all workers share
- * @param options  see `Options`; what all must share is hashed into every frame
- * @throws TypeError, RangeError  naming the entry or option at fault
- * @throws UnsupportedError  if this host does not let WebAssembly be compiled
- */
-export async function createCompressor(
-  shapes: readonly ParameterSpec[],
-  options: Options = {},
-): Promise<Compressor> {
-  const settings = settingsOf(options, powerSgd)
-  const { sender, wire, resident } = localOf(options)
-  const specs = specsOf(shapes)
-  const state = options.restore && decodeState(options.restore, specs, settings)
-  const { method } = settings
-  const plan = layout(specs, state?.ranks ?? method.ranks(specs, settings, settings.rank))
-  const step = state?.step ?? 0
-
-  const host = await openHost(settings.seed, options.random)
-  const loaded = state?.loaded ?? { right: [], left: [], notes: {} }
-  const algorithm = await method.create({ host, specs, plan, settings, loaded, step })
-  const arranged = method.whole ? layoutRaw(specs) : plan
-  const session = await (options.backend ?? wasm()).open(arranged, { resident })
-  if (settings.orthonormalize === 'device' && !session.orthonormalize) {
-    session.dispose()
-    throw new UnsupportedError(
-      '"orthonormalize": \'device\' is for the backend webgpu(), and this one has none',
-    )
-  }
-  if (state?.residual) session.write('residual', bytesOf(state.residual))
-  const standing = new Standing({
-    specs,
-    settings,
-    session,
-    host,
-    framing: new Framing(layoutHash(specs, settings), sender, wire),
-    algorithm,
-    plan,
-    step,
-    parent: state?.parent ?? firstParent(algorithm.kept),
-    weight: state?.weight ?? 1,
-    saved: state?.residual ? step : null,
-  })
-  return new Compressor(standing)
-}
+export type { Method, Options, ParameterSpec, SharedOptions } from './options.ts'

@@ -6,9 +6,9 @@ export {
   accordion,
   accordionDecision,
 } from './algorithms/accordion.ts'
+export { reference } from './algorithms/compat/epfml.ts'
+export { paper } from './algorithms/compat/paper.ts'
+export { pytorch } from './algorithms/compat/pytorch.ts'
 export { dion } from './algorithms/dion.ts'
 export { byEnergy, type EnergyOptions, energyDecision } from './algorithms/energy.ts'
-export { halfSteps } from './algorithms/halfsteps.ts'
-export { paper } from './algorithms/paper.ts'
-export { pytorch } from './algorithms/pytorch.ts'
-export { reference } from './algorithms/reference.ts'
+export { halfSteps } from './algorithms/half-steps.ts'

@@ -8,7 +8,7 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { reference } from '../src/backends/reference.ts'
 import { loadModule } from '../src/backends/wasm/load.ts'
-import { philox } from '../src/philox.ts'
+import { philox } from '../src/linalg/philox.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 
@@ -32,7 +32,7 @@ const ELSEWHERE: Record<string, string> = {
 }
 
 const kernels = exportsOf('assembly/index.ts')
-const members = membersOf('src/seam.ts', 'Kernels').filter((name) => name !== 'name')
+const members = membersOf('src/backend.ts', 'Kernels').filter((name) => name !== 'name')
 
 const test = suite('twins')
 

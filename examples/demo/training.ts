@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import { createCompressor, createSgd } from 'lowrank'
 import { openBackend } from './backend.ts'
-import { USUAL, warmthAt } from './descent.ts'
+import { USUAL, warmthAt } from './learning-rate.ts'
 import { heldOutLoss } from './measuring.ts'
 import { wayOf } from './methods.ts'
 import { BATCH, batchAt, CONTEXT, createModel, drawPositions } from './model.ts'

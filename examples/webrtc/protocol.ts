@@ -9,7 +9,7 @@ export const METHODS = ['powergossip', 'plain'] as const
 export type Method = (typeof METHODS)[number]
 
 /** To tabs that wait until there are enough. */
-export interface Waiting {
+export interface Task {
   readonly type: 'waiting'
   readonly here: number
   readonly tabs: number
@@ -40,7 +40,7 @@ export interface Signal {
   readonly sdp: string
 }
 
-export type ToTab = Waiting | Start | Members | Signal
+export type ToTab = Task | Start | Members | Signal
 
 /** Those before and after a tab, each once. */
 export function neighboursOf(self: number, members: readonly number[]): number[] {

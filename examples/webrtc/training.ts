@@ -6,7 +6,7 @@
 // Nothing waits for a timer: browsers slow these down in tabs that nobody looks at.
 import { createGossip, plain, powerGossip } from 'lowrank/gossip'
 import { ring } from 'lowrank/topology'
-import { descend, USUAL, warmthAt } from '../demo/descent.ts'
+import { descend, USUAL, warmthAt } from '../demo/learning-rate.ts'
 import { BATCH, batchAt, CONTEXT, createModel, drawPositions } from '../demo/model.ts'
 import type { Circle } from './circle.ts'
 import { Exchange } from './exchange.ts'

@@ -2,13 +2,15 @@
 // Venkataraman, Papailiopoulos 2021 (arXiv 2010.16248), as their code decides
 // (github.com/uw-mad-dash/Accordion); around PowerSGD's full step, and without their fresh start of the
 // factors at each change.
+
+import type { Algorithm, Kept, Loaded, Steps, Turn } from '../algorithm.ts'
+import type { Dense, Plan } from '../backend.ts'
 import { UnsupportedError } from '../errors.ts'
-import type { Making, Method, Settings, Spec } from '../method.ts'
-import { integer, show } from '../options.ts'
-import { gated } from '../plan.ts'
-import type { Algorithm, Dense, Kept, Loaded, Plan, Steps, Turn } from '../seam.ts'
+import { gated } from '../layout.ts'
+import type { Making, Method, Settings, Spec } from '../options.ts'
+import { integer, show } from '../validate.ts'
 import { costOf, FullStep, fullRounds, HEEDED } from './powersgd.ts'
-import { scalarsOf, telling, tellingRounds } from './telling.ts'
+import { scalarsOf, telling, tellingRounds } from './scalars.ts'
 
 /** The published rule. */
 export interface AccordionRule {

@@ -2,27 +2,15 @@
 //
 //   sends P   P = M·Q̂   update += P̄·Q̂ᵀ   M ← M − P·Q̂ᵀ   Q̂ = orthonormalize(the last Q̄)
 //   sends Q   Q = Mᵀ·P̂  update += P̂·Q̄ᵀ   M ← M − P̂·Qᵀ   P̂ = orthonormalize(the last P̄)
+
+import type { Algorithm, Incoming, Kept, Loaded, Outgoing, Steps, Turn } from '../algorithm.ts'
+import type { Host, MaybePromise, Plan, Session, Side, Sink } from '../backend.ts'
 import { bytesOf } from '../bytes.ts'
-import { runAsync, runSync, type Waiting, wait } from '../effects.ts'
-import type { Making, Settings } from '../method.ts'
-import { leftColumns, rightColumns } from '../plan.ts'
-import type {
-  Algorithm,
-  Host,
-  Incoming,
-  Kept,
-  Loaded,
-  MaybePromise,
-  Outgoing,
-  Plan,
-  Session,
-  Side,
-  Sink,
-  Steps,
-  Turn,
-} from '../seam.ts'
-import { deduct, type Product, squaresOf } from './products.ts'
-import { leading } from './ritz.ts'
+import { runAsync, runSync, type Task, wait } from '../gensync.ts'
+import { leftColumns, rightColumns } from '../layout.ts'
+import { deduct, type Product, squaresOf } from '../linalg/products.ts'
+import { leading } from '../linalg/rayleigh-ritz.ts'
+import type { Making, Settings } from '../options.ts'
 import { wholeStep } from './uncompressed.ts'
 
 /** What other programs do otherwise, and no option asks for. */
@@ -216,7 +204,7 @@ function* settleAll(
   halves: readonly Half[],
   raw: Uint8Array,
   sink: Sink | null,
-): Waiting<void> {
+): Task<void> {
   const last = halves.at(-1)!
   yield* settleHalf(session, last, raw, sink)
   const more = sink && { ...sink, accumulate: true }
@@ -234,7 +222,7 @@ function* settleHalf(
   { side, right, mean, counted }: Half,
   raw: Uint8Array | null,
   sink: Sink | null,
-): Waiting<void> {
+): Task<void> {
   if (side === 'right') {
     session.write('mean', bytesOf(mean))
     yield* wait(session.settle(counted, raw, sink))
@@ -250,6 +238,6 @@ function* settleHalf(
   yield* wait(session.settle(false, raw, sink))
 }
 
-function run(session: Session, work: Waiting<void>): MaybePromise<void> {
+function run(session: Session, work: Task<void>): MaybePromise<void> {
   return session.synchronous ? runSync(work) : runAsync(work)
 }

@@ -1,11 +1,12 @@
 // Dion: a momentum that no worker sends whole, and an update of low rank with orthonormal columns. Ahn
 // et al. 2025 (arXiv 2504.05295); as in microsoft/dion, with one power iteration.
+
+import type { Incoming, Steps, Turn } from '../algorithm.ts'
 import { bytesOf } from '../bytes.ts'
-import { wait } from '../effects.ts'
-import type { Making, Method } from '../method.ts'
-import { show } from '../options.ts'
-import { gated } from '../plan.ts'
-import type { Incoming, Steps, Turn } from '../seam.ts'
+import { wait } from '../gensync.ts'
+import { gated } from '../layout.ts'
+import type { Making, Method } from '../options.ts'
+import { show } from '../validate.ts'
 import { costOf, FullStep, fullRounds } from './powersgd.ts'
 import { wholeStep } from './uncompressed.ts'
 

@@ -1,14 +1,16 @@
 // Ranks that follow the spectrum: as many columns as it takes to send a given part of the energy ‖M‖²,
 // which Rayleigh–Ritz tells of factors that are at hand anyway.
+
+import type { Algorithm, Incoming, Kept, Loaded, Steps, Turn } from '../algorithm.ts'
+import type { Plan } from '../backend.ts'
 import { bytesOf } from '../bytes.ts'
-import { wait } from '../effects.ts'
-import type { Making, Method, Settings, Spec } from '../method.ts'
-import { integer, show } from '../options.ts'
-import { gated } from '../plan.ts'
-import type { Algorithm, Incoming, Kept, Loaded, Plan, Steps, Turn } from '../seam.ts'
+import { wait } from '../gensync.ts'
+import { gated } from '../layout.ts'
+import { ritz } from '../linalg/rayleigh-ritz.ts'
+import type { Making, Method, Settings, Spec } from '../options.ts'
+import { integer, show } from '../validate.ts'
 import { costOf, FullStep, fullRounds, HEEDED } from './powersgd.ts'
-import { ritz } from './ritz.ts'
-import { scalarsOf, telling, tellingRounds } from './telling.ts'
+import { scalarsOf, telling, tellingRounds } from './scalars.ts'
 
 export interface EnergyOptions {
   /** The part of ‖M‖² that a matrix's factors are to carry: more than 0, less than 1. Default 0.9. */

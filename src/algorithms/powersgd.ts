@@ -1,27 +1,23 @@
 // PowerSGD, full step: one power iteration from the last step's Q, its two products averaged over
 // the workers. Vogels, Karimireddy, Jaggi 2019 (arXiv 1905.13727), Algorithm 1 with the feedback of
 // Algorithm 2: the residual is taken from the worker's own Q, or from the mean if asked to.
-import { bytesOf } from '../bytes.ts'
-import { wait } from '../effects.ts'
-import type { Making, Method, Round, Settings, SharedOptions } from '../method.ts'
-import { gated, leftColumns, rawLengths, rightColumns } from '../plan.ts'
+
 import type {
   Algorithm,
   Finish,
-  Host,
   Incoming,
   Kept,
   Loaded,
-  MaybePromise,
   Outgoing,
-  Plan,
-  Session,
-  Sink,
-  Slot,
   Steps,
   Turn,
-} from '../seam.ts'
-import { leading } from './ritz.ts'
+} from '../algorithm.ts'
+import type { Host, MaybePromise, Plan, Session, Sink, Slot } from '../backend.ts'
+import { bytesOf } from '../bytes.ts'
+import { wait } from '../gensync.ts'
+import { gated, leftColumns, rawLengths, rightColumns } from '../layout.ts'
+import { leading } from '../linalg/rayleigh-ritz.ts'
+import type { Making, Method, Round, Settings, SharedOptions } from '../options.ts'
 
 /** What other programs do otherwise, and no option asks for. */
 export interface Manners {

@@ -1,5 +1,5 @@
 // Everything as it is: the whole gradient, with what is pending, in one round.
-import type { Algorithm, Incoming, Steps, Turn } from '../seam.ts'
+import type { Algorithm, Incoming, Steps, Turn } from '../algorithm.ts'
 
 /** Of plans, or steps, without matrices. */
 export const uncompressed: Algorithm = {

@@ -1,7 +1,7 @@
 // Every kernel as float64 loops: slow, the text of the contract, and the file to read first.
 // Sums are kept in float64 and rounded once, when they are stored.
-import type { Dims, Kernels } from '../seam.ts'
-import { normal } from './normal.ts'
+import type { Dims, Kernels } from '../backend.ts'
+import { normal } from '../linalg/normal.ts'
 
 /** What gradient and matrix must stay below; why, is said in assembly/accumulateProject.ts. */
 const LIMIT = 2 ** 100

@@ -1,16 +1,9 @@
 import { RoundError } from '../errors.ts'
-import {
-  beginFrame,
-  checkFloats,
-  decodeFrame,
-  type Frame,
-  type Header,
-  openFrame,
-  sealFrame,
-} from './frame.ts'
-import { type Part, parts, partsLength, writeParts } from './parts.ts'
-import { createRoll, type Roll, twice } from './roll.ts'
-import { addScalars, addValues, meanOf, noScalars } from './sums.ts'
+import { beginFrame, checkFloats, decodeFrame, type Frame, openFrame, sealFrame } from './frame.ts'
+import { type PackedPart, partsLength, partsOf, writeParts } from './gathered.ts'
+import type { Header } from './header.ts'
+import { addScalars, addValues, meanOf, noScalars } from './mean.ts'
+import { createParticipants, type Participants, twice } from './participants.ts'
 
 /**
  * The mean of a round's frames, as a frame that can be aggregated again: values and scalars are
@@ -30,16 +23,17 @@ export function aggregate(frames: readonly Uint8Array[]): Uint8Array {
   const opened = frames.map(openFrame).sort(bySender)
   // The values that count are checked by their mean, which is finite only if they all are.
   for (const frame of opened) if (frame.weight === 0) checkFloats(frame)
-  const roll = createRoll()
+  const participants = createParticipants()
   for (const frame of opened) {
-    if (!roll.admits(frame)) throw twice(frame.senders[0]!, 0)
-    roll.enter(frame)
+    if (!participants.admits(frame)) throw twice(frame.senders[0]!, 0)
+    participants.enter(frame)
   }
   const counted = opened.filter(({ weight }) => weight > 0)
   const scalars = noScalars(opened[0]!)
   for (const frame of counted) addScalars(scalars, frame)
-  if (opened[0]!.kind === 'gathered') return gathered(roll, scalars, counted.flatMap(parts))
-  return summed(roll, scalars, (floats, weight) => {
+  if (opened[0]!.kind === 'gathered')
+    return gathered(participants, scalars, counted.flatMap(partsOf))
+  return summed(participants, scalars, (floats, weight) => {
     if (!meanOf(counted, weight, floats)) counted.forEach(checkFloats)
   })
 }
@@ -74,17 +68,17 @@ export interface Aggregate {
 
 /** A mean in the making: see `Aggregate`. */
 export function createAggregate(): Aggregate {
-  const roll = createRoll()
+  const participants = createParticipants()
   let empty = true
   let values = new Float64Array(0)
   let scalars: Float64Array = new Float64Array(0)
-  let held: Part[] = []
+  let held: PackedPart[] = []
   return {
     add(bytes) {
       const frame = decodeFrame(bytes)
-      if (!roll.admits(frame)) return false
+      if (!participants.admits(frame)) return false
       if (frame.weight > 0) {
-        if (frame.kind === 'gathered') held = held.concat(parts(frame).map(copy))
+        if (frame.kind === 'gathered') held = held.concat(partsOf(frame).map(copy))
         else {
           if (empty && values.length !== frame.count) values = new Float64Array(frame.count)
           addValues(values, frame, empty)
@@ -93,63 +87,67 @@ export function createAggregate(): Aggregate {
         addScalars(scalars, frame)
         empty = false
       }
-      roll.enter(frame)
+      participants.enter(frame)
       return true
     },
     result() {
-      if (!roll.header) throw new RoundError('result: no frame has been added')
-      if (roll.header.kind === 'gathered') return gathered(roll, scalars, held)
-      return summed(roll, scalars, (floats, weight) => meanOf([], weight, floats, values))
+      if (!participants.header) throw new RoundError('result: no frame has been added')
+      if (participants.header.kind === 'gathered') return gathered(participants, scalars, held)
+      return summed(participants, scalars, (floats, weight) => meanOf([], weight, floats, values))
     },
     reset() {
-      roll.clear()
+      participants.clear()
       empty = true
       held = []
     },
     get step() {
-      return roll.header?.step ?? null
+      return participants.header?.step ?? null
     },
     get round() {
-      return roll.header?.round ?? null
+      return participants.header?.round ?? null
     },
     get senders() {
-      return Array.from(roll.senders())
+      return Array.from(participants.senders())
     },
     get weight() {
-      return roll.weight()
+      return participants.weight()
     },
   }
 }
 
 /** The mean's frame; a mean of weight 0 is not filled, but zero. */
 function summed(
-  roll: Roll,
+  participants: Participants,
   scalars: Float64Array,
   fill: (floats: Float32Array, weight: number) => void,
 ): Uint8Array {
-  const header = united(roll, scalars, roll.weight())
+  const header = united(participants, scalars, participants.weight())
   const { bytes, floats } = beginFrame({ ...header, type: 'f32' }, 4 * header.count)
   if (header.weight > 0) fill(floats!, header.weight)
   return sealFrame(bytes)
 }
 
 /** The frame with everyone's parts. */
-function gathered(roll: Roll, scalars: Float64Array, held: readonly Part[]): Uint8Array {
+function gathered(
+  participants: Participants,
+  scalars: Float64Array,
+  held: readonly PackedPart[],
+): Uint8Array {
   const sorted = [...held].sort((a, b) => a.sender - b.sender)
   const weight = sorted.reduce((sum, part) => sum + part.weight, 0)
-  const { bytes, values } = beginFrame(united(roll, scalars, weight), partsLength(sorted))
+  const { bytes, values } = beginFrame(united(participants, scalars, weight), partsLength(sorted))
   writeParts(sorted, values)
   return sealFrame(bytes)
 }
 
 /** @param sums  of the scalars; looked at if the weight is > 0 */
-function united(roll: Roll, sums: Float64Array, weight: number): Header {
-  const header = roll.header!
+function united(participants: Participants, sums: Float64Array, weight: number): Header {
+  const header = participants.header!
   const scalars = header.scalars.map((_, i) => (weight > 0 ? sums[i]! / weight : 0))
-  return { ...header, weight, senders: roll.senders(), scalars }
+  return { ...header, weight, senders: participants.senders(), scalars }
 }
 
-function copy(part: Part): Part {
+function copy(part: PackedPart): PackedPart {
   return { ...part, data: part.data.slice() }
 }
 

@@ -1,18 +1,18 @@
-import { hex } from './alike.ts'
-import { VERSION } from './fields.ts'
-import type { Wire } from './floats.ts'
-import { type Kind, readHeader } from './frame.ts'
+import { toHex } from '../bytes.ts'
+import { readHeader } from './frame.ts'
+import { type FrameKind, VERSION } from './header.ts'
+import type { Wire } from './wire/index.ts'
 
 /** What a frame says about itself, as plain data. */
 export interface Inspection {
   version: number
-  kind: Kind
+  kind: FrameKind
   /** of summed values; the parts of gathered ones have their own */
   type: Wire
   step: number
   round: number
   /** 16 hexadecimal digits */
-  layout: string
+  configHash: string
   /** 16 hexadecimal digits */
   parent: string
   weight: number
@@ -40,8 +40,8 @@ export function inspect(frame: Uint8Array): Inspection {
     type: header.type,
     step: header.step,
     round: header.round,
-    layout: hex(header.layout),
-    parent: hex(header.parent),
+    configHash: toHex(header.configHash),
+    parent: toHex(header.parent),
     weight: header.weight,
     senders: Array.from(header.senders),
     ranks: Array.from(header.ranks),

@@ -4,7 +4,7 @@
 //   header   JSON { name: { dtype, shape, data_offsets: [from, to] }, "__metadata__": { … } }, blanks
 //   data     little-endian, one tensor after another without holes; offsets count from here
 
-import { dataView } from './near.ts'
+import { bytesOf, dataView } from '../bytes.ts'
 
 export interface Tensor {
   /** as in the file: F32, I64, … */
@@ -63,7 +63,7 @@ export function encodeSafetensors(
   file.fill(0x20, 8 + json.length, 8 + head)
   let at = 8 + head
   for (const { data } of all) {
-    file.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), at)
+    file.set(bytesOf(data), at)
     at += data.byteLength
   }
   return file

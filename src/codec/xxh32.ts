@@ -1,7 +1,8 @@
 // XXH32, the checksum of frames and the hash of what workers must agree on.
 // https://github.com/Cyan4973/xxHash/blob/dev/doc/xxhash_spec.md
 
-import { chunks, dataView } from './near.ts'
+import { dataView } from '../bytes.ts'
+import { chunks } from './chunks.ts'
 
 const PRIME1 = 0x9e3779b1 | 0
 const PRIME2 = 0x85ebca77 | 0
@@ -22,8 +23,8 @@ export function xxh32(bytes: Uint8Array, seed = 0): number {
   let hash = (seed + PRIME5) | 0
   if (striped > 0) {
     const lanes = Int32Array.of(seed + PRIME1 + PRIME2, seed + PRIME2, seed, seed - PRIME1)
-    for (const { near, length } of chunks(bytes.subarray(0, striped))) {
-      stripes(lanes, near.words, length >> 2)
+    for (const { views, length } of chunks(bytes.subarray(0, striped))) {
+      stripes(lanes, views.words, length >> 2)
     }
     const [a, b, c, d] = [lanes[0]!, lanes[1]!, lanes[2]!, lanes[3]!]
     hash = (rotate(a, 1) + rotate(b, 7) + rotate(c, 12) + rotate(d, 18)) | 0

@@ -1,6 +1,7 @@
 // How what travels outside factors is sent over an edge, and what both ends make of it.
-import { rawLengths } from '../plan.ts'
-import type { Plan } from '../seam.ts'
+
+import type { Plan } from '../backend.ts'
+import { rawLengths } from '../layout.ts'
 import type { Compression, Sent } from './compression.ts'
 import type { Noise } from './noise.ts'
 

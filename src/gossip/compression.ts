@@ -1,7 +1,7 @@
 // What makes few bytes of many values: signs, or the largest.
 import { largest } from '../algorithms/baselines/largest.ts'
-import { rawLengths } from '../plan.ts'
-import type { Plan } from '../seam.ts'
+import type { Plan } from '../backend.ts'
+import { rawLengths } from '../layout.ts'
 
 /** What an end sends: words as they are, and floats that its wire type encodes. */
 export interface Sent {

@@ -1,8 +1,9 @@
 // One end's part of what both ends of an edge keep: factors, and the history of their exchanges.
-import { bytesOf } from '../bytes.ts'
+
+import type { Host, Plan, Side } from '../backend.ts'
+import { bytesOf, concatBytes } from '../bytes.ts'
 import { hash64 } from '../codec/xxh32.ts'
-import { leftColumns, rightColumns } from '../plan.ts'
-import type { Host, Plan, Side } from '../seam.ts'
+import { leftColumns, rightColumns } from '../layout.ts'
 import { type Coding, type End, subtract } from './coding.ts'
 import type { Sent } from './compression.ts'
 import type { GossipMethod } from './method.ts'
@@ -68,7 +69,7 @@ export class Edge {
     const floats = this.coding.columns.reduce((a, b) => a + b, most)
     this.#sent = { words: new Uint32Array(this.coding.words), floats: new Float32Array(floats) }
     this.#draw()
-    this.parent = chained(hash64(bytesOf(this.left)), bytesOf(this.right))
+    this.parent = hash64(concatBytes(hash64(bytesOf(this.left)), bytesOf(this.right)))
   }
 
   /** which factor the next exchange begins with */
@@ -166,7 +167,9 @@ export class Edge {
       this.#factor(other(side)).set(difference)
       this.turns++
     }
-    this.parent = chained(this.parent, new Uint8Array(Uint32Array.from(checksums).buffer))
+    this.parent = hash64(
+      concatBytes(this.parent, new Uint8Array(Uint32Array.from(checksums).buffer)),
+    )
     return true
   }
 
@@ -186,7 +189,7 @@ export class Edge {
   /** Begins anew, as the other end does that has come to know of the same two histories. */
   restart(histories: readonly [Uint8Array, Uint8Array]): void {
     const [lo, hi] = histories
-    this.parent = chained(lo, hi)
+    this.parent = hash64(concatBytes(lo, hi))
     this.turns = 0
     this.last = null
     this.coding.restart()
@@ -218,11 +221,4 @@ function sum(values: readonly number[]): number {
 
 export function other(side: Side): Side {
   return side === 'left' ? 'right' : 'left'
-}
-
-function chained(parent: Uint8Array, more: Uint8Array): Uint8Array {
-  const bytes = new Uint8Array(parent.length + more.length)
-  bytes.set(parent)
-  bytes.set(more, parent.length)
-  return hash64(bytes)
 }

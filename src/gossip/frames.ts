@@ -1,21 +1,15 @@
 // Frames of edges: kind gathered, one part, the sender's. Its weight is the sender's weight of the edge,
 // its first two words are the history before the sender's last exchange (zeros: it has none to take back).
-import { sameStep } from '../codec/alike.ts'
-import type { Wire } from '../codec/floats.ts'
-import {
-  beginFrame,
-  decodeFrame,
-  FIXED,
-  type Frame,
-  type Header,
-  sealFrame,
-} from '../codec/frame.ts'
-import { PART_HEAD, parts, partsLength, writeParts } from '../codec/parts.ts'
+import type { Plan } from '../backend.ts'
+import { equalBytes } from '../bytes.ts'
+import { beginFrame, decodeFrame, type Frame, sealFrame } from '../codec/frame.ts'
+import { type Columns, gathering, partsLength, partsOf, writeParts } from '../codec/gathered.ts'
+import { type Header, senderAt } from '../codec/header.ts'
+import { assertSameCut } from '../codec/match.ts'
+import type { Wire } from '../codec/wire/index.ts'
 import { hash64 } from '../codec/xxh32.ts'
 import { FrameError } from '../errors.ts'
-import { gathering } from '../gathering.ts'
-import type { Spec } from '../method.ts'
-import type { Columns, Plan } from '../seam.ts'
+import type { Spec } from '../options.ts'
 import type { Sent } from './compression.ts'
 import type { GossipMethod } from './method.ts'
 
@@ -42,7 +36,7 @@ const NONE = new Uint8Array(4 * HISTORY_WORDS)
 
 /** Makes and reads the frames of one node. */
 export class EdgeFrames {
-  readonly #layout: Uint8Array
+  readonly #configHash: Uint8Array
   readonly #self: number
   readonly #wire: Wire
   readonly #ranks: Uint16Array
@@ -57,14 +51,14 @@ export class EdgeFrames {
   ) {
     const shapes = specs.map(({ shape, rows }) => [rows, ...shape])
     const shared = JSON.stringify([shapes, method.name, method.options, seed])
-    this.#layout = hash64(new TextEncoder().encode(shared))
+    this.#configHash = hash64(new TextEncoder().encode(shared))
     this.#self = self
     this.#wire = wire
     this.#ranks = Uint16Array.from(plan.parameters, ({ rank }) => rank)
   }
 
-  get layout(): Uint8Array {
-    return this.#layout
+  get configHash(): Uint8Array {
+    return this.#configHash
   }
 
   /**
@@ -94,10 +88,13 @@ export class EdgeFrames {
   open(bytes: Uint8Array, sender: number): Frame {
     const frame = decodeFrame(bytes)
     const { step, round, parent, weight } = frame
-    sameStep(this.#header({ step, round }, parent, weight, sender), frame)
+    assertSameCut(this.#header({ step, round }, parent, weight, sender), frame)
     const [got] = frame.senders
     if (frame.senders.length !== 1 || got !== sender) {
-      throw new FrameError(`senders: expected ${sender} alone, got ${[...frame.senders]}`, FIXED)
+      throw new FrameError(
+        `senders: expected ${sender} alone, got ${[...frame.senders]}`,
+        senderAt(0),
+      )
     }
     return frame
   }
@@ -108,18 +105,19 @@ export class EdgeFrames {
    * @throws FrameError  with the byte of what is wrong
    */
   read(frame: Frame, history: Uint8Array, refuse: (sent: Sent) => string | null): Said {
-    const [packed] = parts(frame)
-    const like = equal(frame.parent, history)
+    const [packed] = partsOf(frame)
+    const like = equalBytes(frame.parent, history)
     const sentIn = ({ words, floats }: Sent) => ({ words: words.subarray(HISTORY_WORDS), floats })
     const none = { words: new Uint32Array(0), floats: NOTHING, columns: [] }
     const part = gathering(none, (part) => {
-      if (part.words.length < 2) return `expected 2 words or more, got ${part.words.length}`
+      if (part.words.length < HISTORY_WORDS)
+        return `expected ${HISTORY_WORDS} words or more, got ${part.words.length}`
       return like ? refuse(sentIn(part)) : null
-    }).unpack({ ...packed!, at: frame.valuesAt + PART_HEAD })
+    }).unpack(packed!)
     return {
       checksum: frame.checksum,
       parent: frame.parent,
-      previous: new Uint8Array(part.words.buffer, 0, 8),
+      previous: new Uint8Array(part.words.buffer, 0, 4 * HISTORY_WORDS),
       weight: part.weight,
       sent: sentIn(part),
     }
@@ -130,7 +128,7 @@ export class EdgeFrames {
       kind: 'gathered',
       type: this.#wire,
       ...position,
-      layout: this.#layout,
+      configHash: this.#configHash,
       parent,
       weight,
       senders: Uint32Array.of(sender),
@@ -141,15 +139,6 @@ export class EdgeFrames {
       count: 1,
     }
   }
-}
-
-export function equal(a: Uint8Array, b: Uint8Array): boolean {
-  return a.every((byte, i) => byte === b[i])
-}
-
-/** The checksum of a frame that this node has made. */
-export function checksumOf(frame: Uint8Array): number {
-  return new DataView(frame.buffer, frame.byteOffset).getUint32(4, true)
 }
 
 const NOTHING = new Float32Array(0)

@@ -1,6 +1,7 @@
 // A neighbour, as a node knows it.
-import { integer, show } from '../options.ts'
-import type { Host, Plan } from '../seam.ts'
+
+import type { Host, Plan } from '../backend.ts'
+import { integer, show } from '../validate.ts'
 import { Edge } from './edge.ts'
 import type { GossipMethod } from './method.ts'
 import type { Noise } from './noise.ts'

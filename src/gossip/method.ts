@@ -1,11 +1,12 @@
 // What peers on an edge exchange: as differences of low rank, or whole.
-import type { Spec } from '../method.ts'
-import { integer, show } from '../options.ts'
-import { gated, rawLengths } from '../plan.ts'
-import type { Plan } from '../seam.ts'
+
+import type { Plan } from '../backend.ts'
+import { gated, rawLengths } from '../layout.ts'
+import type { Spec } from '../options.ts'
+import { integer, show } from '../validate.ts'
 import { type Coding, type End, Errors, Estimates, Whole } from './coding.ts'
 import { type Compression, Largest, Signs } from './compression.ts'
-import { Modulo, ModuloPublished, wordsOf } from './moniqua.ts'
+import { Modulo, ModuloPublished, wordsOf } from './methods/moniqua.ts'
 
 export interface PowerGossipOptions {
   /** Columns of the factors. Default 1. */

@@ -1,10 +1,11 @@
 // What a node computes of its parameters, on either backend: their products with the bases of its edges, and
 // the way towards its neighbours.
+
+import type { Backend, Parameter, Plan, Session, Side, Tensor } from '../backend.ts'
 import { bytesOf } from '../bytes.ts'
-import { type Waiting, wait } from '../effects.ts'
-import type { Spec } from '../method.ts'
-import { layout } from '../plan.ts'
-import type { Backend, Parameter, Plan, Session, Side, Tensor } from '../seam.ts'
+import { type Task, wait } from '../gensync.ts'
+import { layout } from '../layout.ts'
+import type { Spec } from '../options.ts'
 import type { Edge, Share } from './edge.ts'
 
 /** One edge's part of what is added to the parameters: so many times left·rightᵀ, and the difference. */
@@ -60,7 +61,7 @@ export class Mixer {
     edges: readonly Edge[],
     share: Share,
     raws: Float32Array,
-  ): Waiting<boolean> {
+  ): Task<boolean> {
     const session = this.#session
     this.#arrange(edges.length)
     const turned = (side: Side) => (share.matrices ? edges.filter((one) => one.side === side) : [])
@@ -87,7 +88,7 @@ export class Mixer {
   }
 
   /** x ← x + Σ moves, in one pass. */
-  *add(parameters: readonly Tensor[], moves: readonly Move[]): Waiting<void> {
+  *add(parameters: readonly Tensor[], moves: readonly Move[]): Task<void> {
     const whole = moves.some(({ raws }) => raws !== 0)
     if (!whole && moves.every(({ matrices }) => matrices === 0)) return
     const left = this.#left.fill(0)

@@ -1,12 +1,14 @@
 // One node: who its neighbours are, and where its iteration stands.
-import { runAsync, runSync, type Waiting } from '../effects.ts'
+
+import type { Tensor } from '../backend.ts'
+import { equalBytes } from '../bytes.ts'
+import { checksumIn } from '../codec/frame.ts'
 import { RoundError, UnsupportedError } from '../errors.ts'
-import type { Spec } from '../method.ts'
-import { integer, show } from '../options.ts'
-import { checkTensors } from '../plan.ts'
-import type { Tensor } from '../seam.ts'
+import { runAsync, runSync, type Task } from '../gensync.ts'
+import type { Spec } from '../options.ts'
+import { checkTensors, integer, show } from '../validate.ts'
 import type { Edge, Share } from './edge.ts'
-import { checksumOf, type EdgeFrames, equal, type Position, type Said } from './frames.ts'
+import type { EdgeFrames, Position, Said } from './frames.ts'
 import { checkNeighbour, createLink, type Link, type LinkParts } from './link.ts'
 import type { Mixer, Move } from './mixer.ts'
 
@@ -231,7 +233,7 @@ export class Gossip {
   *#begin(
     parameters: readonly Tensor[],
     { step = this.#position.step }: { readonly step?: number },
-  ): Waiting<Map<number, Uint8Array>> {
+  ): Task<Map<number, Uint8Array>> {
     this.#closed('begin')
     this.#check(parameters)
     integer('step', step, this.#position.step, 0xfffffffe)
@@ -241,7 +243,7 @@ export class Gossip {
   }
 
   /** Opens a half-step. */
-  *#send(parameters: readonly Tensor[], position: Position): Waiting<Map<number, Uint8Array>> {
+  *#send(parameters: readonly Tensor[], position: Position): Task<Map<number, Uint8Array>> {
     const { mixer, frames } = this.#parts
     const share = this.#share(position)
     const edges = [...this.#links.values()].map(({ edge }) => edge)
@@ -263,7 +265,7 @@ export class Gossip {
     return new Map([...talks].map(([id, { sent }]) => [id, sent]))
   }
 
-  *#apply(parameters: readonly Tensor[]): Waiting<Applied> {
+  *#apply(parameters: readonly Tensor[]): Task<Applied> {
     const talks = this.#open('apply')
     const { mixer, self } = this.#parts
     this.#check(parameters)
@@ -277,13 +279,13 @@ export class Gossip {
     for (const [id, { edge, weight }] of this.#links) {
       const { sent, said } = talks.get(id)!
       const { last } = edge
-      const same = said !== null && equal(said.parent, edge.parent)
+      const same = said !== null && equalBytes(said.parent, edge.parent)
       const parted =
-        said && last && [said.parent, said.previous].some((p) => equal(p, last.previous))
+        said && last && [said.parent, said.previous].some((p) => equalBytes(p, last.previous))
       if (!said) outcomes.set(id, 'missed')
       else if (same) {
         const high = edge.hi === self
-        const sums = [checksumOf(sent), said.checksum] as const
+        const sums = [checksumIn(sent), said.checksum] as const
         const ordered = high ? ([sums[1], sums[0]] as const) : sums
         const agreed = Math.min(weight, said.weight)
         const done = edge.commit(this.#share(), said.sent, ordered, agreed, this.#raws)
@@ -293,7 +295,7 @@ export class Gossip {
         moves.push({ edge, matrices: -last.matrices, raws: -last.raws })
         retracted.push(edge)
         outcomes.set(id, 'retracted')
-      } else if (equal(said.previous, edge.parent)) outcomes.set(id, 'waited')
+      } else if (equalBytes(said.previous, edge.parent)) outcomes.set(id, 'waited')
       else {
         const low = edge.lo === self
         edge.restart(low ? [edge.parent, said.parent] : [said.parent, edge.parent])
@@ -335,7 +337,7 @@ export class Gossip {
   }
 
   /** One call at a time: what has to wait must not be overtaken. */
-  *#alone<T>(work: Waiting<T>): Waiting<T> {
+  *#alone<T>(work: Task<T>): Task<T> {
     this.#refuseOverlap()
     this.#busy = true
     try {
@@ -346,7 +348,7 @@ export class Gossip {
   }
 
   /** Runs a call to its end at once; refused before it begins where that cannot be. */
-  #now<T>(work: Waiting<T>): T {
+  #now<T>(work: Task<T>): T {
     this.#refuseOverlap()
     if (!this.#parts.mixer.synchronous) {
       throw new UnsupportedError(

@@ -1,6 +1,7 @@
 // Uniform random numbers, which both ends of an edge draw alike, or a node for itself.
-import { show } from '../options.ts'
-import { philox } from '../philox.ts'
+
+import { philox } from '../linalg/philox.ts'
+import { show } from '../validate.ts'
 
 /**
  * Numbers in [0, 1) for the entries of a parameter: the edge lo–hi's, the same on both ends, or, where

@@ -1,10 +1,11 @@
 // What an iteration of a node costs in bytes, before anything is created.
-import { encodedLength, WIRES, type Wire } from '../codec/floats.ts'
-import { headerLength } from '../codec/frame.ts'
-import { PART_HEAD } from '../codec/parts.ts'
-import { dataLength } from '../gathering.ts'
-import { integer, type ParameterSpec, show } from '../options.ts'
-import { layout, leftColumns, rightColumns, specsOf } from '../plan.ts'
+
+import { dataLength, partLength } from '../codec/gathered.ts'
+import { headerLength } from '../codec/header.ts'
+import { WIRES, type Wire, wireType } from '../codec/wire/index.ts'
+import { layout, leftColumns, rightColumns, specsOf } from '../layout.ts'
+import type { ParameterSpec } from '../options.ts'
+import { anObject, integer, noOthers, oneOf, show } from '../validate.ts'
 import { HISTORY_WORDS } from './frames.ts'
 import { type GossipMethod, powerGossip } from './method.ts'
 
@@ -48,14 +49,12 @@ export function planGossip(
   shapes: readonly ParameterSpec[],
   options: GossipPlanOptions = {},
 ): GossipPlan {
-  if (typeof options !== 'object' || options === null) {
-    throw new TypeError(`"options": expected an object, got ${show(options)}`)
-  }
+  anObject(options)
   const { method = powerGossip(), neighbours = 2, wire = 'f32', ...others } = options
-  for (const name of Object.keys(others)) throw new TypeError(`"${name}": no such option`)
+  noOthers(others)
   checkMethod(method)
   integer('neighbours', neighbours, 0, 0xffffffff)
-  checkWire(wire)
+  oneOf('wire', wire, WIRES)
   const specs = specsOf(shapes)
   const plan = layout(specs, method.ranks(specs))
   const last = method.sends(plan)
@@ -65,10 +64,10 @@ export function planGossip(
     for (let round = 0; round < iterations; round++) {
       const { words, columns } = round === iterations - 1 ? last : { words: 0, columns: [] }
       const sent = [...factors, ...columns]
-      const encoded = encodedLength(wire, sent)
+      const encoded = wireType(wire).encodedLength(sent)
       floats += words + sent.reduce((sum, length) => sum + length, 0)
-      bytes += headerLength(1, specs.length, 0) + PART_HEAD
-      bytes += dataLength(HISTORY_WORDS + words, encoded)
+      bytes += headerLength(1, specs.length, 0)
+      bytes += partLength(dataLength(HISTORY_WORDS + words, encoded))
     }
   }
   const each = neighbours / 2
@@ -87,10 +86,4 @@ export function checkMethod(method: unknown): void {
   const { ranks, sends } = (method ?? {}) as Partial<GossipMethod>
   if (typeof ranks === 'function' && typeof sends === 'function') return
   throw new TypeError(`"method": expected a method of lowrank/gossip, got ${show(method)}`)
-}
-
-/** @throws RangeError  unless there is such a wire type */
-export function checkWire(wire: unknown): void {
-  if (WIRES.includes(wire as Wire)) return
-  throw new RangeError(`"wire": expected one of ${WIRES.join(', ')}, got ${show(wire)}`)
 }

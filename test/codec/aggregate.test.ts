@@ -1,10 +1,11 @@
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { aggregate, createAggregate } from '../../src/codec/aggregate.ts'
-import { decode } from '../../src/codec/floats.ts'
+import { fromPayload, payload } from '../../src/codec/allreduce.ts'
+
 import { decodeFrame } from '../../src/codec/frame.ts'
-import { parts } from '../../src/codec/parts.ts'
-import { fromPayload, payload } from '../../src/codec/payload.ts'
+import { partsOf } from '../../src/codec/gathered.ts'
+import { wireType } from '../../src/codec/wire/index.ts'
 import { RoundError } from '../../src/errors.ts'
 import {
   bytesOf,
@@ -24,7 +25,7 @@ const test = suite('aggregate')
 function valuesOf(bytes: Uint8Array): Float32Array {
   const frame = decodeFrame(bytes)
   const values = new Float32Array(frame.count).fill(Number.NaN)
-  decode(frame.type, frame.values, frame.count, values)
+  wireType(frame.type).decode(frame.values, frame.count, values)
   return values
 }
 
@@ -359,7 +360,7 @@ test('gathered: parts are united by sender, in any order and grouping', () => {
   assert.is(frame.weight, 5.5)
   same(frame.scalars, [Math.fround((0 + 2 * 0.5 + 3 * 3 + 7) / 5.5)])
   assert.equal(
-    parts(frame).map(({ data }) => data.length),
+    partsOf(frame).map(({ data }) => data.length),
     [4, 8, 0, 4],
   )
   same(new Uint8Array(gatheredOf(all, { scalars: Array.from(frame.scalars) })), union)

@@ -1,17 +1,12 @@
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { aggregate } from '../../src/codec/aggregate.ts'
-import { sameStep } from '../../src/codec/alike.ts'
-import { decode } from '../../src/codec/floats.ts'
-import {
-  beginFrame,
-  decodeFrame,
-  headerLength,
-  readHeader,
-  sealFrame,
-} from '../../src/codec/frame.ts'
+import { beginFrame, decodeFrame, readHeader, sealFrame } from '../../src/codec/frame.ts'
+import { partsOf } from '../../src/codec/gathered.ts'
+import { headerLength } from '../../src/codec/header.ts'
 import { inspect } from '../../src/codec/inspect.ts'
-import { parts } from '../../src/codec/parts.ts'
+import { assertSameCut } from '../../src/codec/match.ts'
+import { wireType } from '../../src/codec/wire/index.ts'
 import { FrameError } from '../../src/errors.ts'
 import {
   bytesOf,
@@ -53,7 +48,7 @@ const GOLDEN = {
 function valuesOf(bytes: Uint8Array): Float32Array {
   const frame = decodeFrame(bytes)
   const values = new Float32Array(frame.count).fill(Number.NaN)
-  decode(frame.type, frame.values, frame.count, values)
+  wireType(frame.type).decode(frame.values, frame.count, values)
   return values
 }
 
@@ -63,7 +58,7 @@ test('golden: f32, with every field of the header', () => {
   assert.is(frame.type, 'f32')
   assert.is(frame.round, 1)
   assert.is(frame.step, 7)
-  same(frame.layout, [1, 2, 3, 4, 5, 6, 7, 8])
+  same(frame.configHash, [1, 2, 3, 4, 5, 6, 7, 8])
   same(frame.parent, [11, 12, 13, 14, 15, 16, 17, 18])
   assert.is(frame.weight, 2.5)
   same(frame.senders, [3, 9])
@@ -89,7 +84,7 @@ test('golden: gathered', () => {
   const frame = decodeFrame(fromHex(GOLDEN.gathered))
   assert.is(frame.kind, 'gathered')
   assert.is(frame.weight, 2.5)
-  const [first, second, ...more] = parts(frame)
+  const [first, second, ...more] = partsOf(frame)
   assert.is(more.length, 0)
   assert.is(first!.sender, 1)
   assert.is(first!.weight, 0.5)
@@ -346,7 +341,7 @@ test('inspect gives plain data, without looking at checksum or values', () => {
     type: 'f32',
     step: 7,
     round: 1,
-    layout: '0102030405060708',
+    configHash: '0102030405060708',
     parent: '0b0c0d0e0f101112',
     weight: 2.5,
     senders: [3, 9],
@@ -357,14 +352,18 @@ test('inspect gives plain data, without looking at checksum or values', () => {
   })
 })
 
-test('sameStep names the first field that differs, what was expected and what came', () => {
+test('assertSameCut names the first field that differs, what was expected and what came', () => {
   const wishes = { senders: [1], ranks: [2, 1], total: 9, offset: 0 }
   const usual = readHeader(frameOf([1, 2, 3], wishes))
   const hash = new Uint8Array(8)
   const unlike: [object, number, RegExp][] = [
-    [{ step: 8, layout: hash }, 12, /step: expected 7, got 8/],
+    [{ step: 8, configHash: hash }, 12, /step: expected 7, got 8/],
     [{ round: 0 }, 11, /round: expected 1, got 0/],
-    [{ layout: hash }, 16, /layout: expected 0102030405060708, got 0{16}: workers disagree on sh/],
+    [
+      { configHash: hash },
+      16,
+      /configHash: expected 0102030405060708, got 0{16}: workers disagree on sh/,
+    ],
     [{ parent: hash }, 24, /parent: expected 0b.*12, got 0{16}: .*histories differ/],
     [{ ranks: [2] }, 44, /ranks: expected 2 of them, got 1/],
     [{ ranks: [2, 4] }, 70, /rank of parameter 1: expected 1, got 4/],
@@ -374,15 +373,19 @@ test('sameStep names the first field that differs, what was expected and what ca
   ]
   for (const [wish, byte, message] of unlike) {
     const other = readHeader(frameOf([1, 2, 3], { ...wishes, ...wish }))
-    refuses(() => sameStep(usual, other), byte, message)
+    refuses(() => assertSameCut(usual, other), byte, message)
   }
   refuses(
-    () => sameStep(usual, readHeader(frameOf([1, 2], wishes))),
+    () => assertSameCut(usual, readHeader(frameOf([1, 2], wishes))),
     60,
     /count: expected 3, got 2/,
   )
-  refuses(() => sameStep(usual, readHeader(gatheredOf([], { ranks: [2, 1] }))), 9, /kind: expected/)
-  sameStep(usual, readHeader(frameOf([7, 8, 9], { ...wishes, senders: [5], type: 'f16' })))
+  refuses(
+    () => assertSameCut(usual, readHeader(gatheredOf([], { ranks: [2, 1] }))),
+    9,
+    /kind: expected/,
+  )
+  assertSameCut(usual, readHeader(frameOf([7, 8, 9], { ...wishes, senders: [5], type: 'f16' })))
 })
 
 test.run()

@@ -1,6 +1,6 @@
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import type { Dims } from '../../src/seam.ts'
+import type { Dims } from '../../src/backend.ts'
 import { type Bench, everywhere, poison, project, reference, run } from '../support/backends.ts'
 import { gamma, same, UNIT, within } from '../support/close.ts'
 import { gaussian } from '../support/gaussian.ts'

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { quantile } from '../../src/backends/normal.ts'
 import { instantiate, loadModule } from '../../src/backends/wasm/load.ts'
-import { philox } from '../../src/philox.ts'
+import { quantile } from '../../src/linalg/normal.ts'
+import { philox } from '../../src/linalg/philox.ts'
 import { backends, poison, run } from '../support/backends.ts'
 import { same } from '../support/close.ts'
 

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { suite } from 'uvu'
-import { vulkanEnv } from '../gpu/vulkan.ts'
+import { vulkanEnv } from '../backends/webgpu/vulkan.ts'
 import { passed, SUITES, tests } from './run.ts'
 import { outcome, type Started } from './watch.ts'
 

@@ -1,5 +1,5 @@
+import { vulkanEnv } from '../backends/webgpu/vulkan.ts'
 import { launch } from '../browser/firefox.ts'
-import { vulkanEnv } from '../gpu/vulkan.ts'
 import { inBrowser } from './run.ts'
 
 // Every look at a result takes it some milliseconds: so what a user sees, and no tables.

@@ -4,7 +4,7 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { bestRank, randomBlock, randomK, signNorm, topK } from '../../src/baselines.ts'
 import { decodeFrame } from '../../src/codec/frame.ts'
-import { parts } from '../../src/codec/parts.ts'
+import { partsOf } from '../../src/codec/gathered.ts'
 import {
   type Compressor,
   createCompressor,
@@ -208,7 +208,7 @@ function compareSent(file: Case, frame: Uint8Array, prefix: string): void {
 
 /** The words and float32 of a worker's own frame. */
 function dataOf(frame: Uint8Array): { words: Uint32Array; floats: Float32Array } {
-  const buffer = parts(decodeFrame(frame))[0]!.data.slice().buffer
+  const buffer = partsOf(decodeFrame(frame))[0]!.data.slice().buffer
   const [count, floats] = new Uint32Array(buffer, 0, 2)
   return {
     words: new Uint32Array(buffer, 8, count),

@@ -2,7 +2,6 @@
 // from the state that was recorded before it.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { gramSchmidt } from '../../src/algorithms/gramschmidt.ts'
 import {
   type Compressor,
   createCompressor,
@@ -12,6 +11,7 @@ import {
   type Random,
 } from '../../src/index.ts'
 import { layoutPlan } from '../../src/kernels.ts'
+import { gramSchmidt } from '../../src/linalg/gram-schmidt.ts'
 import { paper } from '../../src/methods.ts'
 import { open, readState, residualsOf, stepTogether } from '../support/fleet.ts'
 import { norm } from '../support/norms.ts'

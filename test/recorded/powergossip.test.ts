@@ -10,8 +10,8 @@ import {
   moniqua,
   powerGossip,
 } from '../../src/gossip.ts'
+import { createNet, iterate } from '../gossip/net.ts'
 import { readState } from '../support/fleet.ts'
-import { createNet, iterate } from '../support/net.ts'
 import { close, largest, meanOf, type Recording, recording } from './recording.ts'
 
 interface Config {

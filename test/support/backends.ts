@@ -1,11 +1,11 @@
 import * as assert from 'uvu/assert'
+import type { Dims, Kernels, MaybePromise } from '../../src/backend.ts'
 import { reference as loops } from '../../src/backends/reference.ts'
 import { createWasmKernels } from '../../src/backends/wasm/kernels.ts'
 import { loadModule, moduleFor } from '../../src/backends/wasm/load.ts'
 import { webgpu } from '../../src/backends/webgpu/index.ts'
 import { createWebgpuKernels, type WebgpuKernels } from '../../src/backends/webgpu/kernels.ts'
-import type { Dims, Kernels, MaybePromise } from '../../src/seam.ts'
-import { openDevice } from '../gpu/device.ts'
+import { openDevice } from '../backends/webgpu/device.ts'
 import { same } from './close.ts'
 
 /** Kernels with memory in which they work in place, lent to one call at a time. */

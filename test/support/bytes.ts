@@ -1,8 +1,11 @@
 // Frames and bytes for the tests of the codec.
+
 import * as assert from 'uvu/assert'
-import { encode, encodedLength, type Wire } from '../../src/codec/floats.ts'
-import { beginFrame, type Header, sealFrame } from '../../src/codec/frame.ts'
-import { type Part, partsLength, writeParts } from '../../src/codec/parts.ts'
+import { beginFrame, sealFrame } from '../../src/codec/frame.ts'
+import { type PackedPart, partsLength, writeParts } from '../../src/codec/gathered.ts'
+import type { Header } from '../../src/codec/header.ts'
+import type { Wire } from '../../src/codec/wire/index.ts'
+import { wireType } from '../../src/codec/wire/index.ts'
 import { FrameError } from '../../src/errors.ts'
 
 /** What a test wants to be different from the usual frame of one sender. */
@@ -20,13 +23,13 @@ export function frameOf(values: ArrayLike<number>, wishes: Wishes = {}): Uint8Ar
   const type: Wire = wishes.type ?? 'f32'
   const segments = wishes.segments ?? [floats.length]
   const header = headerOf({ type, total: floats.length, count: floats.length, ...wishes })
-  const { bytes, values: into } = beginFrame(header, encodedLength(type, segments))
-  encode(type, floats, segments, into)
+  const { bytes, values: into } = beginFrame(header, wireType(type).encodedLength(segments))
+  wireType(type).encode(floats, segments, into)
   return sealFrame(bytes)
 }
 
 /** A sealed frame of gathered parts, named by them. */
-export function gatheredOf(parts: readonly Part[], wishes: Wishes = {}): Uint8Array {
+export function gatheredOf(parts: readonly PackedPart[], wishes: Wishes = {}): Uint8Array {
   const header = headerOf({
     kind: 'gathered',
     senders: parts.map(({ sender }) => sender),
@@ -41,7 +44,7 @@ export function gatheredOf(parts: readonly Part[], wishes: Wishes = {}): Uint8Ar
 }
 
 /** A part whose data are these words. */
-export function partOf(sender: number, weight: number, words: readonly number[]): Part {
+export function partOf(sender: number, weight: number, words: readonly number[]): PackedPart {
   const data = new Uint8Array(Uint32Array.from(words).buffer)
   return { sender, weight, type: 'f32', data }
 }
@@ -53,7 +56,7 @@ function headerOf(wishes: Wishes): Header {
     type: 'f32',
     round: 1,
     step: 7,
-    layout: Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8),
+    configHash: Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8),
     parent: Uint8Array.of(11, 12, 13, 14, 15, 16, 17, 18),
     total: 0,
     offset: 0,

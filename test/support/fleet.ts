@@ -1,7 +1,8 @@
 // What tests of several workers share: seeded numbers, whole steps, and a look into states.
+
 import * as assert from 'uvu/assert'
-import { decode } from '../../src/codec/floats.ts'
 import { decodeFrame, type Frame } from '../../src/codec/frame.ts'
+import { wireType } from '../../src/codec/wire/index.ts'
 import { aggregate, type Compressor, type Outcome } from '../../src/index.ts'
 
 /** Half the distance from 1 to the next float32: one rounding errs by at most this part. */
@@ -50,7 +51,7 @@ export interface Opened extends Frame {
 export function open(bytes: Uint8Array): Opened {
   const frame = decodeFrame(bytes)
   const floats = new Float32Array(frame.count)
-  decode(frame.type, frame.values, frame.count, floats)
+  wireType(frame.type).decode(frame.values, frame.count, floats)
   return { ...frame, floats }
 }
 

@@ -1,8 +1,9 @@
 // Runs whose results must have the same bits on every engine, as one hash each. Nothing here is
 // Node's: the same functions run in browsers. All arithmetic is + − × ÷, which every engine rounds
 // alike.
+
+import type { Backend, Kernels } from '../../src/backend.ts'
 import type { Options } from '../../src/index.ts'
-import type { Backend, Kernels } from '../../src/seam.ts'
 
 /** What is needed of a compressor, whichever build it is from. */
 interface Worker {

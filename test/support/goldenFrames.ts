@@ -1,7 +1,8 @@
 // Golden hashes of what has equal bits whatever kernels a worker has for its own products: the bytes
 // of frames and means, and what follows from given means. As golden.ts, for every engine.
+
+import type { Backend } from '../../src/backend.ts'
 import type { createAggregate, fromPayload, join, payload, split } from '../../src/frames.ts'
-import type { Backend } from '../../src/seam.ts'
 import { bytesOf, digest, type Lowrank, type Sha256, source } from './golden.ts'
 
 /** What is needed of the door `lowrank/frames`. */

@@ -1,5 +1,5 @@
+import type { Session } from '../../src/backend.ts'
 import { type Backend, wasm } from '../../src/index.ts'
-import type { Session } from '../../src/seam.ts'
 
 /** The wasm backend as one that has to be waited for. */
 export function later(): Backend {

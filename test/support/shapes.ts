@@ -1,4 +1,4 @@
-import type { Dims } from '../../src/seam.ts'
+import type { Dims } from '../../src/backend.ts'
 
 /** Whether this is a bundle for one backend (built/bundle.ts): then others have run the whole tables. */
 const brief = 'LOWRANK_BACKEND' in globalThis

@@ -1,9 +1,11 @@
 // What the methods have in common that take the model for one long vector: every parameter is raw, one
 // round, nothing kept between steps but the residual.
+
+import type { Algorithm, Incoming, Outgoing, Steps, Turn } from '../../algorithm.ts'
+import type { Plan, Session } from '../../backend.ts'
 import { bytesOf } from '../../bytes.ts'
-import { runAsync, runSync, type Waiting, wait } from '../../effects.ts'
-import type { Making, Method, Round, Settings, SharedOptions, Spec } from '../../method.ts'
-import type { Algorithm, Incoming, Outgoing, Plan, Session, Steps, Turn } from '../../seam.ts'
+import { runAsync, runSync, type Task, wait } from '../../gensync.ts'
+import type { Making, Method, Round, Settings, SharedOptions, Spec } from '../../options.ts'
 import { uncompressed } from '../uncompressed.ts'
 
 /** The shared options that mean something to every baseline. */
@@ -106,7 +108,7 @@ class FlatStep implements Algorithm {
 }
 
 /** Runs what ends a step: at once where the session does. */
-export function run(session: Session, work: () => Waiting<void>): Promise<void> | undefined {
+export function run(session: Session, work: () => Task<void>): Promise<void> | undefined {
   if (!session.synchronous) return runAsync(work())
   runSync(work())
   return undefined

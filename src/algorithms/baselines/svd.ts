@@ -1,8 +1,8 @@
 // The best approximation of a matrix by one of low rank, in float64 JavaScript and without promises.
 // `svd` of lowrank/kernels is faster, but awaits its backend.
-import { eigen } from '../../eigen.ts'
-import { philox } from '../../philox.ts'
-import { dot } from '../products.ts'
+import { eigen } from '../../linalg/eigen.ts'
+import { philox } from '../../linalg/philox.ts'
+import { dot } from '../../linalg/products.ts'
 import { squaresOf } from './flat.ts'
 
 /** Columns of a block beyond the rank: they cost little, and bring the last ones sooner. */

@@ -1,6 +1,7 @@
 // No compression: row "SGD" of the paper's tables.
-import type { Method } from '../../method.ts'
-import { rawLengths } from '../../plan.ts'
+
+import { rawLengths } from '../../layout.ts'
+import type { Method } from '../../options.ts'
 import { uncompressed as wholeSteps } from '../uncompressed.ts'
 import { HEEDED, refuseAggregated } from './flat.ts'
 

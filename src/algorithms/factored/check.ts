@@ -1,7 +1,8 @@
 // Whether entries of `compress(gradients)` are factored, as `Method.takes` has it.
-import type { Spec } from '../../method.ts'
-import { show } from '../../options.ts'
-import type { Factored } from '../../seam.ts'
+
+import type { Factored } from '../../backend.ts'
+import type { Spec } from '../../options.ts'
+import { show } from '../../validate.ts'
 
 /**
  * @returns false if it is not meant to be

@@ -1,10 +1,12 @@
 // dAD: everyone's activations and deltas, and the gradient formed from all of them. Baker, Khanal, Calhoun,
 // Pearlmutter, Plis, "Peering Beyond the Gradient Veil with Distributed Auto Differentiation" (arXiv
 // 2102.09631); a weighted mean here, as everywhere in this library, where their code has the sum.
-import type { Method } from '../../method.ts'
-import { integer } from '../../options.ts'
-import { gated } from '../../plan.ts'
-import type { Gradient, Plan, Turn } from '../../seam.ts'
+
+import type { Turn } from '../../algorithm.ts'
+import type { Gradient, Plan } from '../../backend.ts'
+import { gated } from '../../layout.ts'
+import type { Method } from '../../options.ts'
+import { integer } from '../../validate.ts'
 import { takes } from './check.ts'
 import { Gathered } from './gathered.ts'
 import { type Desk, type Given, inArrays, isWhole, samplesIn } from './products.ts'

@@ -1,8 +1,11 @@
 // Steps of one round in which everyone gets everyone's factors, and forms the mean of their products:
 // Σ weight·L·Rᵀ / Σ weight. Nothing is kept between steps: what is not sent, or lost on the wire, is lost.
+
+import type { Algorithm, Incoming, Kept, Steps, Turn } from '../../algorithm.ts'
+import type { Gradient, Plan } from '../../backend.ts'
 import { bytesOf } from '../../bytes.ts'
-import { gathering } from '../../gathering.ts'
-import type { Algorithm, Gradient, Incoming, Kept, Part, Plan, Steps, Turn } from '../../seam.ts'
+import type { Part } from '../../codec/gathered.ts'
+import { gathering } from '../../codec/gathered.ts'
 import {
   bounded,
   type Desk,

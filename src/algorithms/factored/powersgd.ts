@@ -1,7 +1,9 @@
 // PowerSGD on factored gradients: the full step, with the products of products.ts in place of M's.
+
+import type { Turn } from '../../algorithm.ts'
+import type { Gradient, MaybePromise, Plan } from '../../backend.ts'
 import { bytesOf } from '../../bytes.ts'
-import type { Making, Method } from '../../method.ts'
-import type { Gradient, MaybePromise, Plan, Turn } from '../../seam.ts'
+import type { Making, Method } from '../../options.ts'
 import { FullStep, HEEDED, powerSgd } from '../powersgd.ts'
 import { takes } from './check.ts'
 import {

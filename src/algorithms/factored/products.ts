@@ -1,7 +1,7 @@
 // Products with gradients that may be factored: G = DᵀA, with A the activations and D the deltas, N samples
 // of both. G·q = Dᵀ(A·q) and Gᵀ·p = Aᵀ(D·p) take 2N·rank(rows + cols) operations each, and G itself is not
 // formed: algebra of Baker et al., arXiv 2102.09631.
-import type { Dense, Dims, Factored, Gradient } from '../../seam.ts'
+import type { Dense, Dims, Factored, Gradient } from '../../backend.ts'
 
 /** A gradient in arrays. */
 export type Given = Dense | Factored

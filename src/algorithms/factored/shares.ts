@@ -2,8 +2,10 @@
 //
 //   words   of each matrix: the number of columns, or WHOLE
 //   floats  of each parameter, in order: R then L, column after column; raw ones and WHOLE as they are
-import type { Round } from '../../method.ts'
-import type { Columns, Parameter, Part, Plan } from '../../seam.ts'
+
+import type { Parameter, Plan } from '../../backend.ts'
+import type { Columns, Part } from '../../codec/gathered.ts'
+import type { Round } from '../../options.ts'
 import { areBounded } from './products.ts'
 
 /** In place of a number of columns: the matrix itself, by row. */

@@ -1,5 +1,5 @@
 // The table of blocks that the plan kernels walk; its twin is the block in assembly/inline.
-import type { Parameter, Plan } from '../../seam.ts'
+import type { Parameter, Plan } from '../../backend.ts'
 
 /** A part of one parameter as a kernel sees it: some whole rows, or all rows of some columns. */
 export interface Block {

@@ -1,6 +1,6 @@
 // The deterministic part, which every worker computes alike whatever its backend: seeded normals,
 // and orthonormal bases of the means that all have received.
-import type { Host, Parameter, Plan, Random, Side } from '../../seam.ts'
+import type { Host, Parameter, Plan, Random, Side } from '../../backend.ts'
 import { type Exports, instantiate } from './load.ts'
 
 /**

@@ -1,6 +1,6 @@
 // The default backend: WebAssembly with SIMD, on the CPU, wherever JavaScript runs.
-import type { Backend, Host, Random } from '../../seam.ts'
-import { Alone, type Crew } from './crew.ts'
+import type { Backend, Host, Random } from '../../backend.ts'
+import { Alone, type Crew } from './executor.ts'
 import { createHost } from './host.ts'
 import { loadModule, moduleFor } from './load.ts'
 import { WasmSession } from './session.ts'

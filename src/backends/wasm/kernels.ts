@@ -1,5 +1,5 @@
 // The kernels in WebAssembly, on single matrices in arrays of the caller's.
-import type { Dims, Kernels } from '../../seam.ts'
+import type { Dims, Kernels } from '../../backend.ts'
 import { BLOCK_WORDS } from './blocks.ts'
 import { type Exports, instantiate, moduleFor } from './load.ts'
 

@@ -4,8 +4,9 @@
 // caller's gradients; both stay where they are. Then the tiles, through which other arrays are
 // streamed; the factors; the tables of blocks. Nothing is allocated after creation, except where
 // new ranks need larger factors.
+
+import type { Dense, Parameter, Plan, Session, Sink, Slot, Tensor } from '../../backend.ts'
 import { bytesOf } from '../../bytes.ts'
-import type { Dense, Parameter, Plan, Session, Sink, Slot, Tensor } from '../../seam.ts'
 import {
   BLOCK_WORDS,
   type Block,
@@ -15,7 +16,7 @@ import {
   tilesOf,
   writeBlock,
 } from './blocks.ts'
-import type { AloneOwn, Crew, Unit, Work } from './crew.ts'
+import type { AloneOwn, Crew, Unit, Work } from './executor.ts'
 
 const PAGE_BYTES = 1 << 16
 const MOST_PAGES = 1 << 16

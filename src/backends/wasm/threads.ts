@@ -2,6 +2,9 @@
 // by whoever is free, so a thread that is late, or busy with its messages, costs only time. Which
 // thread runs a unit changes no bit.
 import { UnsupportedError } from '../../errors.ts'
+import { Alone, type Crew, type Own, type PhaseKernel, type Unit, type Work } from './executor.ts'
+import { type Exports, loadBinaries, loadModule, moduleFor } from './load.ts'
+import { shareable } from './shareable.ts'
 import {
   CONTROL_BYTES,
   FAILED,
@@ -12,10 +15,7 @@ import {
   SOURCE,
   UNIT_WORDS,
   WORD,
-} from './control.ts'
-import { Alone, type Crew, type Own, type PhaseKernel, type Unit, type Work } from './crew.ts'
-import { type Exports, loadBinaries, loadModule, moduleFor } from './load.ts'
-import { shareable } from './shareable.ts'
+} from './thread-protocol.ts'
 import { startThread, type Thread } from './worker.ts'
 
 /** A phase of fewer floats is over before another thread has woken up. */

@@ -1,6 +1,6 @@
 // Where a session's own numbers lie on the GPU. Rows of M and columns of factors begin at multiples
 // of four floats, so that shaders take four at a time; the padding is zero.
-import type { Parameter, Plan } from '../../seam.ts'
+import type { Parameter, Plan } from '../../backend.ts'
 
 /** Some rows of one parameter in one buffer. */
 export interface Piece {

@@ -1,6 +1,6 @@
 // Whether what a caller gives is a tensor on the GPU.
-import type { GpuTensor } from '../../seam.ts'
-import { bytesPer } from './courses.ts'
+import type { GpuTensor } from '../../backend.ts'
+import { bytesPer } from './bindings.ts'
 
 /**
  * @param length  elements that it must have

@@ -1,6 +1,7 @@
 // The backend on WebGPU: gradients on the GPU stay there, and only factors cross the bus.
+
+import type { Backend } from '../../backend.ts'
 import { UnsupportedError } from '../../errors.ts'
-import type { Backend } from '../../seam.ts'
 import { findDevice } from './find.ts'
 import { Gpu } from './gpu.ts'
 import { WebgpuSession } from './session.ts'

@@ -1,7 +1,8 @@
 // The kernels on a GPU, on single matrices in arrays: each call brings its operands there and back.
 // For tests, and for trying a device; what is fast is the phases of a session, on buffers.
+
+import type { Dims, Kernels, Plan, Session, Slot } from '../../backend.ts'
 import { bytesOf } from '../../bytes.ts'
-import type { Dims, Kernels, Plan, Session, Slot } from '../../seam.ts'
 import type { WebgpuBackend } from './index.ts'
 
 /** Those kernels that a GPU has. What workers must agree on, to the bit, is wasm alone. */

@@ -1,7 +1,8 @@
 // The buffers of one session: M, factors, partial sums, and the tables that lead shaders through
 // them. Model-sized are those of M alone; they are made once.
+
+import type { Plan, Slot } from '../../backend.ts'
 import { bytesOf } from '../../bytes.ts'
-import type { Plan, Slot } from '../../seam.ts'
 import {
   type Arena,
   type Factors,
@@ -13,7 +14,7 @@ import {
   type Shelf,
   spread,
 } from './arena.ts'
-import { type Run, rawRoomOf } from './courses.ts'
+import { type Run, rawRoomOf } from './bindings.ts'
 import { USAGE } from './gpu.ts'
 import { type Recorder, uniformTable } from './recorder.ts'
 import { paramWords, SUM_WORDS, type Tiling, tallTiles, tileWords, wideTiles } from './tables.ts'

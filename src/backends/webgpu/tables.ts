@@ -1,6 +1,6 @@
 // The tables that shaders walk: tiles, parameters, sums. Their structs are at the head of
 // shaders/accumulateProject.wgsl and shaders/reduce.wgsl.
-import type { Plan } from '../../seam.ts'
+import type { Plan } from '../../backend.ts'
 import { type Arena, type Factors, fours, type Piece, type Shelf } from './arena.ts'
 
 /** A part of one parameter that one workgroup takes. Columns count groups of four. */

@@ -1,6 +1,6 @@
 // Callers' tensors, and how they come to the shaders: one buffer that holds them all is bound as it
 // is; others, and arrays, go through a staging buffer, some at a time.
-import type { Dense, GpuTensor, Tensor } from '../../seam.ts'
+import type { Dense, GpuTensor, Tensor } from '../../backend.ts'
 import {
   type Band,
   bytesPer,
@@ -9,7 +9,7 @@ import {
   type Kind,
   stageBytes,
   staged,
-} from './courses.ts'
+} from './bindings.ts'
 import { USAGE } from './gpu.ts'
 import type { Memory } from './memory.ts'
 import type { Readback } from './readback.ts'

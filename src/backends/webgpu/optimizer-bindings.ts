@@ -1,0 +1,168 @@
+// How parameters meet their updates: tiles for shaders/momentum.wgsl, and the windows of callers'
+// buffers, or of staging buffers, that one dispatch binds.
+import type { Move } from './bindings.ts'
+
+/** Floats of a tile. */
+const TILE = 4096
+
+/** Where a tensor is. */
+export interface Spot {
+  /** number of its buffer; null: it goes through a staging buffer */
+  readonly buffer: number | null
+  /** of its first float, in bytes; none in a staging buffer */
+  readonly offset: number
+}
+
+export interface Pair {
+  readonly x: Spot
+  readonly g: Spot
+}
+
+/** A part of a buffer, in bytes. */
+export interface Window {
+  readonly buffer: number | null
+  readonly offset: number
+  readonly bytes: number
+  /** what is copied to the staging buffer, and of parameters from it */
+  readonly moves: readonly Move[]
+}
+
+/** Tiles of one dispatch. */
+export interface PairBand {
+  /** number of the momentum's buffer */
+  readonly segment: number
+  readonly first: number
+  readonly count: number
+  readonly x: Window
+  readonly g: Window
+}
+
+/** In bytes. */
+export interface Room {
+  /** most of a window, and what its beginning is a multiple of */
+  readonly limit: number
+  readonly alignment: number
+  /** of each staging buffer: all that is staged, or a tile or more */
+  readonly stage: number
+  /** of one of the momentum's buffers */
+  readonly segment: number
+}
+
+/**
+ * One band for each pair of buffers, or more where one of them, or the momentum, has to be bound in
+ * parts. Momentum is flat: one parameter after another, in order.
+ *
+ * @param lengths  floats
+ * @returns `tiles`: for each x, g and m, in floats of what is bound, and the length
+ */
+export function layPairs(
+  lengths: readonly number[],
+  pairs: readonly Pair[],
+  { limit, alignment, stage, segment: segmentBytes }: Room,
+): { bands: PairBand[]; tiles: Uint32Array<ArrayBuffer> } {
+  const bands: PairBand[] = []
+  const words: number[] = []
+  const segmentFloats = segmentBytes / 4
+  const reach = ({ buffer }: Spot) =>
+    buffer === null ? new Reach(null, stage, 1) : new Reach(buffer, limit, alignment)
+  let tiles: { x: number; g: number; m: number; length: number }[] = []
+  let [x, g] = [new Reach(null, 0, 1), new Reach(null, 0, 1)] // without room
+  let [key, segment] = ['', 0]
+  const close = () => {
+    if (tiles.length === 0) return
+    const first = words.length / 4
+    for (const tile of tiles) {
+      words.push((tile.x - x.low) / 4, (tile.g - g.low) / 4, tile.m, tile.length)
+    }
+    bands.push({ segment, first, count: tiles.length, x: x.window, g: g.window })
+    tiles = []
+  }
+  for (const { index, at } of byBuffers(lengths, pairs)) {
+    const [length, pair] = [lengths[index]!, pairs[index]!]
+    for (let start = 0; start < length; ) {
+      const within = Math.floor((at + start) / segmentFloats)
+      const rest = (within + 1) * segmentFloats - at - start
+      const count = Math.min(TILE, length - start, rest)
+      const now = `${pair.x.buffer} ${pair.g.buffer} ${within}`
+      const fits = x.has(pair.x, start, count) && g.has(pair.g, start, count)
+      if (now !== key || !fits) {
+        close()
+        ;[x, g] = [reach(pair.x), reach(pair.g)]
+        key = now
+        segment = within
+      }
+      tiles.push({
+        x: x.take(pair.x, index, start, count),
+        g: g.take(pair.g, index, start, count),
+        m: at + start - within * segmentFloats,
+        length: count,
+      })
+      start += count
+    }
+  }
+  close()
+  return { bands, tiles: Uint32Array.from(words) }
+}
+
+/** Parameters, those with the same buffers one after another; and where their momentum begins. */
+function byBuffers(lengths: readonly number[], pairs: readonly Pair[]) {
+  const groups = new Map<string, { index: number; at: number }[]>()
+  let at = 0
+  for (const [index, { x, g }] of pairs.entries()) {
+    const key = `${x.buffer} ${g.buffer}`
+    const group = groups.get(key)
+    if (group) group.push({ index, at })
+    else groups.set(key, [{ index, at }])
+    at += lengths[index]!
+  }
+  return [...groups.values()].flat()
+}
+
+/** What of one buffer is bound, so far: callers' tensors where they are, staged ones in a row. */
+class Reach {
+  readonly #buffer: number | null
+  readonly #most: number
+  readonly #alignment: number
+  readonly #moves: { index: number; start: number; count: number; at: number }[] = []
+  #low: number | null = null
+  #high = 0
+
+  constructor(buffer: number | null, most: number, alignment: number) {
+    this.#buffer = buffer
+    this.#most = most
+    this.#alignment = alignment
+  }
+
+  get low(): number {
+    return this.#low ?? 0
+  }
+
+  get window(): Window {
+    const { low } = this
+    return { buffer: this.#buffer, offset: low, bytes: this.#high - low, moves: this.#moves }
+  }
+
+  #with(spot: Spot, start: number, count: number) {
+    const at = spot.buffer === null ? this.#high : spot.offset + 4 * start
+    const low = Math.min(this.#low ?? at, at - (at % this.#alignment))
+    return { at, low, high: Math.max(this.#high, at + 4 * count) }
+  }
+
+  /** Whether there is room for more floats of a tensor. */
+  has(spot: Spot, start: number, count: number): boolean {
+    const { low, high } = this.#with(spot, start, count)
+    return high - low <= this.#most
+  }
+
+  /** Takes them in; returns where they are, in bytes. */
+  take(spot: Spot, index: number, start: number, count: number): number {
+    const { at, low, high } = this.#with(spot, start, count)
+    this.#low = low
+    this.#high = high
+    if (spot.buffer !== null) return at
+    const last = this.#moves.at(-1)
+    if (last?.index === index && last.start + last.count === start) last.count += count
+    else this.#moves.push({ index, start, count, at })
+    return at
+  }
+}

@@ -1,0 +1,281 @@
+// Algorithm 2's descent on the GPU: parameters, updates and momentum stay there.
+import type { Dense, Descent, GpuTensor, Rates, Tensor } from '../../backend.ts'
+import { USAGE } from './gpu.ts'
+import { type Job, type Memory, MOST_FLOATS } from './memory.ts'
+import { layPairs, type Pair, type PairBand, type Spot, type Window } from './optimizer-bindings.ts'
+import { type Recorder, STEP, uniformAt } from './recorder.ts'
+
+/** Most that is staged at a time, in bytes, of the parameters and of the update each. */
+const MOST_STAGED = 1 << 24
+
+/** So many ways of laying parameters and updates out are remembered. */
+const MOST_KNOWN = 4
+
+/** A way of laying parameters and updates out, on the device. */
+interface Known {
+  readonly signature: string
+  readonly bands: readonly PairBand[]
+  readonly tiles: GPUBuffer
+  readonly uniforms: GPUBuffer
+  /** the rates that the uniforms were written for */
+  written: string
+}
+
+/** Floats of one parameter's momentum that lie together. */
+interface Part {
+  readonly index: number
+  readonly start: number
+  readonly count: number
+  readonly segment: number
+  /** floats */
+  readonly at: number
+}
+
+/**
+ * Buffers with usage STORAGE are bound as they are. What has other usages goes through a staging
+ * buffer, and so does an update in the buffer of its parameter: WebGPU does not let one buffer be
+ * read-only and written in one dispatch.
+ */
+export class GpuDescent implements Descent {
+  readonly #recorder: Recorder
+  readonly #memory: Memory
+  readonly #copyOut: (jobs: readonly Job[]) => Promise<void>
+  /** the momentum; none until there is some */
+  #segments: GPUBuffer[] = []
+  #known: Known[] = []
+  readonly #stages = new Map<'x' | 'g', GPUBuffer>()
+
+  /** @param copyOut  after all that has been recorded */
+  constructor(
+    recorder: Recorder,
+    memory: Memory,
+    copyOut: (jobs: readonly Job[]) => Promise<void>,
+  ) {
+    this.#recorder = recorder
+    this.#memory = memory
+    this.#copyOut = copyOut
+  }
+
+  check(parameters: readonly Tensor[], update: readonly Tensor[], name: string): void {
+    const both = [
+      ['parameters', parameters, USAGE.COPY_SRC | USAGE.COPY_DST, 'COPY_SRC and COPY_DST'],
+      [name, update, USAGE.COPY_SRC, 'COPY_SRC'],
+    ] as const
+    for (const [of, tensors, usage, spelt] of both) {
+      for (const [i, tensor] of tensors.entries()) {
+        const { buffer, type = 'f32' } = tensor as GpuTensor
+        if (type !== 'f32') {
+          throw new RangeError(
+            `"${of}[${i}].type": expected 'f32', got '${type}': too coarse to descend`,
+          )
+        }
+        const { x, g } = spotsOf(parameters[i] as GpuTensor, update[i] as GpuTensor, () => 0)
+        if ((tensors === parameters ? x : g).buffer !== null) continue
+        if (((buffer as GPUBuffer).usage & usage) === usage) continue
+        throw new TypeError(
+          `"${of}[${i}].buffer": expected a GPUBuffer with usage ${spelt}, or one with usage ` +
+            'STORAGE apart from the other tensor',
+        )
+      }
+    }
+  }
+
+  async descend(
+    parameters: readonly Tensor[],
+    update: readonly Tensor[],
+    rates: Rates,
+  ): Promise<void> {
+    const pipeline = await this.#recorder.gpu.pipeline('momentum')
+    if (rates.momentum > 0) await this.#begin()
+    this.#recorder.checked(() => {
+      const xs = parameters as readonly GpuTensor[]
+      const gs = update as readonly GpuTensor[]
+      const buffers: GPUBuffer[] = []
+      const known = this.#layOut(xs, gs, buffers)
+      this.#rate(known, rates)
+      for (const [i, { segment, count, x, g }] of known.bands.entries()) {
+        this.#copy('x', x, xs, false)
+        this.#copy('g', g, gs, false)
+        const m = rates.momentum > 0 ? this.#segments[segment]! : this.#memory.nothing
+        const group = this.#recorder.gpu.bind('momentum', [
+          uniformAt(known.uniforms, i),
+          { buffer: known.tiles },
+          this.#bound('x', x, buffers),
+          this.#bound('g', g, buffers),
+          { buffer: m },
+        ])
+        this.#recorder.dispatch('momentum', pipeline, group, count)
+        this.#copy('x', x, xs, true)
+      }
+      this.#recorder.flush()
+    })
+    await this.#recorder.heard()
+  }
+
+  /** Makes the momentum, zero, if there is none. @throws Error  if the device has not the memory */
+  async #begin(): Promise<void> {
+    if (this.#segments.length > 0) return
+    const most = this.#segmentFloats
+    const { denseFloats } = this.#memory.plan
+    const made = this.#recorder.checked(() =>
+      Array.from({ length: Math.ceil(denseFloats / most) }, (_, i) => {
+        const floats = Math.min(most, denseFloats - i * most)
+        const usage = USAGE.STORAGE | USAGE.COPY_SRC | USAGE.COPY_DST
+        return this.#recorder.gpu.buffer(`momentum ${i}`, 4 * floats, usage)
+      }),
+    )
+    try {
+      await this.#recorder.heard()
+    } catch (error) {
+      for (const buffer of made) buffer.destroy()
+      throw error
+    }
+    this.#segments = made
+  }
+
+  get #segmentFloats(): number {
+    return Math.floor(this.#recorder.gpu.limit / 4)
+  }
+
+  /** @param buffers  gets those that bands have by their numbers */
+  #layOut(xs: readonly GpuTensor[], gs: readonly GpuTensor[], buffers: GPUBuffer[]): Known {
+    const numbers = new Map<unknown, number>()
+    const numberOf = (buffer: GPUBuffer) => {
+      const number = numbers.get(buffer) ?? buffers.push(buffer) - 1
+      numbers.set(buffer, number)
+      return number
+    }
+    const pairs = xs.map((x, i) => spotsOf(x, gs[i]!, numberOf))
+    const signature = JSON.stringify(pairs)
+    const at = this.#known.findIndex((one) => one.signature === signature)
+    const [found] = at < 0 ? [] : this.#known.splice(at, 1)
+    const known = found ?? this.#lay(signature, pairs)
+    this.#known.push(known)
+    if (this.#known.length > MOST_KNOWN) drop(this.#known.shift()!)
+    return known
+  }
+
+  #lay(signature: string, pairs: readonly Pair[]): Known {
+    const { gpu } = this.#recorder
+    const { bands, tiles } = layPairs(this.#lengths, pairs, {
+      limit: gpu.limit,
+      alignment: gpu.alignment,
+      stage: this.#stageBytes,
+      segment: 4 * this.#segmentFloats,
+    })
+    const { STORAGE, UNIFORM, COPY_DST } = USAGE
+    const table = gpu.buffer('momentum tiles', tiles.byteLength, STORAGE | COPY_DST)
+    const uniforms = gpu.buffer('momentum bands', STEP * bands.length, UNIFORM | COPY_DST)
+    this.#recorder.write(table, 0, tiles)
+    return { signature, bands, tiles: table, uniforms, written: '' }
+  }
+
+  #rate(known: Known, { learningRate, momentum, weightDecay }: Rates): void {
+    const floats = [learningRate, momentum, weightDecay]
+    const written = String(floats)
+    if (known.written === written) return
+    const view = new DataView(new ArrayBuffer(STEP * known.bands.length))
+    for (const [i, { first, count }] of known.bands.entries()) {
+      view.setUint32(STEP * i, first, true)
+      view.setUint32(STEP * i + 4, count, true)
+      for (const [k, x] of floats.entries()) view.setFloat32(STEP * i + 8 + 4 * k, x, true)
+    }
+    this.#recorder.write(known.uniforms, 0, view)
+    known.written = written
+  }
+
+  #bound(side: 'x' | 'g', window: Window, buffers: readonly GPUBuffer[]): GPUBufferBinding {
+    const { buffer, offset, bytes } = window
+    const bound = buffer === null ? this.#stage(side) : buffers[buffer]!
+    return { buffer: bound, offset, size: bytes }
+  }
+
+  /** Between tensors and their staging buffer. */
+  #copy(side: 'x' | 'g', { moves }: Window, tensors: readonly GpuTensor[], back: boolean): void {
+    for (const { index, start, count, at } of moves) {
+      const { buffer, offset = 0 } = tensors[index]!
+      const [theirs, from] = [buffer as GPUBuffer, offset + 4 * start]
+      const [stage, { encoder }] = [this.#stage(side), this.#recorder]
+      if (back) encoder.copyBufferToBuffer(stage, at, theirs, from, 4 * count)
+      else encoder.copyBufferToBuffer(theirs, from, stage, at, 4 * count)
+    }
+  }
+
+  #stage(side: 'x' | 'g'): GPUBuffer {
+    let stage = this.#stages.get(side)
+    if (!stage) {
+      const usage = USAGE.STORAGE | USAGE.COPY_SRC | USAGE.COPY_DST
+      stage = this.#recorder.gpu.buffer(`momentum's staging, ${side}`, this.#stageBytes, usage)
+      this.#stages.set(side, stage)
+    }
+    return stage
+  }
+
+  get #stageBytes(): number {
+    const { denseFloats } = this.#memory.plan
+    return 4 * Math.floor(Math.min(4 * denseFloats, this.#recorder.gpu.limit, MOST_STAGED) / 4)
+  }
+
+  get #lengths(): number[] {
+    return this.#memory.plan.parameters.map(({ length }) => length)
+  }
+
+  async read(): Promise<Dense[]> {
+    await this.#begin()
+    const into = this.#lengths.map((length) => new Float32Array(length))
+    const jobs = this.#parts().map(({ index, start, count, segment, at }): Job => {
+      const use = (values: Float32Array) => into[index]!.set(values, start)
+      return { buffer: this.#segments[segment]!, at, floats: count, use }
+    })
+    await this.#copyOut(jobs)
+    return into
+  }
+
+  async write(momentum: readonly Dense[]): Promise<void> {
+    await this.#begin()
+    this.#recorder.checked(() => {
+      for (const { index, start, count, segment, at } of this.#parts()) {
+        const values = momentum[index]!.slice(start, start + count)
+        this.#recorder.write(this.#segments[segment]!, 4 * at, values)
+      }
+    })
+    await this.#recorder.heard()
+  }
+
+  /** All of the momentum. */
+  #parts(): Part[] {
+    const parts: Part[] = []
+    const most = this.#segmentFloats
+    let before = 0
+    for (const [index, length] of this.#lengths.entries()) {
+      for (let start = 0; start < length; ) {
+        const [segment, at] = [Math.floor((before + start) / most), (before + start) % most]
+        const count = Math.min(MOST_FLOATS, length - start, most - at)
+        parts.push({ index, start, count, segment, at })
+        start += count
+      }
+      before += length
+    }
+    return parts
+  }
+
+  destroy(): void {
+    for (const buffer of [...this.#segments, ...this.#stages.values()]) buffer.destroy()
+    for (const known of this.#known) drop(known)
+  }
+}
+
+/** Where a parameter and its update are bound. */
+function spotsOf(x: GpuTensor, g: GpuTensor, numberOf: (buffer: GPUBuffer) => number): Pair {
+  const spot = ({ buffer, offset = 0 }: GpuTensor, other?: unknown): Spot => {
+    const there = buffer as GPUBuffer
+    const bindable = (there.usage & USAGE.STORAGE) !== 0 && buffer !== other
+    return bindable ? { buffer: numberOf(there), offset } : { buffer: null, offset: 0 }
+  }
+  return { x: spot(x), g: spot(g, x.buffer) }
+}
+
+function drop({ tiles, uniforms }: Known): void {
+  tiles.destroy()
+  uniforms.destroy()
+}

@@ -1,0 +1,259 @@
+// The header of a frame: its fields, where they lie, and what must be true of them.
+import { FrameError } from '../errors.ts'
+import { WIRES, type Wire, wireType, wireTypeOf } from './wire/index.ts'
+
+export type FrameKind = 'summed' | 'gathered'
+
+/**
+ * One message of one round, as bytes. Little-endian; no padding but where it is named.
+ *
+ *   byte  size  field
+ *      0     4  magic       "LRGC"
+ *      4     4  checksum    XXH32, seed 0, of all bytes from 8 to the end
+ *      8     1  version     1
+ *      9     1  kind        0: values are summed   1: values are gathered
+ *     10     1  type        of the wire: id in wire/, one file each; gathered: 0
+ *     11     1  round       0, 1, …
+ *     12     4  step        so that late frames are seen as late
+ *     16     8  configHash  of shapes and agreed options
+ *     24     8  parent      hash of the bits that the values were computed with
+ *     32     8  weight      f64: sum of the senders' weights; 0, or 2⁻¹⁴⁹ … 2¹⁶⁰ (the sums that 2³²
+ *                           float32 can have), so that value · weight neither overflows nor vanishes
+ *     40     4  senders     how many; 0 if weight is 0
+ *     44     4  ranks       how many: the number of parameters
+ *     48     4  scalars     how many; 0 if offset is not 0
+ *     52     4  total       summed: values of the whole frame      gathered: number of slices, ≥ 1
+ *     56     4  offset      summed: index of this slice's first    gathered: index of this slice
+ *     60     4  count       summed: values in this slice           gathered: 1
+ *     64     4  each sender: u32, strictly ascending
+ *      …     4  each scalar: f32, finite; weighted means, like values
+ *      …     2  each rank: u16, in force for that parameter; 0: raw
+ *      …     2  zero, if the number of ranks is odd
+ *      …     …  values, from a multiple of 4 to the end of the frame
+ *
+ * Summed values are means over the senders, by weight, and finite; each file of wire/ says how its type
+ * encodes them. Blocks of values end where columns and slices end, which the encoder knows and the decoder
+ * need not.
+ *
+ * count is 0 only if total is. With weight 0 all values (or their scales) are zero: the frame of a worker
+ * that does not contribute, or a mean of nobody. A weight without senders is an anonymous mean
+ * (`fromPayload`); it cannot be aggregated.
+ *
+ * Gathered values are one part for each sender, in the same order, with at least one sender if weight is
+ * not 0. The parts' weights, added in this order in float64, are the frame's weight.
+ *
+ *   byte  size  field of a part
+ *      0     8  weight    f64: a float32 > 0
+ *      8     4  length    of the data in bytes, a multiple of 4
+ *     12     1  type      how the data's floats are encoded, as above
+ *     13     3  zero
+ *     16     …  data      words and floats: gathered.ts
+ *
+ * A slice of a gathered frame has of each part's data, w words long, the next ⌊w / total⌋ words, and one
+ * more if offset < w mod total.
+ *
+ * A change of meaning takes a new version. Readers refuse versions they do not know, and allocate only
+ * after every count has been checked against the bytes at hand.
+ */
+export interface Header {
+  readonly kind: FrameKind
+  readonly type: Wire
+  readonly round: number
+  readonly step: number
+  /** 8 bytes */
+  readonly configHash: Uint8Array
+  /** 8 bytes */
+  readonly parent: Uint8Array
+  readonly weight: number
+  readonly senders: Uint32Array
+  readonly ranks: Uint16Array
+  readonly scalars: Float32Array
+  readonly total: number
+  readonly offset: number
+  readonly count: number
+}
+
+/** By the number that stands for it in a frame. */
+const KINDS: readonly FrameKind[] = ['summed', 'gathered']
+
+/** "LRGC", read as a little-endian integer. */
+const MAGIC = 0x4347524c
+
+/** The only version so far. */
+export const VERSION = 1
+
+/** The byte at which each field begins. */
+export const AT = {
+  magic: 0,
+  checksum: 4,
+  version: 8,
+  kind: 9,
+  type: 10,
+  round: 11,
+  step: 12,
+  configHash: 16,
+  parent: 24,
+  weight: 32,
+  senders: 40,
+  ranks: 44,
+  scalars: 48,
+  total: 52,
+  offset: 56,
+  count: 60,
+  /** the first sender */
+  lists: 64,
+} as const
+
+/** The byte of a part at which each of its fields begins. */
+export const PART_AT = { weight: 0, length: 8, type: 12, padding: 13, data: 16 } as const
+
+const HASH_BYTES = 8
+
+/** The smallest weight but 0, and one that no sum of 2³² float32 weights reaches. */
+const MIN_WEIGHT = 2 ** -149
+export const MAX_WEIGHT = 2 ** 160
+
+/** The byte at which the i-th sender lies. */
+export function senderAt(i: number): number {
+  return AT.lists + 4 * i
+}
+
+/** The byte at which the i-th rank lies, behind so many senders and scalars. */
+export function rankAt(senders: number, scalars: number, i: number): number {
+  return AT.lists + 4 * (senders + scalars) + 2 * i
+}
+
+/** Bytes from the start of a frame to its values, for so many of each: a multiple of 4. */
+export function headerLength(senders: number, ranks: number, scalars: number): number {
+  return AT.lists + 4 * (senders + scalars) + 4 * Math.ceil(ranks / 2)
+}
+
+/** Writes a header, all but the checksum, to the beginning of a buffer of its own. */
+export function writeHeader(header: Header, bytes: Uint8Array<ArrayBuffer>): void {
+  const { buffer } = bytes
+  const { senders, scalars, ranks } = header
+  const view = new DataView(buffer)
+  view.setUint32(AT.magic, MAGIC, true)
+  view.setUint8(AT.version, VERSION)
+  view.setUint8(AT.kind, KINDS.indexOf(header.kind))
+  view.setUint8(AT.type, header.kind === 'gathered' ? 0 : wireType(header.type).id)
+  view.setUint8(AT.round, header.round)
+  view.setUint32(AT.step, header.step, true)
+  bytes.set(header.configHash, AT.configHash)
+  bytes.set(header.parent, AT.parent)
+  view.setFloat64(AT.weight, header.weight, true)
+  view.setUint32(AT.senders, senders.length, true)
+  view.setUint32(AT.ranks, ranks.length, true)
+  view.setUint32(AT.scalars, scalars.length, true)
+  view.setUint32(AT.total, header.total, true)
+  view.setUint32(AT.offset, header.offset, true)
+  view.setUint32(AT.count, header.count, true)
+  new Uint32Array(buffer, senderAt(0), senders.length).set(senders)
+  new Float32Array(buffer, senderAt(senders.length), scalars.length).set(scalars)
+  const ranksAt = rankAt(senders.length, scalars.length, 0)
+  new Uint16Array(buffer, ranksAt, ranks.length).set(ranks)
+}
+
+/** The fields of a header that `checkHeader` has let pass: copies, for the bytes may be used again. */
+export function readFields(view: DataView): Header {
+  const senders = view.getUint32(AT.senders, true)
+  const scalars = view.getUint32(AT.scalars, true)
+  const ranks = view.getUint32(AT.ranks, true)
+  const length = headerLength(senders, ranks, scalars)
+  const { buffer } = new Uint8Array(view.buffer, view.byteOffset, length).slice()
+  return {
+    kind: kindIn(view),
+    type: wireTypeOf(view.getUint8(AT.type))!.name,
+    round: view.getUint8(AT.round),
+    step: view.getUint32(AT.step, true),
+    configHash: new Uint8Array(buffer, AT.configHash, HASH_BYTES),
+    parent: new Uint8Array(buffer, AT.parent, HASH_BYTES),
+    weight: view.getFloat64(AT.weight, true),
+    senders: new Uint32Array(buffer, senderAt(0), senders),
+    scalars: new Float32Array(buffer, senderAt(senders), scalars),
+    ranks: new Uint16Array(buffer, rankAt(senders, scalars, 0), ranks),
+    total: view.getUint32(AT.total, true),
+    offset: view.getUint32(AT.offset, true),
+    count: view.getUint32(AT.count, true),
+  }
+}
+
+/**
+ * Checks everything before the values, and the frame's length as far as the header says it.
+ *
+ * @returns where the values begin
+ * @throws FrameError  with the byte of the first field that is wrong
+ */
+export function checkHeader(view: DataView): number {
+  const size = view.byteLength
+  if (size < AT.lists)
+    throw new FrameError(`expected at least ${AT.lists} bytes, got ${size}`, size)
+  if (view.getUint32(AT.magic, true) !== MAGIC) throw new FrameError('not a frame', AT.magic)
+  const version = view.getUint8(AT.version)
+  expect(version === VERSION, `version: expected ${VERSION}, got ${version}`, AT.version)
+  const kind = view.getUint8(AT.kind)
+  expect(kind < KINDS.length, `kind: expected 0 or 1, got ${kind}`, AT.kind)
+  const gathered = kindIn(view) === 'gathered'
+  const type = view.getUint8(AT.type)
+  const wire = wireTypeOf(type)
+  const known = gathered ? 0 : WIRES.length - 1
+  const isKnown = wire !== undefined && type <= known
+  expect(isKnown, `type: expected 0 … ${known}, got ${type}`, AT.type)
+
+  const weight = view.getFloat64(AT.weight, true)
+  const usual = Object.is(weight, 0) || (weight >= MIN_WEIGHT && weight <= MAX_WEIGHT)
+  expect(usual, `weight: expected 0, or 2⁻¹⁴⁹ … 2¹⁶⁰, got ${weight}`, AT.weight)
+  const senders = view.getUint32(AT.senders, true)
+  const ranks = view.getUint32(AT.ranks, true)
+  const scalars = view.getUint32(AT.scalars, true)
+  const total = view.getUint32(AT.total, true)
+  const offset = view.getUint32(AT.offset, true)
+  const count = view.getUint32(AT.count, true)
+  if (weight === 0) expect(senders === 0, `weight 0, but ${senders} senders`, AT.senders)
+  else expect(!gathered || senders > 0, 'a weight, but no sender', AT.senders)
+  if (offset > 0) expect(scalars === 0, 'scalars: only in the slice with offset 0', AT.scalars)
+  if (gathered) expect(total > 0, 'number of slices: expected at least 1, got 0', AT.total)
+  expect(offset <= total, `offset: expected 0 … ${total}, got ${offset}`, AT.offset)
+  const least = total > 0 ? 1 : 0
+  const most = gathered ? Math.min(1, total - offset) : total - offset
+  const fits = count >= least && count <= most
+  expect(fits, `count: expected ${least} … ${most}, got ${count}`, AT.count)
+
+  // Plain numbers: none of these sums reaches 2⁵³.
+  const valuesAt = headerLength(senders, ranks, scalars)
+  const length = valuesAt + (gathered ? PART_AT.data * senders : wire!.leastLength(count))
+  const exact = gathered ? senders === 0 : wire!.fixedLength
+  if (size < length || (exact && size > length)) {
+    const want = `${exact ? '' : 'at least '}${length}`
+    throw new FrameError(
+      `length: the counts ask for ${want} bytes, got ${size}`,
+      Math.min(size, length),
+    )
+  }
+
+  for (let i = 1; i < senders; i++) {
+    const at = senderAt(i)
+    const [before, sender] = [view.getUint32(at - 4, true), view.getUint32(at, true)]
+    if (sender <= before) {
+      throw new FrameError(`senders: ${sender} follows ${before}, expected ascending order`, at)
+    }
+  }
+  const scalarsEnd = senderAt(senders + scalars)
+  for (let at = senderAt(senders); at < scalarsEnd; at += 4) {
+    const scalar = view.getFloat32(at, true)
+    expect(Number.isFinite(scalar), `scalar: expected a finite number, got ${scalar}`, at)
+  }
+  if (ranks % 2 === 1) {
+    const at = rankAt(senders, scalars, ranks)
+    expect(view.getUint16(at, true) === 0, 'padding: expected zero', at)
+  }
+  return valuesAt
+}
+
+function kindIn(view: DataView): FrameKind {
+  return KINDS[view.getUint8(AT.kind)]!
+}
+
+function expect(right: boolean, message: string, byte: number): void {
+  if (!right) throw new FrameError(message, byte)
+}

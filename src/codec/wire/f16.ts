@@ -1,0 +1,44 @@
+// float16 (IEEE 754 binary16), saturating at ±65504.
+import { halfFloat } from './half-floats.ts'
+import type { WireType } from './wire-type.ts'
+
+export const f16: WireType<'f16'> = {
+  name: 'f16',
+  id: 1,
+  ...halfFloat({ exponent: 0x7c00, round, table }),
+}
+
+/** The f16 nearest to n float32 with these bits; what is too large saturates. */
+function round(bits: Int32Array, n: number, codes: Uint16Array): void {
+  for (let i = 0; i < n; i++) codes[i] = nearest(bits[i]!)
+}
+
+function nearest(bits: number): number {
+  const sign = (bits >>> 16) & 0x8000
+  const magnitude = bits & 0x7fffffff
+  if (magnitude >= 0x477ff000) return sign | 0x7bff // 65520 and more would round to infinity
+  if (magnitude >= 0x38800000) {
+    return sign | ((magnitude - 0x38000000 + 0xfff + ((magnitude >>> 13) & 1)) >>> 13)
+  }
+  if (magnitude <= 0x33000000) return sign // 2⁻²⁵, half of the smallest subnormal, ties to zero
+  const shift = 126 - (magnitude >>> 23) // 14 … 24
+  const mantissa = (magnitude & 0x7fffff) | 0x800000
+  const half = (1 << (shift - 1)) - 1
+  return sign | ((mantissa + half + ((mantissa >>> shift) & 1)) >>> shift)
+}
+
+/**
+ * The value of every code. Arithmetic in place of a table takes twice as long, and longer still with
+ * subnormals, which are usual in gradients.
+ */
+function table(): Float32Array {
+  const values = new Float32Array(1 << 16)
+  for (let top = 0; top < 64; top++) {
+    const exponent = top & 31
+    const unit = exponent === 31 ? Number.POSITIVE_INFINITY : 2 ** (Math.max(exponent, 1) - 25)
+    const scale = top < 32 ? unit : -unit
+    const first = exponent === 0 ? 0 : 1024
+    for (let i = 0; i < 1024; i++) values[1024 * top + i] = (first + i) * scale
+  }
+  return values
+}

@@ -1,0 +1,254 @@
+// Checkpoints: one safetensors file, so that other programs can read and write it.
+//
+//   q/<i>         [rank, cols]      the right factor that the next step begins with, a row per column
+//   p/<i>         [rank, rows]      the left factor, of methods that begin with one
+//   residual/<i>  the parameter's shape
+//   metadata      format 'lowrank', version, step, ranks, parent, options, weight, notes
+
+import type { Kept, Loaded } from '../algorithm.ts'
+import type { Plan } from '../backend.ts'
+import { fromHex, toHex } from '../bytes.ts'
+import { decodeSafetensors, encodeSafetensors, floatsOf } from '../codec/safetensors.ts'
+import type { Settings, Spec } from '../options.ts'
+import { describe } from '../options.ts'
+import { show } from '../validate.ts'
+
+/** What a checkpoint says, checked against shapes and options. */
+export interface State {
+  readonly step: number
+  /** null: the file does not say; then it is the hash of the factors */
+  readonly parent: Uint8Array | null
+  readonly weight: number
+  readonly ranks: readonly number[]
+  /** what the method is to take over */
+  readonly loaded: Loaded
+  /** every parameter, in order, unpadded; null where the file has none at all */
+  readonly residual: Float32Array | null
+}
+
+interface Contents {
+  readonly specs: readonly Spec[]
+  readonly settings: Settings
+  readonly step: number
+  readonly parent: Uint8Array
+  readonly weight: number
+  readonly plan: Plan
+  readonly kept: Kept
+  readonly residual: Float32Array | null
+}
+
+const VERSION = '1'
+
+export function encodeState(contents: Contents): Uint8Array {
+  const { specs, settings, step, parent, weight, plan, kept, residual } = contents
+  const tensors: { name: string; shape: readonly number[]; data: Float32Array }[] = []
+  for (const { index, rank, rows, cols, left, right } of plan.matrices) {
+    const q = kept.right.subarray(right, right + rank * cols)
+    if (q.length > 0) tensors.push({ name: `q/${index}`, shape: [rank, cols], data: q })
+    const p = kept.left.subarray(left, left + rank * rows)
+    if (p.length > 0) tensors.push({ name: `p/${index}`, shape: [rank, rows], data: p })
+  }
+  let at = 0
+  for (const [i, { shape, length }] of specs.entries()) {
+    if (!residual) break
+    tensors.push({ name: `residual/${i}`, shape, data: residual.subarray(at, at + length) })
+    at += length
+  }
+  return encodeSafetensors(tensors, {
+    format: 'lowrank',
+    version: VERSION,
+    step: String(step),
+    ranks: JSON.stringify(plan.parameters.map(({ rank }) => rank)),
+    parent: toHex(parent),
+    options: describe(settings),
+    weight: String(weight),
+    ...(Object.keys(kept.notes).length > 0 && { notes: JSON.stringify(kept.notes) }),
+  })
+}
+
+/**
+ * Reads a checkpoint, of this library or of another program that uses its names.
+ *
+ * @throws RangeError  if it is none, or of other shapes or shared options
+ */
+export function decodeState(bytes: Uint8Array, specs: readonly Spec[], settings: Settings): State {
+  if (!(bytes instanceof Uint8Array)) {
+    throw new TypeError(`"state": expected a Uint8Array, got ${show(bytes)}`)
+  }
+  const { metadata, tensors } = decodeSafetensors(bytes)
+  if (metadata.options !== undefined && metadata.options !== describe(settings)) {
+    throw new RangeError(`"state": expected options ${describe(settings)}, got ${metadata.options}`)
+  }
+  if (metadata.version !== undefined && metadata.version !== VERSION) {
+    throw new RangeError(`"state": expected version ${VERSION}, got ${metadata.version}`)
+  }
+  for (const name of tensors.keys()) {
+    const index = /^(?:p|q|residual)\/(\d+)$/.exec(name)?.[1]
+    if (index !== undefined && Number(index) >= specs.length) {
+      throw new RangeError(`"state": has ${name}, but there are only ${specs.length} parameters`)
+    }
+  }
+  const tensor = (name: string, expected: readonly number[] | null): Float32Array | null => {
+    const found = tensors.get(name)
+    if (!found) return null
+    if (expected && String(found.shape) !== String(expected)) {
+      throw new RangeError(
+        `"state": ${name}: expected shape [${expected.join(', ')}], got [${found.shape.join(', ')}]`,
+      )
+    }
+    const floats = floatsOf(found)
+    if (!floats.every(Number.isFinite)) {
+      throw new RangeError(`"state": ${name}: expected finite numbers only`)
+    }
+    return floats
+  }
+
+  const ranks = ranksIn(metadata, tensors, specs, settings)
+  const factors = (name: string, length: (spec: Spec) => number) =>
+    specs.map((spec, i) =>
+      ranks[i] === 0 ? null : tensor(`${name}/${i}`, [ranks[i]!, length(spec)]),
+    )
+  const right = factors('q', ({ cols }) => cols)
+  const left = factors('p', ({ rows }) => rows)
+  const residuals = specs.map(({ shape }, i) => tensor(`residual/${i}`, shape))
+  return {
+    step: numberIn(metadata, 'step', 0, (t) => Number.isInteger(t) && t <= 0xffffffff),
+    parent: metadata.parent === undefined ? null : parentIn(metadata.parent),
+    weight: weightIn(metadata),
+    ranks,
+    loaded: { right, left, notes: notesIn(metadata) },
+    residual: residuals.every((r) => r === null) ? null : concat(residuals, specs),
+  }
+}
+
+/**
+ * Joins the states of W workers into one for any number of workers. Its residual is the mean of
+ * theirs, each weighted as its last gradient was: the update is a mean too, so what is pending
+ * stays what it was.
+ *
+ * @param states  saved after the same step, residuals included
+ * @throws RangeError  if they are none, or do not belong together
+ */
+export function mergeStates(states: readonly Uint8Array[]): Uint8Array {
+  if (!Array.isArray(states) || states.length === 0) {
+    throw new RangeError('"states": expected at least one')
+  }
+  const files = states.map((bytes) => decodeSafetensors(bytes))
+  const first = files[0]!
+  const weights = files.map(({ metadata }) => weightIn(metadata))
+  const weight = weights.reduce((a, b) => a + b, 0)
+  for (const [i, { metadata, tensors }] of files.entries()) {
+    for (const name of ['format', 'version', 'step', 'ranks', 'parent', 'options', 'notes']) {
+      if (metadata[name] !== first.metadata[name]) {
+        throw new RangeError(
+          `"states[${i}]": ${name}: expected ${first.metadata[name]}, as in the first, ` +
+            `got ${metadata[name]}`,
+        )
+      }
+    }
+    for (const [name, { shape }] of first.tensors) {
+      if (String(tensors.get(name)?.shape) !== String(shape)) {
+        throw new RangeError(`"states[${i}]": expected ${name} of shape [${shape.join(', ')}]`)
+      }
+    }
+    if (tensors.size !== first.tensors.size) {
+      throw new RangeError(`"states[${i}]": expected the tensors of the first`)
+    }
+  }
+  const merged = [...first.tensors].map(([name, tensor]) => {
+    const data = floatsOf(tensor).slice()
+    if (name.startsWith('residual/')) {
+      const parts = files.map(({ tensors }) => floatsOf(tensors.get(name)!))
+      for (let j = 0; j < data.length; j++) {
+        data[j] = parts.reduce((sum, part, i) => sum + weights[i]! * part[j]!, 0) / weight
+        if (Number.isFinite(data[j])) continue
+        throw new RangeError(`"states": ${name}: expected finite numbers only`)
+      }
+    }
+    return { name, shape: tensor.shape, data }
+  })
+  return encodeSafetensors(merged, { ...first.metadata, weight: String(weight) })
+}
+
+type Metadata = Readonly<Record<string, string | undefined>>
+
+/** In force when it was saved; else as the factors' shapes say; else as the options do. */
+function ranksIn(
+  metadata: Metadata,
+  tensors: ReadonlyMap<string, { shape: readonly number[] }>,
+  specs: readonly Spec[],
+  settings: Settings,
+): number[] {
+  const found = specs.map((_, i) => (tensors.get(`q/${i}`) ?? tensors.get(`p/${i}`))?.shape[0])
+  if (metadata.ranks === undefined && found.every((rank) => rank === undefined)) {
+    return [...settings.method.ranks(specs, settings, settings.rank)]
+  }
+  const ranks =
+    metadata.ranks === undefined ? found.map((rank) => rank ?? 0) : parse(metadata.ranks)
+  const fit = (rank: unknown, i: number) =>
+    Number.isInteger(rank) &&
+    Number(rank) >= 0 &&
+    Number(rank) <= Math.min(specs[i]!.rows, specs[i]!.cols)
+  if (!Array.isArray(ranks) || ranks.length !== specs.length || !ranks.every(fit)) {
+    const got = metadata.ranks ?? JSON.stringify(ranks)
+    throw new RangeError(`"state": ranks: expected ${specs.length} that fit the shapes, got ${got}`)
+  }
+  const { name, heeds, ranks: ranksOf } = settings.method
+  const flat =
+    !heeds.includes('rank') && ranksOf(specs, settings, settings.rank).every((r) => r === 0)
+  if (flat && ranks.some((rank) => rank > 0)) {
+    throw new RangeError(`"state": ranks: expected 0 alone for the method ${name}, got ${ranks}`)
+  }
+  return ranks as number[]
+}
+
+function notesIn({ notes = '{}' }: Metadata): Record<string, string> {
+  const found = parse(notes)
+  const isText = (value: unknown) => typeof value === 'string'
+  if (typeof found === 'object' && found !== null && Object.values(found).every(isText)) {
+    return found as Record<string, string>
+  }
+  throw new RangeError(`"state": notes: expected texts by name, got ${notes}`)
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined // the caller says what was expected
+  }
+}
+
+function weightIn(metadata: Metadata): number {
+  return numberIn(metadata, 'weight', 1, (weight) => weight > 0 && Number.isFinite(weight))
+}
+
+function numberIn(
+  metadata: Metadata,
+  name: string,
+  absent: number,
+  valid: (value: number) => boolean,
+): number {
+  const text = metadata[name]
+  const value = text === undefined ? absent : Number(text)
+  if (text === '' || !(value >= 0) || !valid(value)) {
+    throw new RangeError(`"state": ${name}: expected a number that fits, got ${text}`)
+  }
+  return value
+}
+
+function concat(parts: readonly (Float32Array | null)[], specs: readonly Spec[]): Float32Array {
+  const all = new Float32Array(specs.reduce((sum, { length }) => sum + length, 0))
+  let at = 0
+  for (const [i, { length }] of specs.entries()) {
+    const part = parts[i]
+    if (part) all.set(part, at)
+    at += length
+  }
+  return all
+}
+
+function parentIn(text: string): Uint8Array {
+  if (/^[0-9a-f]{16}$/.test(text)) return fromHex(text)
+  throw new RangeError(`"state": parent: expected 16 hexadecimal digits, got ${text}`)
+}

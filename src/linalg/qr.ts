@@ -1,0 +1,119 @@
+// Orthonormal bases, and the QR decomposition that is one of them.
+
+import type { Kernels } from '../backend.ts'
+import { integer, show } from '../validate.ts'
+
+/** A = q·r */
+export interface Qr {
+  /** rows × cols by column: orthonormal */
+  readonly q: Float32Array
+  /** cols × cols by row: upper triangular, its diagonal ≥ 0 */
+  readonly r: Float32Array
+}
+
+/**
+ * Thin QR decomposition by Gram–Schmidt, each column projected twice (Golub & Van Loan, "Matrix
+ * Computations", 4th ed., §5.2.7 f.). R = Qᵀ·A is summed in float64.
+ *
+ * A column that depends on those before it (2⁻²⁰ of its length, or less, is left) has 0 on R's
+ * diagonal and a seeded column in Q, orthogonal to all others.
+ *
+ * @param a  rows × cols by row, rows ≥ cols; only read
+ * @param options.seed  of the columns that replace dependent ones. Default 0.
+ * @throws RangeError, TypeError  naming the argument; also if A is not finite, or ‖A‖ ≥ 2¹²⁷
+ */
+export async function qr(
+  kernels: Kernels,
+  a: Float32Array,
+  rows: number,
+  cols: number,
+  { seed = 0 }: { readonly seed?: number } = {},
+): Promise<Qr> {
+  await normOf(kernels, a, rows, cols)
+  integer('cols', cols, 1, rows)
+  integer('seed', seed, 0, 0xffffffff)
+  const columns = transposed(a, rows, cols)
+  const q = columns.slice()
+  const replaced = await basis(kernels, q, rows, cols, 0, seed, USE.replacedLeft)
+  const r = new Float32Array(cols * cols)
+  for (let j = 0; j < cols; j++) {
+    for (let i = 0; i <= j; i++) {
+      if (i === j && replaced.has(j)) continue
+      r[i * cols + j] = dot(column(q, i, rows), column(columns, j, rows))
+    }
+  }
+  return { q, r }
+}
+
+/** Of the generator's key, as a compressor's host uses it. */
+export const USE = { right: 0, replacedLeft: 2, replacedRight: 3, nextAttempt: 4 } as const
+
+/**
+ * Makes the columns from `from` on orthonormal, and orthogonal to those before. Zero and dependent
+ * ones are replaced by seeded ones.
+ *
+ * @returns the numbers of those that were replaced
+ */
+export async function basis(
+  kernels: Kernels,
+  columns: Float32Array,
+  length: number,
+  rank: number,
+  from: number,
+  seed: number,
+  use: number,
+): Promise<Set<number>> {
+  const replaced = new Set<number>()
+  let attempt = 0
+  for (let k = from; ; ) {
+    k = await kernels.orthonormalize(columns, length, rank, k)
+    if (k >= rank) return replaced
+    attempt = replaced.has(k) ? attempt + 1 : 0
+    replaced.add(k)
+    await kernels.normal(column(columns, k, length), seed, use + USE.nextAttempt * attempt, 0, k, 0)
+  }
+}
+
+/** ‖A‖ (Frobenius), after a check of A and its shape. */
+export async function normOf(
+  kernels: Kernels,
+  a: Float32Array,
+  rows: number,
+  cols: number,
+): Promise<number> {
+  integer('rows', rows, 1, 0x7fffffff)
+  integer('cols', cols, 1, 0x7fffffff)
+  floats('a', a, rows * cols)
+  const norm = Math.sqrt(await kernels.norm(a))
+  // No product with orthonormal columns, nor any part of its sums, is larger: so none overflows.
+  if (norm < 2 ** 127) return norm
+  throw new RangeError(`"a": expected finite numbers of a norm below 2^127, got a norm of ${norm}`)
+}
+
+export function floats(name: string, array: unknown, length: number): void {
+  if (!(array instanceof Float32Array)) {
+    throw new TypeError(`"${name}": expected a Float32Array, got ${show(array)}`)
+  }
+  if (array.length !== length) {
+    throw new RangeError(`"${name}": expected ${length} floats, got ${array.length}`)
+  }
+}
+
+/** By row to by column. */
+function transposed(a: Float32Array, rows: number, cols: number): Float32Array {
+  const columns = new Float32Array(a.length)
+  for (let i = 0; i < rows; i++) {
+    for (let j = 0; j < cols; j++) columns[j * rows + i] = a[i * cols + j]!
+  }
+  return columns
+}
+
+export function column(columns: Float32Array, k: number, length: number): Float32Array {
+  return columns.subarray(k * length, (k + 1) * length)
+}
+
+export function dot(x: Float32Array, y: Float32Array): number {
+  let sum = 0
+  for (let i = 0; i < x.length; i++) sum += x[i]! * y[i]!
+  return sum
+}

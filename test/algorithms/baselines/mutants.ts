@@ -1,0 +1,67 @@
+// Defects that the books must find: methods whose sessions are not what they seem.
+
+import type { Algorithm } from '../../../src/algorithm.ts'
+import type { MaybePromise, Session, Slot } from '../../../src/backend.ts'
+import type { Method } from '../../../src/options.ts'
+
+/** What is left where something was sent is dropped, as if the wire lost nothing. */
+export function undecoded(method: Method): Method {
+  return onSession(method, (session) => ({
+    write(slot: Slot, values: Uint8Array): void {
+      const residual = new Float32Array(values.slice().buffer)
+      const m = new Float32Array(residual.length)
+      session.read([slot], m)
+      const left = residual.map((x, i) => (x === m[i] ? x : 0))
+      session.write(slot, new Uint8Array(left.buffer))
+    },
+  }))
+}
+
+/** Of entries with one magnitude, later ones seem a little larger than earlier ones. */
+export function lastOfEqual(method: Method): Method {
+  let [m, seen] = [new Float32Array(0), new Float32Array(0)]
+  return onSession(method, (session) => ({
+    read(slots: readonly Slot[], into: Float32Array): MaybePromise<void> {
+      session.read(slots, into)
+      m = into.slice()
+      const bits = new Uint32Array(into.buffer, into.byteOffset, into.length)
+      const often = new Map<number, number>()
+      for (const x of m) often.set(Math.abs(x), 1 + (often.get(Math.abs(x)) ?? 0))
+      for (const [i, x] of m.entries()) {
+        if (x !== 0 && often.get(Math.abs(x))! > 1) bits[i] = bits[i]! + i
+      }
+      seen = into.slice()
+    },
+    write(slot: Slot, values: Uint8Array): void {
+      const residual = new Float32Array(values.slice().buffer)
+      const left = residual.map((x, i) => (x === seen[i] ? m[i]! : x))
+      session.write(slot, new Uint8Array(left.buffer))
+    },
+  }))
+}
+
+/** The method, with some of the session's calls replaced in its steps. */
+function onSession(method: Method, calls: (session: Session) => Partial<Session>): Method {
+  return {
+    ...method,
+    async create(making): Promise<Algorithm> {
+      const algorithm = await method.create(making)
+      return {
+        kept: algorithm.kept,
+        prepare: (turn) => algorithm.prepare(turn),
+        step: (turn) => {
+          const own = calls(turn.session)
+          const session = new Proxy(turn.session, {
+            get(target, key) {
+              const value = Reflect.get(own, key) ?? Reflect.get(target, key)
+              return typeof value === 'function' && !(key in own) ? value.bind(target) : value
+            },
+          })
+          return algorithm.step(Object.create(turn, { session: { value: session } }))
+        },
+        load: (...given) => algorithm.load(...given),
+        replan: (...given) => algorithm.replan(...given),
+      }
+    },
+  }
+}

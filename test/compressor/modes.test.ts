@@ -1,0 +1,197 @@
+// Steps of other kinds: uncompressed, without feedback, cold; and gradients that cannot be taken.
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+import { type Backend, createCompressor, type Options, type Random, wasm } from '../../src/index.ts'
+import {
+  gradientsOf,
+  open,
+  residualsOf,
+  sameFloats,
+  stepTogether,
+  UNIT,
+  uniform,
+  within,
+} from '../support/fleet.ts'
+import { ALL, distance, norm } from '../support/norms.ts'
+
+const test = suite('modes')
+
+test('a gradient that is not finite is as if the step had not been', async () => {
+  const shapes = [[9, 7], [4]]
+  const make = () => createCompressor(shapes, { ...ALL, rank: 2 })
+  const [with_, without] = [await make(), await make()]
+  for (const worker of [with_, without]) await stepTogether([worker], [gradientsOf(shapes, 1)])
+  const before = await residualsOf(with_)
+  for (const [value, at] of [
+    [Number.POSITIVE_INFINITY, 0],
+    [Number.NaN, 40],
+  ] as const) {
+    const bad = gradientsOf(shapes, 2)
+    bad[0]![at] = value
+    const { outcomes, updates } = await stepTogether([with_], [bad])
+    assert.equal(outcomes[0], { counted: false, senders: [], weight: 0 })
+    assert.ok(updates[0]!.flatMap((x) => [...x]).every((x) => x === 0))
+    const after = await residualsOf(with_)
+    for (const [i, e] of before.entries()) {
+      // (e + g) − g: three roundings of numbers below |e| + |g|; |g| < 1.
+      within(after[i]!, e, (j) => 3 * UNIT * (Math.abs(e[j]!) + 1), 'residual')
+    }
+    // What is bad has not been added, nor anything beyond its four rows.
+    const beyond = (Math.floor(at / 28) + 1) * 28
+    assert.is(after[0]![at], before[0]![at])
+    sameFloats(after[0]!.subarray(beyond), before[0]!.subarray(beyond), 'residual')
+    sameFloats(after[1]!, before[1]!, 'residual')
+  }
+  assert.is(with_.stats.absent.gradient, 2)
+  const [a] = (await stepTogether([with_], [gradientsOf(shapes, 3)])).updates
+  const [b] = (await stepTogether([without], [gradientsOf(shapes, 3)])).updates
+  for (const [i, want] of b!.entries()) assert.ok(distance(a![i]!, want) <= 1e-5 * norm(want))
+})
+
+test('factors that are not finite take the gradient back; the worker is absent', async () => {
+  // Gradients below 2¹⁰⁰ have none on wasm: here the session gives an infinite one.
+  const backend: Backend = {
+    name: 'overflowing',
+    async open(plan) {
+      const session = await wasm().open(plan)
+      const read = session.read.bind(session)
+      session.read = (slots, into) => {
+        read(slots, into)
+        if (slots.includes('left')) into[1] = Infinity
+      }
+      return session
+    },
+  }
+  const worker = await createCompressor([[4, 8], [3]], { ...ALL, rank: 1, backend })
+  const { frames, outcomes } = await stepTogether(
+    [worker],
+    [[new Float32Array(32).fill(1), Float32Array.of(1, 2, 3)]],
+  )
+  assert.is(worker.stats.absent.factors, 1)
+  for (const [frame] of frames) assert.is(open(frame!).weight, 0)
+  assert.is(outcomes[0]!.weight, 0)
+  for (const e of await residualsOf(worker)) assert.ok(e.every((x) => x === 0))
+})
+
+test('whatever finite gradients come, the residual stays finite', async () => {
+  // P = [1, 1, 1, 1] for a query of [1, 0], and P̂·Qᵀ has the other sign than M in one place.
+  const random: Random = (_use, _parameter, column, _step, length) =>
+    Float32Array.from({ length }, (_, i) => (i === column ? 1 : 0))
+  const worker = await createCompressor([[4, 2]], { ...ALL, rank: 1, random })
+  for (const [x, absent] of [
+    [2 ** 100 * (1 - 2 ** -24), 0],
+    [2 ** 100, 1],
+    [3.4e38, 2],
+  ] as const) {
+    await stepTogether([worker], [[Float32Array.of(1, x, 1, -x, 1, -x, 1, -x)]])
+    for (const e of await residualsOf(worker)) assert.ok(e.every(Number.isFinite), String(e))
+    assert.is(worker.stats.absent.gradient, absent)
+    await worker.rescaleResidual(0)
+  }
+})
+
+test('scaling the loss and the residual together scales the update', async () => {
+  const shapes = [[9, 7], [4]]
+  const make = () => createCompressor(shapes, { ...ALL, rank: 2 })
+  const [plain, scaled] = [await make(), await make()]
+  for (const worker of [plain, scaled]) await stepTogether([worker], [gradientsOf(shapes, 1)])
+  await scaled.rescaleResidual(1024)
+  const [a] = (await stepTogether([plain], [gradientsOf(shapes, 2)])).updates
+  const [b] = (await stepTogether([scaled], [gradientsOf(shapes, 2, 1024)])).updates
+  for (const [i, want] of a!.entries())
+    sameFloats(
+      b![i]!,
+      want.map((x) => 1024 * x),
+      `update ${i}`,
+    )
+})
+
+test('raw alone: one round, and the plain mean', async () => {
+  const shapes = [[5], [1, 7], [3, 3]]
+  const workers = await Promise.all([
+    createCompressor(shapes, { sender: 1 }),
+    createCompressor(shapes, { sender: 2 }),
+  ])
+  assert.equal(workers[0]!.stats.ranks, [0, 0, 0])
+  const gradients = [gradientsOf(shapes, 1), gradientsOf(shapes, 2)]
+  const { frames, updates } = await stepTogether(workers, gradients)
+  assert.is(frames.length, 1)
+  for (const [i, got] of updates[0]!.entries()) {
+    const want = got.map((_, j) => (gradients[0]![i]![j]! + gradients[1]![i]![j]!) / 2)
+    sameFloats(got, want, `update ${i}`)
+  }
+})
+
+test('startCompressingAfter: so many steps are averaged whole in float32, aborted ones counted', async () => {
+  const shapes = [[6, 8], [5]]
+  const options: Options = { ...ALL, rank: 1, startCompressingAfter: 3 }
+  const workers = await Promise.all(
+    (['int8', 'f16'] as const).map((wire, sender) =>
+      createCompressor(shapes, { ...options, wire, sender }),
+    ),
+  )
+  for (let step = 0; step < 5; step++) {
+    const gradients = [gradientsOf(shapes, 2 * step + 1), gradientsOf(shapes, 2 * step + 2)]
+    if (step === 1) {
+      for (const [i, worker] of workers.entries()) {
+        await worker.compress(gradients[i]!)
+        worker.abort()
+      }
+      continue
+    }
+    const pending = await Promise.all(workers.map(residualsOf))
+    const { frames, updates } = await stepTogether(workers, gradients)
+    const whole = step < 3
+    assert.is(frames.length, whole ? 1 : 2)
+    for (const [i, frame] of frames[0]!.entries()) {
+      const { type, ranks } = open(frame)
+      assert.is(type, whole ? 'f32' : ['int8', 'f16'][i])
+      assert.equal([...ranks], whole ? [0, 0] : [1, 0])
+    }
+    if (!whole) continue
+    const m = gradients.map((g, w) => g.map((x, p) => x.map((y, j) => y + pending[w]![p]![j]!)))
+    for (const [p, got] of updates[0]!.entries()) {
+      sameFloats(
+        got,
+        got.map((_, j) => (m[0]![p]![j]! + m[1]![p]![j]!) / 2),
+        'plain mean',
+      )
+    }
+    for (const worker of workers) {
+      for (const e of await residualsOf(worker)) assert.ok(e.every((x) => x === 0))
+    }
+  }
+})
+
+test('warmStart: the last Q, fresh ones, or the first for ever', async () => {
+  const m = uniform(15 * 12, 6)
+  const left = async (options: Options) => {
+    const worker = await createCompressor([[15, 12]], { ...ALL, errorFeedback: 'none', ...options })
+    const all: Float32Array[] = []
+    for (let step = 0; step < 2; step++) {
+      const { frames } = await stepTogether([worker], [[m]])
+      all.push(open(frames[0]![0]!).floats)
+    }
+    return all as [Float32Array, Float32Array]
+  }
+  const fixed = await left({ rank: 2, warmStart: 'fixed' })
+  sameFloats(fixed[1], fixed[0], 'P of a fixed query')
+  const cold = await left({ rank: 2, warmStart: false })
+  const warm = await left({ rank: 2 })
+  sameFloats(cold[0], fixed[0], 'the first P')
+  sameFloats(warm[0], fixed[0], 'the first P')
+  assert.ok(distance(cold[1], cold[0]) > 0.1 * norm(cold[0]))
+  assert.ok(norm(warm[1]) > norm(warm[0]), 'a warm query finds more')
+})
+
+test('errorFeedback "none" keeps nothing, aborted or not', async () => {
+  const shapes = [[6, 8], [5]]
+  const worker = await createCompressor(shapes, { ...ALL, rank: 1, errorFeedback: 'none' })
+  await stepTogether([worker], [gradientsOf(shapes, 1)])
+  for (const e of await residualsOf(worker)) assert.ok(e.every((x) => x === 0))
+  await worker.compress(gradientsOf(shapes, 2))
+  worker.abort()
+  for (const e of await residualsOf(worker)) assert.ok(e.every((x) => x === 0))
+})
+
+test.run()

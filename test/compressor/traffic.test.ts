@@ -1,0 +1,193 @@
+// What a step costs: the papers' tables to the last float, and frames to the last byte.
+import { suite } from 'uvu'
+import * as assert from 'uvu/assert'
+import type { Wire } from '../../src/frames.ts'
+import {
+  aggregate,
+  createCompressor,
+  type Options,
+  type ParameterSpec,
+  plan,
+} from '../../src/index.ts'
+import { gradientsOf, stepTogether } from '../support/fleet.ts'
+
+const test = suite('plan')
+
+type Shapes = readonly (readonly number[])[]
+
+/** ResNet-18 for CIFAR-10: 21 matrices, 41 vectors, in the order of the model's parameters. */
+function resnet18(): Shapes {
+  const conv = (out: number, into: number, size = 3): Shapes => [
+    [out, into, size, size],
+    [out], // batch-norm weight
+    [out], // and bias
+  ]
+  const block = (out: number, into: number): Shapes => [
+    ...conv(out, into),
+    ...conv(out, out),
+    ...(out === into ? [] : conv(out, into, 1)),
+  ]
+  const stage = (out: number, into: number) => [...block(out, into), ...block(out, out)]
+  const stages = [stage(64, 64), stage(128, 64), stage(256, 128), stage(512, 256)]
+  return [...conv(64, 3), ...stages.flat(), [10, 512], [10]]
+}
+
+/** The 3-layer LSTM of WikiText-2, 650 wide, encoder and decoder tied. */
+function lstm(): Shapes {
+  const layer: Shapes = [[2600, 650], [2600, 650], [2600], [2600]]
+  return [[28869, 650], ...layer, ...layer, ...layer, [28869]]
+}
+
+const EVERYTHING: Options = { minCompressionRate: 0 }
+const MIB = 2 ** 20
+
+for (const { name, shapes, dense, steps, table } of [
+  {
+    name: 'ResNet-18',
+    shapes: resnet18(),
+    dense: 11_173_962,
+    steps: 24, // an epoch, by 16 workers with 128 samples each
+    table: [
+      { rank: 1, floats: 45_935, ratio: 243.26, mib: 4.205 },
+      { rank: 2, floats: 82_260, ratio: 135.84, mib: 7.531 },
+      { rank: 4, floats: 154_910, ratio: 72.13, mib: 14.182 },
+      { rank: 7, floats: 263_885, ratio: 42.34, mib: 24.159 },
+    ],
+  },
+  {
+    name: 'LSTM',
+    shapes: lstm(),
+    dense: 28_949_319,
+    steps: 70,
+    table: [
+      { rank: 1, floats: 93_488, ratio: 309.66, mib: 24.96 },
+      { rank: 2, floats: 142_507, ratio: 203.14, mib: 38.05 },
+      { rank: 4, floats: 240_545, ratio: 120.35, mib: 64.23 },
+    ],
+  },
+]) {
+  test(`${name}: the paper's floats, ratios and megabytes`, () => {
+    for (const { rank, floats, ratio, mib } of table) {
+      const got = plan(shapes, { ...EVERYTHING, rank })
+      assert.is(got.denseFloats, dense)
+      assert.is(got.floats, floats, `rank ${rank}`)
+      assert.is(Number(got.ratio.toFixed(2)), ratio, `rank ${rank}`)
+      assert.is(got.rounds, 2)
+      const digits = String(mib).split('.')[1]!.length
+      assert.is(Number(((4 * floats * steps) / MIB).toFixed(digits)), mib)
+    }
+  })
+}
+
+test('ResNet-18 at rate 2, as PyTorch has it: small layers go raw as the rank grows', () => {
+  const raw = (rank: number) => {
+    const { floats, parameters } = plan(resnet18(), { rank })
+    return [floats, parameters.filter((p) => p.shape.length > 1 && p.rank === 0).length]
+  }
+  assert.equal(raw(1), [45_935, 0])
+  assert.equal(raw(2), [82_260, 0])
+  assert.equal(raw(4), [154_910, 0])
+  assert.equal(raw(7), [265_351, 1])
+  assert.equal(raw(16), [587_850, 2])
+  assert.equal(raw(32), [1_226_826, 7])
+})
+
+test('the gate is strict, and counts every iteration', () => {
+  const rank = (options: Options) => plan([[20, 20]], options).parameters[0]!.rank
+  assert.is(rank({ rank: 4, minCompressionRate: 2 }), 4) // 4 · 40 · 2 < 400
+  assert.is(rank({ rank: 5, minCompressionRate: 2 }), 0) // 400 is not less
+  assert.is(rank({ rank: 2, minCompressionRate: 2, iterations: 2 }), 2)
+  assert.is(rank({ rank: 4, minCompressionRate: 2, iterations: 2 }), 0)
+  assert.is(rank({ rank: 9, minCompressionRate: 1 }), 9)
+  assert.is(rank({ rank: 10, minCompressionRate: 1 }), 0)
+})
+
+test('which parameters become which matrices', () => {
+  const shapes: ParameterSpec[] = [
+    [6, 4, 2],
+    [7],
+    [],
+    [1, 9],
+    [9, 1, 1],
+    { shape: [3, 3, 8, 16], rows: 72 },
+    { shape: [30, 40], rank: 2 },
+    { shape: [30, 40], compress: false },
+    { shape: [5], compress: true },
+    { shape: [1, 9], compress: true },
+    [3, 50],
+  ]
+  const { parameters } = plan(shapes, { rank: 4, minCompressionRate: 0 })
+  assert.equal(
+    parameters.map(({ rows, cols, rank }) => [rows, cols, rank]),
+    [
+      [6, 8, 4],
+      [7, 1, 0],
+      [1, 1, 0],
+      [1, 9, 0],
+      [9, 1, 0],
+      [72, 16, 4],
+      [30, 40, 2],
+      [30, 40, 0],
+      [5, 1, 1],
+      [1, 9, 1],
+      [3, 50, 3], // clipped
+    ],
+  )
+})
+
+const MIXED: Shapes = [[12, 70], [5], [9, 4, 5], [130]]
+
+for (const wire of ['f32', 'f16', 'bf16', 'int8'] as readonly Wire[]) {
+  for (const iterations of [1, 2]) {
+    test(`bytes are those of real frames and means: ${wire}, iterations ${iterations}`, async () => {
+      const options: Options = { rank: 3, minCompressionRate: 0, iterations, wire }
+      const want = plan(MIXED, options)
+      for (const workers of [1, 3]) {
+        const fleet = await Promise.all(
+          Array.from({ length: workers }, (_, sender) =>
+            createCompressor(MIXED, { ...options, sender }),
+          ),
+        )
+        const { frames, means } = await stepTogether(
+          fleet,
+          fleet.map((_, i) => gradientsOf(MIXED, i + 1)),
+        )
+        assert.is(want.rounds, frames.length)
+        for (const [i, worker] of fleet.entries()) {
+          assert.is(total(frames.map((round) => round[i]!)), want.bytes)
+          assert.is(worker.stats.bytesSent, want.bytes)
+          assert.is(worker.stats.bytesReceived, want.received(workers).bytes)
+        }
+        assert.is(total(means), want.received(workers).bytes)
+        assert.is(want.received(workers).floats, want.floats)
+      }
+    })
+  }
+}
+
+test('nothing to compress: one round, and every float', async () => {
+  const shapes = [[5], [2, 2]]
+  const got = plan(shapes)
+  assert.equal([got.rounds, got.floats, got.denseFloats, got.ratio], [1, 9, 9, 1])
+  const worker = await createCompressor(shapes)
+  const frame = await worker.compress(gradientsOf(shapes, 1))
+  assert.is(frame.length, got.bytes)
+  assert.is(aggregate([frame]).length, got.received(1).bytes)
+})
+
+test('bad arguments are refused by name', () => {
+  for (const [call, kind, message] of [
+    [() => plan([[0]]), RangeError, /"shapes\[0\]"/],
+    [() => plan([[2]], { rank: 0 }), RangeError, /"rank"/],
+    [() => plan([[2]]).received(0), RangeError, /"workers": .*got 0/],
+    [() => plan([[2]]).received('2' as never), TypeError, /"workers"/],
+  ] as const) {
+    assert.throws(call, (error: Error) => error instanceof kind && message.test(error.message))
+  }
+})
+
+function total(frames: readonly Uint8Array[]): number {
+  return frames.reduce((sum, { length }) => sum + length, 0)
+}
+
+test.run()

@@ -1,0 +1,242 @@
+// Defects that the books must find, each beside the same fleet without it.
+
+import type { Backend, Random, Session } from '../../src/backend.ts'
+import { beginFrame, sealFrame } from '../../src/codec/frame.ts'
+import { aggregate } from '../../src/frames.ts'
+import { wasm } from '../../src/index.ts'
+import { halfSteps } from '../../src/methods.ts'
+import { numbers, open } from '../support/fleet.ts'
+import type { Plant } from './roster.ts'
+import { PLAIN, type Scenario, type Script } from './scenario.ts'
+import { layoutOf, tableOf } from './table.ts'
+
+export interface Planted {
+  readonly name: string
+  /** what the scenarios have in common, over random ones */
+  readonly scenario: Partial<Scenario>
+  readonly bad: Plant
+  readonly good: Plant
+  /** what the check that finds it says */
+  readonly found: RegExp
+}
+
+const STEPS: readonly Script[] = [PLAIN, PLAIN, PLAIN]
+const fates = (...changes: Partial<Script['fates'][0]>[]) =>
+  changes.map((change) => ({ ...PLAIN.fates[0]!, ...change }))
+
+const SHAPES: readonly (readonly number[])[] = [[6, 9], [5], [4, 3, 5]]
+const BASE: Partial<Scenario> = {
+  shapes: SHAPES,
+  shared: { rank: 2, minCompressionRate: 0 },
+  workers: 3,
+  wires: ['f32'],
+  steps: STEPS,
+}
+
+const HALVES: Partial<Scenario> = {
+  ...BASE,
+  shared: { rank: 2, minCompressionRate: 0, iterations: 2, method: halfSteps() },
+}
+
+export const planted: readonly Planted[] = [
+  {
+    name: 'a query that differs by worker',
+    scenario: { ...BASE, shared: { ...BASE.shared, warmStart: false } },
+    good: { random: () => drawn(0) },
+    bad: { random: (sender) => drawn(sender) },
+    found: /q\/\d of all workers/,
+  },
+  {
+    name: 'a replaced column that differs by worker',
+    scenario: { ...BASE, steps: [{ ...PLAIN, fates: fates({ gradient: 'dependent' }) }] },
+    good: { random: () => drawn(0) },
+    bad: { random: (sender) => drawn(sender) },
+    // Its own bits, or its own Q, or what all but one make of the mean.
+    found: /factor of parameter|update of step/,
+  },
+  {
+    name: 'a raw tensor that is lost on its way',
+    scenario: BASE,
+    good: { transport: (frame) => sealFrame(frame.slice()) },
+    bad: { transport: withoutRaw },
+    found: /^mean/,
+  },
+  {
+    name: 'a residual taken from factors that were not decoded',
+    scenario: { ...BASE, wires: ['int8'] },
+    good: { options: () => ({ backend: altered({}) }) },
+    bad: {
+      options: () => ({
+        backend: altered({
+          write: (session, slot, values) => {
+            if (slot !== 'own') session.write(slot, values)
+          },
+        }),
+      }),
+    },
+    found: /^books of worker/,
+  },
+  {
+    name: 'a residual taken from the mean',
+    scenario: BASE,
+    good: { options: () => ({ backend: altered({}) }) },
+    bad: {
+      options: () => ({
+        backend: altered({
+          write: (session, slot, values) => {
+            session.write(slot, values)
+            if (slot === 'mean') session.write('own', values)
+          },
+        }),
+      }),
+    },
+    found: /^books of worker/,
+  },
+  {
+    name: 'a residual without what a lost frame would have brought',
+    scenario: { ...BASE, steps: [{ ...PLAIN, fates: fates({}, { lost: 2 }, {}) }] },
+    good: { options: () => ({ backend: altered({}) }) },
+    bad: {
+      options: () => ({
+        backend: altered({ settle: (session, _, raw, sink) => session.settle(true, raw, sink) }),
+      }),
+    },
+    found: /^books of worker/,
+  },
+  {
+    name: 'a mean with one sender in it twice',
+    scenario: BASE,
+    good: { aggregate: (frames) => averageOf(frames, frames) },
+    bad: { aggregate: (frames) => averageOf([frames[0]!, ...frames], frames) },
+    found: /^mean/,
+  },
+  {
+    name: 'an abort after the last frame has counted',
+    scenario: { ...BASE, steps: [PLAIN, { ...PLAIN, abort: { round: 1, who: 1 } }] },
+    good: {},
+    bad: { abortsLate: true },
+    found: /^books of worker/,
+  },
+  {
+    name: 'half-steps: a P that has gone out, and stays',
+    scenario: HALVES,
+    good: { options: () => ({ backend: altered({}) }) },
+    bad: {
+      options: () => ({
+        backend: altered({
+          settle: (session, deflate, raw, sink) => {
+            if (sink !== null || deflate === false) session.settle(deflate, raw, sink)
+          },
+        }),
+      }),
+    },
+    found: /^books of worker/,
+  },
+  {
+    name: 'half-steps: a Q that is taken although its frame was lost',
+    scenario: { ...HALVES, steps: [{ ...PLAIN, fates: fates({}, { lost: 2 }, {}) }, PLAIN] },
+    good: { options: () => ({ backend: altered({}) }) },
+    bad: {
+      options: () => ({
+        backend: altered({
+          settle: (session, deflate, raw, sink) =>
+            session.settle(deflate || raw !== null, raw, sink),
+        }),
+      }),
+    },
+    found: /^books of worker/,
+  },
+  {
+    name: 'half-steps: a second one that sends what the first has sent',
+    scenario: HALVES,
+    good: { options: () => ({ backend: altered({}) }) },
+    bad: {
+      options: () => ({
+        backend: altered({
+          // What was put right is not put back.
+          write: (session, slot, values) => {
+            if (slot !== 'own') session.write(slot, values)
+          },
+        }),
+      }),
+    },
+    found: /^right factor of parameter/,
+  },
+  {
+    name: 'half-steps: an abort after a frame has counted, though not the last',
+    scenario: { ...HALVES, steps: [PLAIN, { ...PLAIN, abort: { round: 1, who: 1 } }] },
+    good: {},
+    bad: { abortsLate: true },
+    found: /^books of worker/,
+  },
+  {
+    name: 'half-steps: a first P that differs by worker',
+    scenario: HALVES,
+    good: { random: () => drawn(0) },
+    bad: { random: (sender) => drawn(sender) },
+    found: /^parent of all workers/,
+  },
+]
+
+/** Numbers that do not depend on the worker in step 0, so that parents agree. */
+function drawn(sender: number): Random {
+  return (use, parameter, column, step, length) => {
+    const first = step === 0 && use === 0
+    const next = numbers(
+      (first ? 0 : sender) + 31 * use + 101 * parameter + 977 * column + 7 * step,
+    )
+    return Float32Array.from({ length }, next)
+  }
+}
+
+function withoutRaw(bytes: Uint8Array): Uint8Array {
+  const { ranks, valuesAt, count } = open(bytes)
+  const { rightFloats, rawFloats } = layoutOf(tableOf(SHAPES), [...ranks])
+  if (count !== rightFloats + rawFloats) return bytes
+  const copy = bytes.slice()
+  copy.fill(0, valuesAt + 4 * rightFloats)
+  return sealFrame(copy)
+}
+
+/** The mean of `summed`, which says that it is the mean of `listed`. */
+function averageOf(summed: readonly Uint8Array[], listed: readonly Uint8Array[]): Uint8Array {
+  const frames = summed.map(open)
+  const header = open(aggregate(listed))
+  const { bytes, floats } = beginFrame(header, header.values.length)
+  const weight = frames.reduce((sum, frame) => sum + frame.weight, 0)
+  for (let i = 0; i < floats!.length; i++) {
+    floats![i] = frames.reduce((sum, frame) => sum + frame.weight * frame.floats[i]!, 0) / weight
+  }
+  return sealFrame(bytes)
+}
+
+interface Changes {
+  write?(session: Session, ...args: Parameters<Session['write']>): void
+  settle?(session: Session, ...args: Parameters<Session['settle']>): ReturnType<Session['settle']>
+}
+
+/** The wasm backend with some calls done otherwise. */
+function altered({ write, settle }: Changes): Backend {
+  return {
+    name: 'altered',
+    async open(plan) {
+      const session = await wasm().open(plan)
+      return {
+        synchronous: true,
+        gradients: null,
+        check: (...given) => session.check(...given),
+        accumulateProject: (gradients) => session.accumulateProject(gradients),
+        withdraw: (gradients) => session.withdraw(gradients),
+        project: () => session.project(),
+        backproject: () => session.backproject(),
+        settle: (...args) => (settle ? settle(session, ...args) : session.settle(...args)),
+        read: (slots, into) => session.read(slots, into),
+        write: (...args) => (write ? write(session, ...args) : session.write(...args)),
+        scale: (slot, factor) => session.scale(slot, factor),
+        norms: () => session.norms(),
+        replan: (next) => session.replan(next),
+        dispose: () => session.dispose(),
+      }
+    },
+  }
+}
