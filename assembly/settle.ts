@@ -1,4 +1,4 @@
-// Y ← scale·P·meanᵀ (+ Y), M ← M − P·ownᵀ         twin: shaders/settle.wgsl
+// Y ← scale·P·qMeanᵀ (+ Y), M ← M − P·qLocalᵀ         twin: shaders/settle.wgsl
 import {
   BLOCK_BYTES,
   colsOf,
@@ -27,16 +27,16 @@ const STRIP: i32 = 256
  *   y       out     rows × cols  by row, where the blocks' word g says; overlaps nothing else
  *   m       in/out  rows × cols  by row; overlaps nothing else
  *   p       in      rows × rank  by column
- *   own     in      cols × rank  by column
- *   mean    in      cols × rank  by column; may be own
+ *   qLocal     in      cols × rank  by column
+ *   qMean    in      cols × rank  by column; may be qLocal
  *   blocks  in      count blocks, see inline/block.ts; raw tensors are passed over
  */
 export function settle(
   y: usize,
   m: usize,
   p: usize,
-  own: usize,
-  mean: usize,
+  qLocal: usize,
+  qMean: usize,
   blocks: usize,
   count: i32,
   scale: f32,
@@ -48,7 +48,7 @@ export function settle(
     const at = qOf(block)
     const out = y + gOf(block)
     const rest = m + mOf(block)
-    settleBlock(out, rest, p + pOf(block), own + at, mean + at, block, scale, accumulate != 0)
+    settleBlock(out, rest, p + pOf(block), qLocal + at, qMean + at, block, scale, accumulate != 0)
   }
 }
 
@@ -56,8 +56,8 @@ function settleBlock(
   y: usize,
   m: usize,
   p: usize,
-  own: usize,
-  mean: usize,
+  qLocal: usize,
+  qMean: usize,
   block: usize,
   scale: f32,
   accumulate: bool,
@@ -78,16 +78,16 @@ function settleBlock(
       touch(m, nextInM, height, cols)
       touch(y, nextInY, height, cols)
     }
-    if (whole > 0) settleFour(y, m, p, own, mean - own, block, whole, scale, accumulate)
+    if (whole > 0) settleFour(y, m, p, qLocal, qMean - qLocal, block, whole, scale, accumulate)
     if (whole < cols) {
       const at = <usize>whole << 2
       const out = y + at
       const rest = m + at
-      const right = own + at
-      const meanAt = mean + at
+      const right = qLocal + at
+      const qMeanAt = qMean + at
       const width = cols - whole
       product(rest, nextInM, p, nextInP, right, nextInQ, height, width, rank, -1, true)
-      product(out, nextInY, p, nextInP, meanAt, nextInQ, height, width, rank, scale, accumulate)
+      product(out, nextInY, p, nextInP, qMeanAt, nextInQ, height, width, rank, scale, accumulate)
     }
     y += 4 * nextInY
     m += 4 * nextInM
@@ -95,12 +95,12 @@ function settleBlock(
   }
 }
 
-/** Four rows, up to four ranks; cols is a multiple of four; mean's columns lie shift from own's. */
+/** Four rows, up to four ranks; cols is a multiple of four; qMean's columns lie shift from qLocal's. */
 function settleFour(
   y: usize,
   m: usize,
   p: usize,
-  own: usize,
+  qLocal: usize,
   shift: usize,
   block: usize,
   cols: i32,
@@ -113,11 +113,11 @@ function settleFour(
   const nextInP = nextInPOf(block)
   const nextInQ = nextInQOf(block)
   if (rank == 1) {
-    settle4x1(y, nextInY, m, nextInM, p, nextInP, own, shift, nextInQ, cols, scale, add)
+    settle4x1(y, nextInY, m, nextInM, p, nextInP, qLocal, shift, nextInQ, cols, scale, add)
     return
   }
   if (rank == 2) {
-    settle4x2(y, nextInY, m, nextInM, p, nextInP, own, shift, nextInQ, cols, scale, add)
+    settle4x2(y, nextInY, m, nextInM, p, nextInP, qLocal, shift, nextInQ, cols, scale, add)
     return
   }
   const y2 = nextInY << 1
@@ -126,14 +126,14 @@ function settleFour(
   for (let j = 0; j < cols; j += STRIP) {
     const n = min(STRIP, cols - j)
     if (rank == 3) {
-      settle2x3(y, nextInY, m, nextInM, p, nextInP, own, shift, nextInQ, n, scale, add)
-      settle2x3(y + y2, nextInY, m + m2, nextInM, p2, nextInP, own, shift, nextInQ, n, scale, add)
+      settle2x3(y, nextInY, m, nextInM, p, nextInP, qLocal, shift, nextInQ, n, scale, add)
+      settle2x3(y + y2, nextInY, m + m2, nextInM, p2, nextInP, qLocal, shift, nextInQ, n, scale, add)
     } else {
-      settle2x4(y, nextInY, m, nextInM, p, nextInP, own, shift, nextInQ, n, scale, add)
-      settle2x4(y + y2, nextInY, m + m2, nextInM, p2, nextInP, own, shift, nextInQ, n, scale, add)
+      settle2x4(y, nextInY, m, nextInM, p, nextInP, qLocal, shift, nextInQ, n, scale, add)
+      settle2x4(y + y2, nextInY, m + m2, nextInM, p2, nextInP, qLocal, shift, nextInQ, n, scale, add)
     }
     y += STRIP << 2
     m += STRIP << 2
-    own += STRIP << 2
+    qLocal += STRIP << 2
   }
 }

@@ -50,7 +50,7 @@ export function optionsOf(way: Way, seed: number, learningRate: () => number): O
   return {
     ...(method && { method }),
     ...(rank !== undefined && !RANKLESS.includes(way.method) && { rank }),
-    ...(method?.heeds.includes('seed') === false ? {} : { seed }),
+    ...(method?.supportedOptions.includes('seed') === false ? {} : { seed }),
     ...(iterations && { iterations }),
     ...(wire && { wire }),
     ...(warmStart !== undefined && { warmStart }),

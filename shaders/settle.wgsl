@@ -1,4 +1,4 @@
-// Y ← scale·P·meanᵀ (+ Y), M ← M − P·ownᵀ         twin: assembly/settle.ts
+// Y ← scale·P·qMeanᵀ (+ Y), M ← M − P·qLocalᵀ         twin: assembly/settle.ts
 //
 // The tiles are those of accumulateProject.wgsl; an invocation takes four rows, and every lanes-th
 // group of four columns. Products are added in the order of the ranks.
@@ -40,7 +40,7 @@ struct Param {
   pStride: u32,
   q: u32,
   qStride: u32,
-  raw: u32, // 4: its update in `mean`, rows as far apart as in M
+  raw: u32, // 4: its update in `qMean`, rows as far apart as in M
   at: u32, // its first element in the bound part of Y
   mode: u32,
   unused: u32,
@@ -53,8 +53,8 @@ const HALF = 2u;
 @group(0) @binding(1) var<storage, read> tiles: array<Tile>;
 @group(0) @binding(2) var<storage, read> params: array<Param>;
 @group(0) @binding(3) var<storage, read> p: array<vec4f>; // rows × rank, by column
-@group(0) @binding(4) var<storage, read> own: array<vec4f>; // cols × rank, by column
-@group(0) @binding(5) var<storage, read> mean: array<vec4f>; // the same, and raw tensors
+@group(0) @binding(4) var<storage, read> qLocal: array<vec4f>; // cols × rank, by column
+@group(0) @binding(5) var<storage, read> qMean: array<vec4f>; // the same, and raw tensors
 @group(0) @binding(6) var<storage, read_write> m: array<vec4f>; // rows × cols, by row; padding is 0
 @group(0) @binding(7) var<storage, read_write> y4: array<vec4f>; // rows × cols by row, without padding;
 @group(0) @binding(7) var<storage, read_write> y: array<f32>; // one of these three
@@ -116,7 +116,7 @@ fn settleOdd(
 
 // Tensors of f16. Two share a word: each invocation changes its own half.
 @compute @workgroup_size(THREADS)
-fn settleHalf(
+fn settleF16(
   @builtin(workgroup_id) group: vec3u,
   @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) thread: u32,
@@ -158,7 +158,7 @@ fn settledPair(word: u32, update: vec2f) -> vec2f {
   return sum;
 }
 
-// Takes P·ownᵀ from four rows of M; returns four rows of P·meanᵀ, or of a raw tensor's update.
+// Takes P·qLocalᵀ from four rows of M; returns four rows of P·qMeanᵀ, or of a raw tensor's update.
 fn settleRows(tile: Tile, param: Param, top: u32, j: u32) -> array<vec4f, ROWS> {
   var update = array<vec4f, ROWS>();
   var gone = array<vec4f, ROWS>();
@@ -166,19 +166,19 @@ fn settleRows(tile: Tile, param: Param, top: u32, j: u32) -> array<vec4f, ROWS> 
     let left = p[(param.p + k * param.pStride + tile.row + top) / 4u];
     let right = param.q + k * param.qStride + tile.col + j;
     if WRITE {
-      let mean4 = mean[right];
-      for (var i = 0u; i < ROWS; i++) { update[i] += left[i] * mean4; }
+      let qMean4 = qMean[right];
+      for (var i = 0u; i < ROWS; i++) { update[i] += left[i] * qMean4; }
     }
     if DEFLATE {
-      let own4 = own[right];
-      for (var i = 0u; i < ROWS; i++) { gone[i] += left[i] * own4; }
+      let qLocal4 = qLocal[right];
+      for (var i = 0u; i < ROWS; i++) { gone[i] += left[i] * qLocal4; }
     }
   }
   for (var i = 0u; i < ROWS; i++) {
     if top + i < tile.rows {
       if DEFLATE && param.rank > 0u { m[tile.m + (top + i) * param.stride + j] -= gone[i]; }
       if WRITE && param.rank == 0u && band.raw != 0u {
-        update[i] = mean[param.raw + (tile.row + top + i) * param.stride + tile.col + j];
+        update[i] = qMean[param.raw + (tile.row + top + i) * param.stride + tile.col + j];
       }
     }
   }

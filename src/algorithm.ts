@@ -1,6 +1,15 @@
 // What the algorithms are to the rest: steps that say what to send, and are told what came.
 // They see sessions and hosts, never frames or sockets.
-import type { Gradient, Host, MaybePromise, Plan, Session, Sink, Slot, Tensor } from './backend.ts'
+import type {
+  Gradient,
+  Host,
+  Layout,
+  MaybePromise,
+  Session,
+  Sink,
+  Slot,
+  Tensor,
+} from './backend.ts'
 import type { Columns, Gathering, Part } from './codec/gathered.ts'
 
 /**
@@ -56,10 +65,10 @@ export interface Finish {
 }
 
 /** What an algorithm is lent for one step. */
-export interface Turn {
+export interface StepContext {
   readonly session: Session
   readonly host: Host
-  readonly plan: Plan
+  readonly layout: Layout
   /** the step's number */
   readonly step: number
   /**
@@ -77,10 +86,10 @@ export interface Turn {
  * that one text serves hosts that can await and hosts that cannot. The gradient has been
  * accumulated, and projected on the slot `query`, before it begins.
  */
-export type Steps = Generator<Outgoing | Promise<unknown>, Finish, unknown>
+export type StepGenerator = Generator<Outgoing | Promise<unknown>, Finish, unknown>
 
 /** What a method keeps between steps, the same on every worker: a checkpoint has it, and joiners get it. */
-export interface Kept {
+export interface SharedState {
   /** factors, a right arena of the plan: `q/<i>`; empty: none */
   readonly right: Float32Array
   /** factors, a left arena of the plan: `p/<i>`; empty: none */
@@ -90,7 +99,7 @@ export interface Kept {
 }
 
 /** What a checkpoint has of it: one array per parameter, null where there is none. */
-export interface Loaded {
+export interface LoadedState {
   readonly right: readonly (Float32Array | null)[]
   readonly left: readonly (Float32Array | null)[]
   readonly notes: Readonly<Record<string, string>>
@@ -98,7 +107,7 @@ export interface Loaded {
 
 /** A method at work: what it keeps between steps, and how a step goes. */
 export interface Algorithm {
-  readonly kept: Kept
+  readonly shared: SharedState
   /** true: each round's mean counts by itself, whatever becomes of the others of its step */
   readonly incremental?: boolean
   /**
@@ -106,7 +115,7 @@ export interface Algorithm {
    *
    * @throws  what refuses the gradient: then nothing has changed
    */
-  prepare(turn: Turn): void
+  prepare(turn: StepContext): void
   /**
    * In place of the session's `accumulateProject`, for methods that take factored gradients; then
    * there is `withdraw`, too. Where nothing is kept (`errorFeedback: 'none'`), it must leave M of
@@ -116,16 +125,16 @@ export interface Algorithm {
    * @returns false if this worker cannot take part; M is as it was before
    * @throws RangeError  if they are not what was agreed upon; nothing has changed then
    */
-  take?(turn: Turn, gradients: readonly Gradient[]): MaybePromise<boolean>
+  take?(turn: StepContext, gradients: readonly Gradient[]): MaybePromise<boolean>
   /** Takes the last `take` back. */
-  withdraw?(turn: Turn): MaybePromise<void>
-  step(turn: Turn): Steps
+  withdraw?(turn: StepContext): MaybePromise<void>
+  step(turn: StepContext): StepGenerator
   /**
    * Takes factors and notes from elsewhere; draws factors that are absent.
    *
    * @throws RangeError  naming the note that cannot be; nothing has changed then
    */
-  load(plan: Plan, loaded: Loaded, step: number): void
+  load(layout: Layout, loaded: LoadedState, step: number): void
   /** Adapts to new ranks: keeps what it can. */
-  replan(plan: Plan, step: number): void
+  rearrange(layout: Layout, step: number): void
 }

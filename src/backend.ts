@@ -68,7 +68,7 @@ export interface Parameter {
  *
  * Left, right and raw arenas are packed in parameter order, so that a payload is an arena.
  */
-export interface Plan {
+export interface Layout {
   readonly parameters: readonly Parameter[]
   /** those with rank > 0, in order */
   readonly matrices: readonly Parameter[]
@@ -91,11 +91,11 @@ export type Side = 'left' | 'right'
  *   residual  every parameter, in order, unpadded: e between steps, M = g + e within one
  *   raw       the raw parameters among them, in order
  *   left      P̂ or P: rows × rank, by column, one matrix after another
- *   query     Q̂, what M is multiplied by: cols × rank, by column
- *   own       the worker's own Q, as decoded from its own frame
- *   mean      Q̄, the mean of all workers' Q
+ *   qHat      Q̂, the factor that M is multiplied by: cols × rank, by column
+ *   qLocal    the worker's own Q, as decoded from its own frame
+ *   qMean     Q̄, the mean of all workers' Q
  */
-export type Slot = 'residual' | 'raw' | 'left' | 'query' | 'own' | 'mean'
+export type Slot = 'residual' | 'raw' | 'left' | 'qHat' | 'qLocal' | 'qMean'
 
 /** Where an update goes: `into ← scale · update`, or `into ← into + scale · update`. */
 export interface Sink {
@@ -105,14 +105,14 @@ export interface Sink {
 }
 
 /** How Algorithm 2 descends: float32 values. Momentum 0: none is kept, and m is left out. */
-export interface Rates {
+export interface OptimizerRates {
   readonly learningRate: number
   readonly momentum: number
   readonly weightDecay: number
 }
 
 /** Algorithm 2's last lines where tensors are, with a momentum of its own there: zero at first. */
-export interface Descent {
+export interface SessionOptimizer {
   /**
    * Checks tensors that have passed the session's `check`.
    *
@@ -121,10 +121,10 @@ export interface Descent {
    */
   check(parameters: readonly Tensor[], update: readonly Tensor[], name: string): void
   /** m ← momentum·m + d, x ← x − learningRate·(d + m), with d = g + weightDecay·x */
-  descend(
+  step(
     parameters: readonly Tensor[],
     update: readonly Tensor[],
-    rates: Rates,
+    rates: OptimizerRates,
   ): MaybePromise<void>
   /** The momentum, one array per parameter. */
   read(): MaybePromise<Dense[]>
@@ -150,20 +150,20 @@ export interface Session {
    */
   check(tensor: unknown, length: number, name: string): void
   /**
-   * M ← M + g for every parameter, left ← M·query for the matrices.
+   * M ← M + g for every parameter, left ← M·qHat for the matrices.
    * False where some g or M + g is not finite or not below 2¹⁰⁰, so that factors or what they leave might
    * overflow: then every M is as it was before (to the rounding of g).
    */
   accumulateProject(gradients: readonly Tensor[]): MaybePromise<boolean>
   /** M ← M − g: takes the last `accumulateProject`, of the same gradients, back. */
   withdraw(gradients: readonly Tensor[]): MaybePromise<void>
-  /** left ← M·query */
+  /** left ← M·qHat */
   project(): MaybePromise<void>
-  /** own ← Mᵀ·left */
+  /** qLocal ← Mᵀ·left */
   backproject(): MaybePromise<void>
   /**
-   * Ends a step: the sink gets left·meanᵀ for matrices and `raw` (little-endian float32, at any
-   * alignment) for raw parameters; if `deflate`, M ← M − left·ownᵀ for matrices.
+   * Ends a step: the sink gets left·qMeanᵀ for matrices and `raw` (little-endian float32, at any
+   * alignment) for raw parameters; if `deflate`, M ← M − left·qLocalᵀ for matrices.
    * Without a sink, only M changes. Without `raw`, raw parameters are left alone.
    */
   settle(deflate: boolean, raw: Uint8Array | null, sink: Sink | null): MaybePromise<void>
@@ -179,11 +179,11 @@ export interface Session {
    */
   orthonormalize?(seed: number, step: number): MaybePromise<void>
   /** Absent where all tensors are arrays. `replan` leaves its momentum alone. */
-  readonly descent?: Descent
+  readonly optimizer?: SessionOptimizer
   /** Σ x² of each parameter's residual, in float64; within a step, of M */
   norms(): MaybePromise<Float64Array>
   /** A new division into matrices and raw tensors. M stays; the other slots' contents do not. */
-  replan(plan: Plan): void
+  rearrange(layout: Layout): void
   dispose(): void
 }
 
@@ -191,7 +191,7 @@ export interface Session {
 export interface Backend {
   readonly name: string
   /** @param wishes.resident  whether the session is to lend `gradients` */
-  open(plan: Plan, wishes?: { readonly resident?: boolean }): Promise<Session>
+  open(layout: Layout, wishes?: { readonly resident?: boolean }): Promise<Session>
 }
 
 /**
@@ -218,7 +218,13 @@ export interface Host {
    * @param step  part of the seed of replaced columns
    * @param units  replace column k by unit vector k instead, or by the next that will do
    */
-  orthonormalize(plan: Plan, side: Side, columns: Float32Array, step: number, units?: boolean): void
+  orthonormalize(
+    layout: Layout,
+    side: Side,
+    columns: Float32Array,
+    step: number,
+    units?: boolean,
+  ): void
   /** First factors of a matrix: standard normals, column by column from `from`. */
   fill(parameter: Parameter, side: Side, columns: Float32Array, from: number, step: number): void
 }
@@ -260,13 +266,13 @@ export interface Kernels {
   ): MaybePromise<void>
   /** m ← m − p·qᵀ */
   residual(m: Float32Array, p: Float32Array, q: Float32Array, dims: Dims): MaybePromise<void>
-  /** reconstruct(y, p, mean) and residual(m, p, own) in one pass */
+  /** reconstruct(y, p, qMean) and residual(m, p, qLocal) in one pass */
   settle(
     y: Float32Array,
     m: Float32Array,
     p: Float32Array,
-    own: Float32Array,
-    mean: Float32Array,
+    qLocal: Float32Array,
+    qMean: Float32Array,
     dims: Dims,
     scale?: number,
     accumulate?: boolean,

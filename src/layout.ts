@@ -1,5 +1,5 @@
 // Which tensors are compressed, the matrix that each becomes, and where its numbers lie.
-import type { Parameter, Plan } from './backend.ts'
+import type { Layout, Parameter } from './backend.ts'
 import type { ParameterSpec, Settings, Spec } from './options.ts'
 import { integer, show } from './validate.ts'
 
@@ -57,7 +57,7 @@ export interface Gate {
  *
  * @param wanted  for all, or one per parameter
  */
-export function gated(
+export function gatedRanks(
   specs: readonly Spec[],
   { minCompressionRate }: Pick<Settings, 'minCompressionRate'>,
   wanted: number | readonly number[],
@@ -74,7 +74,7 @@ export function gated(
 }
 
 /** Lays the parameters out in the arenas. */
-export function layout(specs: readonly Spec[], ranks: readonly number[]): Plan {
+export function layoutOf(specs: readonly Spec[], ranks: readonly number[]): Layout {
   let arenaFloats = 0
   let leftFloats = 0
   let rightFloats = 0
@@ -112,23 +112,23 @@ export function layout(specs: readonly Spec[], ranks: readonly number[]): Plan {
 }
 
 /** The same with all of them raw. */
-export function layoutRaw(specs: readonly Spec[]): Plan {
-  return layout(specs, Array<number>(specs.length).fill(0))
+export function rawLayoutOf(specs: readonly Spec[]): Layout {
+  return layoutOf(specs, Array<number>(specs.length).fill(0))
 }
 
 /** Lengths of the columns of all left factors: what must share a scale when quantised. */
-export function leftColumns(plan: Plan): number[] {
-  return plan.matrices.flatMap(({ rows, rank }) => Array<number>(rank).fill(rows))
+export function leftColumns(layout: Layout): number[] {
+  return layout.matrices.flatMap(({ rows, rank }) => Array<number>(rank).fill(rows))
 }
 
 /** The same for the right factors. */
-export function rightColumns(plan: Plan): number[] {
-  return plan.matrices.flatMap(({ cols, rank }) => Array<number>(rank).fill(cols))
+export function rightColumns(layout: Layout): number[] {
+  return layout.matrices.flatMap(({ cols, rank }) => Array<number>(rank).fill(cols))
 }
 
 /** Lengths of the raw tensors. */
-export function rawLengths(plan: Plan): number[] {
-  return plan.raws.map(({ length }) => length)
+export function rawLengths(layout: Layout): number[] {
+  return layout.raws.map(({ length }) => length)
 }
 
 function total(

@@ -1,7 +1,7 @@
 // What may be asked for: options that all workers share, each worker's own, and the method, PowerSGD or
 // whatever else can stand in its place. Shared options are named as in PyTorch's hook and epfml/powersgd.
-import type { Algorithm, Loaded } from './algorithm.ts'
-import type { Backend, Host, MaybePromise, Plan, Random } from './backend.ts'
+import type { Algorithm, LoadedState } from './algorithm.ts'
+import type { Backend, Host, Layout, MaybePromise, Random } from './backend.ts'
 import { WIRES, type Wire } from './codec/wire/index.ts'
 import { anObject, integer, oneOf, show } from './validate.ts'
 
@@ -110,13 +110,13 @@ export interface Spec {
 }
 
 /** What an algorithm is made with. */
-export interface Making {
+export interface AlgorithmSetup {
   readonly host: Host
   readonly specs: readonly Spec[]
-  readonly plan: Plan
+  readonly layout: Layout
   readonly settings: Settings
   /** from a checkpoint; what is absent is drawn */
-  readonly loaded: Loaded
+  readonly loaded: LoadedState
   /** the number of the first step, part of the seed */
   readonly step: number
 }
@@ -130,7 +130,7 @@ export interface Method {
   /** Its own options, written out: workers must agree on them as on shared options. */
   readonly options?: Readonly<Record<string, unknown>>
   /** The shared options that mean something to it: others are refused. */
-  readonly heeds: readonly (keyof SharedOptions)[]
+  readonly supportedOptions: readonly (keyof SharedOptions)[]
   /**
    * Of methods that take more than tensors, and of these arrays alone: checks an entry of `gradients`.
    *
@@ -138,9 +138,9 @@ export interface Method {
    * @returns false if it is none of theirs
    * @throws TypeError, RangeError
    */
-  takes?(entry: unknown, spec: Spec, name: string): boolean
+  accepts?(entry: unknown, spec: Spec, name: string): boolean
   /** true: factors are its own affair; its session has whole tensors alone, all raw, and M stays zero */
-  readonly whole?: boolean
+  readonly ownsFactors?: boolean
   /** Its own defaults of them. */
   readonly defaults?: Partial<SharedOptions>
   /** @throws RangeError  naming a shared option that it cannot do as asked */
@@ -156,8 +156,8 @@ export interface Method {
     wanted: number | readonly number[],
   ): readonly number[]
   /** What one worker sends in the steps of one cycle: most methods' steps are all alike. */
-  cycle(plan: Plan, settings: Settings): readonly (readonly Round[])[]
-  create(making: Making): MaybePromise<Algorithm>
+  cycle(layout: Layout, settings: Settings): readonly (readonly Round[])[]
+  create(making: AlgorithmSetup): MaybePromise<Algorithm>
 }
 
 const DEFAULTS: Omit<Settings, 'method'> = {
@@ -173,14 +173,14 @@ const DEFAULTS: Omit<Settings, 'method'> = {
 }
 
 /** Hashed only where they are others: so they could come without changing anyone's hash. */
-const USUAL: Readonly<Record<string, unknown>> = {
+const UNHASHED_DEFAULTS: Readonly<Record<string, unknown>> = {
   refresh: 0,
   orthonormalize: 'host',
   method: 'powersgd',
 }
 
-const LOCAL = ['wire', 'sender', 'backend', 'resident', 'restore', 'random']
-const SHARED = [...Object.keys(DEFAULTS), 'method'] as (keyof Settings)[]
+const OWN_OPTIONS = ['wire', 'sender', 'backend', 'resident', 'restore', 'random']
+const SHARED_OPTIONS = [...Object.keys(DEFAULTS), 'method'] as (keyof Settings)[]
 
 /**
  * Shared options with defaults filled in.
@@ -196,10 +196,11 @@ export function settingsOf(options: Options, usual: Method): Settings {
     throw new TypeError(`"method": expected a method, halfSteps() say, got ${show(method)}`)
   }
   for (const name of Object.keys(options)) {
-    if (LOCAL.includes(name)) continue
-    if (!SHARED.includes(name as keyof Settings)) throw new TypeError(`"${name}": no such option`)
+    if (OWN_OPTIONS.includes(name)) continue
+    if (!SHARED_OPTIONS.includes(name as keyof Settings))
+      throw new TypeError(`"${name}": no such option`)
     if (name === 'method' || !(name in given)) continue
-    if (!method.heeds.includes(name as keyof Settings)) {
+    if (!method.supportedOptions.includes(name as keyof Settings)) {
       throw new TypeError(`"${name}": the method ${method.name} has no use for it`)
     }
   }
@@ -218,11 +219,11 @@ export function settingsOf(options: Options, usual: Method): Settings {
   oneOf('errorFeedback', all.errorFeedback, ['local', 'aggregated', 'none'])
   oneOf('orthonormalize', all.orthonormalize, ['host', 'device'])
   method.check?.(all)
-  return Object.fromEntries(SHARED.map((name) => [name, all[name]])) as unknown as Settings
+  return Object.fromEntries(SHARED_OPTIONS.map((name) => [name, all[name]])) as unknown as Settings
 }
 
 /** What is each worker's own, checked. */
-export function localOf(options: Options): { sender: number; wire: Wire; resident: boolean } {
+export function ownOptionsOf(options: Options): { sender: number; wire: Wire; resident: boolean } {
   const { sender = 0, wire = 'f32', backend, resident = false, random } = options
   integer('sender', sender, 0, 0xffffffff)
   oneOf('wire', wire, WIRES)
@@ -242,7 +243,9 @@ export function localOf(options: Options): { sender: number; wire: Wire; residen
  */
 export function describe(settings: Settings): string {
   const shared = Object.entries({ ...settings, method: nameOf(settings.method) })
-  const told = shared.filter(([name, value]) => name !== 'rank' && value !== USUAL[name])
+  const told = shared.filter(
+    ([name, value]) => name !== 'rank' && value !== UNHASHED_DEFAULTS[name],
+  )
   return JSON.stringify(Object.fromEntries(told.sort().map(([name, v]) => [name, String(v)])))
 }
 

@@ -13,7 +13,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { unpack } from '../src/backends/wasm/unpack.ts'
+import { unpackBinaries } from '../src/backends/wasm/unpack.ts'
 import { dad } from '../src/factored.ts'
 import type { GossipMethod } from '../src/gossip.ts'
 import type { Options } from '../src/index.ts'
@@ -124,7 +124,7 @@ test('the package is as small as it says', async () => {
 
 test('the modules by themselves are those inside', async () => {
   const file = (name: string) => readFileSync(fileURLToPath(import.meta.resolve(name)))
-  const { plain, relaxed } = await unpack()
+  const { plain, relaxed } = await unpackBinaries()
   assert.equal(file('lowrank/lowrank.wasm'), Buffer.from(plain))
   assert.equal(file('lowrank/lowrank.relaxed.wasm'), Buffer.from(relaxed))
 })

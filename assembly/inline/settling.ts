@@ -1,6 +1,6 @@
-// The tiles of settle: M ← M − P·ownᵀ, Y ← scale·P·meanᵀ (+ Y), on rows × ranks.
+// The tiles of settle: M ← M − P·qLocalᵀ, Y ← scale·P·qMeanᵀ (+ Y), on rows × ranks.
 //
-// cols is a positive multiple of four; mean's columns lie shift bytes from own's. The elements of P
+// cols is a positive multiple of four; qMean's columns lie shift bytes from qLocal's. The elements of P
 // are in registers. Each tile is a function of its own: in one with all four, V8 keeps part of them
 // on the stack, and takes half as long again.
 import { madd } from './lanes'
@@ -12,14 +12,14 @@ export function settle4x1(
   nextInM: usize,
   p: usize,
   nextInP: usize,
-  own: usize,
+  qLocal: usize,
   shift: usize,
   nextInQ: usize,
   cols: i32,
   scale: f32,
   accumulate: bool,
 ): void {
-  tile4(false, y, nextInY, m, nextInM, p, nextInP, own, shift, nextInQ, cols, scale, accumulate)
+  tile4(false, y, nextInY, m, nextInM, p, nextInP, qLocal, shift, nextInQ, cols, scale, accumulate)
 }
 
 export function settle4x2(
@@ -29,14 +29,14 @@ export function settle4x2(
   nextInM: usize,
   p: usize,
   nextInP: usize,
-  own: usize,
+  qLocal: usize,
   shift: usize,
   nextInQ: usize,
   cols: i32,
   scale: f32,
   accumulate: bool,
 ): void {
-  tile4(true, y, nextInY, m, nextInM, p, nextInP, own, shift, nextInQ, cols, scale, accumulate)
+  tile4(true, y, nextInY, m, nextInM, p, nextInP, qLocal, shift, nextInQ, cols, scale, accumulate)
 }
 
 export function settle2x3(
@@ -46,14 +46,14 @@ export function settle2x3(
   nextInM: usize,
   p: usize,
   nextInP: usize,
-  own: usize,
+  qLocal: usize,
   shift: usize,
   nextInQ: usize,
   cols: i32,
   scale: f32,
   accumulate: bool,
 ): void {
-  tile2(false, y, nextInY, m, nextInM, p, nextInP, own, shift, nextInQ, cols, scale, accumulate)
+  tile2(false, y, nextInY, m, nextInM, p, nextInP, qLocal, shift, nextInQ, cols, scale, accumulate)
 }
 
 export function settle2x4(
@@ -63,14 +63,14 @@ export function settle2x4(
   nextInM: usize,
   p: usize,
   nextInP: usize,
-  own: usize,
+  qLocal: usize,
   shift: usize,
   nextInQ: usize,
   cols: i32,
   scale: f32,
   accumulate: bool,
 ): void {
-  tile2(true, y, nextInY, m, nextInM, p, nextInP, own, shift, nextInQ, cols, scale, accumulate)
+  tile2(true, y, nextInY, m, nextInM, p, nextInP, qLocal, shift, nextInQ, cols, scale, accumulate)
 }
 
 /** Four rows, one rank or two. */
@@ -84,7 +84,7 @@ function tile4(
   nextInM: usize,
   p: usize,
   nextInP: usize,
-  own: usize,
+  qLocal: usize,
   shift: usize,
   nextInQ: usize,
   cols: i32,
@@ -101,9 +101,9 @@ function tile4(
   const q2 = v128.load_splat<f32>(p, 8)
   const q3 = v128.load_splat<f32>(p, 12)
   const scale4 = f32x4.splat(scale)
-  for (const end = m + (<usize>cols << 2); m < end; m += 16, y += 16, own += 16) {
-    let w4 = v128.load(own)
-    let x4 = two ? v128.load(own + nextInQ) : w4
+  for (const end = m + (<usize>cols << 2); m < end; m += 16, y += 16, qLocal += 16) {
+    let w4 = v128.load(qLocal)
+    let x4 = two ? v128.load(qLocal + nextInQ) : w4
     let at = m
     take(at, pair(two, p0, w4, q0, x4))
     at += nextInM
@@ -112,7 +112,7 @@ function tile4(
     take(at, pair(two, p2, w4, q2, x4))
     at += nextInM
     take(at, pair(two, p3, w4, q3, x4))
-    const right = own + shift
+    const right = qLocal + shift
     w4 = v128.load(right)
     x4 = two ? v128.load(right + nextInQ) : w4
     at = y
@@ -137,7 +137,7 @@ function tile2(
   nextInM: usize,
   p: usize,
   nextInP: usize,
-  own: usize,
+  qLocal: usize,
   shift: usize,
   nextInQ: usize,
   cols: i32,
@@ -156,8 +156,8 @@ function tile2(
   const a3 = v128.load_splat<f32>(p)
   const b3 = v128.load_splat<f32>(p, 4)
   const scale4 = f32x4.splat(scale)
-  for (const end = m + (<usize>cols << 2); m < end; m += 16, y += 16, own += 16) {
-    let right = own
+  for (const end = m + (<usize>cols << 2); m < end; m += 16, y += 16, qLocal += 16) {
+    let right = qLocal
     let w4 = v128.load(right)
     right += nextInQ
     let x4 = v128.load(right)
@@ -166,7 +166,7 @@ function tile2(
     let z4 = four ? v128.load(right + nextInQ) : y4
     take(m, quad(four, a0, w4, a1, x4, a2, y4, a3, z4))
     take(m + nextInM, quad(four, b0, w4, b1, x4, b2, y4, b3, z4))
-    right = own + shift
+    right = qLocal + shift
     w4 = v128.load(right)
     right += nextInQ
     x4 = v128.load(right)

@@ -36,7 +36,7 @@ export function leaveLost(gossip: Gossip, neighbours: Neighbours): Neighbour[] {
   const lost = [...neighbours.values()].filter((one) => one.gone !== null || one.missed >= MISSES)
   for (const neighbour of lost) {
     neighbour.close(`missed ${MISSES} half-steps in a row`)
-    gossip.leave(neighbour.number)
+    gossip.removeNeighbour(neighbour.number)
     neighbours.delete(neighbour.number)
   }
   return lost

@@ -104,7 +104,7 @@ export function compression(
   const way = wayOf(name)
   const method = way.method?.({ rank, steps, learningRate })
   if (!method) return { shapes, options: { rank, seed, wire } }
-  const { heeds } = method
+  const { supportedOptions: heeds } = method
   return {
     shapes,
     options: {

@@ -18,8 +18,8 @@ export class Exchange {
   async begin(parameters: readonly Float32Array[]): Promise<void> {
     for (const [id, { state }] of this.#circle.neighbours) {
       const known = this.#gossip.neighbours.includes(id)
-      if (known && state === 'gone') this.#gossip.leave(id)
-      if (!known && state === 'open') this.#gossip.join(id, this.#weight)
+      if (known && state === 'gone') this.#gossip.removeNeighbour(id)
+      if (!known && state === 'open') this.#gossip.addNeighbour(id, this.#weight)
     }
     this.#send(await this.#gossip.begin(parameters))
   }

@@ -3,14 +3,20 @@
 // (github.com/uw-mad-dash/Accordion); around PowerSGD's full step, and without their fresh start of the
 // factors at each change.
 
-import type { Algorithm, Kept, Loaded, Steps, Turn } from '../algorithm.ts'
-import type { Dense, Plan } from '../backend.ts'
+import type {
+  Algorithm,
+  LoadedState,
+  SharedState,
+  StepContext,
+  StepGenerator,
+} from '../algorithm.ts'
+import type { Dense, Layout } from '../backend.ts'
 import { UnsupportedError } from '../errors.ts'
-import { gated } from '../layout.ts'
-import type { Making, Method, Settings, Spec } from '../options.ts'
+import { gatedRanks } from '../layout.ts'
+import type { AlgorithmSetup, Method, Settings, Spec } from '../options.ts'
 import { integer, show } from '../validate.ts'
-import { costOf, FullStep, fullRounds, HEEDED } from './powersgd.ts'
-import { scalarsOf, telling, tellingRounds } from './scalars.ts'
+import { costOf, FULL_STEP_OPTIONS, FullStep, fullRounds } from './powersgd.ts'
+import { roundsWithScalars, scalarsOf, withScalars } from './scalars.ts'
 
 /** The published rule. */
 export interface AccordionRule {
@@ -85,15 +91,15 @@ export function accordion(options: AccordionOptions): Method {
   return {
     name: 'accordion',
     options: { ...shared, learningRate: learningRate !== undefined },
-    heeds: HEEDED.filter((name) => name !== 'rank'),
+    supportedOptions: FULL_STEP_OPTIONS.filter((name) => name !== 'rank'),
     ranks: (specs, settings) => ranksAt(specs, settings, high),
-    cycle: (plan, settings) => {
-      const matrices = plan.matrices.length
+    cycle: (layout, settings) => {
+      const matrices = layout.matrices.length
       const norms = 1 + (scope === 'layer' ? matrices : 1)
       const scalars = norms / (window * every) + (learningRate ? 1 : 0)
-      return [tellingRounds(fullRounds(plan, settings), matrices > 0 ? scalars : 0)]
+      return [roundsWithScalars(fullRounds(layout, settings), matrices > 0 ? scalars : 0)]
     },
-    create: (making) => new Accordion(making, { ...shared, learningRate }),
+    create: (setup) => new Accordion(setup, { ...shared, learningRate }),
   }
 }
 
@@ -104,7 +110,7 @@ type Filled = Required<Omit<AccordionOptions, 'learningRate'>> & {
 
 /** As if this rank had been asked for. */
 function ranksAt(specs: readonly Spec[], settings: Settings, rank: number): number[] {
-  return gated(specs, settings, rank, { cost: costOf(settings) })
+  return gatedRanks(specs, settings, rank, { cost: costOf(settings) })
 }
 
 class Accordion implements Algorithm {
@@ -128,8 +134,8 @@ class Accordion implements Algorithm {
   /** it has become less, and no mean that says so has come since */
   #dropped = false
 
-  constructor(making: Making, options: Filled) {
-    const { specs, settings } = making
+  constructor(setup: AlgorithmSetup, options: Filled) {
+    const { specs, settings } = setup
     this.#options = options
     this.#first = settings.startCompressingAfter
     this.#high = ranksAt(specs, settings, options.high)
@@ -137,25 +143,25 @@ class Accordion implements Algorithm {
     const low = ranksAt(specs, settings, options.low)
     this.#low = this.#high.map((rank, i) => (rank === 0 ? 0 : low[i]!))
     this.#matrices = this.#high.flatMap((rank, i) => (rank === 0 ? [] : [i]))
-    this.#previous = this.#normsIn(making.loaded)
-    this.#full = new FullStep(making)
+    this.#previous = this.#normsIn(setup.loaded)
+    this.#full = new FullStep(setup)
   }
 
-  get kept(): Kept {
-    const { notes, ...factors } = this.#full.kept
+  get shared(): SharedState {
+    const { notes, ...factors } = this.#full.shared
     if (this.#previous === null) return { ...factors, notes }
     return { ...factors, notes: { ...notes, norms: this.#previous.join(' ') } }
   }
 
-  prepare(turn: Turn): void {
-    if (turn.gradients?.some((one) => !(one instanceof Float32Array))) {
+  prepare(context: StepContext): void {
+    if (context.gradients?.some((one) => !(one instanceof Float32Array))) {
       throw new UnsupportedError(
         '"gradients": accordion sums them in arrays, and these are GPU buffers: ' +
           'byEnergy of lowrank/methods decides about ranks there',
       )
     }
     this.#observe()
-    this.#full.prepare(turn)
+    this.#full.prepare(context)
   }
 
   /** Whether the learning rate is less than in the step before. */
@@ -170,17 +176,17 @@ class Accordion implements Algorithm {
     this.#rate = rate
   }
 
-  *step(turn: Turn): Steps {
-    if (this.#matrices.length === 0) return yield* this.#full.step(turn)
+  *step(context: StepContext): StepGenerator {
+    if (this.#matrices.length === 0) return yield* this.#full.step(context)
     const { learningRate, window, every } = this.#options
-    const at = turn.step - this.#first
+    const at = context.step - this.#first
     const number = Math.floor(at / window)
     const compared = number % every === 0
-    if (compared) this.#take(turn, number)
+    if (compared) this.#take(context, number)
     const deciding = compared && (at + 1) % window === 0
     const flags = learningRate ? [Number(this.#dropped)] : []
     const scalars = scalarsOf([...flags, ...(deciding ? this.#own() : [])])
-    const { finish, mean } = yield* telling(this.#full.step(turn), scalars)
+    const { finish, mean } = yield* withScalars(this.#full.step(context), scalars)
     if (mean.weight === 0) return finish
     const told = [...mean.scalars]
     const dropped = learningRate !== undefined && told.shift()! > 0
@@ -191,7 +197,7 @@ class Accordion implements Algorithm {
   }
 
   /** Adds a gradient to the sums of its window. */
-  #take({ gradients }: Turn, window: number): void {
+  #take({ gradients }: StepContext, window: number): void {
     if (window !== this.#window) {
       this.#window = window
       this.#count = 0
@@ -233,14 +239,14 @@ class Accordion implements Algorithm {
     return ranks
   }
 
-  load(plan: Plan, loaded: Loaded, step: number): void {
+  load(layout: Layout, loaded: LoadedState, step: number): void {
     const previous = this.#normsIn(loaded)
-    this.#full.load(plan, loaded, step)
+    this.#full.load(layout, loaded, step)
     this.#previous = previous
     this.#window = -1 // another fleet's, for all that is known
   }
 
-  #normsIn({ notes: { norms } }: Loaded): number[] | null {
+  #normsIn({ notes: { norms } }: LoadedState): number[] | null {
     if (norms === undefined) return null
     const values = norms.split(' ').map(Number)
     const count = this.#options.scope === 'global' ? 1 : this.#matrices.length
@@ -248,7 +254,7 @@ class Accordion implements Algorithm {
     throw new RangeError(`"state": notes: norms: expected ${count} numbers, got ${norms}`)
   }
 
-  replan(plan: Plan, step: number): void {
-    this.#full.replan(plan, step)
+  rearrange(layout: Layout, step: number): void {
+    this.#full.rearrange(layout, step)
   }
 }

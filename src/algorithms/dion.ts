@@ -1,11 +1,11 @@
 // Dion: a momentum that no worker sends whole, and an update of low rank with orthonormal columns. Ahn
 // et al. 2025 (arXiv 2504.05295); as in microsoft/dion, with one power iteration.
 
-import type { Incoming, Steps, Turn } from '../algorithm.ts'
+import type { Incoming, StepContext, StepGenerator } from '../algorithm.ts'
 import { bytesOf } from '../bytes.ts'
 import { wait } from '../gensync.ts'
-import { gated } from '../layout.ts'
-import type { Making, Method } from '../options.ts'
+import { gatedRanks } from '../layout.ts'
+import type { AlgorithmSetup, Method } from '../options.ts'
 import { show } from '../validate.ts'
 import { costOf, FullStep, fullRounds } from './powersgd.ts'
 import { wholeStep } from './uncompressed.ts'
@@ -36,12 +36,13 @@ export function dion({ momentum = 0.95 }: { readonly momentum?: number } = {}): 
   return {
     name: 'dion',
     options: { momentum },
-    heeds: ['rank', 'seed', 'minCompressionRate'],
+    supportedOptions: ['rank', 'seed', 'minCompressionRate'],
     // What kind of update a matrix gets must not depend on its size.
     defaults: { minCompressionRate: 0 },
-    ranks: (specs, settings, wanted) => gated(specs, settings, wanted, { cost: costOf(settings) }),
-    cycle: (plan, settings) => [fullRounds(plan, settings)],
-    create: (making) => new Dion(making, momentum),
+    ranks: (specs, settings, wanted) =>
+      gatedRanks(specs, settings, wanted, { cost: costOf(settings) }),
+    cycle: (layout, settings) => [fullRounds(layout, settings)],
+    create: (setup) => new Dion(setup, momentum),
   }
 }
 
@@ -50,30 +51,30 @@ class Dion extends FullStep {
   /** a right arena: what is written into slots */
   #columns = new Float32Array(0)
 
-  constructor(making: Making, momentum: number) {
-    super(making, { asIs: true })
+  constructor(setup: AlgorithmSetup, momentum: number) {
+    super(setup, { asIs: true })
     this.#momentum = momentum
   }
 
-  override *step(turn: Turn): Steps {
-    const { session, plan } = turn
-    if (plan.matrices.length === 0) return yield* wholeStep(turn)
-    yield* this.leftRound(turn)
-    if (turn.present) yield* wait(session.backproject())
-    const { values, counted } = (yield { slots: ['own', 'raw'] }) as Incoming
-    const mean = values.subarray(0, 4 * plan.rightFloats)
+  override *step(context: StepContext): StepGenerator {
+    const { session, layout } = context
+    if (layout.matrices.length === 0) return yield* wholeStep(context)
+    yield* this.leftRound(context)
+    if (context.present) yield* wait(session.backproject())
+    const { values, counted } = (yield { slots: ['qLocal', 'raw'] }) as Incoming
+    const mean = values.subarray(0, 4 * layout.rightFloats)
 
-    const { rightFloats } = plan
+    const { rightFloats } = layout
     if (this.#columns.length !== rightFloats) this.#columns = new Float32Array(rightFloats)
     const columns = this.#columns
     bytesOf(columns).set(mean)
     for (let i = 0; i < columns.length; i++) columns[i] = (1 - this.#momentum) * columns[i]!
-    session.write('own', bytesOf(columns))
+    session.write('qLocal', bytesOf(columns))
 
     bytesOf(columns).set(mean)
-    const query = this.kept.right
+    const query = this.shared.right
     let squares = 0 // ‖update‖²: P̂ is orthonormal, and these columns have length 1
-    for (const { cols, rank, right } of plan.matrices) {
+    for (const { cols, rank, right } of layout.matrices) {
       for (let k = 0; k < rank; k++) {
         const at = right + k * cols
         const column = columns.subarray(at, at + cols)
@@ -82,8 +83,8 @@ class Dion extends FullStep {
         squares++
       }
     }
-    session.write('mean', bytesOf(columns))
-    const raw = values.subarray(4 * plan.rightFloats)
+    session.write('qMean', bytesOf(columns))
+    const raw = values.subarray(4 * layout.rightFloats)
     return { settle: (sink) => session.settle(counted, raw, sink), squares }
   }
 }

@@ -1,16 +1,23 @@
 // Ranks that follow the spectrum: as many columns as it takes to send a given part of the energy ‖M‖²,
 // which Rayleigh–Ritz tells of factors that are at hand anyway.
 
-import type { Algorithm, Incoming, Kept, Loaded, Steps, Turn } from '../algorithm.ts'
-import type { Plan } from '../backend.ts'
+import type {
+  Algorithm,
+  Incoming,
+  LoadedState,
+  SharedState,
+  StepContext,
+  StepGenerator,
+} from '../algorithm.ts'
+import type { Layout } from '../backend.ts'
 import { bytesOf } from '../bytes.ts'
 import { wait } from '../gensync.ts'
-import { gated } from '../layout.ts'
-import { ritz } from '../linalg/rayleigh-ritz.ts'
-import type { Making, Method, Settings, Spec } from '../options.ts'
+import { gatedRanks } from '../layout.ts'
+import { rayleighRitz } from '../linalg/rayleigh-ritz.ts'
+import type { AlgorithmSetup, Method, Settings, Spec } from '../options.ts'
 import { integer, show } from '../validate.ts'
-import { costOf, FullStep, fullRounds, HEEDED } from './powersgd.ts'
-import { scalarsOf, telling, tellingRounds } from './scalars.ts'
+import { costOf, FULL_STEP_OPTIONS, FullStep, fullRounds } from './powersgd.ts'
+import { roundsWithScalars, scalarsOf, withScalars } from './scalars.ts'
 
 export interface EnergyOptions {
   /** The part of ‖M‖² that a matrix's factors are to carry: more than 0, less than 1. Default 0.9. */
@@ -66,16 +73,16 @@ export function byEnergy({ fraction = 0.9, least = 1, most, every }: EnergyOptio
   return {
     name: 'byEnergy',
     options,
-    heeds: HEEDED,
+    supportedOptions: FULL_STEP_OPTIONS,
     ranks: (specs, settings, wanted) =>
       boundsOf(specs, settings, options).map((bounds, i) => {
         const asked = typeof wanted === 'number' ? wanted : wanted[i]!
         return asked === 0 ? 0 : clipped(asked, bounds)
       }),
-    cycle: (plan, settings) => [
-      tellingRounds(fullRounds(plan, settings), plan.matrices.length / every),
+    cycle: (layout, settings) => [
+      roundsWithScalars(fullRounds(layout, settings), layout.matrices.length / every),
     ],
-    create: (making) => new ByEnergy(making, options),
+    create: (setup) => new ByEnergy(setup, options),
   }
 }
 
@@ -91,7 +98,7 @@ function boundsOf(
   { least, most }: Pick<EnergyOptions, 'most'> & { readonly least: number },
 ): Bounds[] {
   const cost = costOf(settings)
-  return gated(specs, settings, least, { cost }).map((lowest, i) => {
+  return gatedRanks(specs, settings, least, { cost }).map((lowest, i) => {
     const { rows, cols, rank, compress } = specs[i]!
     if (lowest === 0 || rank !== undefined) return { least: lowest, most: lowest }
     let highest = Math.min(most, rows, cols)
@@ -114,51 +121,51 @@ class ByEnergy implements Algorithm {
   /** of all parameters */
   readonly #bounds: readonly Bounds[]
 
-  constructor(making: Making, options: Required<EnergyOptions>) {
-    const { specs, settings } = making
+  constructor(setup: AlgorithmSetup, options: Required<EnergyOptions>) {
+    const { specs, settings } = setup
     this.#fraction = options.fraction
     this.#every = options.every
     this.#first = settings.startCompressingAfter
     this.#bounds = boundsOf(specs, settings, options)
-    this.#full = new FullStep(making)
+    this.#full = new FullStep(setup)
   }
 
-  get kept(): Kept {
-    return this.#full.kept
+  get shared(): SharedState {
+    return this.#full.shared
   }
 
-  prepare(turn: Turn): void {
-    this.#full.prepare(turn)
+  prepare(context: StepContext): void {
+    this.#full.prepare(context)
   }
 
-  *step(turn: Turn): Steps {
-    const { session, plan, step, present } = turn
-    const deciding = plan.matrices.length > 0 && (step - this.#first + 1) % this.#every === 0
-    if (!deciding) return yield* this.#full.step(turn)
+  *step(context: StepContext): StepGenerator {
+    const { session, layout, step, present } = context
+    const deciding = layout.matrices.length > 0 && (step - this.#first + 1) % this.#every === 0
+    if (!deciding) return yield* this.#full.step(context)
     const squares = present ? yield* wait(session.norms()) : null
-    const norms = plan.matrices.map(({ index }) => (squares ? Math.sqrt(squares[index]!) : 0))
-    const { finish, mean } = yield* telling(this.#full.step(turn), scalarsOf(norms))
-    return mean.weight === 0 ? finish : { ...finish, ranks: this.#decided(plan, mean) }
+    const norms = layout.matrices.map(({ index }) => (squares ? Math.sqrt(squares[index]!) : 0))
+    const { finish, mean } = yield* withScalars(this.#full.step(context), scalarsOf(norms))
+    return mean.weight === 0 ? finish : { ...finish, ranks: this.#decided(layout, mean) }
   }
 
   /** Of the last mean: Q̄, and the mean of what all have told. */
-  #decided(plan: Plan, { values, scalars }: Incoming): number[] {
-    const right = new Float32Array(plan.rightFloats)
+  #decided(layout: Layout, { values, scalars }: Incoming): number[] {
+    const right = new Float32Array(layout.rightFloats)
     bytesOf(right).set(values.subarray(0, right.byteLength))
-    const ranks = plan.parameters.map(({ rank }) => rank)
-    for (const [k, { index, right: at, cols, rank }] of plan.matrices.entries()) {
-      const { values: carried } = ritz(right.subarray(at, at + rank * cols), cols)
+    const ranks = layout.parameters.map(({ rank }) => rank)
+    for (const [k, { index, right: at, cols, rank }] of layout.matrices.entries()) {
+      const { values: carried } = rayleighRitz(right.subarray(at, at + rank * cols), cols)
       const enough = energyDecision(carried, this.#fraction * scalars[k]! ** 2)
       ranks[index] = clipped(enough, this.#bounds[index]!)
     }
     return ranks
   }
 
-  load(plan: Plan, loaded: Loaded, step: number): void {
-    this.#full.load(plan, loaded, step)
+  load(layout: Layout, loaded: LoadedState, step: number): void {
+    this.#full.load(layout, loaded, step)
   }
 
-  replan(plan: Plan, step: number): void {
-    this.#full.replan(plan, step)
+  rearrange(layout: Layout, step: number): void {
+    this.#full.rearrange(layout, step)
   }
 }

@@ -2,13 +2,13 @@
 // before made. The authors' package (epfml/powersgd) and ACP-SGD (Zhang et al. 2023) have it so, with the
 // feedback of Algorithm 2 of arXiv 1905.13727.
 
-import type { Plan } from '../backend.ts'
-import { gated, leftColumns, rawLengths, rightColumns } from '../layout.ts'
+import type { Layout } from '../backend.ts'
+import { gatedRanks, leftColumns, rawLengths, rightColumns } from '../layout.ts'
 import type { Method, Round, Settings, SharedOptions } from '../options.ts'
-import { Alternation, type Sent } from './alternation.ts'
+import { HalfStepAlgorithm, type SentFactor } from './alternation.ts'
 
 /** The shared options that mean something to half-steps. `warmStart: false` would be `refresh: 1`. */
-export const HEEDED = [
+export const HALF_STEP_OPTIONS = [
   'rank',
   'seed',
   'iterations',
@@ -33,14 +33,14 @@ export const HEEDED = [
 export function halfSteps(): Method {
   return {
     name: 'half-steps',
-    heeds: HEEDED,
+    supportedOptions: HALF_STEP_OPTIONS,
     check: checkFeedback,
     ranks: (specs, settings, wanted) =>
-      gated(specs, settings, wanted, {
+      gatedRanks(specs, settings, wanted, {
         cost: (rows, cols, rank) => (settings.iterations * rank * (rows + cols)) / 2,
       }),
-    cycle: (plan, settings) => halfRounds(plan, settings),
-    create: (making) => new Alternation(making),
+    cycle: (layout, settings) => halfRounds(layout, settings),
+    create: (setup) => new HalfStepAlgorithm(setup),
   }
 }
 
@@ -53,13 +53,17 @@ export function checkFeedback({ errorFeedback, method }: Settings): void {
 }
 
 /** What half-steps send in the steps of a cycle. */
-export function halfRounds(plan: Plan, { iterations }: Settings, first: Sent = 'P'): Round[][] {
-  const raw = rawLengths(plan)
-  if (plan.matrices.length === 0) return [[{ kind: 'summed', columns: raw }]]
+export function halfRounds(
+  layout: Layout,
+  { iterations }: Settings,
+  first: SentFactor = 'P',
+): Round[][] {
+  const raw = rawLengths(layout)
+  if (layout.matrices.length === 0) return [[{ kind: 'summed', columns: raw }]]
   const sides =
     first === 'P'
-      ? [leftColumns(plan), rightColumns(plan)]
-      : [rightColumns(plan), leftColumns(plan)]
+      ? [leftColumns(layout), rightColumns(layout)]
+      : [rightColumns(layout), leftColumns(layout)]
   // After an odd number, the next step begins with the other side.
   return Array.from({ length: iterations % 2 === 0 ? 1 : 2 }, (_, step) =>
     Array.from({ length: iterations }, (_, k): Round => {

@@ -6,36 +6,36 @@ import type {
   Algorithm,
   Finish,
   Incoming,
-  Kept,
-  Loaded,
+  LoadedState,
   Outgoing,
-  Steps,
-  Turn,
+  SharedState,
+  StepContext,
+  StepGenerator,
 } from '../algorithm.ts'
-import type { Host, MaybePromise, Plan, Session, Sink, Slot } from '../backend.ts'
+import type { Host, Layout, MaybePromise, Session, Sink, Slot } from '../backend.ts'
 import { bytesOf } from '../bytes.ts'
 import { wait } from '../gensync.ts'
-import { gated, leftColumns, rawLengths, rightColumns } from '../layout.ts'
-import { leading } from '../linalg/rayleigh-ritz.ts'
-import type { Making, Method, Round, Settings, SharedOptions } from '../options.ts'
+import { gatedRanks, leftColumns, rawLengths, rightColumns } from '../layout.ts'
+import { leadingColumns } from '../linalg/rayleigh-ritz.ts'
+import type { AlgorithmSetup, Method, Round, Settings, SharedOptions } from '../options.ts'
 
 /** What other programs do otherwise, and no option asks for. */
-export interface Manners {
+export interface Variant {
   /** Q̂ is the factors as they are. */
   readonly asIs?: boolean
   /** P̂ in place of the host's basis; it need not be orthonormal. */
   readonly basis?: {
     /** @param left  P̄, a left arena: in place @param weight  of the mean, > 0 */
-    make(plan: Plan, left: Float32Array, weight: number): void
+    make(layout: Layout, left: Float32Array, weight: number): void
     /** ‖P̂·Q̄ᵀ‖² */
-    squares(plan: Plan, left: Float32Array, right: Float32Array): number
+    squares(layout: Layout, left: Float32Array, right: Float32Array): number
   }
   /** Aggregated feedback is for raw parameters, too: they keep M − mean. Else they keep nothing. */
   readonly rawDeviation?: boolean
 }
 
 /** The shared options that mean something to full steps. */
-export const HEEDED = [
+export const FULL_STEP_OPTIONS = [
   'rank',
   'seed',
   'iterations',
@@ -50,10 +50,11 @@ export const HEEDED = [
 /** The method that is used if none is asked for. */
 export const powerSgd: Method = {
   name: 'powersgd',
-  heeds: HEEDED,
-  ranks: (specs, settings, wanted) => gated(specs, settings, wanted, { cost: costOf(settings) }),
-  cycle: (plan, settings) => [fullRounds(plan, settings)],
-  create: (making) => new FullStep(making),
+  supportedOptions: FULL_STEP_OPTIONS,
+  ranks: (specs, settings, wanted) =>
+    gatedRanks(specs, settings, wanted, { cost: costOf(settings) }),
+  cycle: (layout, settings) => [fullRounds(layout, settings)],
+  create: (setup) => new FullStep(setup),
 }
 
 /** Floats that a matrix takes in a full step. */
@@ -62,13 +63,13 @@ export function costOf({ iterations }: Settings) {
 }
 
 /** What a full step sends. */
-export function fullRounds(plan: Plan, { iterations }: Settings): Round[] {
-  if (plan.matrices.length === 0) return [{ kind: 'summed', columns: rawLengths(plan) }]
+export function fullRounds(layout: Layout, { iterations }: Settings): Round[] {
+  if (layout.matrices.length === 0) return [{ kind: 'summed', columns: rawLengths(layout) }]
   return Array.from({ length: iterations }, (_, k): Round[] => [
-    { kind: 'summed', columns: leftColumns(plan) },
+    { kind: 'summed', columns: leftColumns(layout) },
     {
       kind: 'summed',
-      columns: [...rightColumns(plan), ...(k === iterations - 1 ? rawLengths(plan) : [])],
+      columns: [...rightColumns(layout), ...(k === iterations - 1 ? rawLengths(layout) : [])],
     },
   ]).flat()
 }
@@ -81,58 +82,58 @@ export class FullStep implements Algorithm {
   #left = new Float32Array(0)
   // What raw parameters keep, if anything: until the step is settled.
   #deviation = new Float32Array(0)
-  #plan: Plan
+  #layout: Layout
   readonly #host: Host
   readonly #settings: Settings
-  readonly #manners: Manners
+  readonly #variant: Variant
 
-  constructor({ host, plan, settings, loaded, step }: Making, manners: Manners = {}) {
+  constructor({ host, layout, settings, loaded, step }: AlgorithmSetup, manners: Variant = {}) {
     this.#host = host
     this.#settings = settings
-    this.#manners = manners
-    this.#plan = plan
-    this.load(plan, loaded, step)
+    this.#variant = manners
+    this.#layout = layout
+    this.load(layout, loaded, step)
   }
 
-  get kept(): Kept {
+  get shared(): SharedState {
     return { right: this.#factors, left: new Float32Array(0), notes: {} }
   }
 
-  prepare(turn: Turn): void {
-    if (turn.plan.matrices.length > 0) this.#query(turn, bytesOf(this.#factors))
+  prepare(context: StepContext): void {
+    if (context.layout.matrices.length > 0) this.#query(context, bytesOf(this.#factors))
   }
 
   /** Makes Q̂ of right factors. */
-  #query({ session, host, plan, step }: Turn, factors: Uint8Array): void {
+  #query({ session, host, layout, step }: StepContext, factors: Uint8Array): void {
     const right = bytesOf(this.#right)
     right.set(factors)
-    if (!this.#manners.asIs) host.orthonormalize(plan, 'right', this.#right, step)
-    session.write('query', right)
+    if (!this.#variant.asIs) host.orthonormalize(layout, 'right', this.#right, step)
+    session.write('qHat', right)
   }
 
-  *step(turn: Turn): Steps {
-    const { session, plan, step } = turn
+  *step(context: StepContext): StepGenerator {
+    const { session, layout, step } = context
     const { iterations, errorFeedback } = this.#settings
     let q: Incoming
-    if (plan.matrices.length === 0) {
+    if (layout.matrices.length === 0) {
       q = (yield { slots: ['raw'] }) as Incoming
       return yield* this.#ending(session, q.counted, q.values, null)
     }
     for (let k = 1; ; k++) {
-      yield* this.leftRound(turn)
-      if (turn.present) yield* wait(this.backproject(turn, this.#left))
+      yield* this.leftRound(context)
+      if (context.present) yield* wait(this.backproject(context, this.#left))
       if (k === iterations) break
-      q = (yield this.#outgoing(['own'])) as Incoming
-      this.#query(turn, q.values)
-      if (turn.present) yield* wait(this.project(turn, this.#right))
+      q = (yield this.#outgoing(['qLocal'])) as Incoming
+      this.#query(context, q.values)
+      if (context.present) yield* wait(this.project(context, this.#right))
     }
     // Raw tensors travel last, so that one set of senders decides for them and the matrices alike.
-    q = (yield this.#outgoing(['own', 'raw'])) as Incoming
-    const mean = q.values.subarray(0, 4 * plan.rightFloats)
-    const raw = q.values.subarray(4 * plan.rightFloats)
-    session.write('mean', mean)
-    if (errorFeedback === 'aggregated') session.write('own', mean)
-    const ending = yield* this.#ending(session, q.counted, raw, this.#squares(plan, mean))
+    q = (yield this.#outgoing(['qLocal', 'raw'])) as Incoming
+    const mean = q.values.subarray(0, 4 * layout.rightFloats)
+    const raw = q.values.subarray(4 * layout.rightFloats)
+    session.write('qMean', mean)
+    if (errorFeedback === 'aggregated') session.write('qLocal', mean)
+    const ending = yield* this.#ending(session, q.counted, raw, this.#squares(layout, mean))
     if (q.weight > 0) this.#next(mean, step + 1)
     return ending
   }
@@ -170,12 +171,12 @@ export class FullStep implements Algorithm {
   }
 
   /** left ← M·Q̂ @param query  Q̂, which is in its slot, too */
-  protected project({ session }: Turn, _query: Float32Array): MaybePromise<void> {
+  protected project({ session }: StepContext, _query: Float32Array): MaybePromise<void> {
     return session.project()
   }
 
   /** own ← Mᵀ·P̂ @param left  P̂, which is in its slot, too */
-  protected backproject({ session }: Turn, _left: Float32Array): MaybePromise<void> {
+  protected backproject({ session }: StepContext, _left: Float32Array): MaybePromise<void> {
     return session.backproject()
   }
 
@@ -185,20 +186,20 @@ export class FullStep implements Algorithm {
   }
 
   /** ‖P̂·Q̄ᵀ‖², where it is not ‖Q̄‖². */
-  #squares(plan: Plan, mean: Uint8Array): number | null {
-    const { basis } = this.#manners
+  #squares(layout: Layout, mean: Uint8Array): number | null {
+    const { basis } = this.#variant
     if (!basis) return null
     bytesOf(this.#right).set(mean)
-    return basis.squares(plan, this.#left, this.#right)
+    return basis.squares(layout, this.#left, this.#right)
   }
 
   /** Sends P, receives P̄, and leaves P̂ in the session. */
   protected *leftRound({
     session,
     host,
-    plan,
+    layout,
     step,
-  }: Turn): Generator<Outgoing | Promise<unknown>, void, unknown> {
+  }: StepContext): Generator<Outgoing | Promise<unknown>, void, unknown> {
     const p = (yield { slots: ['left'] }) as Incoming
     const left = bytesOf(this.#left)
     left.set(p.values)
@@ -209,9 +210,9 @@ export class FullStep implements Algorithm {
       return
     }
     // Of nobody's P, Gram–Schmidt would make P̂ = 0, and so Q̄ = 0 for ever.
-    const { basis } = this.#manners
-    if (basis && p.weight > 0) basis.make(plan, this.#left, p.weight)
-    else host.orthonormalize(plan, 'left', this.#left, step)
+    const { basis } = this.#variant
+    if (basis && p.weight > 0) basis.make(layout, this.#left, p.weight)
+    else host.orthonormalize(layout, 'left', this.#left, step)
     session.write('left', left)
   }
 
@@ -219,43 +220,45 @@ export class FullStep implements Algorithm {
   #next(mean: Uint8Array, step: number): void {
     const { warmStart, refresh } = this.#settings
     if (warmStart === false || (refresh > 0 && step % refresh === 0)) {
-      for (const matrix of this.#plan.matrices) {
+      for (const matrix of this.#layout.matrices) {
         this.#host.fill(matrix, 'right', this.#factors, 0, step)
       }
     } else if (warmStart === true) bytesOf(this.#factors).set(mean)
   }
 
-  load(plan: Plan, { right }: Loaded, step: number): void {
-    this.#resize(plan)
-    for (const matrix of plan.matrices) {
+  load(layout: Layout, { right }: LoadedState, step: number): void {
+    this.#resize(layout)
+    for (const matrix of layout.matrices) {
       const given = right[matrix.index]
       if (given) this.#factors.set(given, matrix.right)
       else this.#host.fill(matrix, 'right', this.#factors, 0, step)
     }
   }
 
-  replan(plan: Plan, step: number): void {
-    const factors = new Float32Array(plan.rightFloats)
-    for (const matrix of plan.matrices) {
-      const old = this.#plan.parameters[matrix.index]!
+  rearrange(layout: Layout, step: number): void {
+    const factors = new Float32Array(layout.rightFloats)
+    for (const matrix of layout.matrices) {
+      const old = this.#layout.parameters[matrix.index]!
       const kept = Math.min(old.rank, matrix.rank)
       const columns = this.#factors.subarray(old.right, old.right + old.rank * old.cols)
       // Where factors are always drawn, their lengths tell nothing of the gradient.
-      const best = this.#settings.warmStart === true ? leading(columns, old.cols, kept) : columns
+      const best =
+        this.#settings.warmStart === true ? leadingColumns(columns, old.cols, kept) : columns
       factors.set(best.subarray(0, kept * old.cols), matrix.right)
       this.#host.fill(matrix, 'right', factors, kept, step)
     }
-    this.#resize(plan)
+    this.#resize(layout)
     this.#factors.set(factors)
   }
 
-  #resize(plan: Plan): void {
-    this.#plan = plan
-    this.#factors = new Float32Array(plan.rightFloats)
-    this.#right = new Float32Array(plan.rightFloats)
-    this.#left = new Float32Array(plan.leftFloats)
-    const { rawDeviation } = this.#manners
-    const kept = rawDeviation && this.#settings.errorFeedback === 'aggregated' ? plan.rawFloats : 0
+  #resize(layout: Layout): void {
+    this.#layout = layout
+    this.#factors = new Float32Array(layout.rightFloats)
+    this.#right = new Float32Array(layout.rightFloats)
+    this.#left = new Float32Array(layout.leftFloats)
+    const { rawDeviation } = this.#variant
+    const kept =
+      rawDeviation && this.#settings.errorFeedback === 'aggregated' ? layout.rawFloats : 0
     this.#deviation = new Float32Array(kept)
   }
 }

@@ -1,7 +1,7 @@
 // What methods that adapt ranks have in common: a step that tells a few numbers more, and is told their
 // means, from which all workers conclude the same.
 
-import type { Finish, Incoming, Outgoing, Steps } from '../algorithm.ts'
+import type { Finish, Incoming, Outgoing, StepGenerator } from '../algorithm.ts'
 import { LARGEST } from '../linalg/rayleigh-ritz.ts'
 import type { Round } from '../options.ts'
 
@@ -15,8 +15,8 @@ export function scalarsOf(values: readonly number[]): Float32Array {
  *
  * @returns how it ends, and the mean of that frame
  */
-export function* telling(
-  steps: Steps,
+export function* withScalars(
+  steps: StepGenerator,
   scalars: Float32Array,
 ): Generator<Outgoing | Promise<unknown>, { finish: Finish; mean: Incoming }, unknown> {
   let mean: Incoming | undefined
@@ -30,6 +30,6 @@ export function* telling(
 }
 
 /** The rounds of its average step. @param scalars  in the last frame, on the average */
-export function tellingRounds(rounds: readonly Round[], scalars: number): Round[] {
+export function roundsWithScalars(rounds: readonly Round[], scalars: number): Round[] {
   return rounds.map((round, i) => (i === rounds.length - 1 ? { ...round, scalars } : round))
 }

@@ -34,9 +34,9 @@ export const reference: Kernels = {
 
   residual,
 
-  settle(y, m, p, own, mean, dims, scale = 1, accumulate = false) {
-    reconstruct(y, p, mean, dims, scale, accumulate)
-    residual(m, p, own, dims)
+  settle(y, m, p, qLocal, qMean, dims, scale = 1, accumulate = false) {
+    reconstruct(y, p, qMean, dims, scale, accumulate)
+    residual(m, p, qLocal, dims)
   },
 
   orthonormalize(columns, rows, rank, from = 0) {

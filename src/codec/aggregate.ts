@@ -3,7 +3,7 @@ import { beginFrame, checkFloats, decodeFrame, type Frame, openFrame, sealFrame 
 import { type PackedPart, partsLength, partsOf, writeParts } from './gathered.ts'
 import type { Header } from './header.ts'
 import { addScalars, addValues, meanOf, noScalars } from './mean.ts'
-import { createParticipants, type Participants, twice } from './participants.ts'
+import { createParticipants, duplicateSender, type Participants } from './participants.ts'
 
 /**
  * The mean of a round's frames, as a frame that can be aggregated again: values and scalars are
@@ -25,7 +25,7 @@ export function aggregate(frames: readonly Uint8Array[]): Uint8Array {
   for (const frame of opened) if (frame.weight === 0) checkFloats(frame)
   const participants = createParticipants()
   for (const frame of opened) {
-    if (!participants.admits(frame)) throw twice(frame.senders[0]!, 0)
+    if (!participants.admits(frame)) throw duplicateSender(frame.senders[0]!, 0)
     participants.enter(frame)
   }
   const counted = opened.filter(({ weight }) => weight > 0)

@@ -50,7 +50,7 @@ export function createParticipants(): Participants {
         const entry = entryOf.get(sender)
         if (!entry) continue
         if (i === 0 && isFrame(entry, frame)) return false
-        throw twice(sender, i)
+        throw duplicateSender(sender, i)
       }
       // The sum depends on the order, hence some room: no sum of float32 weights reaches it.
       if (soFar + frame.weight > MAX_WEIGHT * (1 - 2 ** -24)) {
@@ -81,7 +81,7 @@ export function createParticipants(): Participants {
 }
 
 /** The error about the i-th sender of a frame, who is in already. */
-export function twice(sender: number, i: number): FrameError {
+export function duplicateSender(sender: number, i: number): FrameError {
   return new FrameError(
     `sender ${sender} occurs twice: give each worker its own \`sender\` number`,
     senderAt(i),

@@ -6,7 +6,7 @@
 
 import { bytesOf, dataView } from '../bytes.ts'
 
-export interface Tensor {
+export interface StoredTensor {
   /** as in the file: F32, I64, … */
   readonly dtype: string
   readonly shape: readonly number[]
@@ -77,7 +77,7 @@ export function encodeSafetensors(
  */
 export function decodeSafetensors(bytes: Uint8Array): {
   metadata: Record<string, string>
-  tensors: Map<string, Tensor>
+  tensors: Map<string, StoredTensor>
 } {
   if (Object.prototype.toString.call(bytes) !== '[object Uint8Array]') {
     throw new TypeError('a safetensors file: expected a Uint8Array')
@@ -104,7 +104,7 @@ export function decodeSafetensors(bytes: Uint8Array): {
     next = to
   }
   expect(next === data.length, `data: expected ${next} bytes, got ${data.length}`)
-  const tensors = new Map<string, Tensor>()
+  const tensors = new Map<string, StoredTensor>()
   for (const { name, dtype, shape, from, to } of spans) {
     tensors.set(name, { dtype, shape, bytes: data.subarray(from, to) })
   }
@@ -116,7 +116,7 @@ export function decodeSafetensors(bytes: Uint8Array): {
  *
  * @throws RangeError  for other types
  */
-export function floatsOf({ dtype, bytes }: Tensor): Float32Array {
+export function floatsOf({ dtype, bytes }: StoredTensor): Float32Array {
   expect(dtype === 'F32', `expected a tensor of type F32, got ${dtype}`)
   const aligned = bytes.byteOffset % 4 === 0 ? bytes : bytes.slice()
   return new Float32Array(aligned.buffer, aligned.byteOffset, aligned.byteLength / 4)

@@ -20,7 +20,7 @@ import { wireType } from './wire/index.ts'
  * @throws RangeError  if not one value, or one int8 block, or one word of each part, fits
  * @throws FrameError  if the frame is spoilt
  */
-export function split(frame: Uint8Array, maxBytes: number): Uint8Array[] {
+export function splitFrame(frame: Uint8Array, maxBytes: number): Uint8Array[] {
   if (!(Number.isInteger(maxBytes) && maxBytes > 0)) {
     throw new RangeError(`"maxBytes": expected a positive integer, got ${maxBytes}`)
   }
@@ -49,7 +49,7 @@ export function split(frame: Uint8Array, maxBytes: number): Uint8Array[] {
  * @throws FrameError  if one is spoilt, missing or there twice, or is of another frame: a step must
  *   not count in half, so all slices have the same senders, weight and parent
  */
-export function join(frames: readonly Uint8Array[]): Uint8Array {
+export function joinSlices(frames: readonly Uint8Array[]): Uint8Array {
   if (frames.length === 0) throw new RangeError('"frames": expected at least one slice, got none')
   const slices = frames.map(decodeFrame).sort((a, b) => a.offset - b.offset)
   const first = slices[0]!

@@ -5,8 +5,8 @@
 //   residual/<i>  the parameter's shape
 //   metadata      format 'lowrank', version, step, ranks, parent, options, weight, notes
 
-import type { Kept, Loaded } from '../algorithm.ts'
-import type { Plan } from '../backend.ts'
+import type { LoadedState, SharedState } from '../algorithm.ts'
+import type { Layout } from '../backend.ts'
 import { fromHex, toHex } from '../bytes.ts'
 import { decodeSafetensors, encodeSafetensors, floatsOf } from '../codec/safetensors.ts'
 import type { Settings, Spec } from '../options.ts'
@@ -14,14 +14,14 @@ import { describe } from '../options.ts'
 import { show } from '../validate.ts'
 
 /** What a checkpoint says, checked against shapes and options. */
-export interface State {
+export interface Checkpoint {
   readonly step: number
   /** null: the file does not say; then it is the hash of the factors */
   readonly parent: Uint8Array | null
   readonly weight: number
   readonly ranks: readonly number[]
   /** what the method is to take over */
-  readonly loaded: Loaded
+  readonly loaded: LoadedState
   /** every parameter, in order, unpadded; null where the file has none at all */
   readonly residual: Float32Array | null
 }
@@ -32,17 +32,17 @@ interface Contents {
   readonly step: number
   readonly parent: Uint8Array
   readonly weight: number
-  readonly plan: Plan
-  readonly kept: Kept
+  readonly layout: Layout
+  readonly kept: SharedState
   readonly residual: Float32Array | null
 }
 
 const VERSION = '1'
 
-export function encodeState(contents: Contents): Uint8Array {
-  const { specs, settings, step, parent, weight, plan, kept, residual } = contents
+export function encodeCheckpoint(contents: Contents): Uint8Array {
+  const { specs, settings, step, parent, weight, layout, kept, residual } = contents
   const tensors: { name: string; shape: readonly number[]; data: Float32Array }[] = []
-  for (const { index, rank, rows, cols, left, right } of plan.matrices) {
+  for (const { index, rank, rows, cols, left, right } of layout.matrices) {
     const q = kept.right.subarray(right, right + rank * cols)
     if (q.length > 0) tensors.push({ name: `q/${index}`, shape: [rank, cols], data: q })
     const p = kept.left.subarray(left, left + rank * rows)
@@ -58,7 +58,7 @@ export function encodeState(contents: Contents): Uint8Array {
     format: 'lowrank',
     version: VERSION,
     step: String(step),
-    ranks: JSON.stringify(plan.parameters.map(({ rank }) => rank)),
+    ranks: JSON.stringify(layout.parameters.map(({ rank }) => rank)),
     parent: toHex(parent),
     options: describe(settings),
     weight: String(weight),
@@ -71,7 +71,11 @@ export function encodeState(contents: Contents): Uint8Array {
  *
  * @throws RangeError  if it is none, or of other shapes or shared options
  */
-export function decodeState(bytes: Uint8Array, specs: readonly Spec[], settings: Settings): State {
+export function decodeCheckpoint(
+  bytes: Uint8Array,
+  specs: readonly Spec[],
+  settings: Settings,
+): Checkpoint {
   if (!(bytes instanceof Uint8Array)) {
     throw new TypeError(`"state": expected a Uint8Array, got ${show(bytes)}`)
   }
@@ -129,7 +133,7 @@ export function decodeState(bytes: Uint8Array, specs: readonly Spec[], settings:
  * @param states  saved after the same step, residuals included
  * @throws RangeError  if they are none, or do not belong together
  */
-export function mergeStates(states: readonly Uint8Array[]): Uint8Array {
+export function mergeCheckpoints(states: readonly Uint8Array[]): Uint8Array {
   if (!Array.isArray(states) || states.length === 0) {
     throw new RangeError('"states": expected at least one')
   }
@@ -193,7 +197,7 @@ function ranksIn(
     const got = metadata.ranks ?? JSON.stringify(ranks)
     throw new RangeError(`"state": ranks: expected ${specs.length} that fit the shapes, got ${got}`)
   }
-  const { name, heeds, ranks: ranksOf } = settings.method
+  const { name, supportedOptions: heeds, ranks: ranksOf } = settings.method
   const flat =
     !heeds.includes('rank') && ranksOf(specs, settings, settings.rank).every((r) => r === 0)
   if (flat && ranks.some((rank) => rank > 0)) {

@@ -7,7 +7,7 @@ import { DeviceLostError, RoundError, UnsupportedError } from '../errors.ts'
 import { runAsync, runSync, type Task } from '../gensync.ts'
 import { show } from '../validate.ts'
 import type { Absence, Outcome, Step } from './step.ts'
-import type { Standing } from './worker-state.ts'
+import type { WorkerState } from './worker-state.ts'
 
 /** What has happened to a compressor so far. */
 export interface Stats {
@@ -39,7 +39,7 @@ export interface DecompressOptions {
 
 /** One worker's compressor; made by `createCompressor`. */
 export class Compressor {
-  readonly #standing: Standing
+  readonly #state: WorkerState
   #open: Step | null = null
   #updateNorm: number | null = null
   #busy = false
@@ -52,8 +52,8 @@ export class Compressor {
   #bytesSent = 0
   #bytesReceived = 0
 
-  constructor(standing: Standing) {
-    this.#standing = standing
+  constructor(workerState: WorkerState) {
+    this.#state = workerState
   }
 
   /**
@@ -75,7 +75,7 @@ export class Compressor {
     gradients: readonly Gradient[] | null,
     options: { weight?: number } = {},
   ): Promise<Uint8Array> {
-    return runAsync(this.#alone(this.#compress(gradients, options)))
+    return runAsync(this.#exclusive(this.#compress(gradients, options)))
   }
 
   /** `compress` for hosts that cannot await. @throws UnsupportedError  unless on wasm */
@@ -93,12 +93,12 @@ export class Compressor {
     this.#expect('idle', 'compress')
     const { weight = 1 } = anObject(options)
     const w = weightOf(weight)
-    if (gradients !== null) this.#standing.checkGradients(gradients)
-    const step = this.#standing.begin(w)
+    if (gradients !== null) this.#state.checkGradients(gradients)
+    const step = this.#state.begin(w)
     const frame = yield* step.begin(gradients)
     this.#open = step
     this.#updateNorm = null
-    if (step.absence === null) this.#standing.sent(w)
+    if (step.absence === null) this.#state.sent(w)
     this.#bytesSent += frame.length
     return frame
   }
@@ -113,7 +113,7 @@ export class Compressor {
    * @throws RoundError  if no round is open
    */
   receive(mean: Uint8Array): Promise<Uint8Array | null> {
-    return runAsync(this.#alone(this.#receive(mean)))
+    return runAsync(this.#exclusive(this.#receive(mean)))
   }
 
   /** `receive` for hosts that cannot await. @throws UnsupportedError  unless on wasm */
@@ -138,7 +138,7 @@ export class Compressor {
    * @throws RoundError  before the last mean has been received
    */
   decompress(into: readonly Tensor[] | null, options: DecompressOptions = {}): Promise<Outcome> {
-    return runAsync(this.#alone(this.#decompress(into, options)))
+    return runAsync(this.#exclusive(this.#decompress(into, options)))
   }
 
   /** `decompress` for hosts that cannot await. @throws UnsupportedError  unless on wasm */
@@ -149,7 +149,7 @@ export class Compressor {
   *#decompress(into: readonly Tensor[] | null, options: DecompressOptions): Task<Outcome> {
     const step = this.#expect('received', 'decompress')
     const { scale = 1, accumulate = false } = anObject(options)
-    if (into !== null) this.#standing.check(into, 'into')
+    if (into !== null) this.#state.check(into, 'into')
     if (typeof scale !== 'number' || !Number.isFinite(Math.fround(scale))) {
       throw new RangeError(`"scale": expected a finite number, got ${show(scale)}`)
     }
@@ -174,7 +174,7 @@ export class Compressor {
     options: DecompressOptions & { weight?: number; into?: readonly Tensor[] | null } = {},
   ): Promise<Outcome> {
     const { weight = 1, into = gradients as readonly Tensor[] | null, ...how } = options
-    if (into !== null) this.#standing.check(into, 'into')
+    if (into !== null) this.#state.check(into, 'into')
     let frame: Uint8Array | null = await this.compress(gradients, { weight })
     while (frame) frame = await this.receive(await exchange(frame))
     return this.decompress(into, how)
@@ -191,13 +191,13 @@ export class Compressor {
     this.#refuseOverlap()
     const step = this.#expect('open', 'abort')
     this.#aborted++
-    this.#told(() => this.#end(step))
+    this.#explaining(() => this.#end(step))
   }
 
   #end({ absence }: Step, parent?: Uint8Array, ranks?: readonly number[]): void {
     if (absence !== null) this.#absent[absence]++
     this.#open = null
-    this.#standing.end(parent, ranks)
+    this.#state.end(parent, ranks)
   }
 
   /**
@@ -221,21 +221,21 @@ export class Compressor {
    */
   get gradients(): readonly Dense[] {
     if (this.#disposed) throw new RoundError('gradients: this compressor has been disposed of')
-    const { gradients } = this.#standing
+    const { gradients } = this.#state
     if (gradients !== null) return gradients
     throw new TypeError('"gradients": expected { resident: true }, and a backend that has them')
   }
 
   /** @internal For `createSgd`. */
-  get standing(): Standing {
-    return this.#standing
+  get state(): WorkerState {
+    return this.#state
   }
 
   /** @internal Runs what `createSgd` has to do on the session. */
-  alone<T>(call: string, work: () => Task<T>): Promise<T> {
+  runExclusive<T>(call: string, work: () => Task<T>): Promise<T> {
     const expect = () => this.#disposed && this.#expect('idle', call)
     return runAsync(
-      this.#alone(
+      this.#exclusive(
         (function* () {
           expect()
           return yield* work()
@@ -246,9 +246,9 @@ export class Compressor {
 
   get stats(): Stats {
     return {
-      step: this.#standing.number,
+      step: this.#state.number,
       round: this.#phase === 'open' ? this.#open!.round : null,
-      ranks: this.#standing.ranks,
+      ranks: this.#state.ranks,
       counted: this.#counted,
       missed: this.#missed,
       absent: { ...this.#absent },
@@ -264,7 +264,7 @@ export class Compressor {
    * @throws RoundError  in the middle of a step
    */
   save(options: { residual?: boolean } = {}): Promise<Uint8Array> {
-    return this.#between('save', () => this.#standing.save(anObject(options).residual ?? true))
+    return this.#between('save', () => this.#state.save(anObject(options).residual ?? true))
   }
 
   /**
@@ -277,7 +277,7 @@ export class Compressor {
   join(state: Uint8Array): void {
     this.#refuseOverlap()
     this.#expect('idle', 'join')
-    this.#told(() => this.#standing.join(state))
+    this.#explaining(() => this.#state.join(state))
   }
 
   /**
@@ -288,7 +288,7 @@ export class Compressor {
    * @throws RoundError  in the middle of a step
    */
   adopt(state: Uint8Array): Promise<void> {
-    return this.#between('adopt', () => this.#standing.adopt(state))
+    return this.#between('adopt', () => this.#state.adopt(state))
   }
 
   /**
@@ -302,7 +302,7 @@ export class Compressor {
   setRank(rank: number | readonly number[]): void {
     this.#refuseOverlap()
     this.#expect('idle', 'setRank')
-    this.#told(() => this.#standing.setRank(rank))
+    this.#explaining(() => this.#state.setRank(rank))
   }
 
   /**
@@ -313,7 +313,7 @@ export class Compressor {
    * @throws RoundError  in the middle of a step
    */
   rescaleResidual(factor: number): Promise<void> {
-    return this.#between('rescaleResidual', () => this.#standing.rescale(factor))
+    return this.#between('rescaleResidual', () => this.#state.rescale(factor))
   }
 
   /**
@@ -322,7 +322,7 @@ export class Compressor {
    * @throws RoundError  in the middle of a step
    */
   residualNorm(): Promise<number> {
-    return this.#between('residualNorm', () => this.#standing.norm())
+    return this.#between('residualNorm', () => this.#state.norm())
   }
 
   /** Gives memory back. Every later call raises a RoundError. */
@@ -331,7 +331,7 @@ export class Compressor {
     this.#refuseOverlap()
     this.#disposed = true
     this.#open = null
-    this.#standing.dispose()
+    this.#state.dispose()
   }
 
   [Symbol.dispose](): void {
@@ -339,7 +339,7 @@ export class Compressor {
   }
 
   /** One call at a time: what has to wait must not be overtaken. */
-  *#alone<T>(work: Task<T>): Task<T> {
+  *#exclusive<T>(work: Task<T>): Task<T> {
     this.#refuseOverlap()
     this.#busy = true
     try {
@@ -352,7 +352,7 @@ export class Compressor {
   }
 
   /** Runs what waits for nothing. */
-  #told(work: () => void): void {
+  #explaining(work: () => void): void {
     try {
       work()
     } catch (error) {
@@ -362,14 +362,14 @@ export class Compressor {
 
   /** A lost device's error also says what has been saved. */
   #explained(error: unknown): unknown {
-    return error instanceof DeviceLostError ? this.#standing.lost(error) : error
+    return error instanceof DeviceLostError ? this.#state.lost(error) : error
   }
 
   /** Runs a call that needs to lie between two steps. */
   #between<T>(call: string, work: () => Task<T>): Promise<T> {
     const expect = () => this.#expect('idle', call)
     return runAsync(
-      this.#alone(
+      this.#exclusive(
         (function* () {
           expect()
           return yield* work()
@@ -381,12 +381,12 @@ export class Compressor {
   /** Runs a call to its end at once; refused before it begins where that cannot be. */
   #now<T>(work: Task<T>): T {
     this.#refuseOverlap()
-    if (!this.#standing.synchronous) {
+    if (!this.#state.synchronous) {
       throw new UnsupportedError(
         'this backend works asynchronously: call the method without "Sync"',
       )
     }
-    return runSync(this.#alone(work))
+    return runSync(this.#exclusive(work))
   }
 
   #refuseOverlap(): void {
@@ -406,8 +406,8 @@ export class Compressor {
     if (this.#phase === phase) return this.#open
     const now = {
       idle: 'no step is open: call compress first',
-      open: `step ${this.#standing.number} awaits the mean of round ${this.#open?.round}: receive it, or abort`,
-      received: `step ${this.#standing.number} has its last mean: call decompress`,
+      open: `step ${this.#state.number} awaits the mean of round ${this.#open?.round}: receive it, or abort`,
+      received: `step ${this.#state.number} has its last mean: call decompress`,
       disposed: 'this compressor has been disposed of',
     }[this.#phase]
     throw new RoundError(`${call}: ${now}`)

@@ -3,12 +3,12 @@ import { powerSgd } from '../algorithms/powersgd.ts'
 import { openHost, wasm } from '../backends/wasm/index.ts'
 import { bytesOf } from '../bytes.ts'
 import { UnsupportedError } from '../errors.ts'
-import { layout, layoutRaw, specsOf } from '../layout.ts'
-import { localOf, type Options, type ParameterSpec, settingsOf } from '../options.ts'
-import { decodeState } from './checkpoint.ts'
+import { layoutOf, rawLayoutOf, specsOf } from '../layout.ts'
+import { type Options, ownOptionsOf, type ParameterSpec, settingsOf } from '../options.ts'
+import { decodeCheckpoint } from './checkpoint.ts'
 import { Compressor } from './compressor.ts'
-import { configHash, Framing } from './framing.ts'
-import { firstParent, Standing } from './worker-state.ts'
+import { Framing, hashConfig } from './framing.ts'
+import { firstParent, WorkerState } from './worker-state.ts'
 
 /**
  * Creates one worker's compressor.
@@ -23,17 +23,17 @@ export async function createCompressor(
   options: Options = {},
 ): Promise<Compressor> {
   const settings = settingsOf(options, powerSgd)
-  const { sender, wire, resident } = localOf(options)
+  const { sender, wire, resident } = ownOptionsOf(options)
   const specs = specsOf(shapes)
-  const state = options.restore && decodeState(options.restore, specs, settings)
+  const saved = options.restore && decodeCheckpoint(options.restore, specs, settings)
   const { method } = settings
-  const plan = layout(specs, state?.ranks ?? method.ranks(specs, settings, settings.rank))
-  const step = state?.step ?? 0
+  const layout = layoutOf(specs, saved?.ranks ?? method.ranks(specs, settings, settings.rank))
+  const step = saved?.step ?? 0
 
   const host = await openHost(settings.seed, options.random)
-  const loaded = state?.loaded ?? { right: [], left: [], notes: {} }
-  const algorithm = await method.create({ host, specs, plan, settings, loaded, step })
-  const arranged = method.whole ? layoutRaw(specs) : plan
+  const loaded = saved?.loaded ?? { right: [], left: [], notes: {} }
+  const algorithm = await method.create({ host, specs, layout, settings, loaded, step })
+  const arranged = method.ownsFactors ? rawLayoutOf(specs) : layout
   const session = await (options.backend ?? wasm()).open(arranged, { resident })
   if (settings.orthonormalize === 'device' && !session.orthonormalize) {
     session.dispose()
@@ -41,19 +41,19 @@ export async function createCompressor(
       '"orthonormalize": \'device\' is for the backend webgpu(), and this one has none',
     )
   }
-  if (state?.residual) session.write('residual', bytesOf(state.residual))
-  const standing = new Standing({
+  if (saved?.residual) session.write('residual', bytesOf(saved.residual))
+  const state = new WorkerState({
     specs,
     settings,
     session,
     host,
-    framing: new Framing(configHash(specs, settings), sender, wire),
+    framing: new Framing(hashConfig(specs, settings), sender, wire),
     algorithm,
-    plan,
+    layout,
     step,
-    parent: state?.parent ?? firstParent(algorithm.kept),
-    weight: state?.weight ?? 1,
-    saved: state?.residual ? step : null,
+    parent: saved?.parent ?? firstParent(algorithm.shared),
+    weight: saved?.weight ?? 1,
+    saved: saved?.residual ? step : null,
   })
-  return new Compressor(standing)
+  return new Compressor(state)
 }

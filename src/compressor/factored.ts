@@ -1,7 +1,7 @@
 // Methods for factored gradients, with the kernels that they compute with.
-import { type DadOptions, gatheredGradients } from '../algorithms/factored/dad.ts'
-import { factoredPowerSgd } from '../algorithms/factored/powersgd.ts'
-import { gatheredSubspaces, type RankDadOptions } from '../algorithms/factored/rank-dad.ts'
+import { type DadOptions, dadMethod } from '../algorithms/factored/dad.ts'
+import { factoredMethod } from '../algorithms/factored/powersgd.ts'
+import { type RankDadOptions, rankDadMethod } from '../algorithms/factored/rank-dad.ts'
 import { createWasmKernels } from '../backends/wasm/kernels.ts'
 import type { Method } from '../options.ts'
 
@@ -18,7 +18,7 @@ import type { Method } from '../options.ts'
  * sent as it is. Their products are computed by WebAssembly on the calling thread, whatever the backend.
  */
 export function factored(): Method {
-  return factoredPowerSgd(createWasmKernels)
+  return factoredMethod(createWasmKernels)
 }
 
 /**
@@ -34,7 +34,7 @@ export function factored(): Method {
  * @throws TypeError, RangeError  naming the option at fault
  */
 export function dad(options: DadOptions): Method {
-  return gatheredGradients(createWasmKernels, options)
+  return dadMethod(createWasmKernels, options)
 }
 
 /**
@@ -46,5 +46,5 @@ export function dad(options: DadOptions): Method {
  * @throws TypeError, RangeError  naming the option at fault
  */
 export function rankDad(options: RankDadOptions = {}): Method {
-  return gatheredSubspaces(createWasmKernels, options)
+  return rankDadMethod(createWasmKernels, options)
 }

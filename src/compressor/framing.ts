@@ -1,7 +1,7 @@
 // Between slots and frames: what a worker sends in a round as bytes, and whether what it is given
 // is the mean of that round.
 import type { Outgoing } from '../algorithm.ts'
-import type { Plan, Session, Slot } from '../backend.ts'
+import type { Layout, Session, Slot } from '../backend.ts'
 import { bytesOf, concatBytes } from '../bytes.ts'
 import { aggregate } from '../codec/aggregate.ts'
 import { beginFrame, decodeFrame, type Frame, sealFrame } from '../codec/frame.ts'
@@ -24,7 +24,7 @@ import { leftColumns, rawLengths, rightColumns } from '../layout.ts'
 import { describe, type Settings, type Spec } from '../options.ts'
 
 /** What stands in the headers of a round's frames. */
-export interface Position {
+export interface RoundPosition {
   readonly step: number
   readonly round: number
   /** hash of the history of means; see `nextParent` */
@@ -32,7 +32,7 @@ export interface Position {
 }
 
 /** Hash of what all workers must have in common; the ranks travel beside it. */
-export function configHash(specs: readonly Spec[], settings: Settings): Uint8Array {
+export function hashConfig(specs: readonly Spec[], settings: Settings): Uint8Array {
   const shapes = JSON.stringify(specs.map(({ shape, rows }) => [rows, ...shape]))
   return hash64(new TextEncoder().encode(`${shapes}\n${describe(settings)}`))
 }
@@ -65,10 +65,12 @@ export class Framing {
   }
 
   /** Makes room for a plan's rounds, so that steps need none. */
-  reserve(plan: Plan): void {
+  reserve(layout: Layout): void {
     if (this.#wire === 'f32') return
-    this.#scratch = new Float32Array(Math.max(plan.leftFloats, plan.rightFloats) + plan.rawFloats)
-    this.#lost = new Float32Array(plan.rawFloats)
+    this.#scratch = new Float32Array(
+      Math.max(layout.leftFloats, layout.rightFloats) + layout.rawFloats,
+    )
+    this.#lost = new Float32Array(layout.rawFloats)
   }
 
   /**
@@ -83,9 +85,9 @@ export class Framing {
    */
   *send(
     session: Session,
-    plan: Plan,
+    layout: Layout,
     outgoing: Outgoing,
-    position: Position,
+    position: RoundPosition,
     weight: number,
     exact: boolean,
   ): Task<{ bytes: Uint8Array; header: Header } | null> {
@@ -98,7 +100,7 @@ export class Framing {
       configHash: this.#configHash,
       weight,
       senders: Uint32Array.from(weight > 0 ? [this.#sender] : []),
-      ranks: Uint16Array.from(plan.parameters, ({ rank }) => rank),
+      ranks: Uint16Array.from(layout.parameters, ({ rank }) => rank),
       scalars: weight > 0 ? scalars : new Float32Array(scalars.length),
       offset: 0,
     }
@@ -107,7 +109,7 @@ export class Framing {
       const bytes = this.#gather(header, outgoing.gathered)
       return bytes && { bytes, header }
     }
-    const columns = 'slots' in outgoing ? outgoing.slots.map((slot) => columnsOf(plan, slot)) : []
+    const columns = 'slots' in outgoing ? outgoing.slots.map((slot) => columnsOf(layout, slot)) : []
     const segments = 'slots' in outgoing ? columns.flat() : outgoing.summed.columns
     const count = sum(segments)
     const header: Header = { kind: 'summed', ...common, total: count, count }
@@ -212,18 +214,18 @@ export class Framing {
 }
 
 /** Lengths of the columns that make up a slot: values that may share a scale on the wire. */
-function columnsOf(plan: Plan, slot: Slot): number[] {
+function columnsOf(layout: Layout, slot: Slot): number[] {
   switch (slot) {
     case 'left':
-      return leftColumns(plan)
-    case 'own':
-    case 'query':
-    case 'mean':
-      return rightColumns(plan)
+      return leftColumns(layout)
+    case 'qLocal':
+    case 'qHat':
+    case 'qMean':
+      return rightColumns(layout)
     case 'raw':
-      return rawLengths(plan)
+      return rawLengths(layout)
     case 'residual':
-      return plan.parameters.map(({ length }) => length)
+      return layout.parameters.map(({ length }) => length)
   }
 }
 

@@ -1,12 +1,12 @@
 // Algorithm 2 of PowerSGD: error-feedback SGD with momentum, on a compressor.
 
-import type { Dense, Descent, MaybePromise, Rates, Tensor } from '../backend.ts'
-import { type Exports, instantiate, loadModule } from '../backends/wasm/load.ts'
+import type { Dense, MaybePromise, OptimizerRates, SessionOptimizer, Tensor } from '../backend.ts'
+import { instantiate, type KernelExports, loadModule } from '../backends/wasm/load.ts'
 import {
   decodeSafetensors,
   encodeSafetensors,
   floatsOf,
-  type Tensor as Stored,
+  type StoredTensor as Stored,
 } from '../codec/safetensors.ts'
 import { RoundError, UnsupportedError } from '../errors.ts'
 import { type Task, wait } from '../gensync.ts'
@@ -49,7 +49,7 @@ export class Sgd {
   readonly momentum: number
   readonly weightDecay: number
   readonly #compressor: Compressor
-  readonly #tile: Tile
+  readonly #scratch: Scratch
   #learningRate: number
   /** null until the first step, and once the momentum is on the device */
   #velocities: Dense[] | null
@@ -68,11 +68,11 @@ export class Sgd {
     this.momentum = inRange('momentum', momentum, 'from 0 to less than 1', (m) => m >= 0 && m < 1)
     this.weightDecay = inRange('weightDecay', weightDecay, '≥ 0', (decay) => decay >= 0)
     this.#compressor = compressor
-    this.#tile = new Tile(module)
+    this.#scratch = new Scratch(module)
     this.#velocities = null
     if (restore !== undefined && this.momentum > 0) {
       this.#velocities = velocitiesIn(restore, compressor.stats.ranks.length)
-      if (this.#velocities) compressor.standing.check(this.#velocities, 'restore: momentum')
+      if (this.#velocities) compressor.state.check(this.#velocities, 'restore: momentum')
     }
   }
 
@@ -147,27 +147,29 @@ export class Sgd {
     const { learningRate, momentum, weightDecay } = this
     const rates = { learningRate, momentum, weightDecay }
     if (!areArrays(parameters)) {
-      return this.#compressor.alone('apply', () => this.#descendThere(parameters, update, rates))
+      return this.#compressor.runExclusive('apply', () =>
+        this.#descendOnDevice(parameters, update, rates),
+      )
     }
     if (momentum > 0) {
       this.#velocities ??= parameters.map(({ length }) => new Float32Array(length))
     }
     for (const [i, x] of parameters.entries()) {
-      this.#tile.descend(x, this.#velocities?.[i] ?? null, update[i] as Dense, rates)
+      this.#scratch.descend(x, this.#velocities?.[i] ?? null, update[i] as Dense, rates)
     }
   }
 
-  *#descendThere(
+  *#descendOnDevice(
     parameters: readonly Tensor[],
     update: readonly Tensor[],
-    rates: Rates,
+    rates: OptimizerRates,
   ): Task<void> {
     if (this.#velocities) {
-      yield* wait(this.#descent.write(this.#velocities))
+      yield* wait(this.#optimizer.write(this.#velocities))
       this.#velocities = null
       this.#away = true
     }
-    yield* wait(this.#descent.descend(parameters, update, rates))
+    yield* wait(this.#optimizer.step(parameters, update, rates))
     this.#away = this.momentum > 0
   }
 
@@ -185,8 +187,8 @@ export class Sgd {
     }
     this.#busy = true
     try {
-      const reading = () => wait(this.#descent.read())
-      return await this.#encode(residual, await this.#compressor.alone('save', reading))
+      const reading = () => wait(this.#optimizer.read())
+      return await this.#encode(residual, await this.#compressor.runExclusive('save', reading))
     } finally {
       this.#busy = false
     }
@@ -208,21 +210,21 @@ export class Sgd {
   }
 
   /** @throws UnsupportedError  if the backend has none */
-  get #descent(): Descent {
-    const { descent } = this.#compressor.standing
+  get #optimizer(): SessionOptimizer {
+    const { optimizer: descent } = this.#compressor.state
     if (descent) return descent
     throw new UnsupportedError('the backend has no momentum where these tensors are: give arrays')
   }
 
   #check(parameters: readonly Tensor[], update: readonly Tensor[], name: string): void {
-    const { standing } = this.#compressor
-    standing.check(parameters, 'parameters')
-    standing.check(update, name)
+    const { state } = this.#compressor
+    state.check(parameters, 'parameters')
+    state.check(update, name)
     const arrays = areArrays(parameters)
     if (arrays !== areArrays(update)) {
       throw new TypeError(`"${name}": expected ${arrays ? 'arrays' : 'GPU buffers'}, as parameters`)
     }
-    if (!arrays) this.#descent.check(parameters, update, name)
+    if (!arrays) this.#optimizer.check(parameters, update, name)
     else if (this.#away) {
       throw new TypeError('"parameters": expected GPU buffers: the momentum is on the GPU')
     }
@@ -239,8 +241,8 @@ function areArrays(tensors: readonly Tensor[]): tensors is readonly Dense[] {
  * and 11 M parameters: 0.8 ms and 52 ms; the kernel on whole copies, which a model-sized wasm
  * memory has to hold, 1.8 ms and 87 ms; a loop in JS with Math.fround 6.4 ms and 140 ms.
  */
-class Tile {
-  readonly #kernels: Exports
+class Scratch {
+  readonly #kernels: KernelExports
   readonly #x: Float32Array
   readonly #m: Float32Array
   readonly #g: Float32Array
@@ -261,7 +263,7 @@ class Tile {
     x: Dense,
     m: Dense | null,
     g: Dense,
-    { learningRate, momentum, weightDecay }: Rates,
+    { learningRate, momentum, weightDecay }: OptimizerRates,
   ): void {
     const [tileX, tileM, tileG] = [this.#x, this.#m, this.#g]
     // Without momentum d + m is d + d: twice and half of a float32 are exact.

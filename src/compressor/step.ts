@@ -1,8 +1,15 @@
 // One step of one worker, from its gradient to its update. It knows which round is open and what
 // the worker has sent in it; the compressor keeps what outlives it.
 
-import type { Algorithm, Finish, Incoming, Outgoing, Steps, Turn } from '../algorithm.ts'
-import type { Gradient, Host, MaybePromise, Plan, Session, Sink, Tensor } from '../backend.ts'
+import type {
+  Algorithm,
+  Finish,
+  Incoming,
+  Outgoing,
+  StepContext,
+  StepGenerator,
+} from '../algorithm.ts'
+import type { Gradient, Host, Layout, MaybePromise, Session, Sink, Tensor } from '../backend.ts'
 import type { Header } from '../codec/header.ts'
 import { sumOfSquares } from '../codec/wire/f32.ts'
 import { RoundError } from '../errors.ts'
@@ -23,12 +30,12 @@ export interface Outcome {
 }
 
 /** What a step works with, and where it stands among the others. */
-export interface Ground {
+export interface StepSetup {
   readonly session: Session
   readonly host: Host
   readonly framing: Framing
   readonly algorithm: Algorithm
-  readonly plan: Plan
+  readonly layout: Layout
   /** the step's number */
   readonly number: number
   /** hash of the history of means */
@@ -38,9 +45,9 @@ export interface Ground {
 }
 
 export class Step {
-  readonly #ground: Ground
+  readonly #ground: StepSetup
   readonly #weight: number
-  #steps: Steps | null = null
+  #steps: StepGenerator | null = null
   #sent: Header | null = null
   #finish: Finish | null = null
   #outgoing: Outgoing | null = null
@@ -52,7 +59,7 @@ export class Step {
   #updateNorm: number | null = null
 
   /** @param weight  of the gradient, a float32 */
-  constructor(ground: Ground, weight: number) {
+  constructor(ground: StepSetup, weight: number) {
     this.#ground = ground
     this.#weight = weight
     this.#parent = ground.parent
@@ -92,18 +99,18 @@ export class Step {
     const { algorithm, session } = this.#ground
     this.#absence = gradients === null ? 'null' : this.#weight === 0 ? 'weight' : null
     if (this.#absence === null) this.#gradients = gradients
-    const turn = this.#turn()
-    algorithm.prepare(turn)
+    const context = this.#context()
+    algorithm.prepare(context)
     if (this.#gradients) {
       const taken = algorithm.take
-        ? algorithm.take(turn, this.#gradients)
+        ? algorithm.take(context, this.#gradients)
         : session.accumulateProject(tensorsOf(this.#gradients))
       if (!(yield* wait(taken))) {
         this.#gradients = null
         this.#absence = 'gradient'
       }
     }
-    this.#steps = algorithm.step(turn)
+    this.#steps = algorithm.step(context)
     const frame = (yield* this.#advance(undefined))!
     this.#gradients = null // the caller's, from now on
     return frame
@@ -111,7 +118,7 @@ export class Step {
 
   /** Takes the mean of the open round in; returns the next frame, or null after the last. */
   *receive(mean: Uint8Array): Task<Uint8Array | null> {
-    const { plan, framing, algorithm, parent } = this.#ground
+    const { layout, framing, algorithm, parent } = this.#ground
     const outgoing = this.#outgoing!
     const { frame, parts, counted } = framing.receive(mean, this.#sent!, outgoing)
     const { weight, scalars } = frame
@@ -126,7 +133,7 @@ export class Step {
       // Of the matrices, ‖P̂·Q̄ᵀ‖ = ‖Q̄‖ where P̂ is orthonormal. The raw values, which come last, are
       // their own update.
       const { squares } = this.#finish!
-      const raw = endsWithRaw(outgoing) ? 4 * plan.rawFloats : 0
+      const raw = endsWithRaw(outgoing) ? 4 * layout.rawFloats : 0
       const rest = squares === null ? 0 : values.length - raw
       this.#updateNorm = Math.sqrt((squares ?? 0) + sumOfSquares(values.subarray(rest)))
     }
@@ -162,18 +169,18 @@ export class Step {
 
   /** The frame of the open round; without a sender if this worker is absent. */
   *#frame(outgoing: Outgoing): Task<Uint8Array> {
-    const { framing, session, plan, number, exact } = this.#ground
+    const { framing, session, layout, number, exact } = this.#ground
     const { basis } = outgoing
     if (basis) this.#parent = withBasis(this.#parent, basis)
     const position = { step: number, round: this.#round, parent: this.#parent }
     const weight = this.#absence === null ? this.#weight : 0
-    let made = yield* framing.send(session, plan, outgoing, position, weight, exact)
+    let made = yield* framing.send(session, layout, outgoing, position, weight, exact)
     if (made === null) {
       // The factors overflow. In the first round the gradient can still be taken back; later it
       // stays in the residual, as if the frame had been lost.
       this.#absence = 'factors'
       if (this.#gradients) yield* wait(this.#withdraw(this.#gradients))
-      made = (yield* framing.send(session, plan, outgoing, position, 0, exact))!
+      made = (yield* framing.send(session, layout, outgoing, position, 0, exact))!
     }
     this.#outgoing = outgoing
     this.#sent = made.header
@@ -182,18 +189,18 @@ export class Step {
 
   #withdraw(gradients: readonly Gradient[]): MaybePromise<void> {
     const { algorithm, session } = this.#ground
-    if (algorithm.withdraw) return algorithm.withdraw(this.#turn())
+    if (algorithm.withdraw) return algorithm.withdraw(this.#context())
     return session.withdraw(tensorsOf(gradients))
   }
 
-  #turn(): Turn {
-    const { session, host, plan, number, algorithm } = this.#ground
+  #context(): StepContext {
+    const { session, host, layout, number, algorithm } = this.#ground
     const absence = () => this.#absence
     const gradients = () => (algorithm.take || !this.#gradients ? null : tensorsOf(this.#gradients))
     return {
       session,
       host,
-      plan,
+      layout,
       step: number,
       get gradients() {
         return gradients()

@@ -1,14 +1,14 @@
 // What a step costs in bytes, before anything is created.
 
 import { powerSgd } from '../algorithms/powersgd.ts'
-import type { Plan } from '../backend.ts'
+import type { Layout } from '../backend.ts'
 import { dataLength, partLength } from '../codec/gathered.ts'
 import { headerLength } from '../codec/header.ts'
 import type { Wire } from '../codec/wire/index.ts'
 import { wireType } from '../codec/wire/index.ts'
-import { layout, specsOf } from '../layout.ts'
+import { layoutOf, specsOf } from '../layout.ts'
 import type { Round } from '../options.ts'
-import { localOf, type Options, type ParameterSpec, settingsOf } from '../options.ts'
+import { type Options, ownOptionsOf, type ParameterSpec, settingsOf } from '../options.ts'
 import { integer } from '../validate.ts'
 
 /** What one worker exchanges in a step. */
@@ -20,7 +20,7 @@ export interface Traffic {
 }
 
 /** What `plan` tells about a model before anything is created. */
-export interface PlanSummary extends Traffic {
+export interface Plan extends Traffic {
   /** one per parameter: its matrix, and the rank it is compressed at (0: it travels raw) */
   readonly parameters: readonly {
     shape: readonly number[]
@@ -47,10 +47,10 @@ export interface PlanSummary extends Traffic {
  * @param shapes  one entry per parameter, in the order that all workers share
  * @throws RangeError, TypeError  naming the entry or option at fault
  */
-export function plan(shapes: readonly ParameterSpec[], options: Options = {}): PlanSummary {
+export function plan(shapes: readonly ParameterSpec[], options: Options = {}): Plan {
   const settings = settingsOf(options, powerSgd)
-  const { wire } = localOf(options)
-  const table = layoutPlan(shapes, options)
+  const { wire } = ownOptionsOf(options)
+  const table = createLayout(shapes, options)
   const steps = settings.method.cycle(table, settings)
   const averaged = (one: (round: Round) => Traffic): Traffic => {
     const all = steps.flat().map(one)
@@ -93,10 +93,10 @@ export function plan(shapes: readonly ParameterSpec[], options: Options = {}): P
  * @param options  of these, what decides about ranks
  * @throws RangeError, TypeError  naming the entry or option at fault
  */
-export function layoutPlan(shapes: readonly ParameterSpec[], options: Options = {}): Plan {
+export function createLayout(shapes: readonly ParameterSpec[], options: Options = {}): Layout {
   const settings = settingsOf(options, powerSgd)
   const specs = specsOf(shapes)
-  return layout(specs, settings.method.ranks(specs, settings, settings.rank))
+  return layoutOf(specs, settings.method.ranks(specs, settings, settings.rank))
 }
 
 function floatsOf({ words = 0, columns }: Round): number {

@@ -1,29 +1,37 @@
 // Where a worker stands between two steps: its factors, its residual, its place in the fleet's
 // history; and what may change them there.
 
-import type { Algorithm, Kept } from '../algorithm.ts'
-import { uncompressed } from '../algorithms/uncompressed.ts'
-import type { Dense, Descent, Gradient, Host, Plan, Session, Tensor } from '../backend.ts'
+import type { Algorithm, SharedState } from '../algorithm.ts'
+import { wholeSteps } from '../algorithms/uncompressed.ts'
+import type {
+  Dense,
+  Gradient,
+  Host,
+  Layout,
+  Session,
+  SessionOptimizer,
+  Tensor,
+} from '../backend.ts'
 import { bytesOf } from '../bytes.ts'
 import { hash64 } from '../codec/xxh32.ts'
 import { DeviceLostError } from '../errors.ts'
 import { type Task, wait } from '../gensync.ts'
-import { layout, layoutRaw } from '../layout.ts'
+import { layoutOf, rawLayoutOf } from '../layout.ts'
 import type { Settings, Spec } from '../options.ts'
 import { checkTensors, integer, show } from '../validate.ts'
-import { decodeState, encodeState } from './checkpoint.ts'
+import { decodeCheckpoint, encodeCheckpoint } from './checkpoint.ts'
 import type { Framing } from './framing.ts'
 import { Step } from './step.ts'
 
 /** What a compressor is made of; `createCompressor` puts it together. */
-export interface Parts {
+export interface WorkerSetup {
   readonly specs: readonly Spec[]
   readonly settings: Settings
   readonly session: Session
   readonly host: Host
   readonly framing: Framing
   readonly algorithm: Algorithm
-  readonly plan: Plan
+  readonly layout: Layout
   readonly step: number
   readonly parent: Uint8Array
   readonly weight: number
@@ -35,7 +43,7 @@ export interface Parts {
 const MAX_RESIDUAL = 2 ** 127
 
 /** The hash of the factors, which all workers begin with alike. */
-export function firstParent({ right, left }: Kept): Uint8Array {
+export function firstParent({ right, left }: SharedState): Uint8Array {
   const factors = new Uint8Array(right.byteLength + left.byteLength)
   factors.set(bytesOf(right))
   factors.set(bytesOf(left), right.byteLength)
@@ -43,7 +51,7 @@ export function firstParent({ right, left }: Kept): Uint8Array {
 }
 
 /** Everything that outlives a step. Its methods are for between two steps; callers see to that. */
-export class Standing {
+export class WorkerState {
   readonly #specs: readonly Spec[]
   readonly #settings: Settings
   readonly #session: Session
@@ -51,31 +59,31 @@ export class Standing {
   readonly #framing: Framing
   readonly #algorithm: Algorithm
   /** for steps that compress, and for those before `startCompressingAfter` */
-  #plan: Plan
-  readonly #rawPlan: Plan
+  #layout: Layout
+  readonly #rawLayout: Layout
   /** the one that the session is arranged for */
-  #arranged: Plan
+  #arranged: Layout
   #number: number
   #parent: Uint8Array
   #weight: number
   /** the step before which the residual was last saved */
   #saved: number | null
 
-  constructor(parts: Parts) {
-    this.#specs = parts.specs
-    this.#settings = parts.settings
-    this.#session = parts.session
-    this.#host = parts.host
-    this.#framing = parts.framing
-    this.#algorithm = parts.algorithm
-    this.#plan = parts.plan
-    this.#rawPlan = layoutRaw(parts.specs)
-    this.#arranged = this.#settings.method.whole ? this.#rawPlan : parts.plan
-    this.#number = parts.step
-    this.#parent = parts.parent
-    this.#weight = parts.weight
-    this.#saved = parts.saved
-    this.#framing.reserve(this.#plan)
+  constructor(setup: WorkerSetup) {
+    this.#specs = setup.specs
+    this.#settings = setup.settings
+    this.#session = setup.session
+    this.#host = setup.host
+    this.#framing = setup.framing
+    this.#algorithm = setup.algorithm
+    this.#layout = setup.layout
+    this.#rawLayout = rawLayoutOf(setup.specs)
+    this.#arranged = this.#settings.method.ownsFactors ? this.#rawLayout : setup.layout
+    this.#number = setup.step
+    this.#parent = setup.parent
+    this.#weight = setup.weight
+    this.#saved = setup.saved
+    this.#framing.reserve(this.#layout)
   }
 
   /** the number of the open step, or of the next */
@@ -84,15 +92,15 @@ export class Standing {
   }
 
   get ranks(): number[] {
-    return this.#plan.parameters.map(({ rank }) => rank)
+    return this.#layout.parameters.map(({ rank }) => rank)
   }
 
   get gradients(): readonly Dense[] | null {
     return this.#session.gradients
   }
 
-  get descent(): Descent | undefined {
-    return this.#session.descent
+  get optimizer(): SessionOptimizer | undefined {
+    return this.#session.optimizer
   }
 
   get synchronous(): boolean {
@@ -106,7 +114,7 @@ export class Standing {
 
   /** The same for what `compress` is given. */
   checkGradients(gradients: readonly Gradient[]): void {
-    const { name, takes } = this.#settings.method
+    const { name, accepts: takes } = this.#settings.method
     const other = (tensor: unknown, length: number, at: string) => {
       const factored = typeof tensor === 'object' && tensor !== null && 'activations' in tensor
       if (!factored) return this.#session.check(tensor, length, at)
@@ -118,14 +126,14 @@ export class Standing {
   /** The next step, with the session arranged for it. */
   begin(weight: number): Step {
     const exact = this.#number < this.#settings.startCompressingAfter
-    const plan = exact ? this.#rawPlan : this.#plan
-    this.#arrange(plan)
+    const layout = exact ? this.#rawLayout : this.#layout
+    this.#arrange(layout)
     const ground = {
       session: this.#session,
       host: this.#host,
       framing: this.#framing,
-      algorithm: exact ? uncompressed : this.#algorithm,
-      plan,
+      algorithm: exact ? wholeSteps : this.#algorithm,
+      layout,
       number: this.#number,
       parent: this.#parent,
       exact,
@@ -134,10 +142,10 @@ export class Standing {
   }
 
   /** Memory may grow here: not in a step, for the caller's gradients may lie there. */
-  #arrange(plan: Plan): void {
-    const arranged = this.#settings.method.whole ? this.#rawPlan : plan
+  #arrange(layout: Layout): void {
+    const arranged = this.#settings.method.ownsFactors ? this.#rawLayout : layout
     if (arranged === this.#arranged) return
-    this.#session.replan(arranged)
+    this.#session.rearrange(arranged)
     this.#arranged = arranged
   }
 
@@ -161,19 +169,19 @@ export class Standing {
 
   /** M ← 0, as far as the method has put something there. */
   #clear(): void {
-    if (this.#settings.method.whole) return
+    if (this.#settings.method.ownsFactors) return
     this.#session.scale(this.#algorithm.take ? 'raw' : 'residual', 0)
   }
 
   *save(residual: boolean): Task<Uint8Array> {
-    const state = encodeState({
+    const state = encodeCheckpoint({
       specs: this.#specs,
       settings: this.#settings,
       step: this.#number,
       parent: this.#parent,
       weight: this.#weight,
-      plan: this.#plan,
-      kept: this.#algorithm.kept,
+      layout: this.#layout,
+      kept: this.#algorithm.shared,
       residual: residual ? yield* this.#residual() : null,
     })
     if (residual) this.#saved = this.#number
@@ -191,18 +199,18 @@ export class Standing {
   }
 
   join(state: Uint8Array): void {
-    const read = decodeState(state, this.#specs, this.#settings)
-    const plan = layout(this.#specs, read.ranks)
-    this.#arrange(plan)
-    this.#algorithm.load(plan, read.loaded, read.step) // it may refuse a note: before all else
-    this.#plan = plan
+    const read = decodeCheckpoint(state, this.#specs, this.#settings)
+    const layout = layoutOf(this.#specs, read.ranks)
+    this.#arrange(layout)
+    this.#algorithm.load(layout, read.loaded, read.step) // it may refuse a note: before all else
+    this.#layout = layout
     this.#number = read.step
-    this.#parent = read.parent ?? firstParent(this.#algorithm.kept)
-    this.#framing.reserve(this.#plan)
+    this.#parent = read.parent ?? firstParent(this.#algorithm.shared)
+    this.#framing.reserve(this.#layout)
   }
 
   *adopt(state: Uint8Array): Task<void> {
-    const { residual, weight } = decodeState(state, this.#specs, this.#settings)
+    const { residual, weight } = decodeCheckpoint(state, this.#specs, this.#settings)
     if (!residual) throw new RangeError('"state": expected one with its residual')
     const own = yield* this.#residual()
     const factor = weight / this.#weight
@@ -216,7 +224,7 @@ export class Standing {
 
   setRank(rank: number | readonly number[]): void {
     const { method } = this.#settings
-    if (!method.heeds.includes('rank')) {
+    if (!method.supportedOptions.includes('rank')) {
       throw new RangeError(`"rank": the method ${method.name} has no use for it`)
     }
     if (typeof rank !== 'number') {
@@ -232,11 +240,11 @@ export class Standing {
   }
 
   #rearrange(ranks: readonly number[]): void {
-    const plan = layout(this.#specs, ranks)
-    this.#arrange(plan)
-    this.#plan = plan
-    this.#algorithm.replan(this.#plan, this.#number)
-    this.#framing.reserve(this.#plan)
+    const layout = layoutOf(this.#specs, ranks)
+    this.#arrange(layout)
+    this.#layout = layout
+    this.#algorithm.rearrange(this.#layout, this.#number)
+    this.#framing.reserve(this.#layout)
   }
 
   *rescale(factor: number): Task<void> {
@@ -261,7 +269,7 @@ export class Standing {
   }
 
   *#residual(): Task<Float32Array> {
-    const values = new Float32Array(this.#plan.denseFloats)
+    const values = new Float32Array(this.#layout.denseFloats)
     yield* wait(this.#session.read(['residual'], values))
     return values
   }

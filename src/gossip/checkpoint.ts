@@ -6,7 +6,7 @@
 //                                  difference, what the last exchange found
 //   metadata                       format 'lowrank-gossip', version, layout, self, step, edges
 
-import type { Plan } from '../backend.ts'
+import type { Layout } from '../backend.ts'
 import { fromHex, toHex } from '../bytes.ts'
 import {
   decodeSafetensors,
@@ -15,8 +15,8 @@ import {
   type NamedFloats,
 } from '../codec/safetensors.ts'
 import { show } from '../validate.ts'
-import type { Edge, Exchange } from './edge.ts'
-import { checkNeighbour, type Link } from './link.ts'
+import type { Edge, EdgeExchange } from './edge.ts'
+import { checkNeighbour, type Neighbour } from './link.ts'
 
 /** What the metadata say of an edge; histories in hexadecimal. */
 interface Noted {
@@ -24,11 +24,11 @@ interface Noted {
   readonly weight: number
   readonly parent: string
   readonly turns: number
-  readonly last: (Omit<Exchange, 'previous'> & { readonly previous: string }) | null
+  readonly last: (Omit<EdgeExchange, 'previous'> & { readonly previous: string }) | null
 }
 
 /** A file that has passed every check. */
-export interface Saved {
+export interface EdgeCheckpoint {
   readonly step: number
   /** the weights asked for, by neighbour */
   readonly neighbours: ReadonlyMap<number, number>
@@ -40,23 +40,23 @@ const FORMAT = 'lowrank-gossip'
 const VERSION = '1'
 
 export function encodeEdges(
-  plan: Plan,
-  layout: Uint8Array,
+  layout: Layout,
+  configHash: Uint8Array,
   self: number,
   step: number,
-  links: ReadonlyMap<number, Link>,
+  links: ReadonlyMap<number, Neighbour>,
 ): Uint8Array {
   const tensors: NamedFloats[] = []
   const edges: Noted[] = []
   for (const [neighbour, { edge, weight }] of links) {
-    tensors.push(...fields(plan, edge, edge.last))
+    tensors.push(...fields(layout, edge, edge.last))
     const last = edge.last && { ...edge.last, previous: toHex(edge.last.previous) }
     edges.push({ neighbour, weight, parent: toHex(edge.parent), turns: edge.turns, last })
   }
   return encodeSafetensors(tensors, {
     format: FORMAT,
     version: VERSION,
-    layout: toHex(layout),
+    layout: toHex(configHash),
     self: String(self),
     step: String(step),
     edges: JSON.stringify(edges),
@@ -69,16 +69,21 @@ export function encodeEdges(
  */
 export function decodeEdges(
   bytes: Uint8Array,
-  plan: Plan,
-  layout: Uint8Array,
+  layout: Layout,
+  configHash: Uint8Array,
   self: number,
   like: (neighbour: number) => Edge,
-): Saved {
+): EdgeCheckpoint {
   if (!(bytes instanceof Uint8Array)) {
     throw new TypeError(`"restore": expected a Uint8Array, got ${show(bytes)}`)
   }
   const { metadata, tensors } = decodeSafetensors(bytes)
-  const expected = { format: FORMAT, version: VERSION, layout: toHex(layout), self: String(self) }
+  const expected = {
+    format: FORMAT,
+    version: VERSION,
+    layout: toHex(configHash),
+    self: String(self),
+  }
   for (const [name, value] of Object.entries(expected)) {
     if (metadata[name] === value) continue
     throw new RangeError(`"restore": ${name}: expected ${value}, got ${metadata[name]}`)
@@ -89,7 +94,7 @@ export function decodeEdges(
   }
   const edges = notedIn(metadata.edges, self)
   for (const { neighbour, last } of edges) {
-    for (const { name, shape } of fields(plan, like(neighbour), last)) {
+    for (const { name, shape } of fields(layout, like(neighbour), last)) {
       const tensor = tensors.get(name)
       if (!tensor || String(tensor.shape) !== String(shape)) {
         throw new RangeError(`"restore": expected ${name} of shape [${shape.join(', ')}]`)
@@ -107,7 +112,7 @@ export function decodeEdges(
       edge.parent = fromHex(noted.parent)
       edge.turns = noted.turns
       edge.last = noted.last && { ...noted.last, previous: fromHex(noted.last.previous) }
-      for (const { name, data } of fields(plan, edge, edge.last)) {
+      for (const { name, data } of fields(layout, edge, edge.last)) {
         data.set(floatsOf(tensors.get(name)!))
       }
     },
@@ -116,16 +121,16 @@ export function decodeEdges(
 
 /** What is kept of an edge whose last exchange is this. */
 function fields(
-  plan: Plan,
+  layout: Layout,
   { lo, hi, left, right, before, coding }: Edge,
-  last: Pick<Exchange, 'matrices' | 'side'> | null,
+  last: Pick<EdgeExchange, 'matrices' | 'side'> | null,
 ): NamedFloats[] {
   const found: NamedFloats[] = []
   const add = (name: string, shape: readonly number[], array: Float32Array, at: number) => {
     const length = shape.reduce((a, b) => a * b, 1)
     found.push({ name: `edge${lo}-${hi}/${name}`, shape, data: array.subarray(at, at + length) })
   }
-  for (const { index, rank, rows, cols, left: l, right: r } of plan.matrices) {
+  for (const { index, rank, rows, cols, left: l, right: r } of layout.matrices) {
     add(`p/${index}`, [rank, rows], left, l)
     add(`q/${index}`, [rank, cols], right, r)
     if (!last || last.matrices === 0) continue
@@ -133,7 +138,7 @@ function fields(
     else add(`before/${index}`, [rank, cols], before, r)
   }
   for (const [name, array] of Object.entries(coding.kept)) {
-    for (const { index, shape, raw } of plan.raws) add(`${name}/${index}`, shape, array, raw)
+    for (const { index, shape, raw } of layout.raws) add(`${name}/${index}`, shape, array, raw)
   }
   return found
 }

@@ -1,12 +1,12 @@
 // How what travels outside factors is sent over an edge, and what both ends make of it.
 
-import type { Plan } from '../backend.ts'
+import type { Layout } from '../backend.ts'
 import { rawLengths } from '../layout.ts'
-import type { Compression, Sent } from './compression.ts'
+import type { Compression, EdgePayload } from './compression.ts'
 import type { Noise } from './noise.ts'
 
 /** An end of the edge between lo and hi, lo < hi. */
-export interface End {
+export interface EdgeEnd {
   readonly lo: number
   readonly hi: number
   /** true: this end is hi */
@@ -28,9 +28,9 @@ export interface Coding {
    *
    * @param step  number of the iteration
    */
-  code(x: Float32Array, into: Sent, step: number): void
+  code(x: Float32Array, into: EdgePayload, step: number): void
   /** What is wrong with what the other end sent, of as many words and floats as there must be. */
-  refuse(sent: Sent): string | null
+  refuse(sent: EdgePayload): string | null
   /**
    * Takes over an exchange.
    *
@@ -40,7 +40,7 @@ export interface Coding {
    * @returns false if a difference is too large, as on the other end: there is none to move by, and else nothing
    *   has changed
    */
-  commit(lo: Sent, hi: Sent, own: boolean, x: Float32Array): boolean
+  commit(lo: EdgePayload, hi: EdgePayload, own: boolean, x: Float32Array): boolean
   /** Takes the last exchange back. */
   retract(): void
   /** Begins anew. */
@@ -63,19 +63,19 @@ export function subtract(difference: Float32Array, hi: Float32Array, lo: Float32
 }
 
 /** Values as they are. */
-export class Whole implements Coding {
+export class WholeCoding implements Coding {
   readonly words = 0
   readonly columns: readonly number[]
   readonly difference: Float32Array
   readonly kept: Coding['kept']
 
-  constructor(plan: Plan) {
-    this.columns = rawLengths(plan)
-    this.difference = new Float32Array(plan.rawFloats)
+  constructor(layout: Layout) {
+    this.columns = rawLengths(layout)
+    this.difference = new Float32Array(layout.rawFloats)
     this.kept = { difference: this.difference }
   }
 
-  code(x: Float32Array, { floats }: Sent): void {
+  code(x: Float32Array, { floats }: EdgePayload): void {
     floats.set(x)
   }
 
@@ -83,7 +83,7 @@ export class Whole implements Coding {
     return null
   }
 
-  commit(lo: Sent, hi: Sent): boolean {
+  commit(lo: EdgePayload, hi: EdgePayload): boolean {
     return subtract(this.difference, hi.floats, lo.floats)
   }
 
@@ -99,7 +99,7 @@ export class Whole implements Coding {
  * all edges of a node; with one for each edge it is the same as long as all frames arrive, and
  * frames may get lost.
  */
-export class Estimates implements Coding {
+export class ChocoCoding implements Coding {
   readonly words: number
   readonly columns: readonly number[]
   readonly difference: Float32Array
@@ -111,8 +111,8 @@ export class Estimates implements Coding {
   readonly #before: { readonly lo: Float32Array; readonly hi: Float32Array }
   readonly #scratch: Float32Array
 
-  constructor(plan: Plan, compression: Compression, own: boolean) {
-    const zeros = () => new Float32Array(plan.rawFloats)
+  constructor(layout: Layout, compression: Compression, own: boolean) {
+    const zeros = () => new Float32Array(layout.rawFloats)
     this.words = compression.words
     this.columns = compression.columns
     this.difference = zeros()
@@ -131,17 +131,17 @@ export class Estimates implements Coding {
     }
   }
 
-  code(x: Float32Array, into: Sent): void {
+  code(x: Float32Array, into: EdgePayload): void {
     const estimate = this.#now[this.#own]
     for (let i = 0; i < x.length; i++) this.#scratch[i] = x[i]! - estimate[i]!
     this.#compression.compress(this.#scratch, into)
   }
 
-  refuse(sent: Sent): string | null {
+  refuse(sent: EdgePayload): string | null {
     return this.#compression.refuse(sent)
   }
 
-  commit(lo: Sent, hi: Sent): boolean {
+  commit(lo: EdgePayload, hi: EdgePayload): boolean {
     const [now, before] = [this.#now, this.#before]
     before.lo.set(now.lo)
     before.hi.set(now.hi)
@@ -168,7 +168,7 @@ export class Estimates implements Coding {
  * each end sends C(x + δ) and keeps δ, what that left; they move by what the compressed differ.
  * Published with one δ for all edges of a node: see `Estimates`.
  */
-export class Errors implements Coding {
+export class DeepSqueezeCoding implements Coding {
   readonly words: number
   readonly columns: readonly number[]
   readonly difference: Float32Array
@@ -181,8 +181,8 @@ export class Errors implements Coding {
   readonly #lo: Float32Array
   readonly #hi: Float32Array
 
-  constructor(plan: Plan, compression: Compression) {
-    const zeros = () => new Float32Array(plan.rawFloats)
+  constructor(layout: Layout, compression: Compression) {
+    const zeros = () => new Float32Array(layout.rawFloats)
     this.words = compression.words
     this.columns = compression.columns
     this.difference = zeros()
@@ -196,16 +196,16 @@ export class Errors implements Coding {
     this.kept = { difference: this.difference, delta, 'delta-before': before }
   }
 
-  code(x: Float32Array, into: Sent): void {
+  code(x: Float32Array, into: EdgePayload): void {
     for (let i = 0; i < x.length; i++) this.#value[i] = x[i]! + this.#delta[i]!
     this.#compression.compress(this.#value, into)
   }
 
-  refuse(sent: Sent): string | null {
+  refuse(sent: EdgePayload): string | null {
     return this.#compression.refuse(sent)
   }
 
-  commit(lo: Sent, hi: Sent, own: boolean): boolean {
+  commit(lo: EdgePayload, hi: EdgePayload, own: boolean): boolean {
     this.#compression.add(lo, this.#lo.fill(0))
     this.#compression.add(hi, this.#hi.fill(0))
     if (!subtract(this.difference, this.#hi, this.#lo)) return false

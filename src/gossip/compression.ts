@@ -1,10 +1,10 @@
 // What makes few bytes of many values: signs, or the largest.
 import { largest } from '../algorithms/baselines/largest.ts'
-import type { Plan } from '../backend.ts'
+import type { Layout } from '../backend.ts'
 import { rawLengths } from '../layout.ts'
 
 /** What an end sends: words as they are, and floats that its wire type encodes. */
-export interface Sent {
+export interface EdgePayload {
   readonly words: Uint32Array
   readonly floats: Float32Array
 }
@@ -13,10 +13,10 @@ export interface Sent {
 export interface Compression {
   readonly words: number
   readonly columns: readonly number[]
-  compress(x: Float32Array, into: Sent): void
+  compress(x: Float32Array, into: EdgePayload): void
   /** y ← y + what was sent */
-  add(sent: Sent, y: Float32Array): void
-  refuse(sent: Sent): string | null
+  add(sent: EdgePayload, y: Float32Array): void
+  refuse(sent: EdgePayload): string | null
 }
 
 /** Of each entry its sign (0: +), of each parameter its mean magnitude. */
@@ -25,13 +25,13 @@ export class Signs implements Compression {
   readonly columns: readonly number[]
   readonly #lengths: readonly number[]
 
-  constructor(plan: Plan) {
-    this.#lengths = rawLengths(plan)
-    this.words = Math.ceil(plan.rawFloats / 32)
+  constructor(layout: Layout) {
+    this.#lengths = rawLengths(layout)
+    this.words = Math.ceil(layout.rawFloats / 32)
     this.columns = this.#lengths.map(() => 1) // a scale of its own on any wire
   }
 
-  compress(x: Float32Array, { words, floats }: Sent): void {
+  compress(x: Float32Array, { words, floats }: EdgePayload): void {
     words.fill(0)
     let at = 0
     for (const [i, length] of this.#lengths.entries()) {
@@ -44,7 +44,7 @@ export class Signs implements Compression {
     }
   }
 
-  add({ words, floats }: Sent, y: Float32Array): void {
+  add({ words, floats }: EdgePayload, y: Float32Array): void {
     let at = 0
     for (const [i, length] of this.#lengths.entries()) {
       const norm = floats[i]!
@@ -54,7 +54,7 @@ export class Signs implements Compression {
     }
   }
 
-  refuse({ words, floats }: Sent): string | null {
+  refuse({ words, floats }: EdgePayload): string | null {
     const negative = floats.findIndex((norm) => norm < 0)
     if (negative >= 0) return `norm ${negative}: expected ≥ 0, got ${floats[negative]}`
     const used = this.#lengths.reduce((a, b) => a + b, 0) % 32
@@ -69,13 +69,13 @@ export class Largest implements Compression {
   readonly columns: readonly number[]
   readonly #lengths: readonly number[]
 
-  constructor(plan: Plan, keep: number) {
-    this.#lengths = rawLengths(plan)
+  constructor(layout: Layout, keep: number) {
+    this.#lengths = rawLengths(layout)
     this.columns = this.#lengths.map((length) => Math.max(1, Math.floor(keep * length)))
     this.words = this.columns.reduce((a, b) => a + b, 0)
   }
 
-  compress(x: Float32Array, { words, floats }: Sent): void {
+  compress(x: Float32Array, { words, floats }: EdgePayload): void {
     const bits = new Uint32Array(x.buffer, x.byteOffset, x.length)
     let [from, at] = [0, 0]
     for (const [i, length] of this.#lengths.entries()) {
@@ -87,11 +87,11 @@ export class Largest implements Compression {
     for (let j = 0; j < words.length; j++) floats[j] = x[words[j]!]!
   }
 
-  add({ words, floats }: Sent, y: Float32Array): void {
+  add({ words, floats }: EdgePayload, y: Float32Array): void {
     for (let j = 0; j < words.length; j++) y[words[j]!]! += floats[j]!
   }
 
-  refuse({ words }: Sent): string | null {
+  refuse({ words }: EdgePayload): string | null {
     let [from, at] = [0, 0]
     for (const [i, length] of this.#lengths.entries()) {
       let least = from

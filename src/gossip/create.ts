@@ -7,12 +7,12 @@ import { loadModule } from '../backends/wasm/load.ts'
 import type { Wire } from '../codec/wire/index.ts'
 import { WIRES } from '../codec/wire/index.ts'
 import { xxh32 } from '../codec/xxh32.ts'
-import { layout, specsOf } from '../layout.ts'
+import { layoutOf, specsOf } from '../layout.ts'
 import type { ParameterSpec } from '../options.ts'
 import { anObject, integer, noOthers, oneOf, show } from '../validate.ts'
 import { decodeEdges, encodeEdges } from './checkpoint.ts'
 import { EdgeFrames } from './frames.ts'
-import { checkNeighbour, createLink, type Link } from './link.ts'
+import { checkNeighbour, createNeighbour, type Neighbour } from './link.ts'
 import { type GossipMethod, powerGossip } from './method.ts'
 import { Mixer } from './mixer.ts'
 import { Gossip } from './node.ts'
@@ -120,8 +120,8 @@ export async function createGossip(
     throw new TypeError(`"backend": expected a backend, wasm() say, got ${show(backend)}`)
   }
   const specs = specsOf(shapes)
-  const plan = layout(specs, method.ranks(specs))
-  const frames = new EdgeFrames(specs, plan, method, seed, self, wire)
+  const layout = layoutOf(specs, method.ranks(specs))
+  const frames = new EdgeFrames(specs, layout, method, seed, self, wire)
   const module = await loadModule()
   const seedOf = (lo: number, hi: number) =>
     xxh32(new Uint8Array(Uint32Array.of(seed, lo, hi).buffer))
@@ -131,23 +131,23 @@ export async function createGossip(
     random
       ? checkNoise(random(lo, hi, NOISE, parameter, 0, step, length), length)
       : uniform(seedOf(lo, hi), parameter, step, length)
-  const common = { self, specs, plan, method, frames, host, noise }
-  const like = (neighbour: number) => createLink(common, neighbour, 1).edge
-  const saved = restore && decodeEdges(restore, plan, frames.configHash, self, like)
+  const common = { self, specs, layout, method, frames, host, noise }
+  const like = (neighbour: number) => createNeighbour(common, neighbour, 1).edge
+  const saved = restore && decodeEdges(restore, layout, frames.configHash, self, like)
   const weights = neighbours === undefined ? saved?.neighbours : weightsOf(self, neighbours)
   const parts = {
     ...common,
     step: saved?.step ?? 0,
-    save: (step: number, links: ReadonlyMap<number, Link>) =>
-      encodeEdges(plan, frames.configHash, self, step, links),
+    save: (step: number, links: ReadonlyMap<number, Neighbour>) =>
+      encodeEdges(layout, frames.configHash, self, step, links),
   }
-  const links = new Map<number, Link>()
+  const links = new Map<number, Neighbour>()
   for (const [neighbour, weight] of weights ?? []) {
-    const link = createLink(parts, neighbour, weight)
+    const link = createNeighbour(parts, neighbour, weight)
     saved?.fill(neighbour, link.edge)
     links.set(neighbour, link)
   }
-  return new Gossip({ ...parts, mixer: await Mixer.open(backend, specs, plan) }, links)
+  return new Gossip({ ...parts, mixer: await Mixer.open(backend, specs, layout) }, links)
 }
 
 function weightsOf(self: number, neighbours: unknown): Map<number, number> {

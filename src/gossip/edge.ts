@@ -1,15 +1,15 @@
 // One end's part of what both ends of an edge keep: factors, and the history of their exchanges.
 
-import type { Host, Plan, Side } from '../backend.ts'
+import type { Host, Layout, Side } from '../backend.ts'
 import { bytesOf, concatBytes } from '../bytes.ts'
 import { hash64 } from '../codec/xxh32.ts'
 import { leftColumns, rightColumns } from '../layout.ts'
-import { type Coding, type End, subtract } from './coding.ts'
-import type { Sent } from './compression.ts'
+import { type Coding, type EdgeEnd, subtract } from './coding.ts'
+import type { EdgePayload } from './compression.ts'
 import type { GossipMethod } from './method.ts'
 
 /** An exchange that this end has applied: all that it takes to take it back. */
-export interface Exchange {
+export interface EdgeExchange {
   /** the history before it */
   readonly previous: Uint8Array
   /** what P·Qᵀ, and the coding's difference, have been added times; 0: nothing of that kind was */
@@ -20,7 +20,7 @@ export interface Exchange {
 }
 
 /** What a half-step exchanges. */
-export interface Share {
+export interface HalfStepScope {
   readonly matrices: boolean
   readonly raws: boolean
 }
@@ -41,9 +41,9 @@ export class Edge {
   readonly before: Float32Array
   /** of the open half-step: the orthonormal factor, and what this end sends */
   readonly #basis: Float32Array
-  readonly #sent: Sent
+  readonly #sent: EdgePayload
   readonly #own: boolean
-  readonly #plan: Plan
+  readonly #layout: Layout
   readonly #host: Host
   readonly #method: GossipMethod
   /** hash of all exchanges that count */
@@ -51,19 +51,19 @@ export class Edge {
   /** how many of them had factors */
   turns = 0
   /** the last one, unless it has been taken back */
-  last: Exchange | null = null
+  last: EdgeExchange | null = null
 
-  constructor(end: End, plan: Plan, host: Host, method: GossipMethod) {
+  constructor(end: EdgeEnd, layout: Layout, host: Host, method: GossipMethod) {
     this.lo = end.lo
     this.hi = end.hi
     this.#own = end.own
-    this.#plan = plan
+    this.#layout = layout
     this.#host = host
     this.#method = method
-    const most = Math.max(plan.leftFloats, plan.rightFloats)
-    this.left = new Float32Array(plan.leftFloats)
-    this.right = new Float32Array(plan.rightFloats)
-    this.coding = method.coding(plan, end)
+    const most = Math.max(layout.leftFloats, layout.rightFloats)
+    this.left = new Float32Array(layout.leftFloats)
+    this.right = new Float32Array(layout.rightFloats)
+    this.coding = method.coding(layout, end)
     this.before = new Float32Array(most)
     this.#basis = new Float32Array(most)
     const floats = this.coding.columns.reduce((a, b) => a + b, most)
@@ -84,7 +84,7 @@ export class Edge {
     const basis = this.#basis.subarray(0, this.#factor(side).length)
     if (this.#method.warmStart) basis.set(this.#factor(side))
     else this.#fill(side, basis, this.turns + 1)
-    this.#host.orthonormalize(this.#plan, side, basis, this.turns)
+    this.#host.orthonormalize(this.#layout, side, basis, this.turns)
   }
 
   /** What `prepare` has made. */
@@ -93,8 +93,11 @@ export class Edge {
   }
 
   /** Room for what this end sends, with the lengths of its columns. */
-  room({ matrices, raws }: Share): Sent & { columns: number[]; factors: Float32Array } {
-    const factors = this.side === 'left' ? rightColumns(this.#plan) : leftColumns(this.#plan)
+  room({
+    matrices,
+    raws,
+  }: HalfStepScope): EdgePayload & { columns: number[]; factors: Float32Array } {
+    const factors = this.side === 'left' ? rightColumns(this.#layout) : leftColumns(this.#layout)
     const columns = [...(matrices ? factors : []), ...(raws ? this.coding.columns : [])]
     const { words, floats } = this.#sent
     return {
@@ -107,12 +110,12 @@ export class Edge {
   }
 
   /** Codes the values that have no factors, in the iteration of this number. */
-  code(x: Float32Array, share: Share, step: number): void {
+  code(x: Float32Array, share: HalfStepScope, step: number): void {
     if (share.raws) this.coding.code(x, this.#coded(this.room(share), share), step)
   }
 
   /** What is wrong with what the other end sent, if its history is this end's. */
-  refuse(sent: Sent, share: Share): string | null {
+  refuse(sent: EdgePayload, share: HalfStepScope): string | null {
     const { words, floats } = this.room(share)
     if (sent.words.length !== words.length || sent.floats.length !== floats.length) {
       const want = `${words.length} words and ${floats.length} floats`
@@ -132,8 +135,8 @@ export class Edge {
    * @returns false if a difference is too large, and nothing has changed, as on the other end
    */
   commit(
-    share: Share,
-    received: Sent,
+    share: HalfStepScope,
+    received: EdgePayload,
     checksums: readonly [number, number],
     weight: number,
     x: Float32Array,
@@ -197,7 +200,7 @@ export class Edge {
   }
 
   /** What is the coding's of what an end sent: it comes after the factors. */
-  #coded({ words, floats }: Sent, share: Share): Sent {
+  #coded({ words, floats }: EdgePayload, share: HalfStepScope): EdgePayload {
     return { words, floats: floats.subarray(this.room(share).factors.length) }
   }
 
@@ -207,7 +210,7 @@ export class Edge {
   }
 
   #fill(side: Side, into: Float32Array, step: number): void {
-    for (const matrix of this.#plan.matrices) this.#host.fill(matrix, side, into, 0, step)
+    for (const matrix of this.#layout.matrices) this.#host.fill(matrix, side, into, 0, step)
   }
 
   #factor(side: Side): Float32Array {

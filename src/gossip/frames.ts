@@ -1,6 +1,6 @@
 // Frames of edges: kind gathered, one part, the sender's. Its weight is the sender's weight of the edge,
 // its first two words are the history before the sender's last exchange (zeros: it has none to take back).
-import type { Plan } from '../backend.ts'
+import type { Layout } from '../backend.ts'
 import { equalBytes } from '../bytes.ts'
 import { beginFrame, decodeFrame, type Frame, sealFrame } from '../codec/frame.ts'
 import { type Columns, gathering, partsLength, partsOf, writeParts } from '../codec/gathered.ts'
@@ -10,23 +10,23 @@ import type { Wire } from '../codec/wire/index.ts'
 import { hash64 } from '../codec/xxh32.ts'
 import { FrameError } from '../errors.ts'
 import type { Spec } from '../options.ts'
-import type { Sent } from './compression.ts'
+import type { EdgePayload } from './compression.ts'
 import type { GossipMethod } from './method.ts'
 
 /** Where an iteration stands. */
-export interface Position {
+export interface IterationPosition {
   readonly step: number
   readonly round: number
 }
 
 /** What an end says in a half-step. */
-export interface Said {
+export interface EdgeMessage {
   readonly checksum: number
   /** the sender's history, and that before its last exchange */
   readonly parent: Uint8Array
   readonly previous: Uint8Array
   readonly weight: number
-  readonly sent: Sent
+  readonly sent: EdgePayload
 }
 
 /** In front of an end's own words: the history before its last exchange. */
@@ -43,7 +43,7 @@ export class EdgeFrames {
 
   constructor(
     specs: readonly Spec[],
-    plan: Plan,
+    layout: Layout,
     method: GossipMethod,
     seed: number,
     self: number,
@@ -54,7 +54,7 @@ export class EdgeFrames {
     this.#configHash = hash64(new TextEncoder().encode(shared))
     this.#self = self
     this.#wire = wire
-    this.#ranks = Uint16Array.from(plan.parameters, ({ rank }) => rank)
+    this.#ranks = Uint16Array.from(layout.parameters, ({ rank }) => rank)
   }
 
   get configHash(): Uint8Array {
@@ -66,11 +66,11 @@ export class EdgeFrames {
    * @returns null if a number is not finite
    */
   write(
-    position: Position,
+    position: IterationPosition,
     parent: Uint8Array,
     previous: Uint8Array | null,
     weight: number,
-    own: Sent & Columns,
+    own: EdgePayload & Columns,
   ): Uint8Array | null {
     const words = new Uint32Array(HISTORY_WORDS + own.words.length)
     words.set(new Uint32Array((previous ?? NONE).slice().buffer))
@@ -104,10 +104,17 @@ export class EdgeFrames {
    * @param refuse  what is wrong with what one of the same history sent
    * @throws FrameError  with the byte of what is wrong
    */
-  read(frame: Frame, history: Uint8Array, refuse: (sent: Sent) => string | null): Said {
+  read(
+    frame: Frame,
+    history: Uint8Array,
+    refuse: (sent: EdgePayload) => string | null,
+  ): EdgeMessage {
     const [packed] = partsOf(frame)
     const like = equalBytes(frame.parent, history)
-    const sentIn = ({ words, floats }: Sent) => ({ words: words.subarray(HISTORY_WORDS), floats })
+    const sentIn = ({ words, floats }: EdgePayload) => ({
+      words: words.subarray(HISTORY_WORDS),
+      floats,
+    })
     const none = { words: new Uint32Array(0), floats: NOTHING, columns: [] }
     const part = gathering(none, (part) => {
       if (part.words.length < HISTORY_WORDS)
@@ -123,7 +130,7 @@ export class EdgeFrames {
     }
   }
 
-  #header(position: Position, parent: Uint8Array, weight: number, sender: number): Header {
+  #header(position: IterationPosition, parent: Uint8Array, weight: number, sender: number): Header {
     return {
       kind: 'gathered',
       type: this.#wire,

@@ -1,21 +1,21 @@
 // A neighbour, as a node knows it.
 
-import type { Host, Plan } from '../backend.ts'
+import type { Host, Layout } from '../backend.ts'
 import { integer, show } from '../validate.ts'
 import { Edge } from './edge.ts'
 import type { GossipMethod } from './method.ts'
 import type { Noise } from './noise.ts'
 
 /** A neighbour: the weight that this node asks for, and what both ends keep. */
-export interface Link {
+export interface Neighbour {
   weight: number
   readonly edge: Edge
 }
 
 /** What all edges of a node are made of. */
-export interface LinkParts {
+export interface NeighbourParts {
   readonly self: number
-  readonly plan: Plan
+  readonly layout: Layout
   readonly method: GossipMethod
   /** of an edge: the same random numbers on both ends */
   readonly host: (lo: number, hi: number) => Host
@@ -23,13 +23,13 @@ export interface LinkParts {
 }
 
 /** An edge at its beginning. */
-export function createLink(
-  { self, plan, host, noise, method }: LinkParts,
+export function createNeighbour(
+  { self, layout, host, noise, method }: NeighbourParts,
   neighbour: number,
   weight: number,
-): Link {
+): Neighbour {
   const [lo, hi] = [Math.min(self, neighbour), Math.max(self, neighbour)]
-  const edge = new Edge({ lo, hi, own: self === hi, noise }, plan, host(lo, hi), method)
+  const edge = new Edge({ lo, hi, own: self === hi, noise }, layout, host(lo, hi), method)
   return { weight: Math.fround(weight), edge }
 }
 

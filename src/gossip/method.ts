@@ -1,12 +1,12 @@
 // What peers on an edge exchange: as differences of low rank, or whole.
 
-import type { Plan } from '../backend.ts'
-import { gated, rawLengths } from '../layout.ts'
+import type { Layout } from '../backend.ts'
+import { gatedRanks, rawLengths } from '../layout.ts'
 import type { Spec } from '../options.ts'
 import { integer, show } from '../validate.ts'
-import { type Coding, type End, Errors, Estimates, Whole } from './coding.ts'
+import { ChocoCoding, type Coding, DeepSqueezeCoding, type EdgeEnd, WholeCoding } from './coding.ts'
 import { type Compression, Largest, Signs } from './compression.ts'
-import { Modulo, ModuloPublished, wordsOf } from './methods/moniqua.ts'
+import { MoniquaCoding, PublishedMoniquaCoding, wordsOf } from './methods/moniqua.ts'
 
 export interface PowerGossipOptions {
   /** Columns of the factors. Default 1. */
@@ -41,9 +41,9 @@ export interface GossipMethod {
   /** of each parameter; 0: it has no factors */
   ranks(specs: readonly Spec[]): readonly number[]
   /** What of the values without factors an end sends: so many words, and columns of floats. */
-  sends(plan: Plan): { readonly words: number; readonly columns: readonly number[] }
+  sends(layout: Layout): { readonly words: number; readonly columns: readonly number[] }
   /** For what has no factors, at an end of an edge. */
-  coding(plan: Plan, end: End): Coding
+  coding(layout: Layout, end: EdgeEnd): Coding
 }
 
 /**
@@ -77,11 +77,11 @@ export function powerGossip(options: PowerGossipOptions = {}): GossipMethod {
     published,
     sequential: false,
     ranks: (specs) =>
-      gated(specs, { minCompressionRate }, rank, {
+      gatedRanks(specs, { minCompressionRate }, rank, {
         cost: (rows, cols, r) => (iterations * r * (rows + cols)) / 2,
       }),
     sends: whole,
-    coding: (plan) => new Whole(plan),
+    coding: (layout) => new WholeCoding(layout),
   }
 }
 
@@ -93,7 +93,7 @@ export function powerGossip(options: PowerGossipOptions = {}): GossipMethod {
  */
 export function plain({ gamma = 1 }: { readonly gamma?: number } = {}): GossipMethod {
   rate('gamma', gamma)
-  return coded('plain', gamma, {}, whole, (plan) => new Whole(plan))
+  return coded('plain', gamma, {}, whole, (layout) => new WholeCoding(layout))
 }
 
 /** How Choco and DeepSqueeze compress. */
@@ -117,8 +117,8 @@ export interface CompressedOptions {
 export function choco({ compression, gamma }: CompressedOptions): GossipMethod {
   const compressionOf = compressing(compression)
   rate('gamma', gamma)
-  return coded('choco', gamma, { compression }, compressionOf, (plan, { own }) => {
-    return new Estimates(plan, compressionOf(plan), own)
+  return coded('choco', gamma, { compression }, compressionOf, (layout, { own }) => {
+    return new ChocoCoding(layout, compressionOf(layout), own)
   })
 }
 
@@ -132,8 +132,8 @@ export function choco({ compression, gamma }: CompressedOptions): GossipMethod {
 export function deepSqueeze({ compression, gamma }: CompressedOptions): GossipMethod {
   const compressionOf = compressing(compression)
   rate('gamma', gamma)
-  return coded('deepSqueeze', gamma, { compression }, compressionOf, (plan) => {
-    return new Errors(plan, compressionOf(plan))
+  return coded('deepSqueeze', gamma, { compression }, compressionOf, (layout) => {
+    return new DeepSqueezeCoding(layout, compressionOf(layout))
   })
 }
 
@@ -164,8 +164,10 @@ export function moniqua({ theta, gamma = 1, published = false }: MoniquaOptions)
   }
   rate('gamma', gamma)
   flag('published', published)
-  const method = coded('moniqua', gamma, { theta, published }, moduli, (plan, end) => {
-    return published ? new ModuloPublished(plan, theta, end) : new Modulo(plan, theta, end)
+  const method = coded('moniqua', gamma, { theta, published }, moduli, (layout, end) => {
+    return published
+      ? new PublishedMoniquaCoding(layout, theta, end)
+      : new MoniquaCoding(layout, theta, end)
   })
   return { ...method, sequential: published }
 }
@@ -192,21 +194,22 @@ function coded(
   }
 }
 
-function whole(plan: Plan) {
-  return { words: 0, columns: rawLengths(plan) }
+function whole(layout: Layout) {
+  return { words: 0, columns: rawLengths(layout) }
 }
 
-function moduli({ rawFloats }: Plan) {
+function moduli({ rawFloats }: Layout) {
   return { words: wordsOf(rawFloats), columns: [] }
 }
 
-function compressing(compression: unknown): (plan: Plan) => Compression {
-  if (compression === 'sign') return (plan) => new Signs(plan)
+function compressing(compression: unknown): (layout: Layout) => Compression {
+  if (compression === 'sign') return (layout) => new Signs(layout)
   if (typeof compression !== 'object' || compression === null || !('keep' in compression)) {
     throw new TypeError(`"compression": expected 'sign' or { keep }, got ${show(compression)}`)
   }
   const { keep } = compression
-  if (typeof keep === 'number' && keep > 0 && keep <= 1) return (plan) => new Largest(plan, keep)
+  if (typeof keep === 'number' && keep > 0 && keep <= 1)
+    return (layout) => new Largest(layout, keep)
   throw new RangeError(`"compression.keep": expected more than 0, at most 1, got ${show(keep)}`)
 }
 

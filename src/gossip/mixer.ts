@@ -1,15 +1,15 @@
 // What a node computes of its parameters, on either backend: their products with the bases of its edges, and
 // the way towards its neighbours.
 
-import type { Backend, Parameter, Plan, Session, Side, Tensor } from '../backend.ts'
+import type { Backend, Layout, Parameter, Session, Side, Tensor } from '../backend.ts'
 import { bytesOf } from '../bytes.ts'
 import { type Task, wait } from '../gensync.ts'
-import { layout } from '../layout.ts'
+import { layoutOf } from '../layout.ts'
 import type { Spec } from '../options.ts'
-import type { Edge, Share } from './edge.ts'
+import type { Edge, HalfStepScope } from './edge.ts'
 
 /** One edge's part of what is added to the parameters: so many times left·rightᵀ, and the difference. */
-export interface Move {
+export interface EdgeMove {
   readonly edge: Edge
   readonly matrices: number
   readonly raws: number
@@ -23,23 +23,23 @@ export class Mixer {
   readonly #session: Session
   readonly #specs: readonly Spec[]
   /** of one edge */
-  readonly #plan: Plan
+  readonly #layout: Layout
   #edges = 0
-  #wide: Plan
+  #wide: Layout
   /** scratch: a left and a right arena of `wide`, the latter with the raw values behind it */
   #left = new Float32Array(0)
   #right = new Float32Array(0)
 
   /** @throws RangeError  if the backend has not the memory */
-  static async open(backend: Backend, specs: readonly Spec[], plan: Plan): Promise<Mixer> {
-    return new Mixer(await backend.open(plan), specs, plan)
+  static async open(backend: Backend, specs: readonly Spec[], layout: Layout): Promise<Mixer> {
+    return new Mixer(await backend.open(layout), specs, layout)
   }
 
-  private constructor(session: Session, specs: readonly Spec[], plan: Plan) {
+  private constructor(session: Session, specs: readonly Spec[], layout: Layout) {
     this.#session = session
     this.#specs = specs
-    this.#plan = plan
-    this.#wide = plan
+    this.#layout = layout
+    this.#wide = layout
   }
 
   get synchronous(): boolean {
@@ -59,7 +59,7 @@ export class Mixer {
   *take(
     parameters: readonly Tensor[],
     edges: readonly Edge[],
-    share: Share,
+    share: HalfStepScope,
     raws: Float32Array,
   ): Task<boolean> {
     const session = this.#session
@@ -67,7 +67,7 @@ export class Mixer {
     const turned = (side: Side) => (share.matrices ? edges.filter((one) => one.side === side) : [])
     const [lefts, rights] = [turned('left'), turned('right')]
     const { rightFloats } = this.#wide
-    session.write('query', this.#bases(rights, 'right'))
+    session.write('qHat', this.#bases(rights, 'right'))
     yield* wait(session.scale('residual', 0))
     if (!(yield* wait(session.accumulateProject(parameters)))) return false
     if (rights.length > 0) {
@@ -81,14 +81,14 @@ export class Mixer {
     session.write('left', this.#bases(lefts, 'left'))
     yield* wait(session.backproject())
     // Both in one readback.
-    yield* wait(session.read(share.raws ? ['own', 'raw'] : ['own'], this.#right))
+    yield* wait(session.read(share.raws ? ['qLocal', 'raw'] : ['qLocal'], this.#right))
     this.#part(this.#right, lefts, 'right')
     if (share.raws) raws.set(this.#right.subarray(rightFloats))
     return true
   }
 
   /** x ← x + Σ moves, in one pass. */
-  *add(parameters: readonly Tensor[], moves: readonly Move[]): Task<void> {
+  *add(parameters: readonly Tensor[], moves: readonly EdgeMove[]): Task<void> {
     const whole = moves.some(({ raws }) => raws !== 0)
     if (!whole && moves.every(({ matrices }) => matrices === 0)) return
     const left = this.#left.fill(0)
@@ -108,7 +108,7 @@ export class Mixer {
       first = false
     }
     this.#session.write('left', bytesOf(left))
-    this.#session.write('mean', bytesOf(mean))
+    this.#session.write('qMean', bytesOf(mean))
     const sink = { into: parameters, scale: 1, accumulate: true }
     yield* wait(this.#session.settle(false, whole ? bytesOf(raw) : null, sink))
   }
@@ -121,9 +121,9 @@ export class Mixer {
   #arrange(edges: number): void {
     const wanted = Math.max(1, edges)
     if (this.#edges === wanted) return
-    const ranks = this.#plan.parameters.map(({ rank }) => rank * wanted)
-    const wide = layout(this.#specs, ranks)
-    this.#session.replan(wide)
+    const ranks = this.#layout.parameters.map(({ rank }) => rank * wanted)
+    const wide = layoutOf(this.#specs, ranks)
+    this.#session.rearrange(wide)
     this.#wide = wide
     this.#edges = wanted
     this.#left = new Float32Array(wide.leftFloats)
@@ -160,7 +160,8 @@ export class Mixer {
   }
 
   *#pairs(): Generator<[narrow: Parameter, wide: Parameter]> {
-    for (const [i, narrow] of this.#plan.matrices.entries()) yield [narrow, this.#wide.matrices[i]!]
+    for (const [i, narrow] of this.#layout.matrices.entries())
+      yield [narrow, this.#wide.matrices[i]!]
   }
 }
 

@@ -7,10 +7,10 @@ import { RoundError, UnsupportedError } from '../errors.ts'
 import { runAsync, runSync, type Task } from '../gensync.ts'
 import type { Spec } from '../options.ts'
 import { checkTensors, integer, show } from '../validate.ts'
-import type { Edge, Share } from './edge.ts'
-import type { EdgeFrames, Position, Said } from './frames.ts'
-import { checkNeighbour, createLink, type Link, type LinkParts } from './link.ts'
-import type { Mixer, Move } from './mixer.ts'
+import type { Edge, HalfStepScope } from './edge.ts'
+import type { EdgeFrames, EdgeMessage, IterationPosition } from './frames.ts'
+import { checkNeighbour, createNeighbour, type Neighbour, type NeighbourParts } from './link.ts'
+import type { EdgeMove, Mixer } from './mixer.ts'
 
 /**
  * What became of an edge in a half-step:
@@ -39,38 +39,38 @@ export interface Applied {
 }
 
 /** What a node is made of; `createGossip` puts it together. */
-export interface NodeParts extends LinkParts {
+export interface NodeParts extends NeighbourParts {
   readonly specs: readonly Spec[]
   readonly frames: EdgeFrames
   readonly mixer: Mixer
   readonly step: number
-  readonly save: (step: number, links: ReadonlyMap<number, Link>) => Uint8Array
+  readonly save: (step: number, links: ReadonlyMap<number, Neighbour>) => Uint8Array
 }
 
 /** A neighbour in an open half-step. */
-interface Talk {
+interface Conversation {
   readonly sent: Uint8Array
-  said: Said | null
+  said: EdgeMessage | null
   given: boolean
 }
 
 /** Made by `createGossip`. */
 export class Gossip {
   readonly #parts: NodeParts
-  readonly #links: Map<number, Link>
+  readonly #links: Map<number, Neighbour>
   /** the values that have no factors, one after another */
   readonly #raws: Float32Array
-  #position: Position
+  #position: IterationPosition
   /** null: between two iterations */
-  #talks: Map<number, Talk> | null = null
+  #talks: Map<number, Conversation> | null = null
   #busy = false
   #disposed = false
 
   /** @internal */
-  constructor(parts: NodeParts, links: Map<number, Link>) {
+  constructor(parts: NodeParts, links: Map<number, Neighbour>) {
     this.#parts = parts
     this.#links = links
-    this.#raws = new Float32Array(parts.plan.rawFloats)
+    this.#raws = new Float32Array(parts.layout.rawFloats)
     this.#position = { step: parts.step, round: 0 }
   }
 
@@ -92,7 +92,7 @@ export class Gossip {
 
   /** The rank of each parameter; 0: it travels whole. */
   get ranks(): number[] {
-    return this.#parts.plan.parameters.map(({ rank }) => rank)
+    return this.#parts.layout.parameters.map(({ rank }) => rank)
   }
 
   /**
@@ -110,7 +110,7 @@ export class Gossip {
     parameters: readonly Tensor[],
     options: { readonly step?: number } = {},
   ): Promise<Map<number, Uint8Array>> {
-    return runAsync(this.#alone(this.#begin(parameters, options)))
+    return runAsync(this.#exclusive(this.#begin(parameters, options)))
   }
 
   /** `begin` for hosts that cannot await. @throws UnsupportedError  unless on wasm */
@@ -169,7 +169,7 @@ export class Gossip {
    * @throws DeviceLostError  as `begin`; neighbours may have applied what this node has not
    */
   async apply(parameters: readonly Tensor[]): Promise<Applied> {
-    return runAsync(this.#alone(this.#apply(parameters)))
+    return runAsync(this.#exclusive(this.#apply(parameters)))
   }
 
   /** `apply` for hosts that cannot await. @throws UnsupportedError  unless on wasm */
@@ -184,12 +184,12 @@ export class Gossip {
    * @throws TypeError, RangeError  naming the argument
    * @throws RoundError  if an iteration is open
    */
-  join(neighbour: number, weight: number): void {
+  addNeighbour(neighbour: number, weight: number): void {
     this.#between('join')
     checkNeighbour(this.#parts.self, neighbour, weight)
     const known = this.#links.get(neighbour)
     if (known) known.weight = Math.fround(weight)
-    else this.#links.set(neighbour, createLink(this.#parts, neighbour, weight))
+    else this.#links.set(neighbour, createNeighbour(this.#parts, neighbour, weight))
   }
 
   /**
@@ -200,7 +200,7 @@ export class Gossip {
    * @throws RangeError  if this is no neighbour
    * @throws RoundError  if an iteration is open
    */
-  leave(neighbour: number): void {
+  removeNeighbour(neighbour: number): void {
     this.#between('leave')
     this.#link(neighbour)
     this.#links.delete(neighbour)
@@ -243,7 +243,10 @@ export class Gossip {
   }
 
   /** Opens a half-step. */
-  *#send(parameters: readonly Tensor[], position: Position): Task<Map<number, Uint8Array>> {
+  *#send(
+    parameters: readonly Tensor[],
+    position: IterationPosition,
+  ): Task<Map<number, Uint8Array>> {
     const { mixer, frames } = this.#parts
     const share = this.#share(position)
     const edges = [...this.#links.values()].map(({ edge }) => edge)
@@ -251,7 +254,7 @@ export class Gossip {
     if (!(yield* mixer.take(parameters, edges, share, this.#raws))) {
       throw new RangeError('"parameters": expected finite numbers below 2¹⁰⁰ only')
     }
-    const talks = new Map<number, Talk>()
+    const talks = new Map<number, Conversation>()
     for (const [id, { edge, weight }] of this.#links) {
       edge.code(this.#raws, share, position.step)
       const { parent, last } = edge
@@ -274,7 +277,7 @@ export class Gossip {
       throw new RoundError(`apply: neighbours ${waiting} have neither answered nor been given up`)
     }
     const outcomes = new Map<number, EdgeOutcome>()
-    const moves: Move[] = []
+    const moves: EdgeMove[] = []
     const retracted: Edge[] = []
     for (const [id, { edge, weight }] of this.#links) {
       const { sent, said } = talks.get(id)!
@@ -319,9 +322,9 @@ export class Gossip {
     }
   }
 
-  #share({ step, round } = this.#position): Share {
+  #share({ step, round } = this.#position): HalfStepScope {
     const { iterations, published } = this.#parts.method
-    const matrices = !(published && step === 0) && this.#parts.plan.matrices.length > 0
+    const matrices = !(published && step === 0) && this.#parts.layout.matrices.length > 0
     return { matrices, raws: round === iterations - 1 }
   }
 
@@ -329,7 +332,7 @@ export class Gossip {
     checkTensors(parameters, this.#parts.specs, 'parameters', this.#parts.mixer.check)
   }
 
-  #link(neighbour: number): Link {
+  #link(neighbour: number): Neighbour {
     const link = this.#links.get(neighbour)
     if (link) return link
     const known = this.neighbours.join(', ') || 'none'
@@ -337,7 +340,7 @@ export class Gossip {
   }
 
   /** One call at a time: what has to wait must not be overtaken. */
-  *#alone<T>(work: Task<T>): Task<T> {
+  *#exclusive<T>(work: Task<T>): Task<T> {
     this.#refuseOverlap()
     this.#busy = true
     try {
@@ -355,7 +358,7 @@ export class Gossip {
         'this backend works asynchronously: call the method without "Sync"',
       )
     }
-    return runSync(this.#alone(work))
+    return runSync(this.#exclusive(work))
   }
 
   #refuseOverlap(): void {
@@ -363,7 +366,7 @@ export class Gossip {
     if (this.#disposed) throw new RoundError('this node has been disposed of')
   }
 
-  #open(call: string): Map<number, Talk> {
+  #open(call: string): Map<number, Conversation> {
     if (this.#talks) return this.#talks
     throw new RoundError(`${call}: expected an open iteration; call begin first`)
   }

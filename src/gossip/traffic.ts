@@ -3,7 +3,7 @@
 import { dataLength, partLength } from '../codec/gathered.ts'
 import { headerLength } from '../codec/header.ts'
 import { WIRES, type Wire, wireType } from '../codec/wire/index.ts'
-import { layout, leftColumns, rightColumns, specsOf } from '../layout.ts'
+import { layoutOf, leftColumns, rightColumns, specsOf } from '../layout.ts'
 import type { ParameterSpec } from '../options.ts'
 import { anObject, integer, noOthers, oneOf, show } from '../validate.ts'
 import { HISTORY_WORDS } from './frames.ts'
@@ -56,11 +56,11 @@ export function planGossip(
   integer('neighbours', neighbours, 0, 0xffffffff)
   oneOf('wire', wire, WIRES)
   const specs = specsOf(shapes)
-  const plan = layout(specs, method.ranks(specs))
-  const last = method.sends(plan)
+  const layout = layoutOf(specs, method.ranks(specs))
+  const last = method.sends(layout)
   const { iterations } = method
   let [floats, bytes] = [0, 0]
-  for (const factors of [rightColumns(plan), leftColumns(plan)]) {
+  for (const factors of [rightColumns(layout), leftColumns(layout)]) {
     for (let round = 0; round < iterations; round++) {
       const { words, columns } = round === iterations - 1 ? last : { words: 0, columns: [] }
       const sent = [...factors, ...columns]
@@ -72,12 +72,17 @@ export function planGossip(
   }
   const each = neighbours / 2
   return {
-    parameters: plan.parameters.map(({ shape, rows, cols, rank }) => ({ shape, rows, cols, rank })),
+    parameters: layout.parameters.map(({ shape, rows, cols, rank }) => ({
+      shape,
+      rows,
+      cols,
+      rank,
+    })),
     rounds: iterations,
     floats: each * floats,
     bytes: each * bytes,
-    denseFloats: plan.denseFloats,
-    ratio: (2 * plan.denseFloats) / floats,
+    denseFloats: layout.denseFloats,
+    ratio: (2 * layout.denseFloats) / floats,
   }
 }
 

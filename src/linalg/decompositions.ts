@@ -3,7 +3,7 @@
 import type { Dims, Kernels } from '../backend.ts'
 import { integer, show } from '../validate.ts'
 import { eigen } from './eigen.ts'
-import { basis, column, dot, floats, normOf, USE } from './qr.ts'
+import { checkedFloats, columnAt, completeBasis, dot, normOf, USE } from './qr.ts'
 
 /** How long an iteration goes on. */
 export interface Iteration {
@@ -61,14 +61,14 @@ export async function powerIteration(
   const v = new Float32Array(cols * components)
   const s = new Float64Array(components)
   for (let k = 0; k < components; k++) {
-    const x = column(u, k, rows)
-    const y = column(v, k, cols)
+    const x = columnAt(u, k, rows)
+    const y = columnAt(v, k, cols)
     await kernels.normal(y, seed, USE.right, 0, k, 0)
     let squared = 0
     for (let turn = 0; turn < iterations; turn++) {
-      await basis(kernels, v, cols, k + 1, k, seed, USE.replacedRight)
+      await completeBasis(kernels, v, cols, k + 1, k, seed, USE.replacedRight)
       await kernels.project(x, a, y, dims)
-      await basis(kernels, u, rows, k + 1, k, seed, USE.replacedLeft)
+      await completeBasis(kernels, u, rows, k + 1, k, seed, USE.replacedLeft)
       await kernels.backproject(y, a, x, dims)
       const former = squared
       squared = await kernels.norm(y)
@@ -77,12 +77,12 @@ export async function powerIteration(
     if (Math.sqrt(squared) <= least) {
       u.fill(0, k * rows)
       v.fill(0, k * cols)
-      await basis(kernels, u, rows, components, k, seed, USE.replacedLeft)
-      await basis(kernels, v, cols, components, k, seed, USE.replacedRight)
+      await completeBasis(kernels, u, rows, components, k, seed, USE.replacedLeft)
+      await completeBasis(kernels, v, cols, components, k, seed, USE.replacedRight)
       break
     }
     s[k] = Math.sqrt(squared)
-    await basis(kernels, v, cols, k + 1, k, seed, USE.replacedRight)
+    await completeBasis(kernels, v, cols, k + 1, k, seed, USE.replacedRight)
   }
   return { u, s, v }
 }
@@ -115,10 +115,10 @@ export async function orthogonalIteration(
   const q = new Float32Array(cols * rank)
   if (start === undefined) {
     for (let k = 0; k < rank; k++) {
-      await kernels.normal(column(q, k, cols), seed, USE.right, 0, k, 0)
+      await kernels.normal(columnAt(q, k, cols), seed, USE.right, 0, k, 0)
     }
   } else {
-    floats('start', start, cols * rank)
+    checkedFloats('start', start, cols * rank)
     if (!Number.isFinite(await kernels.norm(start))) {
       throw new RangeError('"start": expected finite numbers only')
     }
@@ -126,9 +126,9 @@ export async function orthogonalIteration(
   }
   let squared = 0
   for (let turn = 0; turn < iterations; turn++) {
-    await basis(kernels, q, cols, rank, 0, seed, USE.replacedRight)
+    await completeBasis(kernels, q, cols, rank, 0, seed, USE.replacedRight)
     await kernels.project(p, a, q, dims)
-    await basis(kernels, p, rows, rank, 0, seed, USE.replacedLeft)
+    await completeBasis(kernels, p, rows, rank, 0, seed, USE.replacedLeft)
     await kernels.backproject(q, a, p, dims)
     const former = squared
     squared = await kernels.norm(q)
@@ -166,7 +166,7 @@ export async function svd(
   const gram = new Float64Array(n * n)
   for (let i = 0; i < n; i++) {
     for (let j = 0; j <= i; j++) {
-      gram[i * n + j] = dot(column(q, i, cols), column(q, j, cols))
+      gram[i * n + j] = dot(columnAt(q, i, cols), columnAt(q, j, cols))
       gram[j * n + i] = gram[i * n + j]!
     }
   }
@@ -182,7 +182,7 @@ export async function svd(
     s.map((value) => (value > 0 ? 1 / value : 0)),
   )
   const found = s.filter((value) => value > 0).length
-  await basis(kernels, v, cols, rank, found, checked(iteration).seed, USE.replacedRight)
+  await completeBasis(kernels, v, cols, rank, found, checked(iteration).seed, USE.replacedRight)
   return { u, s, v }
 }
 

@@ -3,7 +3,7 @@
 // `Host.orthonormalize` does neither.
 //
 // + − × ÷ and sqrt of float64 in a fixed order, rounded to float32 once: the same bits everywhere.
-import type { Plan } from '../backend.ts'
+import type { Layout } from '../backend.ts'
 import { columnsOf, dot } from './products.ts'
 
 /**
@@ -14,8 +14,8 @@ import { columnsOf, dot } from './products.ts'
  *
  * @param left  a left arena of the plan; in place
  */
-export function gramSchmidt(plan: Plan, left: Float32Array, epsilon: number): void {
-  for (const { rows, rank, left: at } of plan.matrices) {
+export function gramSchmidt(layout: Layout, left: Float32Array, epsilon: number): void {
+  for (const { rows, rank, left: at } of layout.matrices) {
     const columns = columnsOf(left, at, rows, rank)
     for (const [k, column] of columns.entries()) {
       const rest = Float64Array.from(column) // float32 might overflow between the first and the last

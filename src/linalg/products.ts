@@ -1,6 +1,6 @@
 // Sums of products P·Qᵀ by their factors alone: in float64, in a fixed order, so with the same bits
 // everywhere.
-import type { Plan, Side } from '../backend.ts'
+import type { Layout, Side } from '../backend.ts'
 
 /** P·Qᵀ for every matrix of a plan. */
 export interface Product {
@@ -11,9 +11,9 @@ export interface Product {
 }
 
 /** ‖Σ P·Qᵀ‖² over all matrices, of r × r products of factors. */
-export function squaresOf(plan: Plan, products: readonly Product[]): number {
+export function squaredNormOfProducts(layout: Layout, products: readonly Product[]): number {
   let sum = 0
-  for (const matrix of plan.matrices) {
+  for (const matrix of layout.matrices) {
     const all = products.map(({ left, right }) => ({
       p: columnsOf(left, matrix.left, matrix.rows, matrix.rank),
       q: columnsOf(right, matrix.right, matrix.cols, matrix.rank),
@@ -43,13 +43,13 @@ const NOTHING = 2 ** -20
  * @param by  what M was multiplied by: an arena of the other side
  */
 export function deduct(
-  plan: Plan,
+  layout: Layout,
   side: Side,
   factor: Float32Array,
   by: Float32Array,
   products: readonly Product[],
 ): void {
-  for (const matrix of plan.matrices) {
+  for (const matrix of layout.matrices) {
     const { rows, cols, rank } = matrix
     const [length, across] = side === 'left' ? [rows, cols] : [cols, rows]
     const [at, acrossAt] =

@@ -34,12 +34,12 @@ export async function qr(
   integer('seed', seed, 0, 0xffffffff)
   const columns = transposed(a, rows, cols)
   const q = columns.slice()
-  const replaced = await basis(kernels, q, rows, cols, 0, seed, USE.replacedLeft)
+  const replaced = await completeBasis(kernels, q, rows, cols, 0, seed, USE.replacedLeft)
   const r = new Float32Array(cols * cols)
   for (let j = 0; j < cols; j++) {
     for (let i = 0; i <= j; i++) {
       if (i === j && replaced.has(j)) continue
-      r[i * cols + j] = dot(column(q, i, rows), column(columns, j, rows))
+      r[i * cols + j] = dot(columnAt(q, i, rows), columnAt(columns, j, rows))
     }
   }
   return { q, r }
@@ -54,7 +54,7 @@ export const USE = { right: 0, replacedLeft: 2, replacedRight: 3, nextAttempt: 4
  *
  * @returns the numbers of those that were replaced
  */
-export async function basis(
+export async function completeBasis(
   kernels: Kernels,
   columns: Float32Array,
   length: number,
@@ -70,7 +70,14 @@ export async function basis(
     if (k >= rank) return replaced
     attempt = replaced.has(k) ? attempt + 1 : 0
     replaced.add(k)
-    await kernels.normal(column(columns, k, length), seed, use + USE.nextAttempt * attempt, 0, k, 0)
+    await kernels.normal(
+      columnAt(columns, k, length),
+      seed,
+      use + USE.nextAttempt * attempt,
+      0,
+      k,
+      0,
+    )
   }
 }
 
@@ -83,14 +90,14 @@ export async function normOf(
 ): Promise<number> {
   integer('rows', rows, 1, 0x7fffffff)
   integer('cols', cols, 1, 0x7fffffff)
-  floats('a', a, rows * cols)
+  checkedFloats('a', a, rows * cols)
   const norm = Math.sqrt(await kernels.norm(a))
   // No product with orthonormal columns, nor any part of its sums, is larger: so none overflows.
   if (norm < 2 ** 127) return norm
   throw new RangeError(`"a": expected finite numbers of a norm below 2^127, got a norm of ${norm}`)
 }
 
-export function floats(name: string, array: unknown, length: number): void {
+export function checkedFloats(name: string, array: unknown, length: number): void {
   if (!(array instanceof Float32Array)) {
     throw new TypeError(`"${name}": expected a Float32Array, got ${show(array)}`)
   }
@@ -108,7 +115,7 @@ function transposed(a: Float32Array, rows: number, cols: number): Float32Array {
   return columns
 }
 
-export function column(columns: Float32Array, k: number, length: number): Float32Array {
+export function columnAt(columns: Float32Array, k: number, length: number): Float32Array {
   return columns.subarray(k * length, (k + 1) * length)
 }
 

@@ -11,7 +11,7 @@ import { type Eigen, eigen } from './eigen.ts'
 export const LARGEST = (2 - 2 ** -23) * 2 ** 127
 
 /** Eigenvalues of QᵀQ, descending, and its eigenvectors. @param q  length × rank, by column; finite */
-export function ritz(q: Float32Array, length: number): Eigen {
+export function rayleighRitz(q: Float32Array, length: number): Eigen {
   const rank = q.length / length
   const gram = new Float64Array(rank * rank)
   for (let k = 0; k < rank; k++) {
@@ -30,10 +30,10 @@ export function ritz(q: Float32Array, length: number): Eigen {
  *
  * @param q  length × rank, by column; finite
  */
-export function leading(q: Float32Array, length: number, kept: number): Float32Array {
+export function leadingColumns(q: Float32Array, length: number, kept: number): Float32Array {
   const rank = q.length / length
   if (kept === rank || kept === 0) return q
-  const { vectors } = ritz(q, length)
+  const { vectors } = rayleighRitz(q, length)
   const rotated = new Float32Array(kept * length)
   for (let k = 0; k < kept; k++) {
     for (let i = 0; i < length; i++) {

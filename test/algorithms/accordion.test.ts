@@ -476,8 +476,8 @@ async function norms(worker: Compressor): Promise<number[]> {
 function takingAnything(): Backend {
   return {
     name: 'taking anything',
-    async open(plan) {
-      const session = await wasm().open(plan)
+    async open(layout) {
+      const session = await wasm().open(layout)
       return new Proxy(session, {
         get(target, key) {
           if (key === 'check') return () => undefined

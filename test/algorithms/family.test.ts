@@ -132,7 +132,7 @@ test.run()
 
 function optionsOf(name: Name, wire: Wire): Options {
   const all: Options = { ...METHODS[name], wire }
-  const gate = !all.method || all.method.heeds.includes('minCompressionRate')
+  const gate = !all.method || all.method.supportedOptions.includes('minCompressionRate')
   // dAD's and rank-dAD's factors would take more than the product at any rate below 1.
   return gate && !['dad', 'rankDad'].includes(name) ? { ...all, minCompressionRate: 0 } : all
 }

@@ -13,36 +13,36 @@ const test = suite('phases')
 const SHAPES = [[6, 40_000], [9], [300, 7, 5, 5], [11, 6]]
 
 test('over a plan are the kernels on each matrix', async () => {
-  const plan = layoutPlan(SHAPES, { rank: 3, minCompressionRate: 0 })
+  const layout = layoutPlan(SHAPES, { rank: 3, minCompressionRate: 0 })
   assert.equal(
-    plan.parameters.map(({ rank }) => rank),
+    layout.parameters.map(({ rank }) => rank),
     [3, 0, 3, 3],
   )
   const kernels = await createWasmKernels()
-  const session = await wasm({ relaxed: false }).open(plan)
-  const gradients = plan.parameters.map(({ length }, i) => gaussian(length, i))
-  const query = gaussian(plan.rightFloats, 10)
-  const left = gaussian(plan.leftFloats, 11)
-  const mean = gaussian(plan.rightFloats, 12)
-  const raw = gaussian(plan.rawFloats, 13)
+  const session = await wasm({ relaxed: false }).open(layout)
+  const gradients = layout.parameters.map(({ length }, i) => gaussian(length, i))
+  const query = gaussian(layout.rightFloats, 10)
+  const left = gaussian(layout.leftFloats, 11)
+  const mean = gaussian(layout.rightFloats, 12)
+  const raw = gaussian(layout.rawFloats, 13)
 
-  session.write('query', bytesOf(query))
+  session.write('qHat', bytesOf(query))
   assert.is(await session.accumulateProject(gradients), true)
   assert.is(await session.accumulateProject(gradients), true) // M = 2g
-  const p = new Float32Array(plan.leftFloats)
+  const p = new Float32Array(layout.leftFloats)
   await session.read(['left'], p)
   session.write('left', bytesOf(left))
   await session.backproject()
-  const q = new Float32Array(plan.rightFloats)
-  await session.read(['own'], q)
-  session.write('mean', bytesOf(mean))
-  const updates = plan.parameters.map(({ length }) => new Float32Array(length).fill(1))
+  const q = new Float32Array(layout.rightFloats)
+  await session.read(['qLocal'], q)
+  session.write('qMean', bytesOf(mean))
+  const updates = layout.parameters.map(({ length }) => new Float32Array(length).fill(1))
   await session.settle(true, bytesOf(raw), { into: updates, scale: -0.5, accumulate: true })
-  const residual = new Float32Array(plan.denseFloats)
+  const residual = new Float32Array(layout.denseFloats)
   await session.read(['residual'], residual)
 
   let at = 0
-  for (const { index, rank, rows, cols, length, left: l, right: r, raw: w } of plan.parameters) {
+  for (const { index, rank, rows, cols, length, left: l, right: r, raw: w } of layout.parameters) {
     const m = gradients[index]!.map((g) => 2 * g)
     const own = residual.subarray(at, at + length)
     at += length

@@ -17,7 +17,7 @@ export interface Part {
 }
 
 /** What a session keeps that is equal on all workers, in the order of `Told.shared`. */
-export const SHARED = ['left', 'query', 'mean'] as const
+export const SHARED = ['left', 'qHat', 'qMean'] as const
 
 export interface Told {
   /** by step, then by slot of SHARED: SHA-256 of what the session held when the step was settled */
@@ -70,8 +70,8 @@ function watched(of: Backend, spoiled: number | null) {
   const shared: Promise<string[]>[] = []
   const backend: Backend = {
     name: of.name,
-    async open(plan, wishes) {
-      const session = await of.open(plan, wishes)
+    async open(layout, wishes) {
+      const session = await of.open(layout, wishes)
       const write = session.write.bind(session)
       session.write = (slot, values) => {
         const given = values.slice()
@@ -79,7 +79,7 @@ function watched(of: Backend, spoiled: number | null) {
         write(slot, given)
       }
       const settle = session.settle.bind(session)
-      const { leftFloats, rightFloats } = plan
+      const { leftFloats, rightFloats } = layout
       session.settle = async (...how) => {
         const values = new Float32Array(leftFloats + 2 * rightFloats)
         await session.read(SHARED, values)

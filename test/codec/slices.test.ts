@@ -3,7 +3,7 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { aggregate } from '../../src/codec/aggregate.ts'
 import { decodeFrame } from '../../src/codec/frame.ts'
-import { join, split } from '../../src/codec/slices.ts'
+import { joinSlices, splitFrame } from '../../src/codec/slices.ts'
 import type { Wire } from '../../src/codec/wire/index.ts'
 import { bytesOf, frameOf, gatheredOf, partOf, random, refuses, spoil } from '../support/bytes.ts'
 import { same } from '../support/close.ts'
@@ -40,7 +40,7 @@ test('any frame, cut at any size that holds a value, joins in any order', () => 
         senders.sort((a, b) => a - b)
         const frame = frameOf(values, { type, segments, scalars, senders, weight: 2 })
         const least = decodeFrame(frame).valuesAt + (type === 'int8' ? 69 : 4)
-        const slices = split(frame, least + room)
+        const slices = splitFrame(frame, least + room)
         let next = 0
         for (const slice of slices) {
           assert.ok(slice.length <= least + room)
@@ -51,7 +51,7 @@ test('any frame, cut at any size that holds a value, joins in any order', () => 
           next += count
         }
         assert.is(next, values.length)
-        same(join(shuffled(slices, seed)), frame)
+        same(joinSlices(shuffled(slices, seed)), frame)
       },
     ),
     { seed: SEED, numRuns: 300 },
@@ -78,10 +78,10 @@ test('slices aggregated one by one, then joined, are the mean of the whole frame
         )
         // One that does not contribute has a shorter header, and is cut alike all the same.
         frames.push(frameOf(new Float32Array(total), { type, segments, weight: 0, scalars: [0] }))
-        const cut = frames.map((frame) => split(frame, 64 + 12 + 69 + room))
+        const cut = frames.map((frame) => splitFrame(frame, 64 + 12 + 69 + room))
         const means = cut[0]!.map((_, i) => aggregate(cut.map((slices) => slices[i]!)))
         assert.ok(cut.every((slices) => slices.length === means.length))
-        same(join(shuffled(means, seed)), aggregate(frames))
+        same(joinSlices(shuffled(means, seed)), aggregate(frames))
       },
     ),
     { seed: SEED, numRuns: 200 },
@@ -101,12 +101,12 @@ test('gathered frames are cut through every part, and join in any order', () => 
       })
       const frame = gatheredOf(all, { scalars: [1.5] })
       const least = decodeFrame(frame).valuesAt + 20 * all.length
-      const slices = split(frame, least + room)
+      const slices = splitFrame(frame, least + room)
       for (const slice of slices) {
         assert.ok(slice.length <= least + room)
         assert.is(decodeFrame(slice).total, slices.length)
       }
-      same(join(shuffled(slices, seed)), frame)
+      same(joinSlices(shuffled(slices, seed)), frame)
     }),
     { seed: SEED, numRuns: 300 },
   )
@@ -114,50 +114,50 @@ test('gathered frames are cut through every part, and join in any order', () => 
 
 test('what fits comes back as it is; what cannot fit is a RangeError', () => {
   const frame = frameOf([1, 2, 3])
-  assert.is(split(frame, frame.length)[0], frame)
-  assert.is(split(frame, frame.length - 1).length, 2)
-  assert.is(split(frame, 76).length, 3)
-  assert.is(join([frame]), frame)
+  assert.is(splitFrame(frame, frame.length)[0], frame)
+  assert.is(splitFrame(frame, frame.length - 1).length, 2)
+  assert.is(splitFrame(frame, 76).length, 3)
+  assert.is(joinSlices([frame]), frame)
   const tooSmall = (error: Error) => error instanceof RangeError && /maxBytes/.test(error.message)
   for (const size of [75, 1, 0, -1, 1.5, Number.NaN]) {
-    assert.throws(() => split(frame, size), tooSmall, `${size}`)
+    assert.throws(() => splitFrame(frame, size), tooSmall, `${size}`)
   }
   const block = frameOf(gaussian(64, 1), { type: 'int8' })
-  assert.throws(() => split(block, block.length - 1), tooSmall)
+  assert.throws(() => splitFrame(block, block.length - 1), tooSmall)
   const empty = frameOf([])
-  assert.throws(() => split(empty, empty.length - 1), tooSmall)
+  assert.throws(() => splitFrame(empty, empty.length - 1), tooSmall)
   const parts = gatheredOf([partOf(0, 1, [1, 2])])
-  assert.is(split(parts, parts.length - 1).length, 2)
-  assert.throws(() => split(parts, parts.length - 5), tooSmall)
+  assert.is(splitFrame(parts, parts.length - 1).length, 2)
+  assert.throws(() => splitFrame(parts, parts.length - 5), tooSmall)
 })
 
 test('slices can be cut again', () => {
   const frame = frameOf(gaussian(100, 1), { scalars: [1] })
-  const slices = split(frame, 200).flatMap((slice) => split(slice, 101))
+  const slices = splitFrame(frame, 200).flatMap((slice) => splitFrame(slice, 101))
   assert.ok(slices.length > 10)
-  same(join(shuffled(slices, 1)), frame)
+  same(joinSlices(shuffled(slices, 1)), frame)
   const gathered = gatheredOf([partOf(0, 1, [1, 2, 3, 4])])
-  const [first] = split(gathered, gathered.length - 8)
-  assert.throws(() => split(first!, first!.length - 4), /join it/)
+  const [first] = splitFrame(gathered, gathered.length - 8)
+  assert.throws(() => splitFrame(first!, first!.length - 4), /join it/)
 })
 
 test('refuses missing, repeated and foreign slices', () => {
   const wishes = { senders: [1, 4], weight: 2 }
   const values = gaussian(40, 1)
-  const [a, b, c, ...more] = split(frameOf(values, wishes), 140) as [
+  const [a, b, c, ...more] = splitFrame(frameOf(values, wishes), 140) as [
     Uint8Array,
     Uint8Array,
     Uint8Array,
   ]
   assert.is(more.length, 0)
   assert.throws(
-    () => join([]),
+    () => joinSlices([]),
     (error: Error) => error instanceof RangeError,
   )
-  refuses(() => join([b, c]), 56, /lacks the one before it, expected 0, got 16/)
-  refuses(() => join([a, c]), 56, /lacks the one before it, expected 16, got 32/)
-  refuses(() => join([a, b]), 52, /expected slices up to 40, got up to 32/)
-  refuses(() => join([a, b, b, c]), 56, /overlaps another, expected 32, got 16/)
+  refuses(() => joinSlices([b, c]), 56, /lacks the one before it, expected 0, got 16/)
+  refuses(() => joinSlices([a, c]), 56, /lacks the one before it, expected 16, got 32/)
+  refuses(() => joinSlices([a, b]), 52, /expected slices up to 40, got up to 32/)
+  refuses(() => joinSlices([a, b, b, c]), 56, /overlaps another, expected 32, got 16/)
   const foreign: [object, number, RegExp][] = [
     [{ senders: [1, 5] }, 68, /sender: expected 4, got 5/],
     [{ senders: [1], weight: 2 }, 40, /senders: expected 2 of them, got 1/],
@@ -170,22 +170,22 @@ test('refuses missing, repeated and foreign slices', () => {
   ]
   for (const [wish, byte, message] of foreign) {
     const other = frameOf(values.subarray(32), { ...wishes, total: 40, offset: 32, ...wish })
-    refuses(() => join([a, b, other]), byte, message)
+    refuses(() => joinSlices([a, b, other]), byte, message)
   }
   const halves = frameOf(values.subarray(32), { ...wishes, total: 40, offset: 32, type: 'f16' })
-  refuses(() => join([a, b, halves]), 10, /type: expected f32, got f16/)
-  refuses(() => join([a, b, spoil(c, 76, bytesOf('f32', Number.NaN))]), 76, /not finite/)
+  refuses(() => joinSlices([a, b, halves]), 10, /type: expected f32, got f16/)
+  refuses(() => joinSlices([a, b, spoil(c, 76, bytesOf('f32', Number.NaN))]), 76, /not finite/)
 })
 
 test('refuses pieces of gathered frames that are not as they were cut', () => {
   const wish = { total: 2 }
   const first = gatheredOf([partOf(0, 1, [1, 2]), partOf(5, 1, [6])], wish)
   const second = gatheredOf([partOf(0, 1, [3, 4]), partOf(5, 1, [])], { ...wish, offset: 1 })
-  same(join([second, first]), gatheredOf([partOf(0, 1, [1, 2, 3, 4]), partOf(5, 1, [6])]))
+  same(joinSlices([second, first]), gatheredOf([partOf(0, 1, [1, 2, 3, 4]), partOf(5, 1, [6])]))
   const uneven = gatheredOf([partOf(0, 1, [3]), partOf(5, 1, [8, 9])], { ...wish, offset: 1 })
-  refuses(() => join([first, uneven]), 76 + 24 + 8, /length: expected 8, got 4/)
+  refuses(() => joinSlices([first, uneven]), 76 + 24 + 8, /length: expected 8, got 4/)
   const heavier = gatheredOf([partOf(0, 0.5, [3, 4]), partOf(5, 1.5, [])], { ...wish, offset: 1 })
-  refuses(() => join([first, heavier]), 76, /weight or type differ/)
+  refuses(() => joinSlices([first, heavier]), 76, /weight or type differ/)
 })
 
 test.run()

@@ -9,7 +9,7 @@ import {
   mergeStates,
   type Options,
 } from '../../src/index.ts'
-import { leading } from '../../src/linalg/rayleigh-ritz.ts'
+import { leadingColumns } from '../../src/linalg/rayleigh-ritz.ts'
 import {
   readState,
   residualsOf,
@@ -96,7 +96,7 @@ test('setRank keeps what carries most, draws other columns, and loses nothing of
   twin.setRank(4)
   sameBytes(await twin.save(), await worker.save(), 'state of a twin')
   worker.setRank(1)
-  sameFloats((await columns())!.data, leading(grown, 8, 1), 'what is longest')
+  sameFloats((await columns())!.data, leadingColumns(grown, 8, 1), 'what is longest')
   worker.setRank([0, 0, 0])
   assert.is(await columns(), undefined)
   for (const [i, e] of (await residualsOf(worker)).entries())

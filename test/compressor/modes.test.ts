@@ -52,8 +52,8 @@ test('factors that are not finite take the gradient back; the worker is absent',
   // Gradients below 2¹⁰⁰ have none on wasm: here the session gives an infinite one.
   const backend: Backend = {
     name: 'overflowing',
-    async open(plan) {
-      const session = await wasm().open(plan)
+    async open(layout) {
+      const session = await wasm().open(layout)
       const read = session.read.bind(session)
       session.read = (slots, into) => {
         read(slots, into)

@@ -50,8 +50,8 @@ test('gradients are only read, and stay until the update is written over them', 
 })
 
 test('nothing is copied on their way in and out; foreign arrays are', async () => {
-  const plan = layoutPlan(SHAPES, options)
-  const session = await wasm().open(plan, { resident: true })
+  const layout = layoutPlan(SHAPES, options)
+  const session = await wasm().open(layout, { resident: true })
   const foreign = lengths.map((length) => new Float32Array(length))
   const copied = async (work: () => unknown) => {
     const { set } = Float32Array.prototype
@@ -72,20 +72,20 @@ test('nothing is copied on their way in and out; foreign arrays are', async () =
     await session.withdraw(into)
     await session.settle(true, null, { into, scale: 1, accumulate: true })
   }
-  const matrices = plan.denseFloats - plan.rawFloats
+  const matrices = layout.denseFloats - layout.rawFloats
   assert.is(await copied(through(session.gradients!)), 0)
   // g in twice; what is added to in, and out.
-  assert.is(await copied(through(foreign)), 2 * plan.denseFloats + 2 * matrices)
+  assert.is(await copied(through(foreign)), 2 * layout.denseFloats + 2 * matrices)
   // One of another memory, or in another place, is enough.
   const mixed = session.gradients!.map((own, i) => (i === 4 ? foreign[4]! : own))
-  assert.is(await copied(through(mixed)), 2 * plan.denseFloats + 2 * matrices)
+  assert.is(await copied(through(mixed)), 2 * layout.denseFloats + 2 * matrices)
 })
 
 test('factors that are not finite: the gradient is taken back in place', async () => {
   const backend: Backend = {
     name: 'overflowing',
-    async open(plan, wishes) {
-      const session = await wasm().open(plan, wishes)
+    async open(layout, wishes) {
+      const session = await wasm().open(layout, wishes)
       const read = session.read.bind(session)
       session.read = (slots, into) => {
         read(slots, into)

@@ -183,8 +183,8 @@ test('calls out of order say so, and change nothing', async () => {
     () => a.beginSync(x),
     () => a.applySync(x),
     () => a.save(),
-    () => a.join(8, 0.1),
-    () => a.leave(7),
+    () => a.addNeighbour(8, 0.1),
+    () => a.removeNeighbour(7),
   ]
   for (const call of open) assert.throws(call, (error: Error) => error instanceof RoundError)
   assert.is(a.receive(7, frame), 'taken')
@@ -198,14 +198,14 @@ test('bad input is named', async () => {
   const { a, x } = await pair()
   const bad: [string, () => unknown, typeof TypeError | typeof RangeError][] = [
     ['neighbour', () => a.receive(3, new Uint8Array()), RangeError],
-    ['neighbour', () => a.leave(8), RangeError],
-    ['neighbour', () => a.join(3, 0.5), RangeError],
-    ['neighbour', () => a.join(-1, 0.5), RangeError],
-    ['neighbour', () => a.join('8' as never, 0.5), TypeError],
-    ['neighbours[8]', () => a.join(8, 0), RangeError],
-    ['neighbours[8]', () => a.join(8, 1.5), RangeError],
-    ['neighbours[8]', () => a.join(8, Number.NaN), RangeError],
-    ['neighbours[8]', () => a.join(8, 2 ** -200), RangeError],
+    ['neighbour', () => a.removeNeighbour(8), RangeError],
+    ['neighbour', () => a.addNeighbour(3, 0.5), RangeError],
+    ['neighbour', () => a.addNeighbour(-1, 0.5), RangeError],
+    ['neighbour', () => a.addNeighbour('8' as never, 0.5), TypeError],
+    ['neighbours[8]', () => a.addNeighbour(8, 0), RangeError],
+    ['neighbours[8]', () => a.addNeighbour(8, 1.5), RangeError],
+    ['neighbours[8]', () => a.addNeighbour(8, Number.NaN), RangeError],
+    ['neighbours[8]', () => a.addNeighbour(8, 2 ** -200), RangeError],
     ['parameters', () => a.beginSync(3 as never), TypeError],
     ['parameters', () => a.beginSync(x.slice(1)), RangeError],
     ['parameters[1]', () => a.beginSync([x[0]!, new Float32Array(4)]), RangeError],

@@ -220,10 +220,10 @@ test('neighbours come and go: the sum stays, and the new one is brought along', 
   net.nodes.push(await createGossip(SHAPES, { self: 9, neighbours: {} }))
   net.models.push(models[3]!)
   const [before, first] = [sums(net.models), disagreement(net.models)]
-  net.nodes[2]!.join(9, 1 / 4)
-  net.nodes[3]!.join(2, 1 / 2)
-  net.nodes[2]!.join(0, 1 / 4) // it has three now; the others need not know
-  net.nodes[2]!.join(1, 1 / 4)
+  net.nodes[2]!.addNeighbour(9, 1 / 4)
+  net.nodes[3]!.addNeighbour(2, 1 / 2)
+  net.nodes[2]!.addNeighbour(0, 1 / 4) // it has three now; the others need not know
+  net.nodes[2]!.addNeighbour(1, 1 / 4)
   assert.equal(net.nodes[2]!.neighbours, [0, 1, 9])
   for (let t = 0; t < 40; t++) {
     const frames = net.nodes.map((node, w) => node.beginSync(net.models[w]!, { step: step + t }))
@@ -239,8 +239,8 @@ test('neighbours come and go: the sum stays, and the new one is brought along', 
   }
   assert.ok(moved(net, before, 40) <= 1)
   assert.ok(disagreement(net.models) < 0.05 * first)
-  net.nodes[2]!.leave(9)
-  net.nodes[3]!.leave(2)
+  net.nodes[2]!.removeNeighbour(9)
+  net.nodes[3]!.removeNeighbour(2)
   assert.equal([net.nodes[2]!.neighbours, net.nodes[3]!.neighbours], [[0, 1], []])
   assert.is(net.nodes[3]!.beginSync(net.models[3]!, { step: step + 40 }).size, 0)
   assert.is(net.nodes[3]!.applySync(net.models[3]!).frames, null)
@@ -250,8 +250,8 @@ test('a node that has lost what it kept begins anew with its neighbours', async 
   for (const way of ['both', 'one', 'other'] as const) {
     const net = await pair()
     for (let t = 0; t < 3; t++) iterate(net)
-    net.nodes[1]!.leave(0)
-    net.nodes[1]!.join(0, 0.5)
+    net.nodes[1]!.removeNeighbour(0)
+    net.nodes[1]!.addNeighbour(0, 0.5)
     const before = sums(net.models)
     // If one frame alone arrives, the other end follows when the next does.
     if (way !== 'both') iterate(net, (from) => (way === 'one') === (from === 1))

@@ -3,7 +3,7 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { reference } from '../../src/backends/reference.ts'
 import { type Compressor, createCompressor, type Options } from '../../src/index.ts'
-import { leading, ritz } from '../../src/linalg/rayleigh-ritz.ts'
+import { leadingColumns, rayleighRitz } from '../../src/linalg/rayleigh-ritz.ts'
 import {
   gradientsOf,
   readState,
@@ -24,25 +24,25 @@ const test = suite('leading columns')
 test('the best directions of a factor stay, as good as the optimum', () => {
   const q = mixed()
   for (const [kept, optimum] of [25, 34, 38].map((sum, i) => [i + 1, sum] as const)) {
-    const best = carriedBy(leading(q, LENGTH, kept), q)
+    const best = carriedBy(leadingColumns(q, LENGTH, kept), q)
     assert.ok(Math.abs(best - optimum) <= 1e-5 * optimum, `${kept}: ${best}, not ${optimum}`)
     const first = carriedBy(q.subarray(0, kept * LENGTH), q)
     assert.ok(first < 0.9 * best, `${kept}: the first columns have ${first} of ${best}`)
   }
-  within(ritz(q, LENGTH).values, [25, 9, 4, 1], () => 1e-5, 'eigenvalues')
+  within(rayleighRitz(q, LENGTH).values, [25, 9, 4, 1], () => 1e-5, 'eigenvalues')
 })
 
 test('where nothing goes, nothing turns', () => {
   const q = mixed()
-  assert.is(leading(q, LENGTH, 4), q)
-  assert.is(leading(q, LENGTH, 0), q)
+  assert.is(leadingColumns(q, LENGTH, 4), q)
+  assert.is(leadingColumns(q, LENGTH, 0), q)
 })
 
 test('dependent columns, zero and very large ones give finite ones', () => {
   const zero = new Float32Array(3 * LENGTH)
-  assert.equal(leading(zero, LENGTH, 2), new Float32Array(2 * LENGTH))
+  assert.equal(leadingColumns(zero, LENGTH, 2), new Float32Array(2 * LENGTH))
   const largest = new Float32Array(3 * LENGTH).fill((2 - 2 ** -23) * 2 ** 127)
-  const one = leading(largest, LENGTH, 1)
+  const one = leadingColumns(largest, LENGTH, 1)
   assert.ok(
     one.every((x) => Math.abs(x) === largest[0]!),
     'longer by √3 than a float32 can be',

@@ -199,7 +199,7 @@ function badMean(
     case 'former':
       return former ?? flipped(mean, chance)
     case 'foreign':
-      return resealed(mean, 'layout')
+      return resealed(mean, 'configHash')
     case 'twice':
       return resealed(mean, 'parent')
   }

@@ -69,7 +69,7 @@ export const planted: readonly Planted[] = [
       options: () => ({
         backend: altered({
           write: (session, slot, values) => {
-            if (slot !== 'own') session.write(slot, values)
+            if (slot !== 'qLocal') session.write(slot, values)
           },
         }),
       }),
@@ -85,7 +85,7 @@ export const planted: readonly Planted[] = [
         backend: altered({
           write: (session, slot, values) => {
             session.write(slot, values)
-            if (slot === 'mean') session.write('own', values)
+            if (slot === 'qMean') session.write('qLocal', values)
           },
         }),
       }),
@@ -155,7 +155,7 @@ export const planted: readonly Planted[] = [
         backend: altered({
           // What was put right is not put back.
           write: (session, slot, values) => {
-            if (slot !== 'own') session.write(slot, values)
+            if (slot !== 'qLocal') session.write(slot, values)
           },
         }),
       }),
@@ -219,8 +219,8 @@ interface Changes {
 function altered({ write, settle }: Changes): Backend {
   return {
     name: 'altered',
-    async open(plan) {
-      const session = await wasm().open(plan)
+    async open(layout) {
+      const session = await wasm().open(layout)
       return {
         synchronous: true,
         gradients: null,
@@ -234,7 +234,7 @@ function altered({ write, settle }: Changes): Backend {
         write: (...args) => (write ? write(session, ...args) : session.write(...args)),
         scale: (slot, factor) => session.scale(slot, factor),
         norms: () => session.norms(),
-        replan: (next) => session.replan(next),
+        rearrange: (next) => session.rearrange(next),
         dispose: () => session.dispose(),
       }
     },

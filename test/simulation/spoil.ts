@@ -4,10 +4,10 @@ import { inspect } from '../../src/frames.ts'
 import { type Chance, flipped, truncated } from './carry.ts'
 import type { Spoilt } from './scenario.ts'
 
-const FIELDS = { layout: 16, parent: 24, weight: 32 }
+const FIELDS = { configHash: 16, parent: 24, weight: 32 }
 
 /** A copy with one field changed and a checksum that fits. */
-export function resealed(frame: Uint8Array, field: 'layout' | 'parent' | 'weight'): Uint8Array {
+export function resealed(frame: Uint8Array, field: 'configHash' | 'parent' | 'weight'): Uint8Array {
   const copy = frame.slice()
   const view = new DataView(copy.buffer)
   const at = FIELDS[field]
@@ -38,7 +38,7 @@ export function badFrames(
       break
     case 'foreign':
       // A lone frame and a foreign one: neither belongs more than the other, but both cannot.
-      return [resealed(frame, 'layout')]
+      return [resealed(frame, 'configHash')]
     case 'twice':
       if (inspect(frame).weight > 0) return [resealed(frame, 'weight')]
       break

@@ -1,7 +1,7 @@
 // The plan of a fleet as the test works it out for itself: matrices, ranks, places in a frame; and
 // products in float64 with the bounds of their float32 twins.
 
-import type { Host, Parameter, Plan, Side } from '../../src/backend.ts'
+import type { Host, Layout as HostLayout, Parameter, Side } from '../../src/backend.ts'
 import type { Method, ParameterSpec, SharedOptions } from '../../src/index.ts'
 import { SMALLEST, UNIT } from '../support/fleet.ts'
 
@@ -81,7 +81,7 @@ export function layoutOf(table: readonly Row[], ranks: readonly number[]): Layou
 }
 
 /** What a host needs to know to make these factors orthonormal. */
-function planOf({ table, ranks, left, right, leftFloats, rightFloats }: Layout): Plan {
+function planOf({ table, ranks, left, right, leftFloats, rightFloats }: Layout): HostLayout {
   const parameters = table.map(
     ({ shape, length, rows, cols }, index): Parameter => ({
       index,

@@ -5,8 +5,8 @@ import { type Backend, wasm } from '../../src/index.ts'
 export function later(): Backend {
   return {
     name: 'later',
-    async open(plan) {
-      const session = await wasm().open(plan)
+    async open(layout) {
+      const session = await wasm().open(layout)
       const slowly = async <T>(value: T): Promise<T> => {
         await new Promise((resolve) => setTimeout(resolve, 1))
         return value
@@ -24,7 +24,7 @@ export function later(): Backend {
         write: (slot, values) => session.write(slot, values),
         scale: (slot, factor) => session.scale(slot, factor),
         norms: async () => slowly(await session.norms()),
-        replan: (plan) => session.replan(plan),
+        rearrange: (layout) => session.rearrange(layout),
         dispose: () => session.dispose(),
       }
       return slow

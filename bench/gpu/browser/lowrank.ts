@@ -14,8 +14,8 @@ export async function lowrank(device: GPUDevice): Promise<Library> {
       const write = (slot: Slot, { buffer, byteOffset, byteLength }: Float32Array) =>
         session.write(slot, new Uint8Array(buffer, byteOffset, byteLength))
       write('residual', m)
-      write('query', q.columns)
-      write('mean', q.columns)
+      write('qHat', q.columns)
+      write('qMean', q.columns)
       // M·Q is written over it, which makes no difference but to what comes out of the others.
       const restore = () => write('left', p.columns)
       restore()
@@ -60,7 +60,7 @@ export async function lowrank(device: GPUDevice): Promise<Library> {
       return {
         products: {
           M·Q: [reading(() => session.project(), 'left', rows * rank)],
-          Mᵀ·P: [reading(() => session.backproject(), 'own', cols * rank)],
+          Mᵀ·P: [reading(() => session.backproject(), 'qLocal', cols * rank)],
           P·Qᵀ: [reconstruct],
         },
         dispose() {

@@ -1,17 +1,17 @@
 // Best rank r: each worker sends the truncated singular value decomposition of its own M, and everyone
 // gets everyone's. SVDReducer of epfml/powersgd, paper-code.
 
-import type { Algorithm, Incoming, Steps, Turn } from '../../algorithm.ts'
-import type { Plan, Session, Sink } from '../../backend.ts'
+import type { Algorithm, Incoming, StepContext, StepGenerator } from '../../algorithm.ts'
+import type { Layout, Session, Sink } from '../../backend.ts'
 import { bytesOf } from '../../bytes.ts'
 import type { Part } from '../../codec/gathered.ts'
 import { gathering } from '../../codec/gathered.ts'
 import { type Task, wait } from '../../gensync.ts'
-import { gated, leftColumns, rawLengths, rightColumns } from '../../layout.ts'
+import { gatedRanks, leftColumns, rawLengths, rightColumns } from '../../layout.ts'
 import { dot } from '../../linalg/products.ts'
-import type { Making, Method } from '../../options.ts'
-import { uncompressed, wholeStep } from '../uncompressed.ts'
-import { HEEDED, refuseAggregated, run, squaresOf } from './flat.ts'
+import type { AlgorithmSetup, Method } from '../../options.ts'
+import { wholeStep, wholeSteps } from '../uncompressed.ts'
+import { FLAT_OPTIONS, refuseAggregated, run, squaresOf } from './flat.ts'
 import { bestFactors } from './svd.ts'
 
 /**
@@ -29,49 +29,49 @@ export function bestRank(): Method {
   const name = 'bestRank'
   return {
     name,
-    heeds: [...HEEDED, 'rank', 'minCompressionRate'],
+    supportedOptions: [...FLAT_OPTIONS, 'rank', 'minCompressionRate'],
     check: (settings) => refuseAggregated(name, settings),
     ranks: (specs, settings, wanted) =>
-      gated(specs, settings, wanted, { cost: (rows, cols, rank) => rank * (rows + cols) }),
-    cycle: (plan) =>
-      plan.matrices.length === 0
-        ? [[{ kind: 'summed', columns: rawLengths(plan) }]]
-        : [[{ kind: 'gathered', columns: columnsOf(plan) }]],
-    create: (making) => new BestRank(making),
+      gatedRanks(specs, settings, wanted, { cost: (rows, cols, rank) => rank * (rows + cols) }),
+    cycle: (layout) =>
+      layout.matrices.length === 0
+        ? [[{ kind: 'summed', columns: rawLengths(layout) }]]
+        : [[{ kind: 'gathered', columns: columnsOf(layout) }]],
+    create: (setup) => new BestRank(setup),
   }
 }
 
 /** P, Q, raw values: each an arena. */
-function columnsOf(plan: Plan): number[] {
-  return [...leftColumns(plan), ...rightColumns(plan), ...rawLengths(plan)]
+function columnsOf(layout: Layout): number[] {
+  return [...leftColumns(layout), ...rightColumns(layout), ...rawLengths(layout)]
 }
 
 class BestRank implements Algorithm {
-  readonly kept = uncompressed.kept
+  readonly shared = wholeSteps.shared
   // Scratch, made once: M, as large as the model; what is sent; a right arena; raw values.
   #m = new Float32Array(0)
   #own = new Float32Array(0)
   #right = new Float32Array(0)
   #raw = new Float32Array(0)
 
-  constructor({ plan }: Making) {
-    this.replan(plan)
+  constructor({ layout }: AlgorithmSetup) {
+    this.rearrange(layout)
   }
 
   // The query stays what it is: what M is multiplied by on its way in plays no part.
   prepare(): void {}
 
-  *step(turn: Turn): Steps {
-    const { session, plan, present } = turn
-    if (plan.matrices.length === 0) return yield* wholeStep(turn)
+  *step(context: StepContext): StepGenerator {
+    const { session, layout, present } = context
+    if (layout.matrices.length === 0) return yield* wholeStep(context)
     if (present) {
       yield* wait(session.read(['residual'], this.#m))
-      this.#approximate(plan)
+      this.#approximate(layout)
     }
-    const own = { words: new Uint32Array(0), floats: this.#own, columns: columnsOf(plan) }
+    const own = { words: new Uint32Array(0), floats: this.#own, columns: columnsOf(layout) }
     const refuse = (part: Part) => this.#refuse(part)
     const mean = (yield { gathered: gathering(own, refuse) }) as Incoming
-    const { left, raw } = startsOf(plan)
+    const { left, raw } = startsOf(layout)
     this.#raw.fill(0)
     for (const { weight, floats } of mean.parts) {
       const share = weight / mean.weight
@@ -80,17 +80,17 @@ class BestRank implements Algorithm {
       }
     }
     return {
-      settle: (sink) => run(session, () => this.#settle(session, plan, mean, sink)),
-      squares: squaresOfMean(plan, mean, left) + squaresOf(this.#raw),
+      settle: (sink) => run(session, () => this.#settle(session, layout, mean, sink)),
+      squares: squaresOfMean(layout, mean, left) + squaresOf(this.#raw),
       raw: true,
     }
   }
 
   /** own ← the best factors of M's matrices, then its raw values */
-  #approximate(plan: Plan): void {
-    const starts = startsOf(plan)
+  #approximate(layout: Layout): void {
+    const starts = startsOf(layout)
     let at = 0
-    for (const { length, rank, rows, cols, left, right, raw } of plan.parameters) {
+    for (const { length, rank, rows, cols, left, right, raw } of layout.parameters) {
       const m = this.#m.subarray(at, at + length)
       at += length
       const slice = (from: number, floats: number) => this.#own.subarray(from, from + floats)
@@ -103,31 +103,31 @@ class BestRank implements Algorithm {
   }
 
   /** The update, one worker's part of it after another; then M ← M − what this worker's own frame says. */
-  *#settle(session: Session, plan: Plan, mean: Incoming, sink: Sink | null): Task<void> {
-    const { left, raw } = startsOf(plan)
+  *#settle(session: Session, layout: Layout, mean: Incoming, sink: Sink | null): Task<void> {
+    const { left, raw } = startsOf(layout)
     const parts = mean.parts.length > 0 ? mean.parts : [null] // nobody's: zeros
     for (const [i, part] of sink ? parts.entries() : []) {
       const share = part ? part.weight / mean.weight : 0
       const floats = part?.floats ?? this.#own.fill(0)
       for (let j = 0; j < this.#right.length; j++) this.#right[j] = share * floats[left + j]!
       session.write('left', bytesOf(floats.subarray(0, left)))
-      session.write('mean', bytesOf(this.#right))
+      session.write('qMean', bytesOf(this.#right))
       const values = i === 0 ? bytesOf(this.#raw) : null
       const accumulate = sink!.accumulate || i > 0
       yield* wait(session.settle(false, values, { ...sink!, accumulate }))
     }
     if (!mean.counted) return
     session.write('left', bytesOf(this.#own.subarray(0, left)))
-    session.write('own', bytesOf(this.#own.subarray(left, raw)))
+    session.write('qLocal', bytesOf(this.#own.subarray(left, raw)))
     yield* wait(session.settle(true, null, null))
-    session.write('raw', bytesOf(this.#lost(plan)))
+    session.write('raw', bytesOf(this.#lost(layout)))
   }
 
   /** What raw values have lost on the wire: in place of their mean, which has been handed out. */
-  #lost(plan: Plan): Float32Array {
-    const starts = startsOf(plan)
+  #lost(layout: Layout): Float32Array {
+    const starts = startsOf(layout)
     let at = 0
-    for (const { length, rank, raw } of plan.parameters) {
+    for (const { length, rank, raw } of layout.parameters) {
       for (let i = 0; rank === 0 && i < length; i++) {
         this.#raw[raw + i] = this.#m[at + i]! - this.#own[starts.raw + raw + i]!
       }
@@ -141,12 +141,12 @@ class BestRank implements Algorithm {
     return `expected ${this.#own.length} floats, got ${floats.length} and ${words.length} words`
   }
 
-  load(plan: Plan): void {
-    this.replan(plan)
+  load(layout: Layout): void {
+    this.rearrange(layout)
   }
 
-  replan(plan: Plan): void {
-    const { denseFloats, leftFloats, rightFloats, rawFloats } = plan
+  rearrange(layout: Layout): void {
+    const { denseFloats, leftFloats, rightFloats, rawFloats } = layout
     this.#m = new Float32Array(denseFloats)
     this.#own = new Float32Array(leftFloats + rightFloats + rawFloats)
     this.#right = new Float32Array(rightFloats)
@@ -155,14 +155,14 @@ class BestRank implements Algorithm {
 }
 
 /** Where left factors end, and raw values begin, in what is sent. */
-function startsOf({ leftFloats, rightFloats }: Plan): { left: number; raw: number } {
+function startsOf({ leftFloats, rightFloats }: Layout): { left: number; raw: number } {
   return { left: leftFloats, raw: leftFloats + rightFloats }
 }
 
 /** ‖Σ share·P·Qᵀ‖² over the matrices: of inner products of all workers' columns with each other. */
-function squaresOfMean(plan: Plan, { parts, weight: total }: Incoming, start: number): number {
+function squaresOfMean(layout: Layout, { parts, weight: total }: Incoming, start: number): number {
   let sum = 0
-  for (const { rows, cols, rank, left, right } of plan.matrices) {
+  for (const { rows, cols, rank, left, right } of layout.matrices) {
     const columns = parts.flatMap(({ weight, floats }) =>
       Array.from({ length: rank }, (_, k) => ({
         share: weight / total,

@@ -1,21 +1,21 @@
 // What the methods have in common that take the model for one long vector: every parameter is raw, one
 // round, nothing kept between steps but the residual.
 
-import type { Algorithm, Incoming, Outgoing, Steps, Turn } from '../../algorithm.ts'
-import type { Plan, Session } from '../../backend.ts'
+import type { Algorithm, Incoming, Outgoing, StepContext, StepGenerator } from '../../algorithm.ts'
+import type { Layout, Session } from '../../backend.ts'
 import { bytesOf } from '../../bytes.ts'
 import { runAsync, runSync, type Task, wait } from '../../gensync.ts'
-import type { Making, Method, Round, Settings, SharedOptions, Spec } from '../../options.ts'
-import { uncompressed } from '../uncompressed.ts'
+import type { AlgorithmSetup, Method, Round, Settings, SharedOptions, Spec } from '../../options.ts'
+import { wholeSteps } from '../uncompressed.ts'
 
 /** The shared options that mean something to every baseline. */
-export const HEEDED = [
+export const FLAT_OPTIONS = [
   'startCompressingAfter',
   'errorFeedback',
 ] as const satisfies (keyof SharedOptions)[]
 
 /** What a worker sends of M, and what it makes of what it gets. All parameters lie end to end. */
-export interface Exchange {
+export interface FlatExchange {
   /** What the gradient has no part in. Nothing has changed yet if it throws. */
   prepare?(step: number): void
   send(m: Float32Array): Outgoing
@@ -26,23 +26,23 @@ export interface Exchange {
 }
 
 /** What makes one such method. */
-export interface Flat {
+export interface FlatMethod {
   readonly name: string
   readonly options?: Readonly<Record<string, unknown>>
   readonly heeds?: readonly (keyof SharedOptions)[]
-  round(plan: Plan): Round
-  exchange(plan: Plan, settings: Settings): Exchange
+  round(layout: Layout): Round
+  exchange(layout: Layout, settings: Settings): FlatExchange
 }
 
-export function flat({ name, options = {}, heeds = [], round, exchange }: Flat): Method {
+export function flat({ name, options = {}, heeds = [], round, exchange }: FlatMethod): Method {
   return {
     name,
     options,
-    heeds: [...HEEDED, ...heeds],
+    supportedOptions: [...FLAT_OPTIONS, ...heeds],
     check: (settings) => refuseAggregated(name, settings),
     ranks: (specs) => allRaw(name, specs),
-    cycle: (plan) => [[round(plan)]],
-    create: (making) => new FlatStep(making, exchange(making.plan, making.settings)),
+    cycle: (layout) => [[round(layout)]],
+    create: (setup) => new FlatStep(setup, exchange(setup.layout, setup.settings)),
   }
 }
 
@@ -68,23 +68,23 @@ function allRaw(name: string, specs: readonly Spec[]): number[] {
 }
 
 class FlatStep implements Algorithm {
-  readonly kept = uncompressed.kept
-  readonly #exchange: Exchange
+  readonly shared = wholeSteps.shared
+  readonly #exchange: FlatExchange
   // Scratch, made once: each as large as the model.
   readonly #m: Float32Array
   readonly #update: Float32Array
 
-  constructor({ plan }: Making, exchange: Exchange) {
+  constructor({ layout }: AlgorithmSetup, exchange: FlatExchange) {
     this.#exchange = exchange
-    this.#m = new Float32Array(plan.rawFloats)
-    this.#update = new Float32Array(plan.rawFloats)
+    this.#m = new Float32Array(layout.rawFloats)
+    this.#update = new Float32Array(layout.rawFloats)
   }
 
-  prepare({ step }: Turn): void {
+  prepare({ step }: StepContext): void {
     this.#exchange.prepare?.(step)
   }
 
-  *step({ session, present }: Turn): Steps {
+  *step({ session, present }: StepContext): StepGenerator {
     const [m, update] = [this.#m, this.#update]
     if (present) yield* wait(session.read(['raw'], m))
     const mean = (yield this.#exchange.send(m)) as Incoming
@@ -104,7 +104,7 @@ class FlatStep implements Algorithm {
 
   // There is nothing that others would have, and ranks are always 0.
   load(): void {}
-  replan(): void {}
+  rearrange(): void {}
 }
 
 /** Runs what ends a step: at once where the session does. */

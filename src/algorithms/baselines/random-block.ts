@@ -2,7 +2,7 @@
 // epfml/powersgd, paper-code.
 import type { Method } from '../../options.ts'
 import { show } from '../../validate.ts'
-import { type Chooser, chosen, integers } from './random-entries.ts'
+import { type Chooser, randomEntries, uniformIntegers } from './random-entries.ts'
 
 /**
  * Chooses where a block of `count` entries begins: an index below `length`. It must choose alike on
@@ -39,13 +39,13 @@ export function randomBlock({
     const from = start(parameter.index, step, parameter.length, into.length, seed)
     for (let j = 0; j < into.length; j++) into[j] = (from + j) % parameter.length
   }
-  return chosen('randomBlock', rank, () => chooser)
+  return randomEntries('randomBlock', rank, () => chooser)
 }
 
 type Start = (...args: [...Parameters<ChooseStart>, seed: number]) => number
 
 const drawn: Start = (parameter, step, length, _count, seed) =>
-  integers(seed, parameter, step)(length)
+  uniformIntegers(seed, parameter, step)(length)
 
 function given(choose: ChooseStart): Start {
   return (parameter, step, length, count) => {

@@ -1,12 +1,12 @@
 // Entries that chance chooses, the same on every worker: only their values travel, to be averaged.
 
 import type { Incoming, Outgoing } from '../../algorithm.ts'
-import type { Parameter, Plan } from '../../backend.ts'
+import type { Layout, Parameter } from '../../backend.ts'
 import { bytesOf } from '../../bytes.ts'
 import { philox } from '../../linalg/philox.ts'
 import type { Method } from '../../options.ts'
 import { integer } from '../../validate.ts'
-import { type Exchange, flat, subtractAt } from './flat.ts'
+import { type FlatExchange, flat, subtractAt } from './flat.ts'
 
 /**
  * Chooses entries of one parameter.
@@ -22,21 +22,26 @@ export type Chooser = (into: Uint32Array, parameter: Parameter, step: number, se
  * @param chooser  called for each parameter with entries left over
  * @throws TypeError, RangeError  if the rank is none
  */
-export function chosen(name: string, rank: number, chooser: (plan: Plan) => Chooser): Method {
+export function randomEntries(
+  name: string,
+  rank: number,
+  chooser: (layout: Layout) => Chooser,
+): Method {
   integer('rank', rank, 1, 65535)
-  const counts = (plan: Plan) =>
-    plan.raws.map(({ rows, cols, length }) => Math.min(rank * (rows + cols), length))
+  const counts = (layout: Layout) =>
+    layout.raws.map(({ rows, cols, length }) => Math.min(rank * (rows + cols), length))
   return flat({
     name,
     options: { rank },
     heeds: ['seed'],
-    round: (plan) => ({ kind: 'summed', columns: counts(plan) }),
-    exchange: (plan, { seed }) => new Chosen(plan, counts(plan), seed, chooser(plan)),
+    round: (layout) => ({ kind: 'summed', columns: counts(layout) }),
+    exchange: (layout, { seed }) =>
+      new RandomEntries(layout, counts(layout), seed, chooser(layout)),
   })
 }
 
-class Chosen implements Exchange {
-  readonly #plan: Plan
+class RandomEntries implements FlatExchange {
+  readonly #layout: Layout
   /** entries to send of each parameter */
   readonly #counts: readonly number[]
   readonly #seed: number
@@ -45,9 +50,9 @@ class Chosen implements Exchange {
   readonly #indices: Uint32Array
   readonly #values: Float32Array
 
-  constructor(plan: Plan, counts: readonly number[], seed: number, chooser: Chooser) {
+  constructor(layout: Layout, counts: readonly number[], seed: number, chooser: Chooser) {
     const total = counts.reduce((a, b) => a + b, 0)
-    this.#plan = plan
+    this.#layout = layout
     this.#counts = counts
     this.#seed = seed
     this.#chooser = chooser
@@ -57,7 +62,7 @@ class Chosen implements Exchange {
 
   prepare(step: number): void {
     let at = 0
-    for (const [i, parameter] of this.#plan.raws.entries()) {
+    for (const [i, parameter] of this.#layout.raws.entries()) {
       const count = this.#counts[i]!
       const indices = this.#indices.subarray(at, at + count)
       at += count
@@ -90,7 +95,11 @@ const CHOICES = 0xffffffff
  * parameter, step) under key (seed, CHOICES), from the first word on. Those are left out that would
  * make some remainders likelier than others.
  */
-export function integers(seed: number, parameter: number, step: number): (bound: number) => number {
+export function uniformIntegers(
+  seed: number,
+  parameter: number,
+  step: number,
+): (bound: number) => number {
   let words: readonly number[] = []
   let at = 0
   return (bound) => {

@@ -3,7 +3,7 @@
 import type { Parameter } from '../../backend.ts'
 import type { Method } from '../../options.ts'
 import { show } from '../../validate.ts'
-import { type Chooser, chosen, integers } from './random-entries.ts'
+import { type Chooser, randomEntries, uniformIntegers } from './random-entries.ts'
 
 /**
  * Chooses `count` distinct indices below `length`. It must choose alike on every worker: frames do not
@@ -41,7 +41,7 @@ export function randomK({
   if (choose !== undefined && typeof choose !== 'function') {
     throw new TypeError(`"choose": expected a function, got ${show(choose)}`)
   }
-  return chosen('randomK', rank, ({ raws }) => {
+  return randomEntries('randomK', rank, ({ raws }) => {
     const marks = new Marks(raws.reduce((most, { length }) => Math.max(most, length), 0))
     return choose ? given(marks, choose) : drawn(marks)
   })
@@ -50,7 +50,7 @@ export function randomK({
 /** Floyd's algorithm (Bentley & Floyd, "A sample of brilliance", 1987): one number for each entry. */
 function drawn(marks: Marks): Chooser {
   return (into, { index, length }, step, seed) => {
-    const below = integers(seed, index, step)
+    const below = uniformIntegers(seed, index, step)
     for (let last = length - into.length; last < length; last++) {
       if (!marks.add(below(last + 1))) marks.add(last)
     }

@@ -2,11 +2,11 @@
 // SignAndNormReducer of epfml/powersgd, paper-code; EF-signSGD (Karimireddy et al. 2019, arXiv 1901.09847).
 
 import type { Incoming, Outgoing } from '../../algorithm.ts'
-import type { Parameter, Plan } from '../../backend.ts'
+import type { Layout, Parameter } from '../../backend.ts'
 import type { Part } from '../../codec/gathered.ts'
 import { gathering } from '../../codec/gathered.ts'
 import type { Method } from '../../options.ts'
-import { type Exchange, flat } from './flat.ts'
+import { type FlatExchange, flat } from './flat.ts'
 
 /**
  * Each entry travels as one bit, and comes out as ± the mean magnitude of its parameter. The mean, not
@@ -30,23 +30,23 @@ export function signNorm({ published = false }: { readonly published?: boolean }
       words: Math.ceil(rawFloats / 32),
       columns: raws.map(() => 1),
     }),
-    exchange: (plan) => new SignNorm(plan, published),
+    exchange: (layout) => new SignNorm(layout, published),
   })
 }
 
-class SignNorm implements Exchange {
-  readonly #plan: Plan
+class SignNorm implements FlatExchange {
+  readonly #layout: Layout
   readonly #published: boolean
   /** entry i: bit i mod 32 of word ⌊i / 32⌋; set: it is negative */
   readonly #bits: Uint32Array
   /** of each parameter */
   readonly #norms: Float32Array
 
-  constructor(plan: Plan, published: boolean) {
-    this.#plan = plan
+  constructor(layout: Layout, published: boolean) {
+    this.#layout = layout
     this.#published = published
-    this.#bits = new Uint32Array(Math.ceil(plan.rawFloats / 32))
-    this.#norms = new Float32Array(plan.raws.length)
+    this.#bits = new Uint32Array(Math.ceil(layout.rawFloats / 32))
+    this.#norms = new Float32Array(layout.raws.length)
   }
 
   send(m: Float32Array): Outgoing {
@@ -60,7 +60,7 @@ class SignNorm implements Exchange {
       }
       this.#norms[i] = sum / length
     })
-    const columns = this.#plan.raws.map(() => 1) // a scale of its own on any wire
+    const columns = this.#layout.raws.map(() => 1) // a scale of its own on any wire
     const own = { words: bits, floats: this.#norms, columns }
     return { gathered: gathering(own, (part) => this.#refuse(part)) }
   }
@@ -91,13 +91,13 @@ class SignNorm implements Exchange {
     }
     const negative = floats.findIndex((norm) => norm < 0)
     if (negative >= 0) return `norm ${negative}: expected ≥ 0, got ${floats[negative]}`
-    const used = this.#plan.rawFloats % 32
+    const used = this.#layout.rawFloats % 32
     if (used > 0 && words.at(-1)! >>> used !== 0) return 'bits after the last entry are not zero'
     return null
   }
 
   #each(visit: (i: number, parameter: Parameter) => void): void {
-    for (const [i, parameter] of this.#plan.raws.entries()) visit(i, parameter)
+    for (const [i, parameter] of this.#layout.raws.entries()) visit(i, parameter)
   }
 }
 

@@ -36,7 +36,7 @@ export function bestFactors(
   // Vectors of the shorter side, and A's products with them: σ times those of the other side.
   const wide = rows <= cols
   const [short, long] = wide ? [p, q] : [q, p]
-  for (const [k, y] of leading(a, rows, cols, rank).entries()) {
+  for (const [k, y] of leadingVectors(a, rows, cols, rank).entries()) {
     const [z] = wide ? timesTransposed(a, rows, cols, [y]) : times(a, rows, cols, [y])
     const root = Math.sqrt(Math.sqrt(dot(z!, z!)))
     for (let i = 0; i < y.length; i++) short[k * y.length + i] = root * y[i]!
@@ -51,7 +51,7 @@ export function bestFactors(
  * "Randomized block Krylov methods", 2015, algorithm 2), with a basis that is orthogonal throughout.
  * Blocks at least as wide as the rank miss no repeated eigenvalue.
  */
-function leading(a: Float32Array, rows: number, cols: number, rank: number): Float64Array[] {
+function leadingVectors(a: Float32Array, rows: number, cols: number, rank: number): Float64Array[] {
   const n = Math.min(rows, cols)
   const gram = (x: readonly Float64Array[]) =>
     rows <= cols
@@ -70,7 +70,7 @@ function leading(a: Float32Array, rows: number, cols: number, rank: number): Flo
     const whole = added.length === 0 || basis.length === n
     images.push(...gram(added))
     if (whole || basis.length >= next) {
-      const { values, vectors } = eigen(ritz(basis, images), basis.length)
+      const { values, vectors } = eigen(projectedGram(basis, images), basis.length)
       const former = caught
       caught = values.subarray(0, rank).reduce((sum, value) => sum + value, 0)
       if (whole || caught - former <= TOLERANCE * caught) {
@@ -96,7 +96,10 @@ function extend(basis: Float64Array[], column: Float64Array, least: number): voi
 }
 
 /** Vᵀ·G·V, symmetric to the bit */
-function ritz(basis: readonly Float64Array[], images: readonly Float64Array[]): Float64Array {
+function projectedGram(
+  basis: readonly Float64Array[],
+  images: readonly Float64Array[],
+): Float64Array {
   const d = basis.length
   const result = new Float64Array(d * d)
   for (let i = 0; i < d; i++) {

@@ -2,12 +2,12 @@
 // gets everyone's. TopKReducer of epfml/powersgd, paper-code.
 
 import type { Incoming, Outgoing } from '../../algorithm.ts'
-import type { Plan } from '../../backend.ts'
+import type { Layout } from '../../backend.ts'
 import type { Part } from '../../codec/gathered.ts'
 import { gathering } from '../../codec/gathered.ts'
 import type { Method } from '../../options.ts'
 import { show } from '../../validate.ts'
-import { type Exchange, flat, subtractAt } from './flat.ts'
+import { type FlatExchange, flat, subtractAt } from './flat.ts'
 import { largest } from './largest.ts'
 
 /**
@@ -27,29 +27,29 @@ export function topK({ ratio }: { readonly ratio: number }): Method {
   if (!(ratio > 0 && ratio <= 1)) {
     throw new RangeError(`"ratio": expected a number above 0, at most 1, got ${ratio}`)
   }
-  const counts = (plan: Plan) =>
-    plan.raws.map(({ length }) => Math.max(1, Math.floor(0.5 * ratio * length)))
+  const counts = (layout: Layout) =>
+    layout.raws.map(({ length }) => Math.max(1, Math.floor(0.5 * ratio * length)))
   return flat({
     name: 'topK',
     options: { ratio },
-    round(plan) {
-      const columns = counts(plan)
+    round(layout) {
+      const columns = counts(layout)
       return { kind: 'gathered', words: sum(columns), columns }
     },
-    exchange: (plan) => new TopK(plan, counts(plan)),
+    exchange: (layout) => new TopK(layout, counts(layout)),
   })
 }
 
-class TopK implements Exchange {
-  readonly #plan: Plan
+class TopK implements FlatExchange {
+  readonly #layout: Layout
   /** entries to send of each parameter */
   readonly #counts: readonly number[]
   /** where they are among all parameters, ascending */
   readonly #indices: Uint32Array
   readonly #values: Float32Array
 
-  constructor(plan: Plan, counts: readonly number[]) {
-    this.#plan = plan
+  constructor(layout: Layout, counts: readonly number[]) {
+    this.#layout = layout
     this.#counts = counts
     this.#indices = new Uint32Array(sum(counts))
     this.#values = new Float32Array(sum(counts))
@@ -58,7 +58,7 @@ class TopK implements Exchange {
   send(m: Float32Array): Outgoing {
     const bits = new Uint32Array(m.buffer, m.byteOffset, m.length)
     let at = 0
-    for (const [i, { raw, length }] of this.#plan.raws.entries()) {
+    for (const [i, { raw, length }] of this.#layout.raws.entries()) {
       const count = this.#counts[i]!
       largest(bits, raw, length, this.#indices.subarray(at, at + count))
       at += count
@@ -87,7 +87,7 @@ class TopK implements Exchange {
       return `expected ${want} indices and values, got ${words.length} and ${floats.length}`
     }
     let at = 0
-    for (const [i, { raw, length }] of this.#plan.raws.entries()) {
+    for (const [i, { raw, length }] of this.#layout.raws.entries()) {
       let least = raw
       for (const end = at + this.#counts[i]!; at < end; at++) {
         const index = words[at]!

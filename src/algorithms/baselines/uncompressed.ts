@@ -2,8 +2,8 @@
 
 import { rawLengths } from '../../layout.ts'
 import type { Method } from '../../options.ts'
-import { uncompressed as wholeSteps } from '../uncompressed.ts'
-import { HEEDED, refuseAggregated } from './flat.ts'
+import { wholeSteps } from '../uncompressed.ts'
+import { FLAT_OPTIONS, refuseAggregated } from './flat.ts'
 
 /**
  * Every gradient travels whole; wishes of single parameters mean nothing. With a lossy wire, what
@@ -13,10 +13,10 @@ export function uncompressed(): Method {
   const name = 'uncompressed'
   return {
     name,
-    heeds: HEEDED,
+    supportedOptions: FLAT_OPTIONS,
     check: (settings) => refuseAggregated(name, settings),
     ranks: (specs) => specs.map(() => 0),
-    cycle: (plan) => [[{ kind: 'summed', columns: rawLengths(plan) }]],
+    cycle: (layout) => [[{ kind: 'summed', columns: rawLengths(layout) }]],
     create: () => wholeSteps,
   }
 }

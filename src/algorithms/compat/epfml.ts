@@ -1,14 +1,14 @@
 // The package of PowerSGD's authors: PowerSGD and BasicPowerSGD of epfml/powersgd.
 
-import type { Host, Plan, Side } from '../../backend.ts'
+import type { Host, Layout, Side } from '../../backend.ts'
 import type { Method, Settings, Spec } from '../../options.ts'
-import { Alternation, type Manners } from '../alternation.ts'
-import { checkFeedback, HEEDED, halfRounds } from '../half-steps.ts'
+import { HalfStepAlgorithm, type HalfStepVariant } from '../alternation.ts'
+import { checkFeedback, HALF_STEP_OPTIONS, halfRounds } from '../half-steps.ts'
 
 /** Norms below it count as it. (The package's, which knows Σ P where this has P̄, is that of the sum.) */
 const SMALLEST_NORM = 1e-16
 
-const MANNERS: Manners = { first: 'Q', basis }
+const VARIANT: HalfStepVariant = { first: 'Q', basis: epfmlBasis }
 
 /**
  * What the package of PowerSGD's authors computes, to the rounding of float32: half-steps, Q sent first.
@@ -19,15 +19,15 @@ const MANNERS: Manners = { first: 'Q', basis }
  * matrix gets less than its projection, and such a column that is zero once is never sent again. For
  * comparison; `halfSteps()` does better.
  */
-export function reference(): Method {
+export function epfml(): Method {
   return {
     name: 'reference',
-    heeds: HEEDED.filter((name) => name !== 'refresh'),
+    supportedOptions: HALF_STEP_OPTIONS.filter((name) => name !== 'refresh'),
     defaults: { startCompressingAfter: 100 },
     check: checkFeedback,
     ranks,
-    cycle: (plan, settings) => halfRounds(plan, settings, MANNERS.first),
-    create: (making) => new Alternation(making, MANNERS),
+    cycle: (layout, settings) => halfRounds(layout, settings, VARIANT.first),
+    create: (setup) => new HalfStepAlgorithm(setup, VARIANT),
   }
 }
 
@@ -46,11 +46,17 @@ function ranks(
 }
 
 /** Bases by QR of each matrix; of one column: by one norm for all that are equal in shape. */
-function basis(host: Host, plan: Plan, side: Side, columns: Float32Array, step: number): void {
-  const wide = plan.matrices.filter(({ rank }) => rank > 1)
-  host.orthonormalize({ ...plan, matrices: wide }, side, columns, step, true)
+function epfmlBasis(
+  host: Host,
+  layout: Layout,
+  side: Side,
+  columns: Float32Array,
+  step: number,
+): void {
+  const wide = layout.matrices.filter(({ rank }) => rank > 1)
+  host.orthonormalize({ ...layout, matrices: wide }, side, columns, step, true)
   const groups = new Map<string, Float32Array[]>()
-  for (const matrix of plan.matrices) {
+  for (const matrix of layout.matrices) {
     const { rows, cols, rank } = matrix
     if (rank > 1) continue
     const shape = `${rows} × ${cols}`

@@ -1,19 +1,19 @@
 // The code that PowerSGD's authors published with the paper: RankKReducer of epfml/powersgd.
 
-import { gated } from '../../layout.ts'
+import { gatedRanks } from '../../layout.ts'
 import { gramSchmidt } from '../../linalg/gram-schmidt.ts'
-import { squaresOf } from '../../linalg/products.ts'
+import { squaredNormOfProducts } from '../../linalg/products.ts'
 import type { Method } from '../../options.ts'
-import { costOf, FullStep, fullRounds, HEEDED, type Manners } from '../powersgd.ts'
+import { costOf, FULL_STEP_OPTIONS, FullStep, fullRounds, type Variant } from '../powersgd.ts'
 
 /** What it adds to the norm of a column of Σ weight·P. */
 const EPSILON = 1e-8
 
-const MANNERS: Manners = {
+const VARIANT: Variant = {
   asIs: true,
   basis: {
-    make: (plan, left, weight) => gramSchmidt(plan, left, EPSILON / weight),
-    squares: (plan, left, right) => squaresOf(plan, [{ left, right }]),
+    make: (layout, left, weight) => gramSchmidt(layout, left, EPSILON / weight),
+    squares: (layout, left, right) => squaredNormOfProducts(layout, [{ left, right }]),
   },
 }
 
@@ -29,11 +29,11 @@ const MANNERS: Manners = {
 export function paper(): Method {
   return {
     name: 'paper',
-    heeds: HEEDED.filter((name) => name !== 'orthonormalize'),
+    supportedOptions: FULL_STEP_OPTIONS.filter((name) => name !== 'orthonormalize'),
     defaults: { minCompressionRate: 0, errorFeedback: 'aggregated' },
     ranks: (specs, settings, wanted) =>
-      gated(specs, settings, wanted, { narrow: 'thin', cost: costOf(settings) }),
-    cycle: (plan, settings) => [fullRounds(plan, settings)],
-    create: (making) => new FullStep(making, MANNERS),
+      gatedRanks(specs, settings, wanted, { narrow: 'thin', cost: costOf(settings) }),
+    cycle: (layout, settings) => [fullRounds(layout, settings)],
+    create: (setup) => new FullStep(setup, VARIANT),
   }
 }

@@ -1,8 +1,8 @@
 // PyTorch's communication hook: torch.distributed.algorithms.ddp_comm_hooks.powerSGD_hook, as of 1.13.1.
 
-import { gated } from '../../layout.ts'
+import { gatedRanks } from '../../layout.ts'
 import type { Method } from '../../options.ts'
-import { costOf, FullStep, fullRounds, HEEDED } from '../powersgd.ts'
+import { costOf, FULL_STEP_OPTIONS, FullStep, fullRounds } from '../powersgd.ts'
 
 /**
  * What PyTorch's powerSGD_hook computes, to the rounding of float32.
@@ -21,11 +21,11 @@ import { costOf, FullStep, fullRounds, HEEDED } from '../powersgd.ts'
 export function pytorch(): Method {
   return {
     name: 'pytorch',
-    heeds: HEEDED,
+    supportedOptions: FULL_STEP_OPTIONS,
     defaults: { errorFeedback: 'aggregated' },
     ranks: (specs, settings, wanted) =>
-      gated(specs, settings, wanted, { narrow: 'any', cost: costOf(settings) }),
-    cycle: (plan, settings) => [fullRounds(plan, settings)],
-    create: (making) => new FullStep(making, { rawDeviation: true }),
+      gatedRanks(specs, settings, wanted, { narrow: 'any', cost: costOf(settings) }),
+    cycle: (layout, settings) => [fullRounds(layout, settings)],
+    create: (setup) => new FullStep(setup, { rawDeviation: true }),
   }
 }

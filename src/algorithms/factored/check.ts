@@ -8,7 +8,7 @@ import { show } from '../../validate.ts'
  * @returns false if it is not meant to be
  * @throws TypeError, RangeError  if it does not fit
  */
-export function takes(entry: unknown, { rows, cols }: Spec, name: string): boolean {
+export function acceptsFactored(entry: unknown, { rows, cols }: Spec, name: string): boolean {
   if (!isFactored(entry)) return false
   const samples = (part: keyof Factored, width: number) => {
     const values: unknown = entry[part]

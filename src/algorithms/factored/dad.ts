@@ -2,15 +2,15 @@
 // Pearlmutter, Plis, "Peering Beyond the Gradient Veil with Distributed Auto Differentiation" (arXiv
 // 2102.09631); a weighted mean here, as everywhere in this library, where their code has the sum.
 
-import type { Turn } from '../../algorithm.ts'
-import type { Gradient, Plan } from '../../backend.ts'
-import { gated } from '../../layout.ts'
+import type { StepContext } from '../../algorithm.ts'
+import type { Gradient, Layout } from '../../backend.ts'
+import { gatedRanks } from '../../layout.ts'
 import type { Method } from '../../options.ts'
 import { integer } from '../../validate.ts'
-import { takes } from './check.ts'
-import { Gathered } from './gathered.ts'
-import { type Desk, type Given, inArrays, isWhole, samplesIn } from './products.ts'
-import { roundOf, type Share } from './shares.ts'
+import { acceptsFactored } from './check.ts'
+import { GatheredFactors } from './gathered.ts'
+import { type ArrayGradient, asArrays, isWhole, samplesIn, type Workspace } from './products.ts'
+import { type FactorShare, roundOf } from './shares.ts'
 
 export interface DadOptions {
   /** The most samples N that a worker has of a matrix: for all, or one for each parameter. */
@@ -18,7 +18,7 @@ export interface DadOptions {
 }
 
 /** @param kernels  made anew for each compressor */
-export function gatheredGradients(kernels: () => Promise<Desk>, options: DadOptions): Method {
+export function dadMethod(kernels: () => Promise<Workspace>, options: DadOptions): Method {
   const samples = checked(options.samples)
   /** The most columns, by parameter. */
   const most = (count: number): readonly number[] => {
@@ -29,9 +29,9 @@ export function gatheredGradients(kernels: () => Promise<Desk>, options: DadOpti
   return {
     name: 'dad',
     options: { samples },
-    takes,
-    whole: true,
-    heeds: ['minCompressionRate'],
+    accepts: acceptsFactored,
+    ownsFactors: true,
+    supportedOptions: ['minCompressionRate'],
     defaults: { minCompressionRate: 1, errorFeedback: 'none' },
     check({ minCompressionRate }) {
       if (minCompressionRate >= 1) return
@@ -39,30 +39,30 @@ export function gatheredGradients(kernels: () => Promise<Desk>, options: DadOpti
     },
     // A rank here says that N columns of both factors travel; the rank is clipped, as all are, and N is not.
     ranks: (specs, settings) =>
-      gated(specs, settings, most(specs.length), {
+      gatedRanks(specs, settings, most(specs.length), {
         cost: (rows, cols, rank) => rank * (rows + cols),
       }),
-    cycle: (plan) => [[roundOf(plan, most(plan.parameters.length))]],
+    cycle: (layout) => [[roundOf(layout, most(layout.parameters.length))]],
     create: async () => new Dad(await kernels(), most),
   }
 }
 
-class Dad extends Gathered {
+class Dad extends GatheredFactors {
   readonly #most: (count: number) => readonly number[]
 
-  constructor(desk: Desk, most: (count: number) => readonly number[]) {
-    super(desk)
+  constructor(workspace: Workspace, most: (count: number) => readonly number[]) {
+    super(workspace)
     this.#most = most
   }
 
-  protected most({ parameters }: Plan): readonly number[] {
+  protected most({ parameters }: Layout): readonly number[] {
     return this.#most(parameters.length)
   }
 
-  override take(turn: Turn, gradients: readonly Gradient[]): boolean {
-    const most = this.most(turn.plan)
-    const given = inArrays(gradients)
-    for (const { index, cols } of turn.plan.matrices) {
+  override take(context: StepContext, gradients: readonly Gradient[]): boolean {
+    const most = this.most(context.layout)
+    const given = asArrays(gradients)
+    for (const { index, cols } of context.layout.matrices) {
       const gradient = given[index]!
       if (isWhole(gradient) || samplesIn(gradient, cols) <= most[index]!) continue
       throw new RangeError(
@@ -70,10 +70,10 @@ class Dad extends Gathered {
           `${samplesIn(gradient, cols)}`,
       )
     }
-    return super.take(turn, gradients)
+    return super.take(context, gradients)
   }
 
-  protected share(_turn: Turn, matrices: readonly Given[]): Share[] {
+  protected share(_turn: StepContext, matrices: readonly ArrayGradient[]): FactorShare[] {
     return matrices.map((gradient) =>
       isWhole(gradient)
         ? { whole: gradient }

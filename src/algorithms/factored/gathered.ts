@@ -1,98 +1,111 @@
 // Steps of one round in which everyone gets everyone's factors, and forms the mean of their products:
 // Σ weight·L·Rᵀ / Σ weight. Nothing is kept between steps: what is not sent, or lost on the wire, is lost.
 
-import type { Algorithm, Incoming, Kept, Steps, Turn } from '../../algorithm.ts'
-import type { Gradient, Plan } from '../../backend.ts'
+import type {
+  Algorithm,
+  Incoming,
+  SharedState,
+  StepContext,
+  StepGenerator,
+} from '../../algorithm.ts'
+import type { Gradient, Layout } from '../../backend.ts'
 import { bytesOf } from '../../bytes.ts'
 import type { Part } from '../../codec/gathered.ts'
 import { gathering } from '../../codec/gathered.ts'
 import {
-  bounded,
-  type Desk,
-  type Given,
-  inArrays,
+  type ArrayGradient,
+  asArrays,
+  formProduct,
+  isBoundedGradient,
   isWhole,
-  product,
   roomFor,
   roomForProduct,
-  squares,
+  squaredNorm,
+  type Workspace,
 } from './products.ts'
-import { pack, refuse, type Share, unpack } from './shares.ts'
+import { type FactorShare, packShares, refuseShares, unpackShares } from './shares.ts'
 
 /** Of an absent worker: it does not leave. */
 const NOTHING = { words: new Uint32Array(0), floats: new Float32Array(0), columns: [] }
 
-export abstract class Gathered implements Algorithm {
-  readonly kept: Kept = { right: new Float32Array(0), left: new Float32Array(0), notes: {} }
-  protected readonly desk: Desk
-  #given: readonly Given[] = []
+export abstract class GatheredFactors implements Algorithm {
+  readonly shared: SharedState = {
+    right: new Float32Array(0),
+    left: new Float32Array(0),
+    notes: {},
+  }
+  protected readonly workspace: Workspace
+  #gradients: readonly ArrayGradient[] = []
 
-  constructor(desk: Desk) {
-    this.desk = desk
+  constructor(workspace: Workspace) {
+    this.workspace = workspace
   }
 
   /** The most columns that a part may have, by parameter. */
-  protected abstract most(plan: Plan): readonly number[]
+  protected abstract most(layout: Layout): readonly number[]
 
   /** What this worker sends of the plan's matrices, in their order. */
-  protected abstract share(turn: Turn, matrices: readonly Given[]): readonly Share[]
+  protected abstract share(
+    context: StepContext,
+    matrices: readonly ArrayGradient[],
+  ): readonly FactorShare[]
 
   prepare(): void {}
 
-  take(_turn: Turn, gradients: readonly Gradient[]): boolean {
-    const given = inArrays(gradients)
-    if (!given.every(bounded)) return false
-    this.#given = given
+  take(_turn: StepContext, gradients: readonly Gradient[]): boolean {
+    const given = asArrays(gradients)
+    if (!given.every(isBoundedGradient)) return false
+    this.#gradients = given
     return true
   }
 
   withdraw(): void {}
 
-  *step(turn: Turn): Steps {
-    const { session, plan } = turn
-    const own = turn.present ? pack(plan, this.#shares(turn)) : NOTHING
-    const most = this.most(plan)
-    const gathered = gathering(own, (part) => refuse(plan, part, most))
+  *step(context: StepContext): StepGenerator {
+    const { session, layout } = context
+    const own = context.present ? packShares(layout, this.#shares(context)) : NOTHING
+    const most = this.most(layout)
+    const gathered = gathering(own, (part) => refuseShares(layout, part, most))
     const { parts, weight } = (yield { gathered }) as Incoming
-    const mean = this.#mean(plan, parts, weight)
+    const mean = this.#mean(layout, parts, weight)
     return {
       settle: (sink) => session.settle(false, bytesOf(mean), sink),
-      squares: squares(mean),
+      squares: squaredNorm(mean),
       raw: true,
     }
   }
 
   /** One per parameter. Raw ones that are factored are multiplied out. */
-  #shares(turn: Turn): Share[] {
-    const { matrices, parameters } = turn.plan
-    const given = this.#given
-    this.#given = [] // the caller's, once the frame is there
+  #shares(context: StepContext): FactorShare[] {
+    const { matrices, parameters } = context.layout
+    const given = this.#gradients
+    this.#gradients = [] // the caller's, once the frame is there
     const own = this.share(
-      turn,
+      context,
       matrices.map(({ index }) => given[index]!),
     )
     let next = 0
-    return parameters.map((parameter): Share => {
+    return parameters.map((parameter): FactorShare => {
       if (parameter.rank > 0) return own[next++]!
       const gradient = given[parameter.index]!
       if (isWhole(gradient)) return { whole: gradient }
-      this.desk.reserve(roomForProduct(gradient, parameter))
-      return { whole: product(this.desk, gradient, parameter).slice() }
+      this.workspace.reserve(roomForProduct(gradient, parameter))
+      return { whole: formProduct(this.workspace, gradient, parameter).slice() }
     })
   }
 
-  /** The update, of all parameters in order; in the desk's memory. The same bits on every worker. */
-  #mean(plan: Plan, parts: readonly Part[], weight: number): Float32Array {
-    const { desk } = this
-    const shares = parts.map((part) => unpack(plan, part))
+  /** The update, of all parameters in order; in the workspace's memory. The same bits on every worker. */
+  #mean(layout: Layout, parts: readonly Part[], weight: number): Float32Array {
+    const { workspace } = this
+    const shares = parts.map((part) => unpackShares(layout, part))
     const factors = shares.flat().filter((share) => 'left' in share)
     const lefts = Math.max(0, ...factors.map(({ left }) => left.length))
     const rights = Math.max(0, ...factors.map(({ right }) => right.length))
-    desk.reserve(roomFor(plan.denseFloats, lefts, rights))
-    const mean = desk.alloc(plan.denseFloats).fill(0)
-    const [l, r] = [desk.alloc(lefts), desk.alloc(rights)]
+    workspace.reserve(roomFor(layout.denseFloats, lefts, rights))
+    const mean = workspace.alloc(layout.denseFloats).fill(0)
+    const [l, r] = [workspace.alloc(lefts), workspace.alloc(rights)]
     let at = 0
-    for (const { index, rows, cols, length } of plan.parameters) {
+    for (const { index, rows, cols, length } of layout.parameters) {
       const y = mean.subarray(at, at + length)
       at += length
       for (const [i, { weight: own }] of parts.entries()) {
@@ -101,7 +114,7 @@ export abstract class Gathered implements Algorithm {
         l.set(share.left)
         r.set(share.right)
         const dims = { rows, cols, rank: share.right.length / cols }
-        desk.reconstruct(y, l, r, dims, own / weight, true)
+        workspace.reconstruct(y, l, r, dims, own / weight, true)
       }
       addWhole(
         y,
@@ -115,13 +128,13 @@ export abstract class Gathered implements Algorithm {
 
   load(): void {}
 
-  replan(): void {}
+  rearrange(): void {}
 }
 
 /** y ← y + Σ weight·whole / Σ weight, in float64, rounded once: a mean of raw values as `aggregate` has it. */
 function addWhole(
   y: Float32Array,
-  shares: readonly Share[],
+  shares: readonly FactorShare[],
   parts: readonly Part[],
   weight: number,
 ): void {

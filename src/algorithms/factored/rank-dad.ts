@@ -4,26 +4,26 @@
 // that it deflates, and fails where the rank is lower than asked for. This is block subspace iteration
 // with a Rayleigh–Ritz step: Halko, Martinsson, Tropp 2011 (arXiv 0909.4061), algorithms 4.4 and 5.1.
 
-import type { Turn } from '../../algorithm.ts'
-import type { Host, Parameter, Plan } from '../../backend.ts'
-import { gated } from '../../layout.ts'
+import type { StepContext } from '../../algorithm.ts'
+import type { Host, Layout, Parameter } from '../../backend.ts'
+import { gatedRanks } from '../../layout.ts'
 import { eigen } from '../../linalg/eigen.ts'
-import type { Making, Method } from '../../options.ts'
+import type { AlgorithmSetup, Method } from '../../options.ts'
 import { integer, show } from '../../validate.ts'
-import { takes } from './check.ts'
-import { Gathered } from './gathered.ts'
+import { acceptsFactored } from './check.ts'
+import { GatheredFactors } from './gathered.ts'
 import {
-  backproject,
-  copy,
-  type Desk,
-  type Given,
+  type ArrayGradient,
+  backprojectGradient,
+  copyGradient,
   isWhole,
-  project,
+  projectGradient,
   roomFor,
   roomOf,
   samplesIn,
+  type Workspace,
 } from './products.ts'
-import { roundOf, type Share } from './shares.ts'
+import { type FactorShare, roundOf } from './shares.ts'
 
 export interface RankDadOptions {
   /** Turns of the subspace iteration: each a product with the gradient and one with its transpose. Default 5. */
@@ -33,8 +33,8 @@ export interface RankDadOptions {
 }
 
 /** @param kernels  made anew for each compressor */
-export function gatheredSubspaces(
-  kernels: () => Promise<Desk>,
+export function rankDadMethod(
+  kernels: () => Promise<Workspace>,
   { iterations = 5, threshold = 1e-3 }: RankDadOptions,
 ): Method {
   integer('iterations', iterations, 1, 127)
@@ -44,66 +44,74 @@ export function gatheredSubspaces(
   return {
     name: 'rankDad',
     options: { iterations, threshold },
-    takes,
-    whole: true,
-    heeds: ['rank', 'seed', 'minCompressionRate'],
+    accepts: acceptsFactored,
+    ownsFactors: true,
+    supportedOptions: ['rank', 'seed', 'minCompressionRate'],
     defaults: { errorFeedback: 'none' },
     ranks: (specs, settings, wanted) =>
-      gated(specs, settings, wanted, { cost: (rows, cols, rank) => rank * (rows + cols) }),
-    cycle: (plan) => [[roundOf(plan, ranksOf(plan))]],
-    create: async (making) => new RankDad(making, await kernels(), iterations, threshold),
+      gatedRanks(specs, settings, wanted, { cost: (rows, cols, rank) => rank * (rows + cols) }),
+    cycle: (layout) => [[roundOf(layout, ranksOf(layout))]],
+    create: async (setup) => new RankDad(setup, await kernels(), iterations, threshold),
   }
 }
 
-function ranksOf({ parameters }: Plan): number[] {
+function ranksOf({ parameters }: Layout): number[] {
   return parameters.map(({ rank }) => rank)
 }
 
-class RankDad extends Gathered {
+class RankDad extends GatheredFactors {
   readonly #host: Host
   readonly #iterations: number
   readonly #threshold: number
 
-  constructor({ host }: Making, desk: Desk, iterations: number, threshold: number) {
-    super(desk)
+  constructor(
+    { host }: AlgorithmSetup,
+    workspace: Workspace,
+    iterations: number,
+    threshold: number,
+  ) {
+    super(workspace)
     this.#host = host
     this.#iterations = iterations
     this.#threshold = threshold
   }
 
-  protected most(plan: Plan): readonly number[] {
-    return ranksOf(plan)
+  protected most(layout: Layout): readonly number[] {
+    return ranksOf(layout)
   }
 
-  protected share({ plan, step }: Turn, matrices: readonly Given[]): Share[] {
-    const { desk } = this
-    const inner = plan.matrices.map(({ cols, rank }, i) => {
+  protected share(
+    { layout, step }: StepContext,
+    matrices: readonly ArrayGradient[],
+  ): FactorShare[] {
+    const { workspace } = this
+    const inner = layout.matrices.map(({ cols, rank }, i) => {
       const gradient = matrices[i]!
       return isWhole(gradient) ? 0 : rank * samplesIn(gradient, cols)
     })
     const most = Math.max(0, ...inner)
     const copies = matrices.reduce((sum, gradient) => sum + roomOf(gradient), 0)
-    desk.reserve(copies + roomFor(plan.leftFloats, plan.rightFloats, most))
-    const held = matrices.map((gradient) => copy(desk, gradient))
-    const [left, right] = [desk.alloc(plan.leftFloats), desk.alloc(plan.rightFloats)]
-    const room = desk.alloc(most)
+    workspace.reserve(copies + roomFor(layout.leftFloats, layout.rightFloats, most))
+    const held = matrices.map((gradient) => copyGradient(workspace, gradient))
+    const [left, right] = [workspace.alloc(layout.leftFloats), workspace.alloc(layout.rightFloats)]
+    const room = workspace.alloc(most)
 
-    for (const matrix of plan.matrices) this.#host.fill(matrix, 'right', right, 0, step)
-    for (let turn = 0; turn < this.#iterations; turn++) {
-      this.#host.orthonormalize(plan, 'right', right, step)
-      for (const [i, matrix] of plan.matrices.entries()) {
+    for (const matrix of layout.matrices) this.#host.fill(matrix, 'right', right, 0, step)
+    for (let i = 0; i < this.#iterations; i++) {
+      this.#host.orthonormalize(layout, 'right', right, step)
+      for (const [i, matrix] of layout.matrices.entries()) {
         const [p, q] = factorsOf(matrix, left, right)
-        project(desk, p, held[i]!, q, matrix, room)
+        projectGradient(workspace, p, held[i]!, q, matrix, room)
       }
-      this.#host.orthonormalize(plan, 'left', left, step)
-      for (const [i, matrix] of plan.matrices.entries()) {
+      this.#host.orthonormalize(layout, 'left', left, step)
+      for (const [i, matrix] of layout.matrices.entries()) {
         const [p, q] = factorsOf(matrix, left, right)
-        backproject(desk, q, held[i]!, p, matrix, room)
+        backprojectGradient(workspace, q, held[i]!, p, matrix, room)
       }
     }
-    return plan.matrices.map((matrix) => {
+    return layout.matrices.map((matrix) => {
       const [p, q] = factorsOf(matrix, left, right)
-      return leading(p, q, matrix, this.#threshold)
+      return leadingTriplets(p, q, matrix, this.#threshold)
     })
   }
 }
@@ -118,12 +126,12 @@ function factorsOf({ rows, cols, rank, left, right }: Parameter, p: Float32Array
  *
  * @returns left vectors, and right ones times their singular values: those ≥ threshold × the largest
  */
-function leading(
+function leadingTriplets(
   p: Float32Array,
   q: Float32Array,
   { rows, cols, rank }: Parameter,
   threshold: number,
-): Share {
+): FactorShare {
   const gram = new Float64Array(rank * rank) // QᵀQ: its eigenvalues are the squares
   for (let k = 0; k < rank; k++) {
     for (let l = 0; l <= k; l++) {

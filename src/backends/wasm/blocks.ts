@@ -1,5 +1,5 @@
 // The table of blocks that the plan kernels walk; its twin is the block in assembly/inline.
-import type { Parameter, Plan } from '../../backend.ts'
+import type { Layout, Parameter } from '../../backend.ts'
 
 /** A part of one parameter as a kernel sees it: some whole rows, or all rows of some columns. */
 export interface Block {
@@ -13,7 +13,7 @@ export interface Block {
 }
 
 /** Blocks that fit the tile together: filled, computed and emptied in one go. */
-export type Tile = readonly Block[]
+export type StreamTile = readonly Block[]
 
 /** 128 KiB: a tile and the part of M under it fit a core's second cache together. */
 const TILE_FLOATS = 1 << 15
@@ -22,18 +22,18 @@ const TILE_FLOATS = 1 << 15
 const SWEEP = 4
 
 /** How large a tile must be: it holds a sweep of the widest matrix. */
-export function tileFloats(plan: Plan): number {
-  return plan.matrices.reduce(
+export function tileFloats(layout: Layout): number {
+  return layout.matrices.reduce(
     (most, { rows, cols }) => Math.max(most, Math.min(SWEEP, rows) * cols),
     TILE_FLOATS,
   )
 }
 
 /** Cuts all parameters into blocks, and fills tiles of `tileFloats` floats with them. */
-export function tilesOf(plan: Plan, tileFloats: number): Tile[] {
+export function tilesOf(layout: Layout, tileFloats: number): StreamTile[] {
   const tiles: Block[][] = []
   let used = tileFloats // no tile yet
-  for (const parameter of plan.parameters) {
+  for (const parameter of layout.parameters) {
     const { length, rank } = parameter
     // A raw tensor is one long row, that may be cut anywhere: it has no other structure that matters.
     const cols = rank === 0 ? Math.min(length, tileFloats) : parameter.cols
@@ -65,8 +65,8 @@ const GOOD_COLS = 256
  * Blocks that hold all rows: for each thread one of a large matrix, or two of a wide one, so that who
  * is held up keeps the others for less long. The largest come first, for the same reason.
  */
-export function columnBlocksOf(plan: Plan, threads: number): Block[] {
-  const blocks = plan.matrices.flatMap((parameter) => {
+export function columnBlocksOf(layout: Layout, threads: number): Block[] {
+  const blocks = layout.matrices.flatMap((parameter) => {
     const { rows, cols } = parameter
     const good = Math.min(2 * threads, Math.floor(cols / GOOD_COLS))
     const most = Math.floor((rows * cols) / LEAST_FLOATS)

@@ -1,5 +1,5 @@
-// Who runs the phases of one session: the calling thread alone, or with others (threads.ts).
-import { type Exports, instantiate } from './load.ts'
+// Who runs the phases of one session: the calling thread singleThread, or with others (threads.ts).
+import { instantiate, type KernelExports } from './load.ts'
 
 /** The kernels that walk a table of blocks. */
 export type PhaseKernel =
@@ -23,22 +23,22 @@ export interface Work {
   readonly floats: number
 }
 
-/** What only the calling thread can do: it alone sees the caller's arrays. */
-export interface Own {
+/** What only the calling thread can do: it singleThread sees the caller's arrays. */
+export interface ExecutorHooks {
   /** before a unit runs: fills its tile */
   fill?(unit: number): void
   /** while the others take units */
   meanwhile?(): void
 }
 
-export interface Crew {
+export interface Executor {
   /** of the calling thread */
-  readonly kernels: Exports
+  readonly kernels: KernelExports
   readonly memory: WebAssembly.Memory
   /** how many run units at the same time */
   readonly threads: number
   /** the calling thread's part of it */
-  readonly alone: Alone
+  readonly singleThread: SingleThread
   /** how many tiles there must be; unit u has tile u mod this */
   readonly tiles: number
   /**
@@ -53,23 +53,23 @@ export interface Crew {
     before: readonly number[],
     after: readonly number[],
     work: Work,
-    own?: Own,
+    own?: ExecutorHooks,
   ): number[]
   /** Nothing is run any more. */
-  leave(): void
+  release(): void
 }
 
 /** What it can do besides if it runs all units itself. */
-export interface AloneOwn extends Own {
+export interface SingleThreadHooks extends ExecutorHooks {
   /** after a unit has run: empties its tile */
   empty?(unit: number): void
 }
 
 /** The calling thread, with a memory of its own. */
-export class Alone implements Crew {
+export class SingleThread implements Executor {
   readonly memory: WebAssembly.Memory
-  readonly kernels: Exports
-  readonly alone: Alone = this
+  readonly kernels: KernelExports
+  readonly singleThread: SingleThread = this
   readonly threads = 1
   readonly tiles = 1
 
@@ -83,7 +83,7 @@ export class Alone implements Crew {
     before: readonly number[],
     after: readonly number[],
     work: Work,
-    own: AloneOwn = {},
+    own: SingleThreadHooks = {},
   ): number[] {
     own.meanwhile?.()
     const call = this.kernels[kernel] as (...operands: number[]) => number | undefined
@@ -95,7 +95,7 @@ export class Alone implements Crew {
     })
   }
 
-  leave(): void {
+  release(): void {
     // The memory goes with the session; nothing outside it holds a view.
   }
 }

@@ -1,7 +1,7 @@
 // The deterministic part, which every worker computes alike whatever its backend: seeded normals,
 // and orthonormal bases of the means that all have received.
-import type { Host, Parameter, Plan, Random, Side } from '../../backend.ts'
-import { type Exports, instantiate } from './load.ts'
+import type { Host, Layout, Parameter, Random, Side } from '../../backend.ts'
+import { instantiate, type KernelExports } from './load.ts'
 
 /**
  * What random numbers are for; with the seed, the key of their generator. A replaced column that
@@ -21,7 +21,7 @@ export function createHost(module: WebAssembly.Module, seed: number, random?: Ra
 
 class WasmHost implements Host {
   readonly #memory = new WebAssembly.Memory({ initial: 1 })
-  readonly #kernels: Exports
+  readonly #kernels: KernelExports
   readonly #base: number
   readonly #seed: number
   readonly #random: Random | undefined
@@ -41,9 +41,15 @@ class WasmHost implements Host {
     }
   }
 
-  orthonormalize(plan: Plan, side: Side, columns: Float32Array, step: number, units = false): void {
+  orthonormalize(
+    layout: Layout,
+    side: Side,
+    columns: Float32Array,
+    step: number,
+    units = false,
+  ): void {
     const use = side === 'left' ? USE.replacedLeft : USE.replacedRight
-    for (const parameter of plan.matrices) {
+    for (const parameter of layout.matrices) {
       const { length, at } = factorOf(parameter, side)
       const factor = columns.subarray(at, at + length * parameter.rank)
       const { rank, index } = parameter

@@ -1,6 +1,6 @@
 // The default backend: WebAssembly with SIMD, on the CPU, wherever JavaScript runs.
 import type { Backend, Host, Random } from '../../backend.ts'
-import { Alone, type Crew } from './executor.ts'
+import { type Executor, SingleThread } from './executor.ts'
 import { createHost } from './host.ts'
 import { loadModule, moduleFor } from './load.ts'
 import { WasmSession } from './session.ts'
@@ -27,12 +27,12 @@ export function wasm(options: WasmOptions = {}): Backend {
   if ('threads' in options) {
     throw new TypeError('"threads": an option of the wasm that lowrank/threads exports')
   }
-  const { relaxed } = checked(options)
-  return backendOf(async () => new Alone(await moduleFor(relaxed)))
+  const { relaxed } = checkedOptions(options)
+  return backendOf(async () => new SingleThread(await moduleFor(relaxed)))
 }
 
 /** The options as they are. @throws TypeError  if `relaxed` is neither true nor false nor absent */
-export function checked<T extends WasmOptions>(options: T): T {
+export function checkedOptions<T extends WasmOptions>(options: T): T {
   const { relaxed } = options
   if (relaxed !== undefined && typeof relaxed !== 'boolean') {
     throw new TypeError(`"relaxed": expected true or false, got ${String(relaxed)}`)
@@ -44,15 +44,15 @@ export function checked<T extends WasmOptions>(options: T): T {
  * @internal
  * @param gather  those who run the phases of one session
  */
-export function backendOf(gather: () => Promise<Crew>): Backend {
+export function backendOf(gather: () => Promise<Executor>): Backend {
   return {
     name: 'wasm',
-    async open(plan, { resident = false } = {}) {
-      const crew = await gather()
+    async open(layout, { resident = false } = {}) {
+      const executor = await gather()
       try {
-        return new WasmSession(crew, plan, resident)
+        return new WasmSession(executor, layout, resident)
       } catch (error) {
-        crew.leave()
+        executor.release()
         throw error
       }
     },

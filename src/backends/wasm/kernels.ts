@@ -1,7 +1,7 @@
 // The kernels in WebAssembly, on single matrices in arrays of the caller's.
 import type { Dims, Kernels } from '../../backend.ts'
 import { BLOCK_WORDS } from './blocks.ts'
-import { type Exports, instantiate, moduleFor } from './load.ts'
+import { instantiate, type KernelExports, moduleFor } from './load.ts'
 
 /** Kernels whose arrays may lie where they work, so that nothing is copied. */
 export interface WasmKernels extends Kernels {
@@ -49,7 +49,7 @@ export async function createWasmKernels({
     operands: readonly Float32Array[],
     changed: number,
     roomBytes: number,
-    kernel: (exports: Exports, at: number[], room: number, memory: WebAssembly.Memory) => T,
+    kernel: (exports: KernelExports, at: number[], room: number, memory: WebAssembly.Memory) => T,
   ): T {
     const inside = operands.every(({ buffer }) => buffer === own.memory.buffer)
     if (inside && roomBytes <= ROOM_BYTES) {
@@ -79,7 +79,7 @@ export async function createWasmKernels({
     operands: readonly Float32Array[],
     changed: number,
     dims: Dims,
-    kernel: (exports: Exports, at: number[], table: number) => T,
+    kernel: (exports: KernelExports, at: number[], table: number) => T,
   ): T {
     return run(operands, changed, 4 * BLOCK_WORDS, (exports, at, room, { buffer }) => {
       new Int32Array(buffer, room, BLOCK_WORDS).set(wholeMatrix(dims))
@@ -135,9 +135,9 @@ export async function createWasmKernels({
         exports.residual(m!, p!, q!, table, 1),
       ),
 
-    settle: (y, m, p, own, mean, dims, scale = 1, accumulate = false) =>
-      runMatrix([y, m, p, own, mean], 2, dims, (exports, [y, m, p, own, mean], table) =>
-        exports.settle(y!, m!, p!, own!, mean!, table, 1, scale, accumulate ? 1 : 0),
+    settle: (y, m, p, qLocal, qMean, dims, scale = 1, accumulate = false) =>
+      runMatrix([y, m, p, qLocal, qMean], 2, dims, (exports, [y, m, p, qLocal, qMean], table) =>
+        exports.settle(y!, m!, p!, qLocal!, qMean!, table, 1, scale, accumulate ? 1 : 0),
       ),
 
     orthonormalize: (columns, rows, rank, from = 0) =>
@@ -170,7 +170,7 @@ const PAGE_BYTES = 1 << 16
 /** An instance with a memory of its own. */
 class Workplace {
   readonly memory = new WebAssembly.Memory({ initial: 1 })
-  readonly exports: Exports
+  readonly exports: KernelExports
   readonly heap: number
 
   constructor(module: WebAssembly.Module, bytes: number) {

@@ -1,18 +1,18 @@
 // The kernels' module: compiled once, when it is first asked for; instantiated per memory.
 import { UnsupportedError } from '../../errors.ts'
-import { type Binaries, unpack } from './unpack.ts'
+import { type Binaries, unpackBinaries } from './unpack.ts'
 
 /**
  * What assembly/index.ts exports. All pointers are byte addresses in the imported memory, aligned
  * to 4; `blocks` is a table of `count` blocks of BLOCK_WORDS words (blocks.ts). Matrices are by
  * row, factors by column. Outputs overlap nothing else.
  */
-export interface Exports {
+export interface KernelExports {
   /** the first address that the host may use */
   readonly heapBase: WebAssembly.Global
 
   /**
-   * M ← M + g, P ← M·Q; of blocks of rank 0, M ← M + g alone.
+   * M ← M + g, P ← M·Q; of blocks of rank 0, M ← M + g singleThread.
    *
    * @param p  out: left factors
    * @param m  in and out: matrices
@@ -77,21 +77,21 @@ export interface Exports {
   residual(m: number, p: number, q: number, blocks: number, count: number): void
 
   /**
-   * `reconstruct` from mean and `residual` from own, with their bits.
+   * `reconstruct` from qMean and `residual` from qLocal, with their bits.
    *
    * @param y  out: the caller's arrays, where the blocks' word g says
    * @param m  in and out: matrices
    * @param p  in: left factors
-   * @param own  in: right factors, for M
-   * @param mean  in: right factors, for Y; may be own
+   * @param qLocal  in: right factors, for M
+   * @param qMean  in: right factors, for Y; may be qLocal
    * @param accumulate  1: add to Y; 0: overwrite it
    */
   settle(
     y: number,
     m: number,
     p: number,
-    own: number,
-    mean: number,
+    qLocal: number,
+    qMean: number,
     blocks: number,
     count: number,
     scale: number,
@@ -165,7 +165,7 @@ let relaxed: Promise<WebAssembly.Module | null> | undefined
 
 /** The modules' bytes, unpacked at the first call. */
 export function loadBinaries(): Promise<Binaries> {
-  binaries ??= unpack()
+  binaries ??= unpackBinaries()
   return binaries
 }
 
@@ -197,9 +197,9 @@ export async function moduleFor(relaxed: boolean | undefined): Promise<WebAssemb
 }
 
 /** An instance over the given memory, at once: the module is small and compiled already. */
-export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory): Exports {
+export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory): KernelExports {
   const { exports } = new WebAssembly.Instance(module, { env: { memory } })
-  return exports as unknown as Exports
+  return exports as unknown as KernelExports
 }
 
 async function compile(): Promise<WebAssembly.Module> {

@@ -5,18 +5,18 @@
 // streamed; the factors; the tables of blocks. Nothing is allocated after creation, except where
 // new ranks need larger factors.
 
-import type { Dense, Parameter, Plan, Session, Sink, Slot, Tensor } from '../../backend.ts'
+import type { Dense, Layout, Parameter, Session, Sink, Slot, Tensor } from '../../backend.ts'
 import { bytesOf } from '../../bytes.ts'
 import {
   BLOCK_WORDS,
   type Block,
   columnBlocksOf,
-  type Tile,
+  type StreamTile,
   tileFloats,
   tilesOf,
   writeBlock,
 } from './blocks.ts'
-import type { AloneOwn, Crew, Unit, Work } from './executor.ts'
+import type { Executor, SingleThreadHooks, Unit, Work } from './executor.ts'
 
 const PAGE_BYTES = 1 << 16
 const MOST_PAGES = 1 << 16
@@ -30,18 +30,18 @@ interface Place {
 
 export class WasmSession implements Session {
   readonly synchronous = true
-  readonly #crew: Crew
+  readonly #executor: Executor
   readonly #residual: number
   /** 0: there are none */
   readonly #gradients: number
   readonly #tile: number
-  #plan: Plan
+  #layout: Layout
   #left = 0
-  #query = 0
-  #own = 0
-  #mean = 0
+  #qHat = 0
+  #qLocal = 0
+  #qMean = 0
   #tileFloats = 0
-  #tiles: readonly Tile[] = []
+  #tiles: readonly StreamTile[] = []
   /** all parameters in blocks of rows: through tiles, and in place */
   #streamed: Work = { units: [], floats: 0 }
   #resident: Work = { units: [], floats: 0 }
@@ -51,48 +51,48 @@ export class WasmSession implements Session {
   #lent: readonly Dense[] | null = null
 
   /** @throws RangeError  if the model does not fit the 4 GiB that wasm can address */
-  constructor(crew: Crew, plan: Plan, resident: boolean) {
-    this.#crew = crew
-    this.#plan = plan
-    this.#residual = align(crew.kernels.heapBase.value)
-    const end = align(this.#residual + 4 * plan.arenaFloats)
+  constructor(executor: Executor, layout: Layout, resident: boolean) {
+    this.#executor = executor
+    this.#layout = layout
+    this.#residual = align(executor.kernels.heapBase.value)
+    const end = align(this.#residual + 4 * layout.arenaFloats)
     this.#gradients = resident ? end : 0
-    this.#tile = resident ? align(end + 4 * plan.arenaFloats) : end
-    this.#arrange(plan)
+    this.#tile = resident ? align(end + 4 * layout.arenaFloats) : end
+    this.#arrange(layout)
   }
 
   get gradients(): readonly Dense[] | null {
     return this.#lent
   }
 
-  replan(plan: Plan): void {
-    this.#arrange(plan)
-    this.#plan = plan
+  rearrange(layout: Layout): void {
+    this.#arrange(layout)
+    this.#layout = layout
   }
 
   /** Gives the factors and tables their places, and writes the tables. */
-  #arrange(plan: Plan): void {
-    const floats = Math.ceil(tileFloats(plan) / 4) * 4
-    const tiles = tilesOf(plan, floats)
-    const columns = columnBlocksOf(plan, this.#crew.threads)
-    const left = align(this.#tile + 4 * floats * this.#crew.tiles)
-    const query = align(left + 4 * plan.leftFloats)
-    const own = align(query + 4 * plan.rightFloats)
-    const mean = align(own + 4 * plan.rightFloats)
-    const tables = align(mean + 4 * plan.rightFloats)
+  #arrange(layout: Layout): void {
+    const floats = Math.ceil(tileFloats(layout) / 4) * 4
+    const tiles = tilesOf(layout, floats)
+    const columns = columnBlocksOf(layout, this.#executor.threads)
+    const left = align(this.#tile + 4 * floats * this.#executor.tiles)
+    const qHat = align(left + 4 * layout.leftFloats)
+    const qLocal = align(qHat + 4 * layout.rightFloats)
+    const qMean = align(qLocal + 4 * layout.rightFloats)
+    const tables = align(qMean + 4 * layout.rightFloats)
     const copies = this.#gradients ? 2 : 1
     const blocks = tiles.reduce((sum, tile) => sum + copies * tile.length, columns.length)
-    this.#reserve(tables + 4 * BLOCK_WORDS * blocks, plan)
+    this.#reserve(tables + 4 * BLOCK_WORDS * blocks, layout)
 
     this.#left = left
-    this.#query = query
-    this.#own = own
-    this.#mean = mean
+    this.#qHat = qHat
+    this.#qLocal = qLocal
+    this.#qMean = qMean
     this.#tileFloats = floats
     this.#tiles = tiles
     let at = tables
     const lay = (list: readonly Block[], g: (block: Block) => [number, number]): Unit => {
-      const table = new Int32Array(this.#crew.memory.buffer, at, BLOCK_WORDS * list.length)
+      const table = new Int32Array(this.#executor.memory.buffer, at, BLOCK_WORDS * list.length)
       for (const [i, block] of list.entries()) writeBlock(table, i, block, ...g(block))
       const unit = { table: at, blocks: list.length }
       at += table.byteLength
@@ -102,22 +102,22 @@ export class WasmSession implements Session {
       [this.#tileAt(i) + block.at, block.cols] as [number, number]
     const inPlace = ({ parameter, start, cols }: Block) =>
       [parameter.offset + start, parameter.rank === 0 ? cols : parameter.cols] as [number, number]
-    const all = plan.denseFloats
+    const all = layout.denseFloats
     this.#streamed = { units: tiles.map((tile, i) => lay(tile, inTile(i))), floats: all }
     if (this.#gradients) {
       this.#resident = { units: tiles.map((tile) => lay(tile, inPlace)), floats: all }
     }
     const units = columns.map((block) => lay([block], inPlace))
-    this.#columns = { units, floats: all - plan.rawFloats }
+    this.#columns = { units, floats: all - layout.rawFloats }
   }
 
-  #reserve(bytes: number, plan: Plan): void {
-    const { memory } = this.#crew
+  #reserve(bytes: number, layout: Layout): void {
+    const { memory } = this.#executor
     const pages = Math.ceil(bytes / PAGE_BYTES)
     const missing = pages - memory.buffer.byteLength / PAGE_BYTES
     if (pages > MOST_PAGES) {
       throw new RangeError(
-        `"shapes": ${plan.denseFloats} floats need ${bytes} bytes, more than the 4 GiB of one ` +
+        `"shapes": ${layout.denseFloats} floats need ${bytes} bytes, more than the 4 GiB of one ` +
           'WebAssembly memory: share the parameters out among several compressors',
       )
     }
@@ -130,12 +130,12 @@ export class WasmSession implements Session {
         })
       }
     }
-    if (missing > 0 || this.#floats.length === 0) this.#renew(plan)
+    if (missing > 0 || this.#floats.length === 0) this.#renew(layout)
   }
 
   /** Views on all of the memory: older ones are detached, or too short. */
-  #renew({ parameters }: Plan): void {
-    this.#floats = new Float32Array(this.#crew.memory.buffer)
+  #renew({ parameters }: Layout): void {
+    this.#floats = new Float32Array(this.#executor.memory.buffer)
     if (this.#gradients === 0) return
     const view = ({ offset, length }: Parameter) => this.#view(this.#gradients + 4 * offset, length)
     this.#lent = parameters.map(view)
@@ -149,10 +149,10 @@ export class WasmSession implements Session {
   accumulateProject(tensors: readonly Tensor[]): boolean {
     const gradients = arraysOf(tensors)
     const { base, work, streamed } = this.#placeOf(gradients)
-    const before = [this.#left, this.#residual, base, this.#query]
+    const before = [this.#left, this.#residual, base, this.#qHat]
     const fill = (i: number) => this.#fill(i, this.#tiles[i]!, gradients)
     const own = streamed ? { fill } : {}
-    const done = this.#crew.run('accumulateProject', before, [], work, own)
+    const done = this.#executor.run('accumulateProject', before, [], work, own)
     const tiles = this.#tiles.map((tile, i) => tile.slice(0, done[i]!))
     if (tiles.every((tile, i) => tile.length === this.#tiles[i]!.length)) return true
     this.#subtract(gradients, tiles)
@@ -164,55 +164,56 @@ export class WasmSession implements Session {
   }
 
   /** M ← M − g, for these blocks. */
-  #subtract(gradients: readonly Dense[], tiles: readonly Tile[]): void {
+  #subtract(gradients: readonly Dense[], tiles: readonly StreamTile[]): void {
     const { base, streamed } = this.#placeOf(gradients)
     for (const [i, tile] of tiles.entries()) {
       if (streamed) this.#fill(i, tile, gradients)
       for (const { parameter, start, rows, cols, at } of tile) {
         const g = streamed ? this.#tileAt(i) + at : parameter.offset + start
         const m = this.#residual + 4 * (parameter.offset + start)
-        this.#crew.kernels.accumulate(m, base + 4 * g, rows * cols, -1)
+        this.#executor.kernels.accumulate(m, base + 4 * g, rows * cols, -1)
       }
     }
   }
 
   project(): void {
-    const before = [this.#left, this.#residual, this.#query]
-    this.#crew.run('project', before, [], this.#streamed)
+    const before = [this.#left, this.#residual, this.#qHat]
+    this.#executor.run('project', before, [], this.#streamed)
   }
 
   backproject(): void {
-    const before = [this.#own, this.#residual, this.#left]
-    this.#crew.run('backproject', before, [], this.#columns)
+    const before = [this.#qLocal, this.#residual, this.#left]
+    this.#executor.run('backproject', before, [], this.#columns)
   }
 
   settle(deflate: boolean, raw: Uint8Array | null, sink: Sink | null): void {
-    const [m, p, own] = [this.#residual, this.#left, this.#own]
+    const [m, p, qLocal] = [this.#residual, this.#left, this.#qLocal]
     if (sink === null) {
-      if (deflate) this.#crew.run('residual', [m, p, own], [], this.#streamed)
+      if (deflate) this.#executor.run('residual', [m, p, qLocal], [], this.#streamed)
       return
     }
     const { base, work, streamed } = this.#placeOf(arraysOf(sink.into))
     const after = [sink.scale, sink.accumulate ? 1 : 0]
-    const { alone, threads } = this.#crew
-    const mean = this.#mean
+    const { singleThread, threads } = this.#executor
+    const qMean = this.#qMean
     if (!streamed) {
-      if (deflate) this.#crew.run('settle', [base, m, p, own, mean], after, work)
-      else this.#crew.run('reconstruct', [base, p, mean], after, work)
+      if (deflate) this.#executor.run('settle', [base, m, p, qLocal, qMean], after, work)
+      else this.#executor.run('reconstruct', [base, p, qMean], after, work)
     } else {
       const through = this.#through(sink)
-      const write = () => alone.run('reconstruct', [base, p, mean], after, work, through)
+      const write = () => singleThread.run('reconstruct', [base, p, qMean], after, work, through)
       if (!deflate) write()
-      else if (threads === 1) alone.run('settle', [base, m, p, own, mean], after, work, through)
+      else if (threads === 1)
+        singleThread.run('settle', [base, m, p, qLocal, qMean], after, work, through)
       // Updates through a tile of this thread's, while the others see to M: no tile goes from one
       // core's cache to another's. With two threads a third faster than `settle` on both.
-      else this.#crew.run('residual', [m, p, own], [], work, { meanwhile: write })
+      else this.#executor.run('residual', [m, p, qLocal], [], work, { meanwhile: write })
     }
     if (raw) this.#settleRaw(raw, sink)
   }
 
   /** Updates on their way through the tiles; raw tensors do not take it. */
-  #through({ into, accumulate }: Sink): AloneOwn {
+  #through({ into, accumulate }: Sink): SingleThreadHooks {
     const arrays = arraysOf(into)
     const matrices = (i: number) => this.#tiles[i]!.filter(({ parameter }) => parameter.rank > 0)
     const empty = (i: number) => this.#empty(i, matrices(i), arrays)
@@ -223,7 +224,7 @@ export class WasmSession implements Session {
   #settleRaw(raw: Uint8Array, { into, scale, accumulate }: Sink): void {
     const tile = this.#view(this.#tile, this.#tileFloats)
     const factor = Math.fround(scale) // as in the matrices' kernel
-    for (const parameter of this.#plan.raws) {
+    for (const parameter of this.#layout.raws) {
       const to = arraysOf(into)[parameter.index]!
       for (let start = 0; start < parameter.length; start += tile.length) {
         const count = Math.min(tile.length, parameter.length - start)
@@ -261,24 +262,24 @@ export class WasmSession implements Session {
 
   scale(slot: 'residual' | 'raw', factor: number): void {
     for (const [start, count] of this.#parts(slot)) {
-      this.#crew.kernels.scale(start, count, factor)
+      this.#executor.kernels.scale(start, count, factor)
     }
   }
 
   norms(): Float64Array {
-    const { kernels } = this.#crew
-    return Float64Array.from(this.#plan.parameters, ({ offset, length }) =>
+    const { kernels } = this.#executor
+    return Float64Array.from(this.#layout.parameters, ({ offset, length }) =>
       kernels.norm(this.#residual + 4 * offset, length),
     )
   }
 
   dispose(): void {
-    this.#crew.leave()
+    this.#executor.release()
   }
 
   /** Where a slot's values lie, in order: [address, floats]. */
   #parts(slot: Slot): [number, number][] {
-    const { parameters, raws, leftFloats, rightFloats } = this.#plan
+    const { parameters, raws, leftFloats, rightFloats } = this.#layout
     switch (slot) {
       case 'residual':
         return parameters.map(({ offset, length }) => [this.#residual + 4 * offset, length])
@@ -286,12 +287,12 @@ export class WasmSession implements Session {
         return raws.map(({ offset, length }) => [this.#residual + 4 * offset, length])
       case 'left':
         return [[this.#left, leftFloats]]
-      case 'query':
-        return [[this.#query, rightFloats]]
-      case 'own':
-        return [[this.#own, rightFloats]]
-      case 'mean':
-        return [[this.#mean, rightFloats]]
+      case 'qHat':
+        return [[this.#qHat, rightFloats]]
+      case 'qLocal':
+        return [[this.#qLocal, rightFloats]]
+      case 'qMean':
+        return [[this.#qMean, rightFloats]]
     }
   }
 
@@ -308,7 +309,7 @@ export class WasmSession implements Session {
 
   /** Where the tile of unit i begins, in floats from the first tile. */
   #tileAt(i: number): number {
-    return (i % this.#crew.tiles) * this.#tileFloats
+    return (i % this.#executor.tiles) * this.#tileFloats
   }
 
   /** Copies blocks of the caller's arrays into unit i's tile. */

@@ -1,9 +1,9 @@
 // The wasm backend on several threads.
 import type { Backend } from '../../backend.ts'
-import { Alone } from './executor.ts'
-import { backendOf, checked, type WasmOptions } from './index.ts'
+import { SingleThread } from './executor.ts'
+import { backendOf, checkedOptions, type WasmOptions } from './index.ts'
 import { moduleFor } from './load.ts'
-import { sharedModuleFor, Team } from './threads.ts'
+import { sharedModuleFor, ThreadPool } from './threads.ts'
 
 const MOST_THREADS = 64
 
@@ -23,18 +23,18 @@ export interface ThreadsOptions extends WasmOptions {
  *
  * @throws TypeError, RangeError  naming the option at fault
  */
-export function wasm(options: ThreadsOptions): Backend {
-  const { threads, relaxed } = checked(options)
+export function threadedWasm(options: ThreadsOptions): Backend {
+  const { threads, relaxed } = checkedOptions(options)
   if (!Number.isInteger(threads) || threads < 1 || threads > MOST_THREADS) {
     throw new RangeError(`"threads": expected 1 … ${MOST_THREADS}, got ${String(threads)}`)
   }
-  let team: Team | null = null // while there are sessions
-  if (threads === 1) return backendOf(async () => new Alone(await moduleFor(relaxed)))
+  let pool: ThreadPool | null = null // while there are sessions
+  if (threads === 1) return backendOf(async () => new SingleThread(await moduleFor(relaxed)))
   return backendOf(async () => {
     const module = await sharedModuleFor(relaxed)
-    team ??= new Team(threads, () => {
-      team = null
+    pool ??= new ThreadPool(threads, () => {
+      pool = null
     })
-    return team.join(module)
+    return pool.addSession(module)
   })
 }

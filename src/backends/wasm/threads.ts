@@ -2,8 +2,15 @@
 // by whoever is free, so a thread that is late, or busy with its messages, costs only time. Which
 // thread runs a unit changes no bit.
 import { UnsupportedError } from '../../errors.ts'
-import { Alone, type Crew, type Own, type PhaseKernel, type Unit, type Work } from './executor.ts'
-import { type Exports, loadBinaries, loadModule, moduleFor } from './load.ts'
+import {
+  type Executor,
+  type ExecutorHooks,
+  type PhaseKernel,
+  SingleThread,
+  type Unit,
+  type Work,
+} from './executor.ts'
+import { type KernelExports, loadBinaries, loadModule, moduleFor } from './load.ts'
 import { shareable } from './shareable.ts'
 import {
   CONTROL_BYTES,
@@ -38,7 +45,7 @@ export async function sharedModuleFor(relaxed: boolean | undefined): Promise<Web
 }
 
 /** The threads of one backend, from its first session to its last. */
-export class Team {
+export class ThreadPool {
   /** the calling one among them */
   readonly threads: number
   readonly words: Int32Array
@@ -53,7 +60,7 @@ export class Team {
   #last = 0
 
   /**
-   * @param ended  is called when the last session has left: a team is not used again
+   * @param ended  is called when the last session has left: a pool is not used again
    * @throws UnsupportedError  if threads cannot be started here
    */
   constructor(threads: number, ended: () => void) {
@@ -87,7 +94,7 @@ export class Team {
    * @param module  for shared memory: see shareable.ts
    * @throws UnsupportedError  if a thread cannot be started
    */
-  async join(module: WebAssembly.Module): Promise<Crew> {
+  async addSession(module: WebAssembly.Module): Promise<Executor> {
     const memory = new WebAssembly.Memory({ initial: 1, maximum: 1 << 16, shared: true })
     const session = ++this.#last
     const control = session === 1 ? { control: this.#control } : {}
@@ -100,13 +107,13 @@ export class Team {
         this.#post({ session, module, memory, ...control })
       })
     } catch (error) {
-      this.leave(session)
+      this.removeSession(session)
       throw error
     }
-    return new Member(this, session, new Alone(module, memory))
+    return new PooledExecutor(this, session, new SingleThread(module, memory))
   }
 
-  leave(session: number): void {
+  removeSession(session: number): void {
     if (!this.#sessions.delete(session)) return
     this.#waiting.delete(session)
     if (this.#sessions.size > 0) this.#post({ session })
@@ -149,32 +156,32 @@ export class Team {
   }
 }
 
-/** One session's part in a team. */
-class Member implements Crew {
+/** One session's part in a pool. */
+class PooledExecutor implements Executor {
   readonly memory: WebAssembly.Memory
-  readonly kernels: Exports
-  readonly alone: Alone
+  readonly kernels: KernelExports
+  readonly singleThread: SingleThread
   readonly tiles: number
   readonly threads: number
-  readonly #team: Team
+  readonly #pool: ThreadPool
   readonly #session: number
   readonly #words: Int32Array
   readonly #maySleep: boolean
 
-  constructor(team: Team, session: number, alone: Alone) {
-    this.memory = alone.memory
-    this.kernels = alone.kernels
-    this.tiles = 2 * team.threads + 1
-    this.threads = team.threads
-    this.#team = team
+  constructor(pool: ThreadPool, session: number, singleThread: SingleThread) {
+    this.memory = singleThread.memory
+    this.kernels = singleThread.kernels
+    this.tiles = 2 * pool.threads + 1
+    this.threads = pool.threads
+    this.#pool = pool
     this.#session = session
-    this.alone = alone
-    this.#words = team.words
-    this.#maySleep = maySleep(team.words)
+    this.singleThread = singleThread
+    this.#words = pool.words
+    this.#maySleep = maySleep(pool.words)
   }
 
-  leave(): void {
-    this.#team.leave(this.#session)
+  release(): void {
+    this.#pool.removeSession(this.#session)
   }
 
   run(
@@ -182,15 +189,15 @@ class Member implements Crew {
     before: readonly number[],
     after: readonly number[],
     work: Work,
-    own: Own = {},
+    own: ExecutorHooks = {},
   ): number[] {
-    if (work.floats < LEAST_FLOATS) return this.alone.run(kernel, before, after, work, own)
+    if (work.floats < LEAST_FLOATS) return this.singleThread.run(kernel, before, after, work, own)
     const words = this.#words
     words[WORD.session] = this.#session
     words[WORD.kernel] = PHASES.indexOf(kernel)
     words[WORD.before] = before.length
     words[WORD.after] = after.length
-    this.#team.operands.set([...before, ...after])
+    this.#pool.operands.set([...before, ...after])
     const call = this.kernels[kernel] as (...operands: number[]) => number | undefined
     const run = ({ table, blocks }: Unit) => call(...before, table, blocks, ...after) ?? blocks
     const done: number[] = []

@@ -16,7 +16,7 @@ interface Process {
   ): { inflateRawSync(packed: Uint8Array): Uint8Array } | undefined
 }
 
-export async function unpack(): Promise<Binaries> {
+export async function unpackBinaries(): Promise<Binaries> {
   const text = atob(PACKED)
   const packed = new Uint8Array(text.length)
   for (let i = 0; i < text.length; i++) packed[i] = text.charCodeAt(i)

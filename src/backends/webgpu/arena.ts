@@ -1,6 +1,6 @@
 // Where a session's own numbers lie on the GPU. Rows of M and columns of factors begin at multiples
 // of four floats, so that shaders take four at a time; the padding is zero.
-import type { Parameter, Plan } from '../../backend.ts'
+import type { Layout, Parameter } from '../../backend.ts'
 
 /** Some rows of one parameter in one buffer. */
 export interface Piece {
@@ -14,7 +14,7 @@ export interface Piece {
 }
 
 /** One parameter in the arena of M: rows × cols, a row every `stride` floats. */
-export interface Shelf {
+export interface MatrixLayout {
   readonly parameter: Parameter
   readonly rows: number
   readonly cols: number
@@ -27,7 +27,7 @@ export interface Arena {
   /** floats of each buffer */
   readonly segments: readonly number[]
   /** by the parameter's index */
-  readonly shelves: readonly Shelf[]
+  readonly matrices: readonly MatrixLayout[]
 }
 
 /**
@@ -37,9 +37,9 @@ export interface Arena {
  * @param limit  floats that a buffer may have
  * @throws RangeError  if a row does not fit
  */
-export function layoutArena({ parameters }: Plan, limit: number): Arena {
+export function layoutArena({ parameters }: Layout, limit: number): Arena {
   const segments: number[] = [0]
-  const shelves: Shelf[] = []
+  const matrices: MatrixLayout[] = []
   const thin = ({ rows, cols }: Parameter) => Math.min(rows, cols) === 1
   const ordered = [...parameters.filter(thin), ...parameters.filter((one) => !thin(one))]
   for (const parameter of ordered) {
@@ -69,9 +69,9 @@ export function layoutArena({ parameters }: Plan, limit: number): Arena {
       segments[segment]! += count * stride
       row += count
     }
-    shelves[parameter.index] = { parameter, rows, cols, stride, pieces }
+    matrices[parameter.index] = { parameter, rows, cols, stride, pieces }
   }
-  return { segments, shelves }
+  return { segments, matrices }
 }
 
 /** Floats that are in one layout of a parameter and in another: what has to be copied. */
@@ -84,7 +84,7 @@ export interface Overlap {
 }
 
 /** The same parameter in two layouts, in stretches that are alike in both. */
-export function overlaps(old: Shelf, next: Shelf): Overlap[] {
+export function overlaps(old: MatrixLayout, next: MatrixLayout): Overlap[] {
   const found: Overlap[] = []
   const { length } = old.parameter
   for (let i = 0; i < length; ) {
@@ -98,7 +98,7 @@ export function overlaps(old: Shelf, next: Shelf): Overlap[] {
 }
 
 /** Where element i of a parameter is, and how many elements follow each other from there on. */
-function runAt({ cols, stride, pieces }: Shelf, i: number) {
+function runAt({ cols, stride, pieces }: MatrixLayout, i: number) {
   const row = Math.floor(i / cols)
   const piece = pieces.find((one) => row < one.row + one.rows)!
   const at = piece.at + (row - piece.row) * stride + (i % cols)
@@ -124,11 +124,11 @@ export interface Factors {
   readonly rightFloats: number
 }
 
-export function layoutFactors(plan: Plan): Factors {
+export function layoutFactors(layout: Layout): Factors {
   const left: Runs[] = []
   const right: Runs[] = []
   let [leftFloats, rightFloats] = [0, 0]
-  for (const { index, rows, cols, rank, left: p, right: q } of plan.matrices) {
+  for (const { index, rows, cols, rank, left: p, right: q } of layout.matrices) {
     left[index] = { at: leftFloats, packed: p, count: rank, length: rows, stride: fours(rows) }
     right[index] = { at: rightFloats, packed: q, count: rank, length: cols, stride: fours(cols) }
     leftFloats += rank * fours(rows)
@@ -138,12 +138,20 @@ export function layoutFactors(plan: Plan): Factors {
 }
 
 /** From where the runs lie padded, to packed. */
-export function pack(runs: readonly (Runs | undefined)[], from: Float32Array, to: Float32Array) {
+export function packRuns(
+  runs: readonly (Runs | undefined)[],
+  from: Float32Array,
+  to: Float32Array,
+) {
   eachRun(runs, (at, packed, length) => to.set(from.subarray(at, at + length), packed))
 }
 
 /** From packed to where the runs lie; the padding stays as it is. */
-export function spread(runs: readonly (Runs | undefined)[], from: Float32Array, to: Float32Array) {
+export function spreadRuns(
+  runs: readonly (Runs | undefined)[],
+  from: Float32Array,
+  to: Float32Array,
+) {
   eachRun(runs, (at, packed, length) => to.set(from.subarray(packed, packed + length), at))
 }
 

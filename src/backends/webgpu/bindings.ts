@@ -14,13 +14,13 @@ export interface Band {
   readonly offset: number
   readonly bytes: number
   /** what is copied to the staging buffer, or from it */
-  readonly moves: readonly Move[]
+  readonly copies: readonly StagedCopy[]
   /** raw tensors whose updates have to be there */
-  readonly raws: readonly Run[]
+  readonly raws: readonly RawRun[]
 }
 
 /** Neighbouring rows of a raw tensor, or of a single row some columns; where their updates lie. */
-export interface Run {
+export interface RawRun {
   readonly index: number
   /** elements; rows of `length` */
   readonly start: number
@@ -34,7 +34,7 @@ export interface Run {
 }
 
 /** Neighbouring elements of one tensor, and where they lie in the staging buffer. */
-export interface Move {
+export interface StagedCopy {
   readonly index: number
   /** elements */
   readonly start: number
@@ -43,7 +43,7 @@ export interface Move {
   readonly at: number
 }
 
-export interface Course {
+export interface Bindings {
   readonly bands: readonly Band[]
   /** for each band, all parameters, with where their tensors lie in its window */
   readonly params: Uint32Array<ArrayBuffer>
@@ -51,15 +51,15 @@ export interface Course {
   readonly modes: ReadonlySet<number>
 }
 
-export type Kind = NonNullable<GpuTensor['type']>
+export type TensorType = NonNullable<GpuTensor['type']>
 
-export function bytesPer(kind: Kind): number {
+export function bytesPer(kind: TensorType): number {
   return kind === 'f16' ? 2 : 4
 }
 
 /** A tensor in one buffer with the others. */
-export interface Spot {
-  readonly kind: Kind
+export interface TensorRef {
+  readonly kind: TensorType
   /** of its first element, in bytes */
   readonly offset: number
 }
@@ -74,28 +74,28 @@ export function inPlace(
   tiling: Tiling,
   base: Uint32Array,
   rawRoom: number,
-  spots: readonly Spot[],
+  refs: readonly TensorRef[],
   size: number,
   limit: number,
   alignment: number,
-): Course {
-  const maker = new Maker(base)
+): Bindings {
+  const builder = new BindingsBuilder(base)
   let low = 0
   let high = 0
   const close = (span: Span): void => {
     let offset = low - (low % alignment)
     if (size - offset < 16) offset -= alignment // less cannot be bound
     const bytes = Math.max(16, 4 * Math.ceil((high - offset) / 4))
-    maker.add({ ...span, offset, bytes, moves: [] }, (index) => {
-      const { kind, offset: at } = spots[index]!
+    builder.add({ ...span, offset, bytes, copies: [] }, (index) => {
+      const { kind, offset: at } = refs[index]!
       return { kind, at: (at - offset) / bytesPer(kind) }
     })
   }
   walk(tiling, rawRoom, close, (tile, fresh) => {
-    const { shelf, row, rows, col, cols } = tile
-    const { kind, offset } = spots[shelf.parameter.index]!
-    const first = row * shelf.cols + 4 * col
-    const last = (row + rows - 1) * shelf.cols + Math.min(shelf.cols, 4 * (col + cols))
+    const { matrix, row, rows, col, cols } = tile
+    const { kind, offset } = refs[matrix.parameter.index]!
+    const first = row * matrix.cols + 4 * col
+    const last = (row + rows - 1) * matrix.cols + Math.min(matrix.cols, 4 * (col + cols))
     const from = offset + bytesPer(kind) * first
     const to = offset + bytesPer(kind) * last
     const least = fresh ? from : Math.min(low, from)
@@ -103,7 +103,7 @@ export function inPlace(
     if (most - least + 2 * alignment > limit) {
       if (!fresh) return false
       throw new RangeError(
-        `parameter ${shelf.parameter.index}: ${rows} rows of ${shelf.cols} columns are more than ` +
+        `parameter ${matrix.parameter.index}: ${rows} rows of ${matrix.cols} columns are more than ` +
           `this device can bind, ${limit} bytes: give it more rows, { shape, rows }`,
       )
     }
@@ -111,7 +111,7 @@ export function inPlace(
     high = most
     return true
   })
-  return maker.course
+  return builder.bindings
 }
 
 /** @param bytes  of the staging buffer: `stageBytes` or more */
@@ -119,53 +119,53 @@ export function staged(
   tiling: Tiling,
   base: Uint32Array,
   rawRoom: number,
-  kinds: readonly Kind[],
+  kinds: readonly TensorType[],
   bytes: number,
-): Course {
-  const maker = new Maker(base)
-  let moves: { index: number; start: number; count: number; at: number }[] = []
+): Bindings {
+  const builder = new BindingsBuilder(base)
+  let copies: { index: number; start: number; count: number; at: number }[] = []
   let used = 0
   const close = (span: Span): void => {
-    const band = moves
-    maker.add({ ...span, offset: 0, bytes, moves }, (index) => {
+    const band = copies
+    builder.add({ ...span, offset: 0, bytes, copies }, (index) => {
       const kind = kinds[index]!
-      const move = band.find((one) => one.index === index)
-      return { kind, at: move ? move.at / bytesPer(kind) - move.start : 0 }
+      const copy = band.find((one) => one.index === index)
+      return { kind, at: copy ? copy.at / bytesPer(kind) - copy.start : 0 }
     })
   }
   walk(tiling, rawRoom, close, (tile, fresh) => {
     if (fresh) {
-      moves = []
+      copies = []
       used = 0
     }
-    const { shelf, row, col } = tile
-    const { index } = shelf.parameter
-    if (col > 0 && shelf.rows > 1) return true // its rows came with the tile at their beginning
-    const start = row * shelf.cols + 4 * col
+    const { matrix, row, col } = tile
+    const { index } = matrix.parameter
+    if (col > 0 && matrix.rows > 1) return true // its rows came with the tile at their beginning
+    const start = row * matrix.cols + 4 * col
     const count = blockOf(tile)
-    const last = moves.at(-1)
+    const last = copies.at(-1)
     const goesOn = last?.index === index
     const at = goesOn ? used : 16 * Math.ceil(used / 16)
     const end = at + bytesPer(kinds[index]!) * count
     if (4 * Math.ceil(end / 4) > bytes && !fresh) return false
     if (goesOn) last!.count += count
-    else moves.push({ index, start, count, at })
+    else copies.push({ index, start, count, at })
     used = end
     return true
   })
-  return maker.course
+  return builder.bindings
 }
 
 /** Bytes of a staging buffer for these tiles: all tensors at once, or `most`, or a few rows if those take more. */
-export function stageBytes({ tiles }: Tiling, { shelves }: Arena, most: number): number {
-  const all = shelves.reduce((sum, { parameter }) => sum + 4 * parameter.length + 16, 0)
+export function stageBytes({ tiles }: Tiling, { matrices }: Arena, most: number): number {
+  const all = matrices.reduce((sum, { parameter }) => sum + 4 * parameter.length + 16, 0)
   const block = tiles.reduce((largest, tile) => Math.max(largest, 4 * blockOf(tile)), 0)
   return Math.max(Math.min(all, most), 16 * Math.ceil(block / 16))
 }
 
-/** Elements that move together with a tile: its rows whole; of a single row, its columns. */
-function blockOf({ shelf, rows, col, cols }: Tile): number {
-  return shelf.rows > 1 ? rows * shelf.cols : Math.min(4 * cols, shelf.cols - 4 * col)
+/** Elements that copy together with a tile: its rows whole; of a single row, its columns. */
+function blockOf({ matrix, rows, col, cols }: Tile): number {
+  return matrix.rows > 1 ? rows * matrix.cols : Math.min(4 * cols, matrix.cols - 4 * col)
 }
 
 /** Floats that raw tensors' updates take, for at least one tile each, if all of them take `all`. */
@@ -174,9 +174,9 @@ export function rawRoomOf({ tiles }: Tiling, all: number, most: number): number 
   return Math.max(Math.min(all, most), block)
 }
 
-function rawFloats({ shelf, rows, cols }: Tile): number {
-  if (shelf.parameter.rank > 0) return 0
-  return shelf.rows > 1 ? rows * shelf.stride : 4 * cols
+function rawFloats({ matrix, rows, cols }: Tile): number {
+  if (matrix.parameter.rank > 0) return 0
+  return matrix.rows > 1 ? rows * matrix.stride : 4 * cols
 }
 
 type Span = Pick<Band, 'segment' | 'first' | 'count' | 'raws'>
@@ -188,23 +188,23 @@ function walk(
   close: (span: Span) => void,
   fits: (tile: Tile, fresh: boolean) => boolean,
 ): void {
-  let raws: Run[] = []
+  let raws: RawRun[] = []
   let used = 0
   const takes = (tile: Tile, fresh: boolean): boolean => {
     if (fresh) {
       raws = []
       used = 0
     }
-    const { shelf, row, col } = tile
-    const goesOn = col > 0 && shelf.rows > 1
+    const { matrix, row, col } = tile
+    const goesOn = col > 0 && matrix.rows > 1
     const more = goesOn ? 0 : rawFloats(tile)
     if ((!fresh && used + more > rawRoom) || !fits(tile, fresh)) return false
     if (more > 0) {
-      const start = row * shelf.cols + 4 * col
-      const length = shelf.rows > 1 ? shelf.cols : blockOf(tile)
-      const stride = shelf.rows > 1 ? shelf.stride : more
-      const origin = used - (shelf.rows > 1 ? row * shelf.stride : 4 * col)
-      const { index } = shelf.parameter
+      const start = row * matrix.cols + 4 * col
+      const length = matrix.rows > 1 ? matrix.cols : blockOf(tile)
+      const stride = matrix.rows > 1 ? matrix.stride : more
+      const origin = used - (matrix.rows > 1 ? row * matrix.stride : 4 * col)
+      const { index } = matrix.parameter
       raws.push({ index, start, count: blockOf(tile), length, at: used, stride, origin })
       used += more
     }
@@ -223,7 +223,7 @@ function walk(
   }
 }
 
-class Maker {
+class BindingsBuilder {
   readonly #bands: Band[] = []
   readonly #params: Uint32Array[] = []
   readonly #modes = new Set<number>()
@@ -233,14 +233,14 @@ class Maker {
     this.#base = base
   }
 
-  /** @param spotOf  where a parameter's first element lies in the window, in elements: maybe before it */
-  add(band: Band, spotOf: (index: number) => { kind: Kind; at: number }): void {
+  /** @param refOf  where a parameter's first element lies in the window, in elements: maybe before it */
+  add(band: Band, refOf: (index: number) => { kind: TensorType; at: number }): void {
     const words = this.#base.slice()
     for (const { index, origin } of band.raws) {
       words[PARAM_WORDS * index + 8] = this.#base[PARAM_WORDS * index + 8]! + origin / 4
     }
     for (let index = 0; PARAM_WORDS * index < words.length; index++) {
-      const { kind, at } = spotOf(index)
+      const { kind, at } = refOf(index)
       const cols = words[PARAM_WORDS * index + 1]!
       const half = kind === 'f16' ? HALF : 0
       const whole = cols % 4 === 0 && at % (half ? 2 : 4) === 0 ? WHOLE : 0
@@ -251,7 +251,7 @@ class Maker {
     this.#params.push(words)
   }
 
-  get course(): Course {
+  get bindings(): Bindings {
     const length = this.#base.length
     const params = new Uint32Array(length * this.#params.length)
     for (const [i, words] of this.#params.entries()) params.set(words, i * length)

@@ -12,7 +12,7 @@ const { process } = globalThis as {
 }
 
 /** Devices that this file has opened, and what is known of them. */
-export interface Found {
+export interface FoundDevice {
   readonly device: GPUDevice
   /** as the driver calls itself */
   readonly description: string
@@ -30,7 +30,7 @@ let ofNode: GPU | undefined
  * @param software  whether an adapter will do that computes on the CPU
  * @throws UnsupportedError  saying what is missing, and what to do
  */
-export async function findDevice(software: boolean): Promise<Found> {
+export async function findDevice(software: boolean): Promise<FoundDevice> {
   const adapter = await gpu().requestAdapter({ powerPreference: 'high-performance' })
   if (!adapter) {
     throw new UnsupportedError(

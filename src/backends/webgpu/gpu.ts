@@ -70,7 +70,7 @@ export class Gpu {
   }
 
   /** @throws DeviceLostError */
-  alive(): void {
+  assertAlive(): void {
     if (this.#loss) throw this.#loss
   }
 
@@ -87,7 +87,7 @@ export class Gpu {
 
   /** Calls the API. Without this, what is wrong with the calls would be told to the console alone. */
   checked<T>(calls: () => T): { readonly value: T; readonly verdict: Verdict } {
-    this.alive()
+    this.assertAlive()
     const { device } = this
     device.pushErrorScope('out-of-memory')
     device.pushErrorScope('validation')

@@ -61,13 +61,13 @@ function backendOn(device: GPUDevice, description: string, dispose: () => void):
     name: 'webgpu',
     device,
     description,
-    async open(plan, { resident = false } = {}) {
+    async open(layout, { resident = false } = {}) {
       if (resident) {
         throw new UnsupportedError(
           '"resident": only wasm() has gradients of its own: with webgpu(), give your GPU buffers',
         )
       }
-      return WebgpuSession.open(Gpu.of(device), plan)
+      return WebgpuSession.open(Gpu.of(device), layout)
     },
     dispose,
   }

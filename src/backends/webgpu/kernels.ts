@@ -1,7 +1,7 @@
 // The kernels on a GPU, on single matrices in arrays: each call brings its operands there and back.
 // For tests, and for trying a device; what is fast is the phases of a session, on buffers.
 
-import type { Dims, Kernels, Plan, Session, Slot } from '../../backend.ts'
+import type { Dims, Kernels, Layout, Session, Slot } from '../../backend.ts'
 import { bytesOf } from '../../bytes.ts'
 import type { WebgpuBackend } from './index.ts'
 
@@ -40,7 +40,7 @@ export function createWebgpuKernels(backend: WebgpuBackend): WebgpuKernels {
 
     async accumulateProject(p, m, g, q, dims) {
       const session = await of(dims)
-      put(session, { residual: m, query: q })
+      put(session, { residual: m, qHat: q })
       const done = await session.accumulateProject([g])
       await session.read(['residual'], m)
       if (done) await session.read(['left'], p)
@@ -49,7 +49,7 @@ export function createWebgpuKernels(backend: WebgpuBackend): WebgpuKernels {
 
     async project(p, m, q, dims) {
       const session = await of(dims)
-      put(session, { residual: m, query: q })
+      put(session, { residual: m, qHat: q })
       await session.project()
       await session.read(['left'], p)
     },
@@ -58,25 +58,25 @@ export function createWebgpuKernels(backend: WebgpuBackend): WebgpuKernels {
       const session = await of(dims)
       put(session, { residual: m, left: p })
       await session.backproject()
-      await session.read(['own'], q)
+      await session.read(['qLocal'], q)
     },
 
     async reconstruct(y, p, q, dims, scale = 1, accumulate = false) {
       const session = await of(dims)
-      put(session, { left: p, mean: q })
+      put(session, { left: p, qMean: q })
       await session.settle(false, null, { into: [y], scale, accumulate })
     },
 
     async residual(m, p, q, dims) {
       const session = await of(dims)
-      put(session, { residual: m, left: p, own: q })
+      put(session, { residual: m, left: p, qLocal: q })
       await session.settle(true, null, null)
       await session.read(['residual'], m)
     },
 
-    async settle(y, m, p, own, mean, dims, scale = 1, accumulate = false) {
+    async settle(y, m, p, qLocal, qMean, dims, scale = 1, accumulate = false) {
       const session = await of(dims)
-      put(session, { residual: m, left: p, own, mean })
+      put(session, { residual: m, left: p, qLocal, qMean })
       await session.settle(true, null, { into: [y], scale, accumulate })
       await session.read(['residual'], m)
     },
@@ -88,7 +88,7 @@ export function createWebgpuKernels(backend: WebgpuBackend): WebgpuKernels {
   }
 }
 
-function planOf({ rows, cols, rank }: Dims): Plan {
+function planOf({ rows, cols, rank }: Dims): Layout {
   const length = rows * cols
   const parameter = { index: 0, shape: [rows, cols], length, rows, cols, rank }
   const only = { ...parameter, offset: 0, left: 0, right: 0, raw: 0 }

@@ -1,20 +1,20 @@
 // The buffers of one session: M, factors, partial sums, and the tables that lead shaders through
 // them. Model-sized are those of M alone; they are made once.
 
-import type { Plan, Slot } from '../../backend.ts'
+import type { Layout, Slot } from '../../backend.ts'
 import { bytesOf } from '../../bytes.ts'
 import {
   type Arena,
   type Factors,
   layoutArena,
   layoutFactors,
+  type MatrixLayout,
   overlaps,
-  pack,
+  packRuns,
   type Runs,
-  type Shelf,
-  spread,
+  spreadRuns,
 } from './arena.ts'
-import { type Run, rawRoomOf } from './bindings.ts'
+import { type RawRun, rawRoomOf } from './bindings.ts'
 import { USAGE } from './gpu.ts'
 import { type Recorder, uniformTable } from './recorder.ts'
 import { paramWords, SUM_WORDS, type Tiling, tallTiles, tileWords, wideTiles } from './tables.ts'
@@ -29,7 +29,7 @@ const MOST_RAW_FLOATS = 1 << 22
 export const MOST_FLOATS = 1 << 22
 
 /** Tiles of a phase on the device. */
-export interface Laid {
+export interface TilingBuffers {
   readonly tiling: Tiling
   readonly tiles: GPUBuffer
   /** one for each segment of M */
@@ -40,7 +40,7 @@ export interface Laid {
 }
 
 /** Floats to be copied out, and what becomes of them. */
-export interface Job {
+export interface CopyJob {
   readonly buffer: GPUBuffer
   /** floats */
   readonly at: number
@@ -51,22 +51,22 @@ export interface Job {
 /** Neighbouring floats of one segment of M. */
 export type Stretch = [segment: number, first: number, count: number]
 
-type FactorSlot = 'left' | 'query' | 'own' | 'mean'
+type FactorSlot = 'left' | 'qHat' | 'qLocal' | 'qMean'
 
 export class Memory {
-  plan!: Plan
+  layout!: Layout
   arena!: Arena
   factors!: Factors
   segments: GPUBuffer[] = []
   left!: GPUBuffer
-  query!: GPUBuffer
-  own!: GPUBuffer
+  qHat!: GPUBuffer
+  qLocal!: GPUBuffer
   /** and, behind the factors, raw tensors' updates: those of a band */
-  mean!: GPUBuffer
+  qMean!: GPUBuffer
   rawRoom!: number
   parts!: GPUBuffer
-  wide!: Laid
-  tall!: Laid
+  wide!: TilingBuffers
+  tall!: TilingBuffers
   params!: GPUBuffer
   paramWords!: Uint32Array<ArrayBuffer>
   /** ← 1 by a gradient that is too large */
@@ -80,27 +80,27 @@ export class Memory {
   #padded = new Float32Array(0)
   #packed = new Float32Array(0)
 
-  constructor(recorder: Recorder, plan: Plan) {
+  constructor(recorder: Recorder, layout: Layout) {
     const { gpu } = recorder
     this.#recorder = recorder
     this.refused = gpu.buffer('refused', 16, USAGE.STORAGE | USAGE.COPY_SRC | USAGE.COPY_DST)
     this.nothing = gpu.buffer('nothing', 16, USAGE.STORAGE)
-    this.arrange(plan)
+    this.arrange(layout)
   }
 
   /** Divides M into matrices and raw tensors. @throws RangeError  where the device is too small */
-  arrange(plan: Plan): void {
+  arrange(layout: Layout): void {
     const { gpu } = this.#recorder
     const limit = 4 * Math.floor(gpu.limit / 16)
-    const arena = layoutArena(plan, limit)
-    const factors = layoutFactors(plan)
+    const arena = layoutArena(layout, limit)
+    const factors = layoutFactors(layout)
     const { leftFloats, rightFloats } = factors
     const partLimit = Math.min(limit, MOST_PART_BYTES / 4)
-    const wide = wideTiles(plan, arena, factors, partLimit)
-    const tall = tallTiles(plan, arena, factors, partLimit)
+    const wide = wideTiles(layout, arena, factors, partLimit)
+    const tall = tallTiles(layout, arena, factors, partLimit)
     const partFloats = Math.max(wide.partFloats, tall.partFloats)
-    const raws = plan.raws.reduce((sum, { index }) => {
-      const { rows, stride } = arena.shelves[index]!
+    const raws = layout.raws.reduce((sum, { index }) => {
+      const { rows, stride } = arena.matrices[index]!
       return sum + rows * stride
     }, 0)
     const rawRoom = rawRoomOf(wide, raws, Math.min(MOST_RAW_FLOATS, limit - rightFloats))
@@ -113,13 +113,13 @@ export class Memory {
     }
     this.#moveInto(arena)
     for (const buffer of this.#made.splice(0)) buffer.destroy()
-    this.plan = plan
+    this.layout = layout
     this.arena = arena
     this.factors = factors
     this.left = this.#floats('left', leftFloats)
-    this.query = this.#floats('query', rightFloats)
-    this.own = this.#floats('own', rightFloats)
-    this.mean = this.#floats('mean', rightFloats + rawRoom)
+    this.qHat = this.#floats('qHat', rightFloats)
+    this.qLocal = this.#floats('qLocal', rightFloats)
+    this.qMean = this.#floats('qMean', rightFloats + rawRoom)
     this.rawRoom = rawRoom
     this.parts = this.#floats('parts', partFloats)
     this.paramWords = paramWords(arena, factors)
@@ -128,11 +128,11 @@ export class Memory {
     this.tall = this.#lay('tall', tall)
     this.#padded = new Float32Array(Math.max(leftFloats, rightFloats, rawRoom))
     this.#packed = new Float32Array(
-      Math.max(plan.leftFloats, plan.rightFloats, Math.min(raws, rawRoom)),
+      Math.max(layout.leftFloats, layout.rightFloats, Math.min(raws, rawRoom)),
     )
   }
 
-  #lay(name: string, tiling: Tiling): Laid {
+  #lay(name: string, tiling: Tiling): TilingBuffers {
     const bands = tiling.starts
       .slice(1)
       .map((end, i) => ({ first: tiling.starts[i]!, count: end - tiling.starts[i]!, params: 0 }))
@@ -171,14 +171,14 @@ export class Memory {
   /** Makes the buffers of M, and brings over what the former held. */
   #moveInto(arena: Arena): void {
     const before = this.segments
-    const shelves = before.length > 0 ? this.arena.shelves : []
-    const same = arena.shelves.every((shelf, i) => sameShelf(shelf, shelves[i]))
+    const matrices = before.length > 0 ? this.arena.matrices : []
+    const same = arena.matrices.every((matrix, i) => sameLayout(matrix, matrices[i]))
     if (same) return
     const usage = USAGE.STORAGE | USAGE.COPY_SRC | USAGE.COPY_DST
     const { gpu, encoder } = this.#recorder
     this.segments = arena.segments.map((floats, i) => gpu.buffer(`m ${i}`, 4 * floats, usage))
-    for (const [i, shelf] of shelves.entries()) {
-      for (const { from, at, to, into, floats } of overlaps(shelf, arena.shelves[i]!)) {
+    for (const [i, matrix] of matrices.entries()) {
+      for (const { from, at, to, into, floats } of overlaps(matrix, arena.matrices[i]!)) {
         const [source, target] = [before[from]!, this.segments[to]!]
         encoder.copyBufferToBuffer(source, 4 * at, target, 4 * into, 4 * floats)
       }
@@ -188,21 +188,21 @@ export class Memory {
   }
 
   /** What is to be copied out for a slot, to lie packed in `into` from `at` on. */
-  jobs(slot: Slot, into: Float32Array, at: number): Job[] {
+  jobs(slot: Slot, into: Float32Array, at: number): CopyJob[] {
     const factor = this.#factor(slot)
     if (factor) {
       const { buffer, runs, floats } = factor
-      return [{ buffer, at: 0, floats, use: (values) => pack(runs, values, into.subarray(at)) }]
+      return [{ buffer, at: 0, floats, use: (values) => packRuns(runs, values, into.subarray(at)) }]
     }
-    return this.#shelves(slot).flatMap(({ shelf, packed }) =>
-      eachPart(shelf).map(({ piece, row, rows }): Job => {
-        const { cols, stride } = shelf
+    return this.#matricesOf(slot).flatMap(({ matrix, packed }) =>
+      eachPart(matrix).map(({ piece, row, rows }): CopyJob => {
+        const { cols, stride } = matrix
         const run = { at: 0, packed: at + packed + row * cols, count: rows, length: cols, stride }
         return {
           buffer: this.segments[piece.segment]!,
           at: piece.at + (row - piece.row) * stride,
           floats: rows * stride,
-          use: (values) => pack([run], values, into),
+          use: (values) => packRuns([run], values, into),
         }
       }),
     )
@@ -215,13 +215,13 @@ export class Memory {
       this.#send(factor.buffer, factor.runs, factor.floats, values)
       return
     }
-    for (const { shelf, packed } of this.#shelves(slot)) {
-      const { cols, stride } = shelf
-      for (const { piece, row, rows } of eachPart(shelf)) {
+    for (const { matrix, packed } of this.#matricesOf(slot)) {
+      const { cols, stride } = matrix
+      for (const { piece, row, rows } of eachPart(matrix)) {
         const floats = new Float32Array(rows * stride)
         const from = 4 * (packed + row * cols)
         const given = aligned(values.subarray(from, from + 4 * rows * cols))
-        spread([{ at: 0, packed: 0, count: rows, length: cols, stride }], given, floats)
+        spreadRuns([{ at: 0, packed: 0, count: rows, length: cols, stride }], given, floats)
         const at = piece.at + (row - piece.row) * stride
         this.#recorder.write(this.segments[piece.segment]!, 4 * at, floats)
       }
@@ -229,7 +229,7 @@ export class Memory {
   }
 
   /** Puts a band's updates of raw tensors behind the mean's right factors. @param values  of all */
-  writeRaw(raws: readonly Run[], values: Uint8Array): void {
+  writeRaw(raws: readonly RawRun[], values: Uint8Array): void {
     const end = raws.reduce(
       (sum, { at, count, length, stride }) => Math.max(sum, at + (count / length) * stride),
       0,
@@ -237,12 +237,12 @@ export class Memory {
     const scratch = this.#padded.subarray(0, end)
     scratch.fill(0)
     for (const { index, start, count, length, stride, at } of raws) {
-      const from = 4 * (this.plan.parameters[index]!.raw + start)
+      const from = 4 * (this.layout.parameters[index]!.raw + start)
       const given = this.#packed.subarray(0, count)
       bytesOf(given).set(values.subarray(from, from + 4 * count))
-      spread([{ at, packed: 0, count: count / length, length, stride }], given, scratch)
+      spreadRuns([{ at, packed: 0, count: count / length, length, stride }], given, scratch)
     }
-    this.#recorder.write(this.mean, 4 * this.factors.rightFloats, scratch)
+    this.#recorder.write(this.qMean, 4 * this.factors.rightFloats, scratch)
   }
 
   #send(
@@ -253,17 +253,17 @@ export class Memory {
   ): void {
     bytesOf(this.#packed).set(values)
     this.#padded.fill(0, 0, floats)
-    spread(runs, this.#packed, this.#padded)
+    spreadRuns(runs, this.#packed, this.#padded)
     this.#recorder.write(buffer, 0, this.#padded.subarray(0, floats))
   }
 
   /** Floats of M that hold a slot; padding included. */
   stretches(slot: 'residual' | 'raw'): Stretch[] {
     const found: Stretch[] = []
-    for (const { shelf } of this.#shelves(slot)) {
-      for (const { segment, at, rows } of shelf.pieces) {
+    for (const { matrix } of this.#matricesOf(slot)) {
+      for (const { segment, at, rows } of matrix.pieces) {
         const last = found.at(-1)
-        const count = rows * shelf.stride
+        const count = rows * matrix.stride
         if (last?.[0] === segment && last[1] + last[2] === at) last[2] += count
         else found.push([segment, at, count])
       }
@@ -280,16 +280,16 @@ export class Memory {
   }
 
   /** The parameters of a slot, in the order of M, and where they begin in the packed values. */
-  #shelves(slot: Slot): { shelf: Shelf; packed: number }[] {
+  #matricesOf(slot: Slot): { matrix: MatrixLayout; packed: number }[] {
     let length = 0
-    const all = this.arena.shelves.map((shelf) => {
-      const packed = slot === 'raw' ? shelf.parameter.raw : length
-      length += shelf.parameter.length
-      return { shelf, packed }
+    const all = this.arena.matrices.map((matrix) => {
+      const packed = slot === 'raw' ? matrix.parameter.raw : length
+      length += matrix.parameter.length
+      return { matrix, packed }
     })
-    const wanted = all.filter(({ shelf }) => slot === 'residual' || shelf.parameter.rank === 0)
-    const place = ({ pieces: [first] }: Shelf) => first!.segment * 2 ** 32 + first!.at
-    return wanted.sort((a, b) => place(a.shelf) - place(b.shelf))
+    const wanted = all.filter(({ matrix }) => slot === 'residual' || matrix.parameter.rank === 0)
+    const place = ({ pieces: [first] }: MatrixLayout) => first!.segment * 2 ** 32 + first!.at
+    return wanted.sort((a, b) => place(a.matrix) - place(b.matrix))
   }
 
   destroy(): void {
@@ -299,7 +299,7 @@ export class Memory {
 }
 
 /** A parameter's rows in parts of a bounded size. */
-function eachPart({ pieces, stride }: Shelf) {
+function eachPart({ pieces, stride }: MatrixLayout) {
   const most = Math.max(1, Math.floor(MOST_FLOATS / stride))
   return pieces.flatMap((piece) =>
     Array.from({ length: Math.ceil(piece.rows / most) }, (_, i) => {
@@ -309,7 +309,7 @@ function eachPart({ pieces, stride }: Shelf) {
   )
 }
 
-function sameShelf(a: Shelf, b: Shelf | undefined): boolean {
+function sameLayout(a: MatrixLayout, b: MatrixLayout | undefined): boolean {
   if (!b || a.stride !== b.stride || a.pieces.length !== b.pieces.length) return false
   return a.pieces.every(({ segment, at }, i) => {
     const other = b.pieces[i]!

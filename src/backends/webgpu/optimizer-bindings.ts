@@ -1,21 +1,21 @@
 // How parameters meet their updates: tiles for shaders/momentum.wgsl, and the windows of callers'
 // buffers, or of staging buffers, that one dispatch binds.
-import type { Move } from './bindings.ts'
+import type { StagedCopy } from './bindings.ts'
 
 /** Floats of a tile. */
 const TILE = 4096
 
 /** Where a tensor is. */
-export interface Spot {
+export interface BufferRef {
   /** number of its buffer; null: it goes through a staging buffer */
   readonly buffer: number | null
   /** of its first float, in bytes; none in a staging buffer */
   readonly offset: number
 }
 
-export interface Pair {
-  readonly x: Spot
-  readonly g: Spot
+export interface RefPair {
+  readonly x: BufferRef
+  readonly g: BufferRef
 }
 
 /** A part of a buffer, in bytes. */
@@ -24,11 +24,11 @@ export interface Window {
   readonly offset: number
   readonly bytes: number
   /** what is copied to the staging buffer, and of parameters from it */
-  readonly moves: readonly Move[]
+  readonly copies: readonly StagedCopy[]
 }
 
 /** Tiles of one dispatch. */
-export interface PairBand {
+export interface OptimizerBand {
   /** number of the momentum's buffer */
   readonly segment: number
   readonly first: number
@@ -38,7 +38,7 @@ export interface PairBand {
 }
 
 /** In bytes. */
-export interface Room {
+export interface BindingLimits {
   /** most of a window, and what its beginning is a multiple of */
   readonly limit: number
   readonly alignment: number
@@ -55,18 +55,20 @@ export interface Room {
  * @param lengths  floats
  * @returns `tiles`: for each x, g and m, in floats of what is bound, and the length
  */
-export function layPairs(
+export function bindPairs(
   lengths: readonly number[],
-  pairs: readonly Pair[],
-  { limit, alignment, stage, segment: segmentBytes }: Room,
-): { bands: PairBand[]; tiles: Uint32Array<ArrayBuffer> } {
-  const bands: PairBand[] = []
+  pairs: readonly RefPair[],
+  { limit, alignment, stage, segment: segmentBytes }: BindingLimits,
+): { bands: OptimizerBand[]; tiles: Uint32Array<ArrayBuffer> } {
+  const bands: OptimizerBand[] = []
   const words: number[] = []
   const segmentFloats = segmentBytes / 4
-  const reach = ({ buffer }: Spot) =>
-    buffer === null ? new Reach(null, stage, 1) : new Reach(buffer, limit, alignment)
+  const reach = ({ buffer }: BufferRef) =>
+    buffer === null
+      ? new WindowBuilder(null, stage, 1)
+      : new WindowBuilder(buffer, limit, alignment)
   let tiles: { x: number; g: number; m: number; length: number }[] = []
-  let [x, g] = [new Reach(null, 0, 1), new Reach(null, 0, 1)] // without room
+  let [x, g] = [new WindowBuilder(null, 0, 1), new WindowBuilder(null, 0, 1)] // without room
   let [key, segment] = ['', 0]
   const close = () => {
     if (tiles.length === 0) return
@@ -105,7 +107,7 @@ export function layPairs(
 }
 
 /** Parameters, those with the same buffers one after another; and where their momentum begins. */
-function byBuffers(lengths: readonly number[], pairs: readonly Pair[]) {
+function byBuffers(lengths: readonly number[], pairs: readonly RefPair[]) {
   const groups = new Map<string, { index: number; at: number }[]>()
   let at = 0
   for (const [index, { x, g }] of pairs.entries()) {
@@ -119,11 +121,11 @@ function byBuffers(lengths: readonly number[], pairs: readonly Pair[]) {
 }
 
 /** What of one buffer is bound, so far: callers' tensors where they are, staged ones in a row. */
-class Reach {
+class WindowBuilder {
   readonly #buffer: number | null
   readonly #most: number
   readonly #alignment: number
-  readonly #moves: { index: number; start: number; count: number; at: number }[] = []
+  readonly #copies: { index: number; start: number; count: number; at: number }[] = []
   #low: number | null = null
   #high = 0
 
@@ -139,30 +141,30 @@ class Reach {
 
   get window(): Window {
     const { low } = this
-    return { buffer: this.#buffer, offset: low, bytes: this.#high - low, moves: this.#moves }
+    return { buffer: this.#buffer, offset: low, bytes: this.#high - low, copies: this.#copies }
   }
 
-  #with(spot: Spot, start: number, count: number) {
-    const at = spot.buffer === null ? this.#high : spot.offset + 4 * start
+  #with(ref: BufferRef, start: number, count: number) {
+    const at = ref.buffer === null ? this.#high : ref.offset + 4 * start
     const low = Math.min(this.#low ?? at, at - (at % this.#alignment))
     return { at, low, high: Math.max(this.#high, at + 4 * count) }
   }
 
   /** Whether there is room for more floats of a tensor. */
-  has(spot: Spot, start: number, count: number): boolean {
-    const { low, high } = this.#with(spot, start, count)
+  has(ref: BufferRef, start: number, count: number): boolean {
+    const { low, high } = this.#with(ref, start, count)
     return high - low <= this.#most
   }
 
   /** Takes them in; returns where they are, in bytes. */
-  take(spot: Spot, index: number, start: number, count: number): number {
-    const { at, low, high } = this.#with(spot, start, count)
+  take(ref: BufferRef, index: number, start: number, count: number): number {
+    const { at, low, high } = this.#with(ref, start, count)
     this.#low = low
     this.#high = high
-    if (spot.buffer !== null) return at
-    const last = this.#moves.at(-1)
+    if (ref.buffer !== null) return at
+    const last = this.#copies.at(-1)
     if (last?.index === index && last.start + last.count === start) last.count += count
-    else this.#moves.push({ index, start, count, at })
+    else this.#copies.push({ index, start, count, at })
     return at
   }
 }

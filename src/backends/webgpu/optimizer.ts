@@ -1,20 +1,26 @@
 // Algorithm 2's descent on the GPU: parameters, updates and momentum stay there.
-import type { Dense, Descent, GpuTensor, Rates, Tensor } from '../../backend.ts'
+import type { Dense, GpuTensor, OptimizerRates, SessionOptimizer, Tensor } from '../../backend.ts'
 import { USAGE } from './gpu.ts'
-import { type Job, type Memory, MOST_FLOATS } from './memory.ts'
-import { layPairs, type Pair, type PairBand, type Spot, type Window } from './optimizer-bindings.ts'
-import { type Recorder, STEP, uniformAt } from './recorder.ts'
+import { type CopyJob, type Memory, MOST_FLOATS } from './memory.ts'
+import {
+  type BufferRef,
+  bindPairs,
+  type OptimizerBand,
+  type RefPair,
+  type Window,
+} from './optimizer-bindings.ts'
+import { type Recorder, UNIFORM_STRIDE, uniformAt } from './recorder.ts'
 
 /** Most that is staged at a time, in bytes, of the parameters and of the update each. */
 const MOST_STAGED = 1 << 24
 
 /** So many ways of laying parameters and updates out are remembered. */
-const MOST_KNOWN = 4
+const MOST_CACHED = 4
 
 /** A way of laying parameters and updates out, on the device. */
-interface Known {
+interface CachedBindings {
   readonly signature: string
-  readonly bands: readonly PairBand[]
+  readonly bands: readonly OptimizerBand[]
   readonly tiles: GPUBuffer
   readonly uniforms: GPUBuffer
   /** the rates that the uniforms were written for */
@@ -22,7 +28,7 @@ interface Known {
 }
 
 /** Floats of one parameter's momentum that lie together. */
-interface Part {
+interface MomentumPart {
   readonly index: number
   readonly start: number
   readonly count: number
@@ -36,20 +42,20 @@ interface Part {
  * buffer, and so does an update in the buffer of its parameter: WebGPU does not let one buffer be
  * read-only and written in one dispatch.
  */
-export class GpuDescent implements Descent {
+export class GpuOptimizer implements SessionOptimizer {
   readonly #recorder: Recorder
   readonly #memory: Memory
-  readonly #copyOut: (jobs: readonly Job[]) => Promise<void>
+  readonly #copyOut: (jobs: readonly CopyJob[]) => Promise<void>
   /** the momentum; none until there is some */
   #segments: GPUBuffer[] = []
-  #known: Known[] = []
+  #cached: CachedBindings[] = []
   readonly #stages = new Map<'x' | 'g', GPUBuffer>()
 
   /** @param copyOut  after all that has been recorded */
   constructor(
     recorder: Recorder,
     memory: Memory,
-    copyOut: (jobs: readonly Job[]) => Promise<void>,
+    copyOut: (jobs: readonly CopyJob[]) => Promise<void>,
   ) {
     this.#recorder = recorder
     this.#memory = memory
@@ -69,7 +75,7 @@ export class GpuDescent implements Descent {
             `"${of}[${i}].type": expected 'f32', got '${type}': too coarse to descend`,
           )
         }
-        const { x, g } = spotsOf(parameters[i] as GpuTensor, update[i] as GpuTensor, () => 0)
+        const { x, g } = refsOf(parameters[i] as GpuTensor, update[i] as GpuTensor, () => 0)
         if ((tensors === parameters ? x : g).buffer !== null) continue
         if (((buffer as GPUBuffer).usage & usage) === usage) continue
         throw new TypeError(
@@ -80,10 +86,10 @@ export class GpuDescent implements Descent {
     }
   }
 
-  async descend(
+  async step(
     parameters: readonly Tensor[],
     update: readonly Tensor[],
-    rates: Rates,
+    rates: OptimizerRates,
   ): Promise<void> {
     const pipeline = await this.#recorder.gpu.pipeline('momentum')
     if (rates.momentum > 0) await this.#begin()
@@ -94,8 +100,8 @@ export class GpuDescent implements Descent {
       const known = this.#layOut(xs, gs, buffers)
       this.#rate(known, rates)
       for (const [i, { segment, count, x, g }] of known.bands.entries()) {
-        this.#copy('x', x, xs, false)
-        this.#copy('g', g, gs, false)
+        this.#copyStaged('x', x, xs, false)
+        this.#copyStaged('g', g, gs, false)
         const m = rates.momentum > 0 ? this.#segments[segment]! : this.#memory.nothing
         const group = this.#recorder.gpu.bind('momentum', [
           uniformAt(known.uniforms, i),
@@ -105,18 +111,18 @@ export class GpuDescent implements Descent {
           { buffer: m },
         ])
         this.#recorder.dispatch('momentum', pipeline, group, count)
-        this.#copy('x', x, xs, true)
+        this.#copyStaged('x', x, xs, true)
       }
       this.#recorder.flush()
     })
-    await this.#recorder.heard()
+    await this.#recorder.checkErrors()
   }
 
   /** Makes the momentum, zero, if there is none. @throws Error  if the device has not the memory */
   async #begin(): Promise<void> {
     if (this.#segments.length > 0) return
     const most = this.#segmentFloats
-    const { denseFloats } = this.#memory.plan
+    const { denseFloats } = this.#memory.layout
     const made = this.#recorder.checked(() =>
       Array.from({ length: Math.ceil(denseFloats / most) }, (_, i) => {
         const floats = Math.min(most, denseFloats - i * most)
@@ -125,7 +131,7 @@ export class GpuDescent implements Descent {
       }),
     )
     try {
-      await this.#recorder.heard()
+      await this.#recorder.checkErrors()
     } catch (error) {
       for (const buffer of made) buffer.destroy()
       throw error
@@ -138,26 +144,30 @@ export class GpuDescent implements Descent {
   }
 
   /** @param buffers  gets those that bands have by their numbers */
-  #layOut(xs: readonly GpuTensor[], gs: readonly GpuTensor[], buffers: GPUBuffer[]): Known {
+  #layOut(
+    xs: readonly GpuTensor[],
+    gs: readonly GpuTensor[],
+    buffers: GPUBuffer[],
+  ): CachedBindings {
     const numbers = new Map<unknown, number>()
     const numberOf = (buffer: GPUBuffer) => {
       const number = numbers.get(buffer) ?? buffers.push(buffer) - 1
       numbers.set(buffer, number)
       return number
     }
-    const pairs = xs.map((x, i) => spotsOf(x, gs[i]!, numberOf))
+    const pairs = xs.map((x, i) => refsOf(x, gs[i]!, numberOf))
     const signature = JSON.stringify(pairs)
-    const at = this.#known.findIndex((one) => one.signature === signature)
-    const [found] = at < 0 ? [] : this.#known.splice(at, 1)
+    const at = this.#cached.findIndex((one) => one.signature === signature)
+    const [found] = at < 0 ? [] : this.#cached.splice(at, 1)
     const known = found ?? this.#lay(signature, pairs)
-    this.#known.push(known)
-    if (this.#known.length > MOST_KNOWN) drop(this.#known.shift()!)
+    this.#cached.push(known)
+    if (this.#cached.length > MOST_CACHED) drop(this.#cached.shift()!)
     return known
   }
 
-  #lay(signature: string, pairs: readonly Pair[]): Known {
+  #lay(signature: string, pairs: readonly RefPair[]): CachedBindings {
     const { gpu } = this.#recorder
-    const { bands, tiles } = layPairs(this.#lengths, pairs, {
+    const { bands, tiles } = bindPairs(this.#lengths, pairs, {
       limit: gpu.limit,
       alignment: gpu.alignment,
       stage: this.#stageBytes,
@@ -165,20 +175,21 @@ export class GpuDescent implements Descent {
     })
     const { STORAGE, UNIFORM, COPY_DST } = USAGE
     const table = gpu.buffer('momentum tiles', tiles.byteLength, STORAGE | COPY_DST)
-    const uniforms = gpu.buffer('momentum bands', STEP * bands.length, UNIFORM | COPY_DST)
+    const uniforms = gpu.buffer('momentum bands', UNIFORM_STRIDE * bands.length, UNIFORM | COPY_DST)
     this.#recorder.write(table, 0, tiles)
     return { signature, bands, tiles: table, uniforms, written: '' }
   }
 
-  #rate(known: Known, { learningRate, momentum, weightDecay }: Rates): void {
+  #rate(known: CachedBindings, { learningRate, momentum, weightDecay }: OptimizerRates): void {
     const floats = [learningRate, momentum, weightDecay]
     const written = String(floats)
     if (known.written === written) return
-    const view = new DataView(new ArrayBuffer(STEP * known.bands.length))
+    const view = new DataView(new ArrayBuffer(UNIFORM_STRIDE * known.bands.length))
     for (const [i, { first, count }] of known.bands.entries()) {
-      view.setUint32(STEP * i, first, true)
-      view.setUint32(STEP * i + 4, count, true)
-      for (const [k, x] of floats.entries()) view.setFloat32(STEP * i + 8 + 4 * k, x, true)
+      view.setUint32(UNIFORM_STRIDE * i, first, true)
+      view.setUint32(UNIFORM_STRIDE * i + 4, count, true)
+      for (const [k, x] of floats.entries())
+        view.setFloat32(UNIFORM_STRIDE * i + 8 + 4 * k, x, true)
     }
     this.#recorder.write(known.uniforms, 0, view)
     known.written = written
@@ -191,8 +202,13 @@ export class GpuDescent implements Descent {
   }
 
   /** Between tensors and their staging buffer. */
-  #copy(side: 'x' | 'g', { moves }: Window, tensors: readonly GpuTensor[], back: boolean): void {
-    for (const { index, start, count, at } of moves) {
+  #copyStaged(
+    side: 'x' | 'g',
+    { copies }: Window,
+    tensors: readonly GpuTensor[],
+    back: boolean,
+  ): void {
+    for (const { index, start, count, at } of copies) {
       const { buffer, offset = 0 } = tensors[index]!
       const [theirs, from] = [buffer as GPUBuffer, offset + 4 * start]
       const [stage, { encoder }] = [this.#stage(side), this.#recorder]
@@ -212,18 +228,18 @@ export class GpuDescent implements Descent {
   }
 
   get #stageBytes(): number {
-    const { denseFloats } = this.#memory.plan
+    const { denseFloats } = this.#memory.layout
     return 4 * Math.floor(Math.min(4 * denseFloats, this.#recorder.gpu.limit, MOST_STAGED) / 4)
   }
 
   get #lengths(): number[] {
-    return this.#memory.plan.parameters.map(({ length }) => length)
+    return this.#memory.layout.parameters.map(({ length }) => length)
   }
 
   async read(): Promise<Dense[]> {
     await this.#begin()
     const into = this.#lengths.map((length) => new Float32Array(length))
-    const jobs = this.#parts().map(({ index, start, count, segment, at }): Job => {
+    const jobs = this.#parts().map(({ index, start, count, segment, at }): CopyJob => {
       const use = (values: Float32Array) => into[index]!.set(values, start)
       return { buffer: this.#segments[segment]!, at, floats: count, use }
     })
@@ -239,12 +255,12 @@ export class GpuDescent implements Descent {
         this.#recorder.write(this.#segments[segment]!, 4 * at, values)
       }
     })
-    await this.#recorder.heard()
+    await this.#recorder.checkErrors()
   }
 
   /** All of the momentum. */
-  #parts(): Part[] {
-    const parts: Part[] = []
+  #parts(): MomentumPart[] {
+    const parts: MomentumPart[] = []
     const most = this.#segmentFloats
     let before = 0
     for (const [index, length] of this.#lengths.entries()) {
@@ -261,21 +277,21 @@ export class GpuDescent implements Descent {
 
   destroy(): void {
     for (const buffer of [...this.#segments, ...this.#stages.values()]) buffer.destroy()
-    for (const known of this.#known) drop(known)
+    for (const known of this.#cached) drop(known)
   }
 }
 
 /** Where a parameter and its update are bound. */
-function spotsOf(x: GpuTensor, g: GpuTensor, numberOf: (buffer: GPUBuffer) => number): Pair {
-  const spot = ({ buffer, offset = 0 }: GpuTensor, other?: unknown): Spot => {
+function refsOf(x: GpuTensor, g: GpuTensor, numberOf: (buffer: GPUBuffer) => number): RefPair {
+  const ref = ({ buffer, offset = 0 }: GpuTensor, other?: unknown): BufferRef => {
     const there = buffer as GPUBuffer
     const bindable = (there.usage & USAGE.STORAGE) !== 0 && buffer !== other
     return bindable ? { buffer: numberOf(there), offset } : { buffer: null, offset: 0 }
   }
-  return { x: spot(x), g: spot(g, x.buffer) }
+  return { x: ref(x), g: ref(g, x.buffer) }
 }
 
-function drop({ tiles, uniforms }: Known): void {
+function drop({ tiles, uniforms }: CachedBindings): void {
   tiles.destroy()
   uniforms.destroy()
 }

@@ -31,7 +31,7 @@ export class Readback {
     } finally {
       stop()
     }
-    this.#gpu.alive()
+    this.#gpu.assertAlive()
     use(buffer.getMappedRange(0, bytes))
     buffer.unmap()
     this.#free.push(buffer)

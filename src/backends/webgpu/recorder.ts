@@ -13,26 +13,26 @@ export interface Uniform {
 }
 
 /** Bytes between the uniforms of a table: the largest alignment that a device may ask for. */
-export const STEP = 256
+export const UNIFORM_STRIDE = 256
 const UNIFORM_BYTES = 32
 
 /** A table of uniforms, each where it can be bound. */
 export function uniformTable(uniforms: readonly Uniform[]): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(STEP * uniforms.length)
+  const bytes = new Uint8Array(UNIFORM_STRIDE * uniforms.length)
   const view = new DataView(bytes.buffer)
   for (const [i, one] of uniforms.entries()) {
     const words = [one.first, one.count, one.params]
-    for (const [k, word] of words.entries()) view.setUint32(STEP * i + 4 * k, word, true)
-    view.setFloat32(STEP * i + 12, one.scale ?? 1, true)
-    view.setUint32(STEP * i + 16, Number(one.accumulate ?? false), true)
-    view.setUint32(STEP * i + 20, Number(one.raw ?? false), true)
+    for (const [k, word] of words.entries()) view.setUint32(UNIFORM_STRIDE * i + 4 * k, word, true)
+    view.setFloat32(UNIFORM_STRIDE * i + 12, one.scale ?? 1, true)
+    view.setUint32(UNIFORM_STRIDE * i + 16, Number(one.accumulate ?? false), true)
+    view.setUint32(UNIFORM_STRIDE * i + 20, Number(one.raw ?? false), true)
   }
   return bytes
 }
 
 /** The i-th of such a table, as it is bound. */
 export function uniformAt(buffer: GPUBuffer, i: number): GPUBufferBinding {
-  return { buffer, offset: STEP * i, size: UNIFORM_BYTES }
+  return { buffer, offset: UNIFORM_STRIDE * i, size: UNIFORM_BYTES }
 }
 
 export class Recorder {
@@ -40,7 +40,7 @@ export class Recorder {
   #encoder: GPUCommandEncoder | null = null
   #verdicts: Verdict[] = []
   /** for the commands being recorded, and no longer */
-  #passing: GPUBuffer[] = []
+  #transient: GPUBuffer[] = []
 
   constructor(gpu: Gpu) {
     this.gpu = gpu
@@ -76,13 +76,13 @@ export class Recorder {
     const commands = this.#encoder.finish()
     this.#encoder = null
     this.gpu.device.queue.submit([commands])
-    for (const buffer of this.#passing.splice(0)) buffer.destroy()
+    for (const buffer of this.#transient.splice(0)) buffer.destroy()
   }
 
   /** A buffer for the commands that are being recorded: it goes when they are submitted. */
-  passing(label: string, bytes: number, usage: number): GPUBuffer {
+  transient(label: string, bytes: number, usage: number): GPUBuffer {
     const buffer = this.gpu.buffer(label, bytes, usage)
-    this.#passing.push(buffer)
+    this.#transient.push(buffer)
     return buffer
   }
 
@@ -94,7 +94,7 @@ export class Recorder {
     for (const [i, float] of floats.entries()) view.setFloat32(4 * (words.length + i), float, true)
     const buffer = this.gpu.buffer('uniform', values.length, USAGE.UNIFORM | USAGE.COPY_DST)
     this.write(buffer, 0, values) // submits what there was, so it is among the passing only now
-    this.#passing.push(buffer)
+    this.#transient.push(buffer)
     return { buffer }
   }
 
@@ -112,7 +112,7 @@ export class Recorder {
   }
 
   /** Waits for what the API says of all calls so far. @throws Error  if it is anything */
-  async heard(): Promise<void> {
+  async checkErrors(): Promise<void> {
     const verdicts = this.#verdicts.splice(0)
     for (const verdict of await this.gpu.orLost(Promise.all(verdicts))) raise(verdict)
   }

@@ -1,21 +1,21 @@
 // One compressor's phases on the GPU.
-import type { Plan, Session, Sink, Slot, Tensor } from '../../backend.ts'
+import type { Layout, Session, Sink, Slot, Tensor } from '../../backend.ts'
 import type { Band } from './bindings.ts'
 import { checkTensor } from './check.ts'
 import { type Gpu, USAGE } from './gpu.ts'
-import { type Job, type Laid, Memory, type Stretch } from './memory.ts'
+import { type CopyJob, Memory, type Stretch, type TilingBuffers } from './memory.ts'
 import { combine } from './norm.ts'
-import { GpuDescent } from './optimizer.ts'
+import { GpuOptimizer } from './optimizer.ts'
 import { MOST_BYTES, Readback } from './readback.ts'
 import { Recorder, uniformAt, uniformTable } from './recorder.ts'
 import { HALF, WHOLE } from './tables.ts'
-import { type Place, Tensors } from './tensors.ts'
+import { type BoundTensors, Tensors } from './tensors.ts'
 
 export class WebgpuSession implements Session {
   readonly synchronous = false
   readonly gradients = null
   readonly check = checkTensor
-  readonly descent: GpuDescent
+  readonly optimizer: GpuOptimizer
   readonly #gpu: Gpu
   readonly #recorder: Recorder
   readonly #readback: Readback
@@ -25,12 +25,12 @@ export class WebgpuSession implements Session {
   #ahead: Float32Array | null = null
 
   /** @throws RangeError  if the device has not the memory */
-  static async open(gpu: Gpu, plan: Plan): Promise<WebgpuSession> {
+  static async open(gpu: Gpu, layout: Layout): Promise<WebgpuSession> {
     const recorder = new Recorder(gpu)
-    const memory = recorder.checked(() => new Memory(recorder, plan))
+    const memory = recorder.checked(() => new Memory(recorder, layout))
     const session = new WebgpuSession(recorder, memory)
     try {
-      await recorder.heard()
+      await recorder.checkErrors()
       await session.#compile()
     } catch (error) {
       session.dispose()
@@ -45,7 +45,7 @@ export class WebgpuSession implements Session {
     this.#memory = memory
     this.#readback = new Readback(recorder.gpu)
     this.#tensors = new Tensors(recorder, memory, this.#readback)
-    this.descent = new GpuDescent(recorder, memory, (jobs) => this.#copyOut(jobs))
+    this.optimizer = new GpuOptimizer(recorder, memory, (jobs) => this.#copyOut(jobs))
   }
 
   /** What every step needs: compiling takes longer than a step. */
@@ -70,23 +70,23 @@ export class WebgpuSession implements Session {
   }
 
   #settling(mode: number, write: boolean, deflate: boolean): Promise<GPUComputePipeline> {
-    const entry = mode === WHOLE ? 'settle' : mode === HALF ? 'settleHalf' : 'settleOdd'
+    const entry = mode === WHOLE ? 'settle' : mode === HALF ? 'settleF16' : 'settleOdd'
     return this.#gpu.pipeline('settle', { WRITE: Number(write), DEFLATE: Number(deflate) }, entry)
   }
 
   /** Columns that a shader takes at a time: a power of two, and no more than there are. */
   #ranks(most: number): number {
-    const largest = this.#memory.plan.matrices.reduce((r, { rank }) => Math.max(r, rank), 1)
+    const largest = this.#memory.layout.matrices.reduce((r, { rank }) => Math.max(r, rank), 1)
     return Math.min(most, 2 ** Math.ceil(Math.log2(largest)))
   }
 
   async accumulateProject(gradients: readonly Tensor[]): Promise<boolean> {
-    const { refused, plan, left } = this.#memory
+    const { refused, layout, left } = this.#memory
     const [add, reduce] = await Promise.all([this.#accumulating(1), this.#gpu.pipeline('reduce')])
     this.#ahead = null
-    const ahead = new Float32Array(plan.leftFloats)
+    const ahead = new Float32Array(layout.leftFloats)
     let bad = false
-    const verdict: Job = {
+    const verdict: CopyJob = {
       buffer: refused,
       at: 0,
       floats: 4,
@@ -113,11 +113,11 @@ export class WebgpuSession implements Session {
       this.#accumulate('withdraw', subtract, place)
       this.#recorder.flush()
     })
-    await this.#recorder.heard()
+    await this.#recorder.checkErrors()
   }
 
-  #accumulate(label: string, pipeline: GPUComputePipeline, place: Place): void {
-    for (const [i, band] of place.course.bands.entries()) {
+  #accumulate(label: string, pipeline: GPUComputePipeline, place: BoundTensors): void {
+    for (const [i, band] of place.bindings.bands.entries()) {
       this.#tensors.fill(place, band)
       const g = { buffer: place.buffer, offset: band.offset, size: band.bytes }
       this.#project(label, pipeline, uniformAt(place.uniforms, i), place.params, g, band)
@@ -154,12 +154,12 @@ export class WebgpuSession implements Session {
     g: GPUBufferBinding,
     { segment, count }: Pick<Band, 'segment' | 'count'>,
   ): void {
-    const { wide, query, segments, parts, refused } = this.#memory
+    const { wide, qHat, segments, parts, refused } = this.#memory
     const group = this.#gpu.bind('accumulateProject', [
       uniform,
       { buffer: wide.tiles },
       { buffer: params },
-      { buffer: query },
+      { buffer: qHat },
       g,
       g,
       { buffer: segments[segment]! },
@@ -174,7 +174,7 @@ export class WebgpuSession implements Session {
       this.#backprojecting(),
       this.#gpu.pipeline('reduce'),
     ])
-    const { tall, params, left, segments, parts, own } = this.#memory
+    const { tall, params, left, segments, parts, qLocal } = this.#memory
     this.#recorder.checked(() => {
       for (const [i, { segment, count }] of bandsOf(tall)) {
         const group = this.#gpu.bind('backproject', [
@@ -187,11 +187,15 @@ export class WebgpuSession implements Session {
         ])
         this.#recorder.dispatch('backproject', pipeline, group, count)
       }
-      this.#reduce(reduce, tall, own)
+      this.#reduce(reduce, tall, qLocal)
     })
   }
 
-  #reduce(pipeline: GPUComputePipeline, { tiling, sums, sumBand }: Laid, to: GPUBuffer): void {
+  #reduce(
+    pipeline: GPUComputePipeline,
+    { tiling, sums, sumBand }: TilingBuffers,
+    to: GPUBuffer,
+  ): void {
     const group = this.#gpu.bind('reduce', [
       uniformAt(sumBand, 0),
       { buffer: sums },
@@ -209,7 +213,7 @@ export class WebgpuSession implements Session {
     const { into, scale, accumulate } = sink
     const settling = { scale, accumulate, raw: raw !== null }
     const place = this.#recorder.checked(() => this.#tensors.place(into, settling))
-    const { bands, modes } = place.course
+    const { bands, modes } = place.bindings
     const entries = [...modes]
     const pipelines = await Promise.all(entries.map((mode) => this.#settling(mode, true, deflate)))
     // Halves of words that are not ours come and go with those that are.
@@ -234,10 +238,10 @@ export class WebgpuSession implements Session {
     }
     this.#recorder.checked(() => this.#recorder.flush())
     await Promise.all(out)
-    await this.#recorder.heard()
+    await this.#recorder.checkErrors()
   }
 
-  /** M ← M − left·ownᵀ */
+  /** M ← M − left·qLocalᵀ */
   async #deflate(): Promise<void> {
     const pipeline = await this.#settling(WHOLE, false, true)
     const { wide, params, nothing } = this.#memory
@@ -248,7 +252,7 @@ export class WebgpuSession implements Session {
       }
       this.#recorder.flush()
     })
-    await this.#recorder.heard()
+    await this.#recorder.checkErrors()
   }
 
   #settleBand(
@@ -259,14 +263,14 @@ export class WebgpuSession implements Session {
     y: GPUBufferBinding,
     { segment, count }: Pick<Band, 'segment' | 'count'>,
   ): void {
-    const { wide, left, own, mean, segments } = this.#memory
+    const { wide, left, qLocal, qMean, segments } = this.#memory
     const group = this.#gpu.bind('settle', [
       uniform,
       { buffer: wide.tiles },
       { buffer: params },
       { buffer: left },
-      { buffer: own },
-      { buffer: mean },
+      { buffer: qLocal },
+      { buffer: qMean },
       { buffer: segments[segment]! },
       y,
     ])
@@ -277,7 +281,7 @@ export class WebgpuSession implements Session {
     const ahead = slots[0] === 'left' ? this.#ahead : null
     if (ahead) into.set(ahead)
     let at = ahead?.length ?? 0
-    const jobs: Job[] = []
+    const jobs: CopyJob[] = []
     for (const slot of ahead ? slots.slice(1) : slots) {
       jobs.push(...this.#memory.jobs(slot, into, at))
       at += this.#floatsOf(slot)
@@ -286,14 +290,14 @@ export class WebgpuSession implements Session {
   }
 
   #floatsOf(slot: Slot): number {
-    const { denseFloats, rawFloats, leftFloats, rightFloats } = this.#memory.plan
+    const { denseFloats, rawFloats, leftFloats, rightFloats } = this.#memory.layout
     if (slot === 'residual') return denseFloats
     if (slot === 'raw') return rawFloats
     return slot === 'left' ? leftFloats : rightFloats
   }
 
   /** Copies out, after all that has been recorded; as much at a time as a mapped buffer may hold. */
-  async #copyOut(jobs: readonly Job[]): Promise<void> {
+  async #copyOut(jobs: readonly CopyJob[]): Promise<void> {
     for (let first = 0; first < jobs.length; ) {
       let bytes = 0
       let end = first
@@ -319,7 +323,7 @@ export class WebgpuSession implements Session {
           from += 4 * floats
         }
       })
-      await Promise.all([this.#recorder.heard(), read])
+      await Promise.all([this.#recorder.checkErrors(), read])
       first = end
     }
   }
@@ -354,15 +358,15 @@ export class WebgpuSession implements Session {
       }
       this.#recorder.flush()
     })
-    await this.#recorder.heard()
+    await this.#recorder.checkErrors()
   }
 
   async norms(): Promise<Float64Array> {
     const pipeline = await this.#gpu.pipeline('norm')
-    const { segments, arena, plan } = this.#memory
-    const squares = new Float64Array(plan.parameters.length)
+    const { segments, arena, layout } = this.#memory
+    const squares = new Float64Array(layout.parameters.length)
     let groups = 0
-    const pieces = arena.shelves.flatMap(({ parameter, stride, pieces }) =>
+    const pieces = arena.matrices.flatMap(({ parameter, stride, pieces }) =>
       pieces.map(({ segment, at, rows }) => {
         const piece = { index: parameter.index, segment, first: at / 4, count: (rows * stride) / 4 }
         const to = groups
@@ -382,9 +386,9 @@ export class WebgpuSession implements Session {
         pieces.map(({ first, count, to }) => ({ first, count, params: to })),
       )
       this.#recorder.flush() // so that nothing is submitted, and no buffer goes, before the dispatches
-      const bands = this.#recorder.passing('norm bands', table.length, UNIFORM | COPY_DST)
+      const bands = this.#recorder.transient('norm bands', table.length, UNIFORM | COPY_DST)
       this.#recorder.write(bands, 0, table)
-      const sums = this.#recorder.passing('norms', 8 * groups, STORAGE | COPY_SRC)
+      const sums = this.#recorder.transient('norms', 8 * groups, STORAGE | COPY_SRC)
       for (const [i, { segment, to, end }] of pieces.entries()) {
         const m = { buffer: segments[segment]! }
         const group = this.#gpu.bind('norm', [uniformAt(bands, i), m, { buffer: sums }])
@@ -400,7 +404,7 @@ export class WebgpuSession implements Session {
     const pipeline = await this.#gpu.pipeline('orthonormalize')
     this.#ahead = null
     const { params, left, arena } = this.#memory
-    const count = arena.shelves.length
+    const count = arena.matrices.length
     this.#recorder.checked(() => {
       const uniform = this.#recorder.uniform([count, seed, step])
       const group = this.#gpu.bind('orthonormalize', [
@@ -412,25 +416,27 @@ export class WebgpuSession implements Session {
     })
   }
 
-  replan(plan: Plan): void {
+  rearrange(layout: Layout): void {
     this.#ahead = null
     this.#recorder.checked(() => {
       this.#recorder.flush()
       this.#tensors.forget()
-      this.#memory.arrange(plan)
+      this.#memory.arrange(layout)
     })
   }
 
   dispose(): void {
     this.#tensors.forget()
-    this.descent.destroy()
+    this.optimizer.destroy()
     this.#readback.destroy()
     this.#memory.destroy()
   }
 }
 
 /** M alone: its segments, one after another. */
-function bandsOf({ tiling: { starts } }: Laid): [number, Pick<Band, 'segment' | 'count'>][] {
+function bandsOf({
+  tiling: { starts },
+}: TilingBuffers): [number, Pick<Band, 'segment' | 'count'>][] {
   return starts
     .slice(1)
     .map((end, segment) => [segment, { segment, count: end - starts[segment]! }])

@@ -1,11 +1,11 @@
 // The tables that shaders walk: tiles, parameters, sums. Their structs are at the head of
 // shaders/accumulateProject.wgsl and shaders/reduce.wgsl.
-import type { Plan } from '../../backend.ts'
-import { type Arena, type Factors, fours, type Piece, type Shelf } from './arena.ts'
+import type { Layout } from '../../backend.ts'
+import { type Arena, type Factors, fours, type MatrixLayout, type Piece } from './arena.ts'
 
 /** A part of one parameter that one workgroup takes. Columns count groups of four. */
 export interface Tile {
-  readonly shelf: Shelf
+  readonly matrix: MatrixLayout
   readonly piece: Piece
   /** in the parameter */
   readonly row: number
@@ -50,14 +50,19 @@ const SUM_FOURS = 8
  *
  * @param partLimit  floats that partial sums may take
  */
-export function wideTiles(plan: Plan, arena: Arena, factors: Factors, partLimit: number): Tiling {
+export function wideTiles(
+  layout: Layout,
+  arena: Arena,
+  factors: Factors,
+  partLimit: number,
+): Tiling {
   for (let width = WIDE; ; width *= 2) {
-    const tiling = tile(arena, factors.left, 1, (shelf) => {
-      const fours = Math.ceil(shelf.cols / 4)
+    const tiling = tile(arena, factors.left, 1, (matrix) => {
+      const fours = Math.ceil(matrix.cols / 4)
       const lanes = lanesFor(Math.min(fours, width), THREADS)
       return { lanes, cols: width, rows: (ROWS * THREADS) / lanes, along: 'cols' }
     })
-    if (tiling.partFloats <= partLimit || width * 4 > widest(plan)) return tiling
+    if (tiling.partFloats <= partLimit || width * 4 > widest(layout)) return tiling
   }
 }
 
@@ -65,16 +70,21 @@ export function wideTiles(plan: Plan, arena: Arena, factors: Factors, partLimit:
  * Tiles down the columns, for backproject: up to 128 columns, and so many rows that the partial sums
  * are a small part of M, but that there are tiles enough to keep a large device busy.
  */
-export function tallTiles(plan: Plan, arena: Arena, factors: Factors, partLimit: number): Tiling {
-  const busy = 2 ** Math.round(Math.log2(plan.denseFloats / 2 ** 17))
+export function tallTiles(
+  layout: Layout,
+  arena: Arena,
+  factors: Factors,
+  partLimit: number,
+): Tiling {
+  const busy = 2 ** Math.round(Math.log2(layout.denseFloats / 2 ** 17))
   for (let least = 64; ; least *= 2) {
-    const tiling = tile(arena, factors.right, 4, (shelf) => {
-      const { rank } = shelf.parameter
-      const lanes = lanesFor(Math.min(TALL, Math.ceil(shelf.cols / 4)), TALL)
+    const tiling = tile(arena, factors.right, 4, (matrix) => {
+      const { rank } = matrix.parameter
+      const lanes = lanesFor(Math.min(TALL, Math.ceil(matrix.cols / 4)), TALL)
       const rows = Math.max(least, Math.min(64 * Math.max(4, rank), busy))
       return { lanes, cols: lanes, rows, along: 'rows' }
     })
-    if (tiling.partFloats <= partLimit || least > tallest(plan)) return tiling
+    if (tiling.partFloats <= partLimit || least > tallest(layout)) return tiling
   }
 }
 
@@ -91,26 +101,26 @@ function tile(
   arena: Arena,
   factor: Factors['left'],
   unit: number,
-  cutOf: (shelf: Shelf) => Cut,
+  cutOf: (matrix: MatrixLayout) => Cut,
 ): Tiling {
   const bySegment: Tile[][] = arena.segments.map(() => [])
   const sums: number[] = []
   let partFloats = 0
-  for (const shelf of arena.shelves) {
-    const { rank } = shelf.parameter
-    const { lanes, cols: most, rows: height, along } = cutOf(shelf)
+  for (const matrix of arena.matrices) {
+    const { rank } = matrix.parameter
+    const { lanes, cols: most, rows: height, along } = cutOf(matrix)
     if (rank === 0 && along === 'rows') continue
-    const runs = factor[shelf.parameter.index]
+    const runs = factor[matrix.parameter.index]
     const next = runs ? rank * runs.stride : 0
-    const fours = Math.ceil(shelf.cols / 4)
+    const fours = Math.ceil(matrix.cols / 4)
     let down = 0 // tiles above this one
-    for (const piece of shelf.pieces) {
+    for (const piece of matrix.pieces) {
       for (let r = 0; r < piece.rows; r += height, down++) {
         for (let col = 0; col < fours; col += most) {
           const row = piece.row + r
           const out = along === 'cols' ? (col / most) * next + row : down * next + 4 * col
           bySegment[piece.segment]!.push({
-            shelf,
+            matrix,
             piece,
             row,
             rows: Math.min(height, piece.rows - r),
@@ -153,32 +163,32 @@ function lanesFor(fours: number, most: number): number {
   return best
 }
 
-function widest({ parameters }: Plan): number {
+function widest({ parameters }: Layout): number {
   return parameters.reduce(
     (most, { length, cols, rank }) => Math.max(most, rank ? cols : length),
     0,
   )
 }
 
-function tallest({ parameters }: Plan): number {
+function tallest({ parameters }: Layout): number {
   return parameters.reduce((most, { rows }) => Math.max(most, rows), 0)
 }
 
 /** The tiles as shaders read them. */
 export function tileWords(tiles: readonly Tile[]): Uint32Array<ArrayBuffer> {
   const words = new Uint32Array(TILE_WORDS * tiles.length)
-  for (const [i, { shelf, piece, row, rows, col, cols, out, lanes }] of tiles.entries()) {
-    const m = piece.at / 4 + ((row - piece.row) * shelf.stride) / 4 + col
-    words.set([shelf.parameter.index, m, row, rows, col, cols, out, lanes], i * TILE_WORDS)
+  for (const [i, { matrix, piece, row, rows, col, cols, out, lanes }] of tiles.entries()) {
+    const m = piece.at / 4 + ((row - piece.row) * matrix.stride) / 4 + col
+    words.set([matrix.parameter.index, m, row, rows, col, cols, out, lanes], i * TILE_WORDS)
   }
   return words
 }
 
 /** All parameters as shaders read them; where the caller's tensors lie is filled in elsewhere. */
 export function paramWords(arena: Arena, factors: Factors): Uint32Array<ArrayBuffer> {
-  const words = new Uint32Array(PARAM_WORDS * arena.shelves.length)
+  const words = new Uint32Array(PARAM_WORDS * arena.matrices.length)
   const raw = factors.rightFloats
-  for (const { parameter, rows, cols, stride } of arena.shelves) {
+  for (const { parameter, rows, cols, stride } of arena.matrices) {
     const { index, rank } = parameter
     const p = factors.left[index]
     const q = factors.right[index]

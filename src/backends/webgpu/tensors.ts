@@ -3,12 +3,12 @@
 import type { Dense, GpuTensor, Tensor } from '../../backend.ts'
 import {
   type Band,
+  type Bindings,
   bytesPer,
-  type Course,
   inPlace,
-  type Kind,
   stageBytes,
   staged,
+  type TensorType,
 } from './bindings.ts'
 import { USAGE } from './gpu.ts'
 import type { Memory } from './memory.ts'
@@ -19,12 +19,12 @@ import { type Recorder, uniformTable } from './recorder.ts'
 const MOST_STAGED = 1 << 26
 
 /** So many ways of laying tensors out are remembered: the gradients', the parameters', and two more. */
-const MOST_KNOWN = 4
+const MOST_CACHED = 4
 
 /** A way of laying tensors out, on the device. */
-interface Known {
+interface CachedBindings {
   readonly signature: string
-  readonly course: Course
+  readonly bindings: Bindings
   readonly params: GPUBuffer
   readonly uniforms: GPUBuffer
   /** what the uniforms were written for */
@@ -32,8 +32,8 @@ interface Known {
 }
 
 /** One phase's tensors. */
-export interface Place {
-  readonly course: Course
+export interface BoundTensors {
+  readonly bindings: Bindings
   readonly params: GPUBuffer
   readonly uniforms: GPUBuffer
   /** what is bound, window after window: the callers' buffer, or the staging buffer */
@@ -53,7 +53,7 @@ export class Tensors {
   readonly #recorder: Recorder
   readonly #memory: Memory
   readonly #readback: Readback
-  #known: Known[] = []
+  #cached: CachedBindings[] = []
   #stage: GPUBuffer | null = null
 
   constructor(recorder: Recorder, memory: Memory, readback: Readback) {
@@ -68,7 +68,7 @@ export class Tensors {
    * @param settling  if they are written to
    * @throws TypeError  if a buffer cannot be used so
    */
-  place(tensors: readonly Tensor[], settling: Settling | null): Place {
+  place(tensors: readonly Tensor[], settling: Settling | null): BoundTensors {
     const buffer = commonBuffer(tensors)
     const all = USAGE.COPY_SRC | (settling ? USAGE.COPY_DST : 0)
     if (!buffer) {
@@ -81,20 +81,20 @@ export class Tensors {
         )
       }
     }
-    const known = this.#courseOf(tensors, buffer)
-    const { course, params, uniforms } = known
+    const known = this.#bindingsOf(tensors, buffer)
+    const { bindings, params, uniforms } = known
     const how = settling ?? { scale: 1, accumulate: false, raw: false }
     const written = JSON.stringify(how)
     if (known.written !== written) {
-      const count = this.#memory.arena.shelves.length
-      const bands = course.bands.map(({ first, count: tiles }, i) => {
+      const count = this.#memory.arena.matrices.length
+      const bands = bindings.bands.map(({ first, count: tiles }, i) => {
         return { first, count: tiles, params: count * i, ...how }
       })
       this.#recorder.write(uniforms, 0, uniformTable(bands))
       known.written = written
     }
     return {
-      course,
+      bindings,
       params,
       uniforms,
       buffer: buffer ?? this.#staging(),
@@ -102,45 +102,45 @@ export class Tensors {
     }
   }
 
-  #courseOf(tensors: readonly Tensor[], buffer: GPUBuffer | null): Known {
-    const spots = tensors.map((tensor): { kind: Kind; offset: number } =>
+  #bindingsOf(tensors: readonly Tensor[], buffer: GPUBuffer | null): CachedBindings {
+    const refs = tensors.map((tensor): { kind: TensorType; offset: number } =>
       tensor instanceof Float32Array
         ? { kind: 'f32', offset: 0 }
         : { kind: tensor.type ?? 'f32', offset: tensor.offset ?? 0 },
     )
     const signature = buffer
-      ? `${buffer.size}: ${spots.map(({ kind, offset }) => `${kind} ${offset}`).join()}`
-      : spots.map(({ kind }) => kind).join()
-    const at = this.#known.findIndex((one) => one.signature === signature)
-    const [found] = at < 0 ? [] : this.#known.splice(at, 1)
-    const known = found ?? this.#lay(signature, spots, buffer)
-    this.#known.push(known)
-    if (this.#known.length > MOST_KNOWN) drop(this.#known.shift()!)
+      ? `${buffer.size}: ${refs.map(({ kind, offset }) => `${kind} ${offset}`).join()}`
+      : refs.map(({ kind }) => kind).join()
+    const at = this.#cached.findIndex((one) => one.signature === signature)
+    const [found] = at < 0 ? [] : this.#cached.splice(at, 1)
+    const known = found ?? this.#lay(signature, refs, buffer)
+    this.#cached.push(known)
+    if (this.#cached.length > MOST_CACHED) drop(this.#cached.shift()!)
     return known
   }
 
   #lay(
     signature: string,
-    spots: readonly { kind: Kind; offset: number }[],
+    refs: readonly { kind: TensorType; offset: number }[],
     buffer: GPUBuffer | null,
-  ): Known {
+  ): CachedBindings {
     const { gpu } = this.#recorder
     const { wide, paramWords, rawRoom } = this.#memory
     const limit = 4 * Math.floor(gpu.limit / 4)
-    const course = buffer
-      ? inPlace(wide.tiling, paramWords, rawRoom, spots, buffer.size, limit, gpu.alignment)
+    const bindings = buffer
+      ? inPlace(wide.tiling, paramWords, rawRoom, refs, buffer.size, limit, gpu.alignment)
       : staged(
           wide.tiling,
           paramWords,
           rawRoom,
-          spots.map(({ kind }) => kind),
+          refs.map(({ kind }) => kind),
           this.#staging().size,
         )
     const { STORAGE, UNIFORM, COPY_DST } = USAGE
-    const params = gpu.buffer('callers params', course.params.byteLength, STORAGE | COPY_DST)
-    const uniforms = gpu.buffer('callers bands', 256 * course.bands.length, UNIFORM | COPY_DST)
-    this.#recorder.write(params, 0, course.params)
-    return { signature, course, params, uniforms, written: '' }
+    const params = gpu.buffer('callers params', bindings.params.byteLength, STORAGE | COPY_DST)
+    const uniforms = gpu.buffer('callers bands', 256 * bindings.bands.length, UNIFORM | COPY_DST)
+    this.#recorder.write(params, 0, bindings.params)
+    return { signature, bindings, params, uniforms, written: '' }
   }
 
   #staging(): GPUBuffer {
@@ -155,8 +155,8 @@ export class Tensors {
   }
 
   /** Brings a band's tensors into the staging buffer. */
-  fill({ staged, buffer }: Place, { moves }: Band): void {
-    for (const { index, start, count, at } of staged ? moves : []) {
+  fill({ staged, buffer }: BoundTensors, { copies }: Band): void {
+    for (const { index, start, count, at } of staged ? copies : []) {
       const tensor = staged![index]!
       if (tensor instanceof Float32Array) {
         this.#recorder.write(buffer, at, unshared(tensor.subarray(start, start + count)))
@@ -168,20 +168,20 @@ export class Tensors {
   }
 
   /** Takes a band's tensors out of the staging buffer; arrays have them when the promise resolves. */
-  empty({ staged, buffer }: Place, { moves }: Band): Promise<void> | null {
+  empty({ staged, buffer }: BoundTensors, { copies }: Band): Promise<void> | null {
     const arrays = staged?.[0] instanceof Float32Array
-    for (const { index, start, count, at } of staged && !arrays ? moves : []) {
+    for (const { index, start, count, at } of staged && !arrays ? copies : []) {
       const { from, offset, bytes } = stretch(staged![index] as GpuTensor, start, count)
       this.#recorder.encoder.copyBufferToBuffer(buffer, at, from, offset, bytes)
     }
-    const last = moves.at(-1)
+    const last = copies.at(-1)
     if (!arrays || !last) return null
     const bytes = last.at + 4 * last.count
     const back = this.#readback.take(bytes)
     this.#recorder.encoder.copyBufferToBuffer(buffer, 0, back, 0, bytes)
     this.#recorder.flush()
     return this.#readback.read(back, bytes, (mapped) => {
-      for (const { index, start, count, at } of moves) {
+      for (const { index, start, count, at } of copies) {
         ;(staged![index] as Dense).set(new Float32Array(mapped, at, count), start)
       }
     })
@@ -189,7 +189,7 @@ export class Tensors {
 
   /** After other ranks: nothing that was laid out holds any more. */
   forget(): void {
-    for (const known of this.#known.splice(0)) drop(known)
+    for (const known of this.#cached.splice(0)) drop(known)
     this.#stage?.destroy()
     this.#stage = null
   }
@@ -215,7 +215,7 @@ function unshared(array: Float32Array): Float32Array<ArrayBuffer> {
   return shared ? array.slice() : (array as Float32Array<ArrayBuffer>)
 }
 
-function drop({ params, uniforms }: Known): void {
+function drop({ params, uniforms }: CachedBindings): void {
   params.destroy()
   uniforms.destroy()
 }

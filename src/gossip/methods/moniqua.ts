@@ -1,7 +1,7 @@
 // Moniqua: numbers travel modulo a multiple of what neighbours differ by, in two bits.
-import type { Plan } from '../../backend.ts'
-import type { Coding, End } from '../coding.ts'
-import type { Sent } from '../compression.ts'
+import type { Layout } from '../../backend.ts'
+import type { Coding, EdgeEnd } from '../coding.ts'
+import type { EdgePayload } from '../compression.ts'
 
 /** Steps of the quantiser in the modulus. Two bits say 0 … 3, of which 0 and 3 are the same modulo it. */
 const STEPS = 3
@@ -14,27 +14,31 @@ const MODULUS = 6
  * up to δ·B = 2θ, then x̂ by a step at most, and its number modulo 3 says which way. Both compute that
  * from what both sent; its expectation is what they differ by.
  */
-export class Modulo implements Coding {
+export class MoniquaCoding implements Coding {
   readonly words: number
   readonly columns: readonly number[] = []
   readonly difference: Float32Array
   readonly kept: Coding['kept']
   protected readonly modulus: number
-  readonly #plan: Plan
+  readonly #layout: Layout
   readonly #noise: (parameter: number, step: number, length: number) => Float32Array
 
-  constructor(plan: Plan, theta: number, { lo, hi, noise }: Pick<End, 'lo' | 'hi' | 'noise'>) {
-    this.words = wordsOf(plan.rawFloats)
-    this.difference = new Float32Array(plan.rawFloats)
+  constructor(
+    layout: Layout,
+    theta: number,
+    { lo, hi, noise }: Pick<EdgeEnd, 'lo' | 'hi' | 'noise'>,
+  ) {
+    this.words = wordsOf(layout.rawFloats)
+    this.difference = new Float32Array(layout.rawFloats)
     this.kept = { difference: this.difference }
     this.modulus = MODULUS * theta
-    this.#plan = plan
+    this.#layout = layout
     this.#noise = (...of) => noise(lo, hi, ...of)
   }
 
-  code(x: Float32Array, { words }: Sent, step: number): void {
+  code(x: Float32Array, { words }: EdgePayload, step: number): void {
     words.fill(0)
-    for (const { index, raw, length } of this.#plan.raws) {
+    for (const { index, raw, length } of this.#layout.raws) {
       const noise = this.#noise(index, step, length)
       for (let i = 0; i < length; i++) {
         const at = raw + i
@@ -44,14 +48,14 @@ export class Modulo implements Coding {
     }
   }
 
-  refuse({ words }: Sent): string | null {
+  refuse({ words }: EdgePayload): string | null {
     const used = this.difference.length % 16
     if (used > 0 && words.at(-1)! >>> (2 * used) !== 0)
       return 'bits after the last entry are not zero'
     return null
   }
 
-  commit(lo: Sent, hi: Sent, _own: boolean, _x: Float32Array): boolean {
+  commit(lo: EdgePayload, hi: EdgePayload, _own: boolean, _x: Float32Array): boolean {
     const step = this.modulus / STEPS
     for (let i = 0; i < this.difference.length; i++) {
       // −3 … 3 to the one of −1, 0, 1 that is the same modulo 3
@@ -71,24 +75,24 @@ export class Modulo implements Coding {
  * neighbour sent with its own x as the neighbours before have left it, but with its x̂ of before them.
  * So the ends do not find the same.
  */
-export class ModuloPublished extends Modulo {
+export class PublishedMoniquaCoding extends MoniquaCoding {
   /** x̂ − x as this end sent it */
   readonly #error: Float32Array
 
-  constructor(plan: Plan, theta: number, { lo, hi, own, noise }: End) {
+  constructor(layout: Layout, theta: number, { lo, hi, own, noise }: EdgeEnd) {
     const self = own ? hi : lo
-    super(plan, theta, { lo: self, hi: self, noise })
-    this.#error = new Float32Array(plan.rawFloats)
+    super(layout, theta, { lo: self, hi: self, noise })
+    this.#error = new Float32Array(layout.rawFloats)
   }
 
-  override code(x: Float32Array, into: Sent, step: number): void {
+  override code(x: Float32Array, into: EdgePayload, step: number): void {
     super.code(x, into, step)
     for (let i = 0; i < x.length; i++) {
       this.#error[i] = this.#valueAt(into, i) - modulo(x[i]!, this.modulus)
     }
   }
 
-  override commit(lo: Sent, hi: Sent, own: boolean, x: Float32Array): boolean {
+  override commit(lo: EdgePayload, hi: EdgePayload, own: boolean, x: Float32Array): boolean {
     const sent = own ? lo : hi
     for (let i = 0; i < x.length; i++) {
       const there = modulo(this.#valueAt(sent, i) - x[i]!, this.modulus)
@@ -97,7 +101,7 @@ export class ModuloPublished extends Modulo {
     return true
   }
 
-  #valueAt(sent: Sent, i: number): number {
+  #valueAt(sent: EdgePayload, i: number): number {
     return (levelAt(sent, i) / STEPS - 0.5) * this.modulus
   }
 }
@@ -113,6 +117,6 @@ export function wordsOf(entries: number): number {
   return Math.ceil(entries / 16)
 }
 
-function levelAt({ words }: Sent, i: number): number {
+function levelAt({ words }: EdgePayload, i: number): number {
   return (words[i >>> 4]! >>> (2 * (i & 15))) & 3
 }

@@ -47,7 +47,7 @@ function onSession(method: Method, calls: (session: Session) => Partial<Session>
     async create(making): Promise<Algorithm> {
       const algorithm = await method.create(making)
       return {
-        kept: algorithm.kept,
+        shared: algorithm.shared,
         prepare: (turn) => algorithm.prepare(turn),
         step: (turn) => {
           const own = calls(turn.session)
@@ -60,7 +60,7 @@ function onSession(method: Method, calls: (session: Session) => Partial<Session>
           return algorithm.step(Object.create(turn, { session: { value: session } }))
         },
         load: (...given) => algorithm.load(...given),
-        replan: (...given) => algorithm.replan(...given),
+        rearrange: (...given) => algorithm.rearrange(...given),
       }
     },
   }

@@ -83,7 +83,9 @@ export async function play(
   baseline: Baseline,
   { seed, workers, wires, weights, startCompressingAfter, steps }: Scenario,
 ): Promise<void> {
-  const chance = baseline.options.method!.heeds.includes('seed') ? { seed: seed >>> 0 } : {}
+  const chance = baseline.options.method!.supportedOptions.includes('seed')
+    ? { seed: seed >>> 0 }
+    : {}
   const options: Options = { ...baseline.options, ...chance, startCompressingAfter }
   const history: Past[] = []
   let senders = 0

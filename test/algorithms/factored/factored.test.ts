@@ -1,7 +1,7 @@
 // PowerSGD on factored gradients, against the same on their products.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { backproject, project } from '../../../src/algorithms/factored/products.ts'
+import { backprojectGradient, projectGradient } from '../../../src/algorithms/factored/products.ts'
 import { reference } from '../../../src/backends/reference.ts'
 import { webgpu } from '../../../src/backends/webgpu/index.ts'
 import { dad, factored, rankDad } from '../../../src/factored.ts'
@@ -68,7 +68,9 @@ test('in float64, products on the factors are those of the matrix, and so is a w
   const [room, matrix] = [wide(new Float32Array(3 * 18)), sum as unknown as Float32Array]
   const ways: ((p: Float32Array, q: Float32Array, back: boolean) => void)[] = [
     (p, q, back) =>
-      back ? backproject(desk, q, joined, p, dims, room) : project(desk, p, joined, q, dims, room),
+      back
+        ? backprojectGradient(desk, q, joined, p, dims, room)
+        : projectGradient(desk, p, joined, q, dims, room),
     (p, q, back) =>
       back ? reference.backproject(q, matrix, p, dims) : reference.project(p, matrix, q, dims),
   ]

@@ -7,7 +7,7 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { loadBinaries } from '../../../src/backends/wasm/load.ts'
 import { shareable } from '../../../src/backends/wasm/shareable.ts'
-import { sharedModuleFor, Team } from '../../../src/backends/wasm/threads.ts'
+import { sharedModuleFor, ThreadPool } from '../../../src/backends/wasm/threads.ts'
 import {
   aggregate,
   type Compressor,
@@ -233,8 +233,8 @@ test('no shared memory, no threads: never silently one', async () => {
       error.message,
       /^"threads": memory is not shared here: .*Cross-Origin-Opener-Policy/,
     )
-    using alone = await createCompressor(LARGE, { backend: wasm({ threads: 1 }) })
-    assert.is(alone.stats.step, 0)
+    using singleThread = await createCompressor(LARGE, { backend: wasm({ threads: 1 }) })
+    assert.is(singleThread.stats.step, 0)
   } finally {
     globalThis.SharedArrayBuffer = real
   }
@@ -264,30 +264,30 @@ test('a model that does not fit is refused, and leaves no thread behind', async 
 
 test('what fails in a phase, here or there, is told, and nobody is left waiting', async () => {
   let ended = 0
-  const team = new Team(2, () => ended++)
-  const crew = await team.join(await sharedModuleFor(false))
-  crew.memory.grow(1)
-  const table = crew.kernels.heapBase.value
+  const pool = new ThreadPool(2, () => ended++)
+  const executor = await pool.addSession(await sharedModuleFor(false))
+  executor.memory.grow(1)
+  const table = executor.kernels.heapBase.value
   const good = { units: [{ table, blocks: 1 }], floats: 1e6 } // a block of zeros: nothing is done
   const bad = { units: [{ table: 2 ** 20, blocks: 1 }], floats: 1e6 } // beyond the memory
   const noRoom = () => {
     throw new Error('no room')
   }
   for (const own of [{ fill: noRoom }, { meanwhile: noRoom }]) {
-    assert.throws(() => crew.run('project', [0, 0, 0], [], good, own), /^no room$/)
-    assert.equal(crew.run('project', [0, 0, 0], [], good), [1])
+    assert.throws(() => executor.run('project', [0, 0, 0], [], good, own), /^no room$/)
+    assert.equal(executor.run('project', [0, 0, 0], [], good), [1])
   }
-  const others = byOthers(async () => crew.run('project', [0, 0, 0], [], bad))
+  const others = byOthers(async () => executor.run('project', [0, 0, 0], [], bad))
   assert.is((await errorOf(() => others)).message, 'a kernel has failed on another thread')
   // That thread is gone: this one does all that is left to do.
-  assert.equal(crew.run('project', [0, 0, 0], [], good), [1])
+  assert.equal(executor.run('project', [0, 0, 0], [], good), [1])
   await new Promise((resolve) => setTimeout(resolve, 100))
   assert.instance(
-    await errorOf(async () => team.join(await sharedModuleFor(false))),
+    await errorOf(async () => pool.addSession(await sharedModuleFor(false))),
     UnsupportedError,
   )
-  crew.leave()
-  crew.leave()
+  executor.release()
+  executor.release()
   assert.is(ended, 1)
 })
 

@@ -1,4 +1,4 @@
-// Counts what is asked of a device: bytes that move, passes, and buffers that nobody destroyed.
+// Counts what is asked of a device: bytes that copy, passes, and buffers that nobody destroyed.
 
 export interface Counts {
   /** compute passes by their labels */

@@ -70,7 +70,7 @@ else {
     }
   }
 
-  test('a step has 5 dispatches and 2 readbacks, and moves no more than factors', async () => {
+  test('a step has 5 dispatches and 2 readbacks, and copies no more than factors', async () => {
     for (const [shapes, most] of [
       [SHAPES, 5],
       [ODD, 6],

@@ -129,7 +129,11 @@ else {
       (error: unknown) => error instanceof UnsupportedError,
     )
     const begun = node.begin(own)
-    for (const call of [() => node.save(), () => node.leave(2), () => node.join(3, 0.5)]) {
+    for (const call of [
+      () => node.save(),
+      () => node.removeNeighbour(2),
+      () => node.addNeighbour(3, 0.5),
+    ]) {
       assert.throws(call, /another call of this node is still running/)
     }
     const answer = peer.beginSync(other).get(1)!

@@ -1,7 +1,7 @@
 // Phases on the GPU against phases on wasm, wherever gradients and updates lie.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import type { Plan, Session, Slot } from '../../../src/backend.ts'
+import type { Layout, Session, Slot } from '../../../src/backend.ts'
 import { wasm } from '../../../src/backends/wasm/index.ts'
 import { webgpu } from '../../../src/backends/webgpu/index.ts'
 import { bytesOf } from '../../../src/bytes.ts'
@@ -62,18 +62,18 @@ else {
   }
 
   test('a gradient that is too large is taken back, wherever it lies', async () => {
-    const plan = layoutPlan(SHAPES, { rank: 2 })
+    const layout = layoutPlan(SHAPES, { rank: 2 })
     for (const laying of LAYINGS) {
       for (const value of [Number.NaN, Number.POSITIVE_INFINITY, -(2 ** 100)]) {
-        const session = await (await webgpu({ device })).open(plan)
-        const before = plan.parameters.map(({ length }, i) => gaussian(length, i))
+        const session = await (await webgpu({ device })).open(layout)
+        const before = layout.parameters.map(({ length }, i) => gaussian(length, i))
         session.write('residual', bytesOf(joined(before)))
-        session.write('query', bytesOf(gaussian(plan.rightFloats, 50)))
-        const gradients = plan.parameters.map(({ length }, i) => gaussian(length, 100 + i))
+        session.write('qHat', bytesOf(gaussian(layout.rightFloats, 50)))
+        const gradients = layout.parameters.map(({ length }, i) => gaussian(length, 100 + i))
         gradients[3]![17] = value
         const tensors = layTensors(device, gradients, laying, 'f32')
         assert.is(await session.accumulateProject(tensors), false)
-        const after = await read(session, 'residual', plan.denseFloats)
+        const after = await read(session, 'residual', layout.denseFloats)
         const [e, g] = [joined(before), joined(gradients)]
         // (e + g) − g: two roundings, of the sum and of the difference. What is too large is not added.
         within(after, e, (i) => 2 ** -24 * (2 * Math.abs(e[i]!) + Math.abs(g[i]! || 0)))
@@ -83,19 +83,19 @@ else {
   })
 
   test('other ranks leave M as it is', async () => {
-    const plan = layoutPlan(SHAPES, { rank: 2 })
-    const session = await (await webgpu({ device: small(device, 1 << 18) })).open(plan)
-    const m = gaussian(plan.denseFloats, 1)
+    const layout = layoutPlan(SHAPES, { rank: 2 })
+    const session = await (await webgpu({ device: small(device, 1 << 18) })).open(layout)
+    const m = gaussian(layout.denseFloats, 1)
     session.write('residual', bytesOf(m))
     const raw = layoutPlan(
       SHAPES.map((one) => ({ shape: 'shape' in one ? one.shape : one, compress: false })),
     )
-    for (const next of [layoutPlan(SHAPES, { rank: 5 }), raw, plan]) {
-      session.replan(next)
-      assert.equal(await read(session, 'residual', plan.denseFloats), m)
+    for (const next of [layoutPlan(SHAPES, { rank: 5 }), raw, layout]) {
+      session.rearrange(next)
+      assert.equal(await read(session, 'residual', layout.denseFloats), m)
       const values = await read(session, 'raw', next.rawFloats)
       const want = next.raws.flatMap(({ index, length }) => {
-        const start = plan.parameters.slice(0, index).reduce((sum, one) => sum + one.length, 0)
+        const start = layout.parameters.slice(0, index).reduce((sum, one) => sum + one.length, 0)
         return [...m.subarray(start, start + length)]
       })
       assert.equal(values, Float32Array.from(want))
@@ -104,14 +104,14 @@ else {
   })
 
   test('scales and clears M, and sums its squares', async () => {
-    const plan = layoutPlan(SHAPES, { rank: 2 })
+    const layout = layoutPlan(SHAPES, { rank: 2 })
     for (const bytes of [1 << 28, 1 << 17]) {
-      const session = await (await webgpu({ device: small(device, bytes) })).open(plan)
-      const m = gaussian(plan.denseFloats, 1)
+      const session = await (await webgpu({ device: small(device, bytes) })).open(layout)
+      const m = gaussian(layout.denseFloats, 1)
       session.write('residual', bytesOf(m))
       const squares = await session.norms()
       let at = 0
-      for (const { index, length } of plan.parameters) {
+      for (const { index, length } of layout.parameters) {
         const want = m.subarray(at, at + length).reduce((sum, x) => sum + x * x, 0)
         const got = squares[index]!
         at += length
@@ -123,7 +123,7 @@ else {
         m.map((x) => x / 2),
       )
       session.scale('raw', 0)
-      assert.equal(await read(session, 'raw', plan.rawFloats), new Float32Array(plan.rawFloats))
+      assert.equal(await read(session, 'raw', layout.rawFloats), new Float32Array(layout.rawFloats))
       session.scale('residual', 0)
       assert.ok((await session.norms()).every((square) => square === 0))
       session.dispose()
@@ -133,18 +133,23 @@ else {
 test.run()
 
 /** Runs the phases of two steps on wasm and on the device, and compares whatever can be read. */
-async function agrees(device: GPUDevice, plan: Plan, laying: Laying, kind: Kind): Promise<void> {
-  const session = await (await webgpu({ device })).open(plan)
-  const other = await wasm({ relaxed: false }).open(plan)
-  const { leftFloats, rightFloats, rawFloats, denseFloats } = plan
+async function agrees(
+  device: GPUDevice,
+  layout: Layout,
+  laying: Laying,
+  kind: Kind,
+): Promise<void> {
+  const session = await (await webgpu({ device })).open(layout)
+  const other = await wasm({ relaxed: false }).open(layout)
+  const { leftFloats, rightFloats, rawFloats, denseFloats } = layout
   for (let step = 0; step < 2; step++) {
     // Numbers that an f16 has, too.
-    const gradients = plan.parameters.map(({ length }, i) =>
+    const gradients = layout.parameters.map(({ length }, i) =>
       gaussian(length, 10 * step + i).map((x) => Math.round(256 * x) / 256),
     )
     const query = gaussian(rightFloats, 1000 + step)
-    session.write('query', bytesOf(query))
-    other.write('query', bytesOf(query))
+    session.write('qHat', bytesOf(query))
+    other.write('qHat', bytesOf(query))
     const tensors = layTensors(device, gradients, laying, kind)
     assert.is(await session.accumulateProject(tensors), true)
     assert.is(await other.accumulateProject(gradients), true)
@@ -159,11 +164,11 @@ async function agrees(device: GPUDevice, plan: Plan, laying: Laying, kind: Kind)
     other.write('left', bytesOf(left))
     await session.backproject()
     await other.backproject()
-    await close(session, other, 'own', rightFloats, 1e-3)
+    await close(session, other, 'qLocal', rightFloats, 1e-3)
 
     const mean = gaussian(rightFloats, 3000 + step)
     const raw = bytesOf(gaussian(rawFloats + 1, 4000 + step)).subarray(4)
-    for (const one of [session, other]) one.write('mean', bytesOf(mean))
+    for (const one of [session, other]) one.write('qMean', bytesOf(mean))
     for (const [accumulate, deflate, scale] of [
       [false, true, 1],
       [true, false, -0.25],
