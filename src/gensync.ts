@@ -31,3 +31,8 @@ export function runSync<T>(task: Task<T>): T {
   if (!turn.done) throw new Error('a synchronous session has returned a promise')
   return turn.value
 }
+
+/** Runs to the end: at once if nothing in it waits, else awaiting what is yielded. */
+export function runTask<T>(task: Task<T>, synchronous: boolean): MaybePromise<T> {
+  return synchronous ? runSync(task) : runAsync(task)
+}

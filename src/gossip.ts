@@ -2,18 +2,14 @@
 // neighbours; lowrank/topology has the weights.
 export type { Backend, GpuBuffer, GpuTensor, Tensor } from './backend.ts'
 export { FrameError, RoundError, UnsupportedError } from './errors.ts'
+export type { CompressedOptions } from './gossip/compression.ts'
 export { createGossip, type EdgeRandom, type GossipOptions } from './gossip/create.ts'
-export {
-  type CompressedOptions,
-  choco,
-  deepSqueeze,
-  type GossipMethod,
-  type MoniquaOptions,
-  moniqua,
-  type PowerGossipOptions,
-  plain,
-  powerGossip,
-} from './gossip/method.ts'
+export type { GossipMethod } from './gossip/method.ts'
+export { choco } from './gossip/methods/choco.ts'
+export { deepSqueeze } from './gossip/methods/deep-squeeze.ts'
+export { type MoniquaOptions, moniqua } from './gossip/methods/moniqua.ts'
+export { plain } from './gossip/methods/plain.ts'
+export { type PowerGossipOptions, powerGossip } from './gossip/methods/power-gossip.ts'
 export type { Applied, EdgeOutcome, Gossip } from './gossip/node.ts'
 export { type GossipPlan, type GossipPlanOptions, planGossip } from './gossip/traffic.ts'
 export type { ParameterSpec } from './options.ts'

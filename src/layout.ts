@@ -1,5 +1,5 @@
 // Which tensors are compressed, the matrix that each becomes, and where its numbers lie.
-import type { Layout, Parameter } from './backend.ts'
+import type { Layout, Parameter, Side } from './backend.ts'
 import type { ParameterSpec, Settings, Spec } from './options.ts'
 import { integer, show } from './validate.ts'
 
@@ -129,6 +129,11 @@ export function rightColumns(layout: Layout): number[] {
 /** Lengths of the raw tensors. */
 export function rawLengths(layout: Layout): number[] {
   return layout.raws.map(({ length }) => length)
+}
+
+/** The side that this one is multiplied by. */
+export function otherSide(side: Side): Side {
+  return side === 'left' ? 'right' : 'left'
 }
 
 function total(

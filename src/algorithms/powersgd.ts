@@ -18,6 +18,7 @@ import { wait } from '../gensync.ts'
 import { gatedRanks, leftColumns, rawLengths, rightColumns } from '../layout.ts'
 import { leadingColumns } from '../linalg/rayleigh-ritz.ts'
 import type { AlgorithmSetup, Method, Round, Settings, SharedOptions } from '../options.ts'
+import { chooseDeflation, deflates, keepRawDeviation, rawDeviationOf } from './feedback.ts'
 
 /** What other programs do otherwise, and no option asks for. */
 export interface Variant {
@@ -113,7 +114,7 @@ export class FullStep implements Algorithm {
 
   *step(context: StepContext): StepGenerator {
     const { session, layout, step } = context
-    const { iterations, errorFeedback } = this.#settings
+    const { iterations } = this.#settings
     let q: Incoming
     if (layout.matrices.length === 0) {
       q = (yield { slots: ['raw'] }) as Incoming
@@ -132,7 +133,7 @@ export class FullStep implements Algorithm {
     const mean = q.values.subarray(0, 4 * layout.rightFloats)
     const raw = q.values.subarray(4 * layout.rightFloats)
     session.write('qMean', mean)
-    if (errorFeedback === 'aggregated') session.write('qLocal', mean)
+    chooseDeflation(session, this.#settings, mean)
     const ending = yield* this.#ending(session, q.counted, raw, this.#squares(layout, mean))
     if (q.weight > 0) this.#next(mean, step + 1)
     return ending
@@ -145,24 +146,11 @@ export class FullStep implements Algorithm {
     raw: Uint8Array,
     squares: number | null,
   ): Generator<Promise<unknown>, Finish, unknown> {
-    // Where nothing is kept, the residual is cleared as a whole.
-    const deflate = counted && this.#settings.errorFeedback !== 'none'
+    const deflate = deflates(this.#settings, counted)
     const settle = (sink: Sink | null) => session.settle(deflate, raw, sink)
     const deviation = this.#deviation
     if (!counted || deviation.length === 0) return { settle, squares }
-    yield* wait(session.read(['raw'], deviation))
-    const mean = new DataView(raw.buffer, raw.byteOffset, raw.byteLength)
-    for (let i = 0; i < deviation.length; i++) {
-      deviation[i] = deviation[i]! - mean.getFloat32(4 * i, true)
-    }
-    return {
-      settle(sink) {
-        session.write('raw', bytesOf(deviation))
-        return settle(sink)
-      },
-      squares,
-      raw: true,
-    }
+    return yield* keepRawDeviation(session, { settle, squares }, deviation, raw)
   }
 
   /** Q̂ of this step, from `prepare` on. */
@@ -256,9 +244,6 @@ export class FullStep implements Algorithm {
     this.#factors = new Float32Array(layout.rightFloats)
     this.#right = new Float32Array(layout.rightFloats)
     this.#left = new Float32Array(layout.leftFloats)
-    const { rawDeviation } = this.#variant
-    const kept =
-      rawDeviation && this.#settings.errorFeedback === 'aggregated' ? layout.rawFloats : 0
-    this.#deviation = new Float32Array(kept)
+    this.#deviation = rawDeviationOf(layout, this.#settings, this.#variant.rawDeviation)
   }
 }

@@ -2,6 +2,7 @@
 // history; and what may change them there.
 
 import type { Algorithm, SharedState } from '../algorithm.ts'
+import { keepsNothing } from '../algorithms/feedback.ts'
 import { wholeSteps } from '../algorithms/uncompressed.ts'
 import type {
   Dense,
@@ -161,7 +162,7 @@ export class WorkerState {
    * @param ranks  from now on, if the step has decided about them
    */
   end(parent?: Uint8Array, ranks?: readonly number[]): void {
-    if (this.#settings.errorFeedback === 'none') this.#clear()
+    if (keepsNothing(this.#settings)) this.#clear()
     this.#parent = parent ?? this.#parent
     this.#number++
     if (ranks && String(ranks) !== String(this.ranks)) this.#rearrange(ranks)

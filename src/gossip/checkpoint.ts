@@ -16,7 +16,7 @@ import {
 } from '../codec/safetensors.ts'
 import { show } from '../validate.ts'
 import type { Edge, EdgeExchange } from './edge.ts'
-import { checkNeighbour, type Neighbour } from './link.ts'
+import { checkNeighbour, type Neighbour } from './neighbour.ts'
 
 /** What the metadata say of an edge; histories in hexadecimal. */
 interface Noted {

@@ -3,7 +3,7 @@
 import type { Host, Layout, Side } from '../backend.ts'
 import { bytesOf, concatBytes } from '../bytes.ts'
 import { hash64 } from '../codec/xxh32.ts'
-import { leftColumns, rightColumns } from '../layout.ts'
+import { leftColumns, otherSide, rightColumns } from '../layout.ts'
 import { type Coding, type EdgeEnd, subtract } from './coding.ts'
 import type { EdgePayload } from './compression.ts'
 import type { GossipMethod } from './method.ts'
@@ -167,7 +167,7 @@ export class Edge {
     if (share.matrices) {
       this.before.set(this.#factor(side))
       this.#factor(side).set(this.basis)
-      this.#factor(other(side)).set(difference)
+      this.#factor(otherSide(side)).set(difference)
       this.turns++
     }
     this.parent = hash64(
@@ -220,8 +220,4 @@ export class Edge {
 
 function sum(values: readonly number[]): number {
   return values.reduce((a, b) => a + b, 0)
-}
-
-export function other(side: Side): Side {
-  return side === 'left' ? 'right' : 'left'
 }

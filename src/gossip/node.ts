@@ -9,8 +9,13 @@ import type { Spec } from '../options.ts'
 import { checkTensors, integer, show } from '../validate.ts'
 import type { Edge, HalfStepScope } from './edge.ts'
 import type { EdgeFrames, EdgeMessage, IterationPosition } from './frames.ts'
-import { checkNeighbour, createNeighbour, type Neighbour, type NeighbourParts } from './link.ts'
 import type { EdgeMove, Mixer } from './mixer.ts'
+import {
+  checkNeighbour,
+  createNeighbour,
+  type Neighbour,
+  type NeighbourParts,
+} from './neighbour.ts'
 
 /**
  * What became of an edge in a half-step:

@@ -7,7 +7,8 @@ import { layoutOf, leftColumns, rightColumns, specsOf } from '../layout.ts'
 import type { ParameterSpec } from '../options.ts'
 import { anObject, integer, noOthers, oneOf, show } from '../validate.ts'
 import { HISTORY_WORDS } from './frames.ts'
-import { type GossipMethod, powerGossip } from './method.ts'
+import type { GossipMethod } from './method.ts'
+import { powerGossip } from './methods/power-gossip.ts'
 
 export interface GossipPlanOptions {
   /** Default `powerGossip()`. */

@@ -88,3 +88,10 @@ export function dot(x: ArrayLike<number>, y: ArrayLike<number>): number {
   for (let i = 0; i < x.length; i++) sum += x[i]! * y[i]!
   return sum
 }
+
+/** Σ x² in float64, in order */
+export function squaredNorm(x: Float32Array): number {
+  let sum = 0
+  for (let i = 0; i < x.length; i++) sum += x[i]! * x[i]!
+  return sum
+}

@@ -6,12 +6,13 @@ import type { Layout, Session, Sink } from '../../backend.ts'
 import { bytesOf } from '../../bytes.ts'
 import type { Part } from '../../codec/gathered.ts'
 import { gathering } from '../../codec/gathered.ts'
-import { type Task, wait } from '../../gensync.ts'
+import { runTask, type Task, wait } from '../../gensync.ts'
 import { gatedRanks, leftColumns, rawLengths, rightColumns } from '../../layout.ts'
-import { dot } from '../../linalg/products.ts'
+import { dot, squaredNorm } from '../../linalg/products.ts'
 import type { AlgorithmSetup, Method } from '../../options.ts'
+import { refuseAggregated } from '../feedback.ts'
 import { wholeStep, wholeSteps } from '../uncompressed.ts'
-import { FLAT_OPTIONS, refuseAggregated, run, squaresOf } from './flat.ts'
+import { FLAT_OPTIONS } from './flat.ts'
 import { bestFactors } from './svd.ts'
 
 /**
@@ -26,11 +27,10 @@ import { bestFactors } from './svd.ts'
  * as some dozens of columns of the largest matrix.
  */
 export function bestRank(): Method {
-  const name = 'bestRank'
   return {
-    name,
+    name: 'bestRank',
     supportedOptions: [...FLAT_OPTIONS, 'rank', 'minCompressionRate'],
-    check: (settings) => refuseAggregated(name, settings),
+    check: refuseAggregated,
     ranks: (specs, settings, wanted) =>
       gatedRanks(specs, settings, wanted, { cost: (rows, cols, rank) => rank * (rows + cols) }),
     cycle: (layout) =>
@@ -80,8 +80,8 @@ class BestRank implements Algorithm {
       }
     }
     return {
-      settle: (sink) => run(session, () => this.#settle(session, layout, mean, sink)),
-      squares: squaresOfMean(layout, mean, left) + squaresOf(this.#raw),
+      settle: (sink) => runTask(this.#settle(session, layout, mean, sink), session.synchronous),
+      squares: squaresOfMean(layout, mean, left) + squaredNorm(this.#raw),
       raw: true,
     }
   }

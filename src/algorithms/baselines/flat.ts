@@ -2,10 +2,12 @@
 // round, nothing kept between steps but the residual.
 
 import type { Algorithm, Incoming, Outgoing, StepContext, StepGenerator } from '../../algorithm.ts'
-import type { Layout, Session } from '../../backend.ts'
+import type { Layout } from '../../backend.ts'
 import { bytesOf } from '../../bytes.ts'
-import { runAsync, runSync, type Task, wait } from '../../gensync.ts'
+import { runTask, wait } from '../../gensync.ts'
+import { squaredNorm } from '../../linalg/products.ts'
 import type { AlgorithmSetup, Method, Round, Settings, SharedOptions, Spec } from '../../options.ts'
+import { refuseAggregated } from '../feedback.ts'
 import { wholeSteps } from '../uncompressed.ts'
 
 /** The shared options that mean something to every baseline. */
@@ -39,19 +41,11 @@ export function flat({ name, options = {}, heeds = [], round, exchange }: FlatMe
     name,
     options,
     supportedOptions: [...FLAT_OPTIONS, ...heeds],
-    check: (settings) => refuseAggregated(name, settings),
+    check: refuseAggregated,
     ranks: (specs) => allRaw(name, specs),
     cycle: (layout) => [[round(layout)]],
     create: (setup) => new FlatStep(setup, exchange(setup.layout, setup.settings)),
   }
-}
-
-/** @throws RangeError  if feedback is to be taken from the mean */
-export function refuseAggregated(name: string, { errorFeedback }: Settings): void {
-  if (errorFeedback !== 'aggregated') return
-  throw new RangeError(
-    `"errorFeedback": the method ${name} has 'local' and 'none', got 'aggregated'`,
-  )
 }
 
 /** @throws RangeError  if one parameter is to be treated unlike the others */
@@ -93,11 +87,14 @@ class FlatStep implements Algorithm {
     const residual = mean.counted ? bytesOf(m) : null
     return {
       settle: (sink) =>
-        run(session, function* () {
-          yield* wait(session.settle(false, bytesOf(update), sink))
-          if (residual) session.write('raw', residual)
-        }),
-      squares: squaresOf(update),
+        runTask(
+          (function* () {
+            yield* wait(session.settle(false, bytesOf(update), sink))
+            if (residual) session.write('raw', residual)
+          })(),
+          session.synchronous,
+        ),
+      squares: squaredNorm(update),
       raw: true,
     }
   }
@@ -107,21 +104,7 @@ class FlatStep implements Algorithm {
   rearrange(): void {}
 }
 
-/** Runs what ends a step: at once where the session does. */
-export function run(session: Session, work: () => Task<void>): Promise<void> | undefined {
-  if (!session.synchronous) return runAsync(work())
-  runSync(work())
-  return undefined
-}
-
 /** m[indices[j]] ← m[indices[j]] − values[j] */
 export function subtractAt(m: Float32Array, indices: Uint32Array, values: Float32Array): void {
   for (let j = 0; j < values.length; j++) m[indices[j]!] = m[indices[j]!]! - values[j]!
-}
-
-/** Σ x² in float64 */
-export function squaresOf(x: Float32Array): number {
-  let sum = 0
-  for (let i = 0; i < x.length; i++) sum += x[i]! * x[i]!
-  return sum
 }

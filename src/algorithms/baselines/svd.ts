@@ -1,9 +1,9 @@
 // The best approximation of a matrix by one of low rank, in float64 JavaScript and without promises.
 // `svd` of lowrank/kernels is faster, but awaits its backend.
+
 import { eigen } from '../../linalg/eigen.ts'
 import { philox } from '../../linalg/philox.ts'
-import { dot } from '../../linalg/products.ts'
-import { squaresOf } from './flat.ts'
+import { dot, squaredNorm } from '../../linalg/products.ts'
 
 /** Columns of a block beyond the rank: they cost little, and bring the last ones sooner. */
 const OVERSAMPLING = 2
@@ -57,7 +57,7 @@ function leadingVectors(a: Float32Array, rows: number, cols: number, rank: numbe
     rows <= cols
       ? times(a, rows, cols, timesTransposed(a, rows, cols, x))
       : timesTransposed(a, rows, cols, times(a, rows, cols, x))
-  const size = squaresOf(a)
+  const size = squaredNorm(a)
   const basis: Float64Array[] = []
   const images: Float64Array[] = [] // G times those
   let block = Array.from({ length: Math.min(rank + OVERSAMPLING, n) }, (_, k) => random(n, k))

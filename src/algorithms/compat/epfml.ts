@@ -2,8 +2,13 @@
 
 import type { Host, Layout, Side } from '../../backend.ts'
 import type { Method, Settings, Spec } from '../../options.ts'
-import { HalfStepAlgorithm, type HalfStepVariant } from '../alternation.ts'
-import { checkFeedback, HALF_STEP_OPTIONS, halfRounds } from '../half-steps.ts'
+import { refuseAggregated } from '../feedback.ts'
+import {
+  HALF_STEP_OPTIONS,
+  HalfStepAlgorithm,
+  type HalfStepVariant,
+  halfRounds,
+} from '../half-steps.ts'
 
 /** Norms below it count as it. (The package's, which knows Σ P where this has P̄, is that of the sum.) */
 const SMALLEST_NORM = 1e-16
@@ -21,10 +26,10 @@ const VARIANT: HalfStepVariant = { first: 'Q', basis: epfmlBasis }
  */
 export function epfml(): Method {
   return {
-    name: 'reference',
+    name: 'epfml',
     supportedOptions: HALF_STEP_OPTIONS.filter((name) => name !== 'refresh'),
     defaults: { startCompressingAfter: 100 },
-    check: checkFeedback,
+    check: refuseAggregated,
     ranks,
     cycle: (layout, settings) => halfRounds(layout, settings, VARIANT.first),
     create: (setup) => new HalfStepAlgorithm(setup, VARIANT),

@@ -12,6 +12,7 @@ import type { Gradient, Layout } from '../../backend.ts'
 import { bytesOf } from '../../bytes.ts'
 import type { Part } from '../../codec/gathered.ts'
 import { gathering } from '../../codec/gathered.ts'
+import { squaredNorm } from '../../linalg/products.ts'
 import {
   type ArrayGradient,
   asArrays,
@@ -20,7 +21,6 @@ import {
   isWhole,
   roomFor,
   roomForProduct,
-  squaredNorm,
   type Workspace,
 } from './products.ts'
 import { type FactorShare, packShares, refuseShares, unpackShares } from './shares.ts'

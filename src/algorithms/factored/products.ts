@@ -1,7 +1,9 @@
 // Products with gradients that may be factored: G = DᵀA, with A the activations and D the deltas, N samples
 // of both. G·q = Dᵀ(A·q) and Gᵀ·p = Aᵀ(D·p) take 2N·rank(rows + cols) operations each, and G itself is not
 // formed: algebra of Baker et al., arXiv 2102.09631.
+
 import type { Dense, Dims, Factored, Gradient } from '../../backend.ts'
+import { squaredNorm } from '../../linalg/products.ts'
 
 /** A gradient in arrays. */
 export type ArrayGradient = Dense | Factored
@@ -55,13 +57,6 @@ export function isBoundedGradient(gradient: ArrayGradient): boolean {
 export function areBounded(x: Float32Array, y?: Float32Array): boolean {
   const [a, b] = [squaredNorm(x), y ? squaredNorm(y) : 1]
   return a < LIMIT ** 2 && b < LIMIT ** 2 && a * b < LIMIT ** 2 // false for NaN
-}
-
-/** Σ x² in float64 */
-export function squaredNorm(x: Float32Array): number {
-  let sum = 0
-  for (let i = 0; i < x.length; i++) sum += x[i]! * x[i]!
-  return sum
 }
 
 /** p ← G·q @param room  N × rank floats or more, for factored ones: overwritten */

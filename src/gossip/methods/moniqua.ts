@@ -1,7 +1,48 @@
-// Moniqua: numbers travel modulo a multiple of what neighbours differ by, in two bits.
+// Moniqua: values modulo a multiple of what neighbours differ by, in two bits.
 import type { Layout } from '../../backend.ts'
+import { flag, show } from '../../validate.ts'
 import type { Coding, EdgeEnd } from '../coding.ts'
 import type { EdgePayload } from '../compression.ts'
+import { checkGamma, codedMethod, type GossipMethod } from '../method.ts'
+
+export interface MoniquaOptions {
+  /** What any two neighbours' numbers differ by at most: 2⁻¹⁰⁰ … 2⁹⁶. Rounding errs by up to 2θ. */
+  readonly theta: number
+  /** How far an iteration goes. Default 1. */
+  readonly gamma?: number
+  /**
+   * true: as the program of PowerGossip's authors. Each node has noise of its own, and applies its
+   * neighbours one after another, each to what those before have left: the mean is not kept. Default false.
+   */
+  readonly published?: boolean
+}
+
+/**
+ * Moniqua (Lu & De Sa, "Moniqua: Modulo Quantized Communication in Decentralized SGD", 2020) with two bits
+ * an entry: what travels is x modulo 6θ, rounded at random to a multiple of 2θ. The ends of an edge
+ * round with the same noise, so the mean is kept even where θ was too small (then neighbours may move
+ * the wrong way), and differences of up to 2θ come out right in expectation. Nodes agree up to about
+ * 2γwθ, which is what one exchange moves them by. Keeps one copy of the model for each neighbour.
+ *
+ * @throws TypeError, RangeError  naming the option at fault
+ */
+export function moniqua({ theta, gamma = 1, published = false }: MoniquaOptions): GossipMethod {
+  if (typeof theta !== 'number' || !(theta >= 2 ** -100 && theta <= 2 ** 96)) {
+    throw new RangeError(`"theta": expected 2⁻¹⁰⁰ … 2⁹⁶, got ${show(theta)}`)
+  }
+  checkGamma(gamma)
+  flag('published', published)
+  const method = codedMethod('moniqua', gamma, { theta, published }, moduli, (layout, end) => {
+    return published
+      ? new PublishedMoniquaCoding(layout, theta, end)
+      : new MoniquaCoding(layout, theta, end)
+  })
+  return { ...method, sequential: published }
+}
+
+function moduli({ rawFloats }: Layout) {
+  return { words: wordsOf(rawFloats), columns: [] }
+}
 
 /** Steps of the quantiser in the modulus. Two bits say 0 … 3, of which 0 and 3 are the same modulo it. */
 const STEPS = 3
