@@ -4,7 +4,7 @@
 // no door of the package: they are taken from its source.
 
 import { createCompressor } from 'lowrank'
-import { join, split } from 'lowrank/frames'
+import { joinSlices, splitFrame } from 'lowrank/frames'
 import type { Wire } from '../src/codec/wire/index.ts'
 import { wireType } from '../src/codec/wire/index.ts'
 import { xxh32 } from '../src/codec/xxh32.ts'
@@ -69,14 +69,14 @@ async function frameCases(values: Float32Array): Promise<Case[]> {
   const compressor = await createCompressor([{ shape: [values.length], compress: false }])
   const frame = await compressor.compress([values])
   const bytes = frame.length
-  const slices = split(frame, Math.ceil(frame.length / SLICES) + 256)
-  if (Buffer.compare(join(slices), frame) !== 0)
+  const slices = splitFrame(frame, Math.ceil(frame.length / SLICES) + 256)
+  if (Buffer.compare(joinSlices(slices), frame) !== 0)
     throw new Error('join: not the frame that was split')
   // XXH32 of "a" with seed 0, from the specification's test vectors.
   if (xxh32(Uint8Array.of(97)) !== 0x550d7456) throw new Error('xxh32: not the checksum of "a"')
   return [
     { name: 'XXH32', bytes, run: () => xxh32(frame) },
-    { name: `split in ${slices.length}`, bytes, run: () => split(frame, slices[0]!.length) },
-    { name: `join ${slices.length}`, bytes, run: () => join(slices) },
+    { name: `split in ${slices.length}`, bytes, run: () => splitFrame(frame, slices[0]!.length) },
+    { name: `join ${slices.length}`, bytes, run: () => joinSlices(slices) },
   ]
 }

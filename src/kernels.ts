@@ -5,7 +5,7 @@ export type {
   Backend,
   Dims,
   Kernels,
-  Layout as Plan,
+  Layout,
   MaybePromise,
   Parameter,
   Session,
@@ -15,7 +15,7 @@ export type {
 export { reference } from './backends/reference.ts'
 export { type WasmOptions, wasm } from './backends/wasm/index.ts'
 export { createWasmKernels, type WasmKernels } from './backends/wasm/kernels.ts'
-export { createLayout as layoutPlan } from './compressor/traffic.ts'
+export { createLayout } from './compressor/traffic.ts'
 export {
   type Iteration,
   orthogonalIteration,

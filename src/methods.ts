@@ -6,7 +6,7 @@ export {
   accordion,
   accordionDecision,
 } from './algorithms/accordion.ts'
-export { epfml as reference } from './algorithms/compat/epfml.ts'
+export { epfml } from './algorithms/compat/epfml.ts'
 export { paper } from './algorithms/compat/paper.ts'
 export { pytorch } from './algorithms/compat/pytorch.ts'
 export { dion } from './algorithms/dion.ts'

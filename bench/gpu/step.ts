@@ -2,7 +2,7 @@
 // its one frame of each round, receive, decompress. Float32 on the wire; the update is written over the
 // gradient.
 import { aggregate, type Backend, type Compressor, createCompressor } from 'lowrank'
-import { layoutPlan } from 'lowrank/kernels'
+import { createLayout } from 'lowrank/kernels'
 import type { Settings } from '../effort.ts'
 import { statistics } from '../measure.ts'
 import { lengthsOf, type Model } from '../models.ts'
@@ -128,7 +128,7 @@ function passRows(
 ): Row[] {
   const timed = samples.flatMap(({ times }) => times ?? [])
   if (timed.length === 0) return []
-  const { denseFloats, rawFloats } = layoutPlan(shapes, { rank })
+  const { denseFloats, rawFloats } = createLayout(shapes, { rank })
   const bytesOf: Readonly<Record<string, number>> = {
     accumulateProject: MIXES.accumulate * denseFloats,
     backproject: MIXES.read * (denseFloats - rawFloats),

@@ -2,7 +2,7 @@
 import type { Method, SharedOptions } from 'lowrank'
 import { bestRank, randomBlock, randomK, signNorm, topK, uncompressed } from 'lowrank/baselines'
 import { dad, factored, rankDad } from 'lowrank/factored'
-import { accordion, byEnergy, dion, halfSteps, paper, pytorch, reference } from 'lowrank/methods'
+import { accordion, byEnergy, dion, epfml, halfSteps, paper, pytorch } from 'lowrank/methods'
 import { BATCH } from './model.ts'
 
 /** What a method may be made of. */
@@ -53,7 +53,7 @@ const WAYS = {
   'best-rank': { method: bestRank, summed: false },
   uncompressed: { method: uncompressed },
   paper: { method: paper },
-  reference: { method: reference, options: { startCompressingAfter: 0 } },
+  reference: { method: epfml, options: { startCompressingAfter: 0 } },
   pytorch: { method: pytorch },
 } as const satisfies Record<string, Way>
 

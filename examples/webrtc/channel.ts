@@ -1,6 +1,6 @@
 // lowrank's frames over an RTCDataChannel: cut to messages that any browser takes, no more of them given
 // to the browser than it should hold, put together again at the other end. Copy it.
-import { FrameError, inspect, join, split } from 'lowrank/frames'
+import { FrameError, inspect, joinSlices, splitFrame } from 'lowrank/frames'
 
 /** What any browser takes, whether or not it says so in its description (RFC 8841, §6.1). */
 const MESSAGE_BYTES = 64 * 1024
@@ -107,7 +107,7 @@ export class Channel {
   async #send(frame: Uint8Array): Promise<void> {
     const { messageBytes, highWater } = this.#limits
     const most = Math.min(messageBytes, this.#connection.sctp!.maxMessageSize)
-    for (const slice of split(frame, most)) {
+    for (const slice of splitFrame(frame, most)) {
       while (!this.#end && this.#channel.bufferedAmount + slice.length > highWater) {
         await this.#wait()
       }
@@ -150,7 +150,7 @@ export class Channel {
     }
     this.#slices.push(slice)
     if (offset + count < total) return null
-    const frame = join(this.#slices)
+    const frame = joinSlices(this.#slices)
     this.#slices = []
     this.#collected = 0
     return frame

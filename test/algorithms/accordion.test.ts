@@ -7,7 +7,7 @@ import {
   type Backend,
   type Compressor,
   createCompressor,
-  mergeStates,
+  mergeCheckpoints,
   type Options,
   plan,
   UnsupportedError,
@@ -161,7 +161,7 @@ test('a joiner in the middle of a window decides as all do, and so does who was 
       workers[1] = await createCompressor(SHAPES, { ...options, sender: 1, restore })
     }
     if (t === 21) {
-      const restore = mergeStates(await Promise.all(workers.map((one) => one.save())))
+      const restore = mergeCheckpoints(await Promise.all(workers.map((one) => one.save())))
       const again = workers.map((_, sender) =>
         createCompressor(SHAPES, { ...options, sender, restore }),
       )

@@ -3,7 +3,7 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { bytesOf } from '../../src/bytes.ts'
 import { type Compressor, createCompressor, type Options, plan } from '../../src/index.ts'
-import { layoutPlan, wasm } from '../../src/kernels.ts'
+import { createLayout, wasm } from '../../src/kernels.ts'
 import { byEnergy, type EnergyOptions, energyDecision } from '../../src/methods.ts'
 import {
   gradientsOf,
@@ -49,7 +49,7 @@ test('options that cannot be are refused by name', () => {
 })
 
 test('a session sums the squares of each parameter', async () => {
-  const table = layoutPlan([[7, 9], [5], [1, 3], [16, 30]], { ...ALL, rank: 2 })
+  const table = createLayout([[7, 9], [5], [1, 3], [16, 30]], { ...ALL, rank: 2 })
   const session = await wasm().open(table)
   const m = gaussian(table.denseFloats, 1)
   session.write('residual', bytesOf(m))

@@ -13,8 +13,8 @@ import {
   type ParameterSpec,
   plan,
 } from '../../src/index.ts'
-import { createWasmKernels, layoutPlan, svd } from '../../src/kernels.ts'
-import { halfSteps, reference } from '../../src/methods.ts'
+import { createLayout, createWasmKernels, svd } from '../../src/kernels.ts'
+import { epfml, halfSteps } from '../../src/methods.ts'
 import {
   errorOf,
   gradientsOf,
@@ -113,7 +113,7 @@ for (const iterations of [1, 2, 3, 4]) {
   })
 
   test(`plan knows what is sent and received, whatever the wire: ${iterations} a step`, async () => {
-    for (const method of [halfSteps(), reference()]) {
+    for (const method of [halfSteps(), epfml()]) {
       for (const wire of ['f32', 'f16', 'bf16', 'int8'] satisfies Wire[]) {
         const options: Options = { method, iterations, rank: 2, wire, startCompressingAfter: 0 }
         const asked: Options = { ...options, minCompressionRate: 1 }
@@ -186,7 +186,7 @@ test('floats of the average step at ResNet-18 are those of the package', () => {
     [2, 3, 118_585],
     [4, 3, 229_548],
   ] as const) {
-    const options: Options = { method: reference(), rank, iterations, minCompressionRate: 2 }
+    const options: Options = { method: epfml(), rank, iterations, minCompressionRate: 2 }
     assert.is(plan(resnet18(), options).floats, floats, `rank ${rank}, ${iterations} a step`)
   }
 })
@@ -273,7 +273,7 @@ test('matrices of equal shape and rank 1 come through whole, each of them', asyn
   }
   for (const fraction of await fractions({ method: halfSteps() })) assert.ok(fraction > 1 - 1e-6)
   // The package divides all of them by one norm.
-  const theirs = await fractions({ method: reference(), startCompressingAfter: 0 })
+  const theirs = await fractions({ method: epfml(), startCompressingAfter: 0 })
   for (const fraction of theirs) assert.ok(fraction < 0.9, `${theirs}`)
 })
 
@@ -518,7 +518,7 @@ test('feedback is local or none, and options of full steps are refused', async (
   const worker = await make({ errorFeedback: 'none' })
   await stepTogether([worker], [draw(1)])
   assert.is(await worker.residualNorm(), 0)
-  for (const method of [halfSteps(), reference()]) {
+  for (const method of [halfSteps(), epfml()]) {
     const error = await errorOf(() => make({ method, errorFeedback: 'aggregated' }))
     assert.instance(error, RangeError)
     assert.match(error.message, /^"errorFeedback": expected 'local' or 'none' with .*, got/)
@@ -541,14 +541,14 @@ test('the gate counts half of the factors a round', () => {
 
 test("the package's gate takes shapes as they are, and vectors", () => {
   const ranks = (shapes: readonly ParameterSpec[], options: Options) =>
-    plan(shapes, { method: reference(), ...options }).parameters.map(({ rank }) => rank)
+    plan(shapes, { method: epfml(), ...options }).parameters.map(({ rank }) => rank)
   assert.equal(ranks([[13], [40, 3, 3, 3], []], { rank: 1, minCompressionRate: 1.5 }), [1, 1, 0])
   assert.equal(ranks([[13], [40, 40]], { rank: 2, minCompressionRate: 1.5 }), [0, 2])
   assert.equal(ranks([[13], { shape: [40, 40], compress: false }], { rank: 1 }), [0, 0])
 })
 
 test("the package's bases: unit vectors where nothing is to be had", async () => {
-  const table = layoutPlan([[5, 4]], { rank: 3, minCompressionRate: 0 })
+  const table = createLayout([[5, 4]], { rank: 3, minCompressionRate: 0 })
   const host = await openHost(0)
   const basis = (...columns: number[][]) => {
     const left = Float32Array.from(columns.flat())

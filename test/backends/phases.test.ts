@@ -3,7 +3,7 @@
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { bytesOf } from '../../src/bytes.ts'
-import { createWasmKernels, layoutPlan, wasm } from '../../src/kernels.ts'
+import { createLayout, createWasmKernels, wasm } from '../../src/kernels.ts'
 import { same } from '../support/close.ts'
 import { gaussian } from '../support/gaussian.ts'
 
@@ -13,7 +13,7 @@ const test = suite('phases')
 const SHAPES = [[6, 40_000], [9], [300, 7, 5, 5], [11, 6]]
 
 test('over a plan are the kernels on each matrix', async () => {
-  const layout = layoutPlan(SHAPES, { rank: 3, minCompressionRate: 0 })
+  const layout = createLayout(SHAPES, { rank: 3, minCompressionRate: 0 })
   assert.equal(
     layout.parameters.map(({ rank }) => rank),
     [3, 0, 3, 3],

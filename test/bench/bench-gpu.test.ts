@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
-import { layoutPlan } from 'lowrank/kernels'
+import { createLayout } from 'lowrank/kernels'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { checksOf } from '../../bench/gpu/browser/check.ts'
@@ -66,7 +66,7 @@ else {
           const row = named('step, a tiny model').find(({ name }) => name === wall)
           assert.ok(row!.dispatches! > 0 && row!.readbacks! > 0, wall)
           // Both factors and what is not compressed leave the device, and their means come back.
-          const { leftFloats, rightFloats, rawFloats, denseFloats } = layoutPlan(TINY.shapes, {
+          const { leftFloats, rightFloats, rawFloats, denseFloats } = createLayout(TINY.shapes, {
             rank,
           })
           for (const bytes of [row!.readBack!, row!.written!]) {

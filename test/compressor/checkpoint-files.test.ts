@@ -1,7 +1,7 @@
 // States as files: those that other programs write, and those that are refused.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { mergeStates } from '../../src/index.ts'
+import { mergeCheckpoints } from '../../src/index.ts'
 import {
   errorOf,
   open,
@@ -128,7 +128,7 @@ test('states that do not belong together are not merged', async () => {
     [[writeState(RESIDUAL, { weight: 'Infinity' })], /weight.*got Infinity/],
     [[writeState({ 'residual/1': { shape: [1], data: Float32Array.of(Number.NaN) } })], /finite/],
   ] as [Uint8Array[], RegExp][]) {
-    const error = await errorOf(() => mergeStates(states))
+    const error = await errorOf(() => mergeCheckpoints(states))
     assert.instance(error, RangeError, `${error}`)
     assert.match(error.message, message)
   }

@@ -6,7 +6,7 @@ import {
   aggregate,
   type Compressor,
   createCompressor,
-  mergeStates,
+  mergeCheckpoints,
   type Options,
 } from '../../src/index.ts'
 import { leadingColumns } from '../../src/linalg/rayleigh-ritz.ts'
@@ -202,7 +202,7 @@ test('merged states: the same updates, whoever goes on with them', async () => {
   const fleet = await fleetOf(3)
   await train(fleet, 3)
   const states = await Promise.all(fleet.map((worker) => worker.save()))
-  const merged = mergeStates(states)
+  const merged = mergeCheckpoints(states)
   // What the file says: the mean of the residuals by weight 1, 2, 3; all else is the first's.
   const files = [merged, ...states].map(readState) as [Saved, Saved, Saved, Saved]
   const [file, ...parts] = files
@@ -239,8 +239,8 @@ test('one state merges to itself, and any order to the same', async () => {
   const fleet = await fleetOf(2)
   await train(fleet, 2)
   const [a, b] = await Promise.all(fleet.map((worker) => worker.save()))
-  sameBytes(mergeStates([a!]), a!, 'one state')
-  sameBytes(mergeStates([b!, a!]), mergeStates([a!, b!]), 'another order')
+  sameBytes(mergeCheckpoints([a!]), a!, 'one state')
+  sameBytes(mergeCheckpoints([b!, a!]), mergeCheckpoints([a!, b!]), 'another order')
 })
 
 test('startCompressingAfter: uncompressed steps are saved as such, with the first factors', async () => {
@@ -271,7 +271,7 @@ test('a state at any alignment', async () => {
   const odd = new Uint8Array(state.length + 5).subarray(5)
   odd.set(state)
   sameBytes(await (await make({ restore: odd })).save(), state, 'state')
-  sameBytes(mergeStates([odd]), state, 'merged')
+  sameBytes(mergeCheckpoints([odd]), state, 'merged')
 })
 
 test.run()

@@ -2,7 +2,7 @@
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { type Backend, createCompressor, type Options, wasm } from '../../src/index.ts'
-import { layoutPlan } from '../../src/kernels.ts'
+import { createLayout } from '../../src/kernels.ts'
 import { course, SHAPES, sameCourse } from '../support/course.ts'
 import { errorOf, residualsOf, sameFloats, throughRounds, uniform } from '../support/fleet.ts'
 import { later } from '../support/later.ts'
@@ -50,7 +50,7 @@ test('gradients are only read, and stay until the update is written over them', 
 })
 
 test('nothing is copied on their way in and out; foreign arrays are', async () => {
-  const layout = layoutPlan(SHAPES, options)
+  const layout = createLayout(SHAPES, options)
   const session = await wasm().open(layout, { resident: true })
   const foreign = lengths.map((length) => new Float32Array(length))
   const copied = async (work: () => unknown) => {

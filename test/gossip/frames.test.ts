@@ -2,7 +2,7 @@
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { sealFrame } from '../../src/codec/frame.ts'
-import { aggregate, inspect, split } from '../../src/frames.ts'
+import { aggregate, inspect, splitFrame } from '../../src/frames.ts'
 import { complete, ring } from '../../src/gossip/topology.ts'
 import {
   choco,
@@ -90,7 +90,7 @@ test('frames of others, or of other options, are refused', async () => {
     assert.match(error.message, message)
   }
   const frame = b.beginSync(y).get(3)!
-  assert.throws(() => a.receive(7, split(frame, 150)[0]!), isFrameError)
+  assert.throws(() => a.receive(7, splitFrame(frame, 150)[0]!), isFrameError)
   assert.throws(() => a.receive(7, aggregate([frame, own])), /senders/)
 })
 

@@ -1,7 +1,7 @@
 // A program as users write them. types.test.ts compiles a copy of it against the packed declarations.
 import { aggregate, type Compressor, createCompressor, createSgd, plan } from 'lowrank'
-import { createAggregate, inspect, join, split } from 'lowrank/frames'
-import { createWasmKernels, layoutPlan, svd, wasm } from 'lowrank/kernels'
+import { createAggregate, inspect, joinSlices, splitFrame } from 'lowrank/frames'
+import { createLayout, createWasmKernels, svd, wasm } from 'lowrank/kernels'
 import { best, DeviceLostError, type GpuTensor, webgpu } from 'lowrank/webgpu'
 
 const shapes = [[16, 12], [16], { shape: [3, 3, 2, 8], rows: 9, compress: false }]
@@ -19,12 +19,12 @@ export async function train(gradients: Float32Array[]): Promise<number> {
 
 export function carry(frame: Uint8Array): string {
   const server = createAggregate()
-  server.add(join(split(frame, 1 << 14)))
+  server.add(joinSlices(splitFrame(frame, 1 << 14)))
   return inspect(server.result()).parent
 }
 
 export async function kernels(m: Float32Array): Promise<readonly unknown[]> {
-  const session = await wasm().open(layoutPlan(shapes))
+  const session = await wasm().open(createLayout(shapes))
   return [session.synchronous, await svd(await createWasmKernels(), m, 16, 12, 2)]
 }
 
@@ -50,5 +50,5 @@ export function wrong(): unknown {
   // @ts-expect-error: two types there are
   const tensor: GpuTensor = { buffer: {} as never, type: 'f64' }
   // @ts-expect-error: an array
-  return [tensor, compressor, inspected, layoutPlan(16)]
+  return [tensor, compressor, inspected, createLayout(16)]
 }

@@ -3,8 +3,8 @@
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { type Compressor, createCompressor, type Options, plan } from '../../src/index.ts'
-import { layoutPlan } from '../../src/kernels.ts'
-import { halfSteps, reference } from '../../src/methods.ts'
+import { createLayout } from '../../src/kernels.ts'
+import { epfml, halfSteps } from '../../src/methods.ts'
 import { open, residualsOf, stepTogether, writeState } from '../support/fleet.ts'
 import { distance, norm } from '../support/norms.ts'
 import { close, conserved, largest, type Recording, recording } from './recording.ts'
@@ -113,7 +113,7 @@ test.run()
 
 function optionsOf({ config }: Case): Options {
   return {
-    method: reference(),
+    method: epfml(),
     rank: config.rank,
     iterations: config.num_iters_per_step,
     minCompressionRate: config.min_compression_rate ?? 0,
@@ -215,7 +215,7 @@ async function compareStep(
 function compareFactor(file: Case, mean: Float32Array, t: number): void {
   const { shapes, workers, num_iters_per_step: k, float64_replay: replay } = file.config
   const side = (compressedBefore(file, t + 1) * k) % 2 === 1 ? 'right' : 'left'
-  for (const matrix of layoutPlan(shapes, optionsOf(file)).matrices) {
+  for (const matrix of createLayout(shapes, optionsOf(file)).matrices) {
     const { index, rows, cols, rank } = matrix
     if (t >= replay.comparable_factor_steps[index]!) continue
     const length = side === 'left' ? rows : cols

@@ -10,7 +10,7 @@ import {
   plan,
   type Random,
 } from '../../src/index.ts'
-import { layoutPlan } from '../../src/kernels.ts'
+import { createLayout } from '../../src/kernels.ts'
 import { gramSchmidt } from '../../src/linalg/gram-schmidt.ts'
 import { paper } from '../../src/methods.ts'
 import { open, readState, residualsOf, stepTogether } from '../support/fleet.ts'
@@ -208,7 +208,7 @@ function compareFactors(
   t: number,
 ): void {
   const { shapes, float64_replay: replay } = file.config
-  const layout = layoutPlan(shapes, optionsOf(file))
+  const layout = createLayout(shapes, optionsOf(file))
   const hat = first!.floats.slice()
   gramSchmidt(layout, hat, 1e-8 / first!.weight)
   for (const { index, rows, cols, rank, left, right } of layout.matrices) {

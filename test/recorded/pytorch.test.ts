@@ -4,7 +4,7 @@
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { type Compressor, createCompressor, type Options, plan } from '../../src/index.ts'
-import { createWasmKernels, layoutPlan } from '../../src/kernels.ts'
+import { createLayout, createWasmKernels } from '../../src/kernels.ts'
 import { pytorch } from '../../src/methods.ts'
 import { open, residualsOf, stepTogether } from '../support/fleet.ts'
 import { norm } from '../support/norms.ts'
@@ -124,7 +124,7 @@ function stateBefore(file: HookCase, t: number, worker: number): Uint8Array {
   const { shapes, state } = file.config
   const first = state.start_powerSGD_iter
   const kept = state.warm_start && t > first
-  const factors = layoutPlan(shapes, optionsOf(file)).matrices.map(({ index, rank }) => {
+  const factors = createLayout(shapes, optionsOf(file)).matrices.map(({ index, rank }) => {
     const [start, before] = [`step${t}/q_start/${index}`, `step${t - 1}/q/${index}`]
     const found = kept ? file.factor(before) : null
     const usable = found?.every(Number.isFinite) ? found : null
@@ -206,7 +206,7 @@ async function compareFactors(
   t: number,
 ): Promise<void> {
   const { shapes, float64_replay: replay } = file.config
-  for (const { index, rows, cols, rank, left, right } of layoutPlan(shapes, optionsOf(file))
+  for (const { index, rows, cols, rank, left, right } of createLayout(shapes, optionsOf(file))
     .matrices) {
     if (t >= replay.comparable_factor_steps[index]!) continue
     const hat = first!.slice(left, left + rows * rank)

@@ -1,7 +1,14 @@
 // Transports: the frames of a round become its mean, by one way or another, with bad frames among
 // them that must be refused and leave no trace.
 import * as assert from 'uvu/assert'
-import { aggregate, createAggregate, FrameError, inspect, join, split } from '../../src/frames.ts'
+import {
+  aggregate,
+  createAggregate,
+  FrameError,
+  inspect,
+  joinSlices,
+  splitFrame,
+} from '../../src/frames.ts'
 import { sameBytes } from '../support/fleet.ts'
 import type { Carrier } from './scenario.ts'
 
@@ -83,13 +90,13 @@ function slices(frames: readonly Uint8Array[], chance: Chance): Uint8Array {
   // A header of up to eight senders, and one block of int8.
   const most = 64 + 4 * 8 + 4 * Math.ceil(inspect(whole).ranks.length / 2) + 69
   const maxBytes = most + Math.floor(chance() * 400)
-  const cut = frames.map((frame) => split(frame, maxBytes))
+  const cut = frames.map((frame) => splitFrame(frame, maxBytes))
   const places = cut.map((parts) => parts.map((part) => JSON.stringify(inspect(part).slice)))
   const alike = places.every((list) => String(list) === String(places[0]))
   const parts = alike
     ? cut[0]!.map((_, i) => aggregate(cut.map((list) => list[i]!)))
-    : split(whole, maxBytes)
-  const mean = join(shuffled(parts, chance))
+    : splitFrame(whole, maxBytes)
+  const mean = joinSlices(shuffled(parts, chance))
   sameBytes(mean, whole, 'mean that was joined from slices')
   return mean
 }

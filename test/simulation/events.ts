@@ -1,5 +1,5 @@
 // What happens between two steps: workers come and go, ranks change, states are saved and restored.
-import { mergeStates } from '../../src/index.ts'
+import { mergeCheckpoints } from '../../src/index.ts'
 import { readState, sameBytes, within } from '../support/fleet.ts'
 import { Ledger } from './ledger.ts'
 import type { Member } from './member.ts'
@@ -74,7 +74,7 @@ async function leave(fleet: Roster): Promise<void> {
 
 async function merge(fleet: Roster, workers: number): Promise<void> {
   const states = await Promise.all(fleet.members.map(({ compressor }) => compressor.save()))
-  const merged = mergeStates(states)
+  const merged = mergeCheckpoints(states)
   const files = states.map(readState)
   const weights = files.map(({ metadata }) => Number(metadata.weight))
   const total = weights.reduce((a, b) => a + b, 0)

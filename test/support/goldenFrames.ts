@@ -2,14 +2,20 @@
 // of frames and means, and what follows from given means. As golden.ts, for every engine.
 
 import type { Backend } from '../../src/backend.ts'
-import type { createAggregate, fromPayload, join, payload, split } from '../../src/frames.ts'
+import type {
+  createAggregate,
+  fromPayload,
+  joinSlices,
+  payload,
+  splitFrame,
+} from '../../src/frames.ts'
 import { bytesOf, digest, type Lowrank, type Sha256, source } from './golden.ts'
 
 /** What is needed of the door `lowrank/frames`. */
 export interface Frames {
   readonly createAggregate: typeof createAggregate
-  readonly split: typeof split
-  readonly join: typeof join
+  readonly splitFrame: typeof splitFrame
+  readonly joinSlices: typeof joinSlices
   readonly payload: typeof payload
   readonly fromPayload: typeof fromPayload
 }
@@ -62,7 +68,7 @@ export async function goldenUpdate(
  */
 export async function goldenFrames(
   { createCompressor, aggregate }: Lowrank,
-  { createAggregate, split, join }: Frames,
+  { createAggregate, splitFrame, joinSlices }: Frames,
   sha256: Sha256 = digest,
 ): Promise<string> {
   const create = (sender: number, restore?: Uint8Array) =>
@@ -82,8 +88,8 @@ export async function goldenFrames(
     const mean = aggregate(frames)
     const one = createAggregate()
     for (const frame of frames) one.add(frame)
-    const whole = frames.map((frame) => join(split(frame, 160).reverse()))
-    hashed.push(...frames, mean, one.result(), ...split(mean, 160), aggregate(whole))
+    const whole = frames.map((frame) => joinSlices(splitFrame(frame, 160).reverse()))
+    hashed.push(...frames, mean, one.result(), ...splitFrame(mean, 160), aggregate(whole))
 
     const updates = VECTORS.map((shape) => floats(shape, () => 0))
     for (const worker of fleet) {

@@ -9,15 +9,7 @@ import {
 } from '../../src/baselines.ts'
 import { dad, factored, rankDad } from '../../src/factored.ts'
 import type { Options } from '../../src/index.ts'
-import {
-  accordion,
-  byEnergy,
-  dion,
-  halfSteps,
-  paper,
-  pytorch,
-  reference,
-} from '../../src/methods.ts'
+import { accordion, byEnergy, dion, epfml, halfSteps, paper, pytorch } from '../../src/methods.ts'
 
 /** At rank 2 or what costs about as much. */
 export const METHODS = {
@@ -27,7 +19,7 @@ export const METHODS = {
   byEnergy: { method: byEnergy({ most: 4, every: 98 }), rank: 2 },
   dion: { method: dion(), rank: 2 },
   paper: { method: paper(), rank: 2 },
-  reference: { method: reference(), rank: 2, startCompressingAfter: 0 },
+  reference: { method: epfml(), rank: 2, startCompressingAfter: 0 },
   pytorch: { method: pytorch(), rank: 2 },
   topK: { method: topK({ ratio: 1 / 136 }) },
   randomK: { method: randomK({ rank: 2 }) },

@@ -1,5 +1,5 @@
 // The package's own products: phases of a session over a plan of one matrix.
-import { layoutPlan, type Slot } from 'lowrank/kernels'
+import { createLayout, type Slot } from 'lowrank/kernels'
 import { webgpu } from 'lowrank/webgpu'
 import type { Library, Product } from './library.ts'
 
@@ -9,7 +9,7 @@ export async function lowrank(device: GPUDevice): Promise<Library> {
     device,
     async prepare({ rows, cols, rank, m, p, q }) {
       const session = await backend.open(
-        layoutPlan([{ shape: [rows, cols], compress: true }], { rank }),
+        createLayout([{ shape: [rows, cols], compress: true }], { rank }),
       )
       const write = (slot: Slot, { buffer, byteOffset, byteLength }: Float32Array) =>
         session.write(slot, new Uint8Array(buffer, byteOffset, byteLength))

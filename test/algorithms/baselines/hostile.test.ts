@@ -7,7 +7,7 @@ import { bestRank, signNorm, topK } from '../../../src/baselines.ts'
 import { beginFrame, decodeFrame, sealFrame } from '../../../src/codec/frame.ts'
 import { partsLength, partsOf, writeParts } from '../../../src/codec/gathered.ts'
 import { PART_AT } from '../../../src/codec/header.ts'
-import { split, type Wire } from '../../../src/frames.ts'
+import { splitFrame, type Wire } from '../../../src/frames.ts'
 import { aggregate, createCompressor, FrameError, type Options } from '../../../src/index.ts'
 import { errorOf, gradientsOf, sameBytes, sameFloats } from '../../support/fleet.ts'
 
@@ -148,7 +148,7 @@ for (const { name, options, spoilt } of CASES) {
     const [worker, , other] = await fleetOf(3, options)
     const frame = await worker!.compress(gradientsOf(SHAPES, 1))
     const mean = aggregate([frame, await other!.compress(gradientsOf(SHAPES, 2))])
-    const slices = split(mean, mean.length - 16)
+    const slices = splitFrame(mean, mean.length - 16)
     assert.ok(slices.length > 1)
     for (const slice of slices) {
       assert.instance(await errorOf(() => worker!.receive(slice)), FrameError)

@@ -2,7 +2,7 @@
 // leaving. After each step of each worker its books, and what it took from M; at the end every update.
 import fc from 'fast-check'
 import * as assert from 'uvu/assert'
-import { createAggregate, inspect, join, split, type Wire } from '../../../src/frames.ts'
+import { createAggregate, inspect, joinSlices, splitFrame, type Wire } from '../../../src/frames.ts'
 import { aggregate, type Compressor, createCompressor, type Options } from '../../../src/index.ts'
 import { numbers, residualsOf, SMALLEST, sameFloats, UNIT, within } from '../../support/fleet.ts'
 import { norm } from '../../support/norms.ts'
@@ -290,7 +290,7 @@ function carry(
     }
     case 'slices': {
       const mean = aggregate(frames)
-      return join(split(mean, Math.max(300, mean.length >> 1)).reverse())
+      return joinSlices(splitFrame(mean, Math.max(300, mean.length >> 1)).reverse())
     }
   }
 }

@@ -6,7 +6,7 @@ import { promisify } from 'node:util'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { createCompressor, UnsupportedError, wasm } from '../../../src/index.ts'
-import { createWasmKernels, layoutPlan } from '../../../src/kernels.ts'
+import { createLayout, createWasmKernels } from '../../../src/kernels.ts'
 import { errorOf } from '../../support/fleet.ts'
 
 const test = suite('relaxed')
@@ -15,7 +15,7 @@ const root = fileURLToPath(new URL('../../..', import.meta.url))
 const SHAPES = [[40, 70], [9], [33, 64]]
 
 const own = await wasm({ relaxed: true })
-  .open(layoutPlan(SHAPES))
+  .open(createLayout(SHAPES))
   .then(
     () => true,
     () => false,

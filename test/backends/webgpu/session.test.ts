@@ -5,7 +5,7 @@ import type { Layout, Session, Slot } from '../../../src/backend.ts'
 import { wasm } from '../../../src/backends/wasm/index.ts'
 import { webgpu } from '../../../src/backends/webgpu/index.ts'
 import { bytesOf } from '../../../src/bytes.ts'
-import { layoutPlan } from '../../../src/kernels.ts'
+import { createLayout } from '../../../src/kernels.ts'
 import { gamma, within } from '../../support/close.ts'
 import { gaussian } from '../../support/gaussian.ts'
 import { openDevice } from './device.ts'
@@ -46,23 +46,23 @@ else {
   ] as const) {
     for (const laying of layings) {
       test(`phases agree with wasm's: rank ${rank}, ${laying}`, () =>
-        agrees(device, layoutPlan(SHAPES, { rank }), laying, 'f32'))
+        agrees(device, createLayout(SHAPES, { rank }), laying, 'f32'))
     }
   }
   for (const laying of ['one buffer', 'scattered'] as const) {
     test(`phases agree with wasm's: f16, ${laying}`, () =>
-      agrees(device, layoutPlan(SHAPES, { rank: 3 }), laying, 'f16'))
+      agrees(device, createLayout(SHAPES, { rank: 3 }), laying, 'f16'))
   }
 
   for (const bytes of [1 << 18, 1 << 17]) {
     for (const laying of ['arrays', 'unaligned', 'scattered'] as const) {
       test(`buffers of ${bytes} bytes do for any model, in windows: ${laying}`, () =>
-        agrees(small(device, bytes), layoutPlan(SHAPES, { rank: 2 }), laying, 'f32'))
+        agrees(small(device, bytes), createLayout(SHAPES, { rank: 2 }), laying, 'f32'))
     }
   }
 
   test('a gradient that is too large is taken back, wherever it lies', async () => {
-    const layout = layoutPlan(SHAPES, { rank: 2 })
+    const layout = createLayout(SHAPES, { rank: 2 })
     for (const laying of LAYINGS) {
       for (const value of [Number.NaN, Number.POSITIVE_INFINITY, -(2 ** 100)]) {
         const session = await (await webgpu({ device })).open(layout)
@@ -83,14 +83,14 @@ else {
   })
 
   test('other ranks leave M as it is', async () => {
-    const layout = layoutPlan(SHAPES, { rank: 2 })
+    const layout = createLayout(SHAPES, { rank: 2 })
     const session = await (await webgpu({ device: small(device, 1 << 18) })).open(layout)
     const m = gaussian(layout.denseFloats, 1)
     session.write('residual', bytesOf(m))
-    const raw = layoutPlan(
+    const raw = createLayout(
       SHAPES.map((one) => ({ shape: 'shape' in one ? one.shape : one, compress: false })),
     )
-    for (const next of [layoutPlan(SHAPES, { rank: 5 }), raw, layout]) {
+    for (const next of [createLayout(SHAPES, { rank: 5 }), raw, layout]) {
       session.rearrange(next)
       assert.equal(await read(session, 'residual', layout.denseFloats), m)
       const values = await read(session, 'raw', next.rawFloats)
@@ -104,7 +104,7 @@ else {
   })
 
   test('scales and clears M, and sums its squares', async () => {
-    const layout = layoutPlan(SHAPES, { rank: 2 })
+    const layout = createLayout(SHAPES, { rank: 2 })
     for (const bytes of [1 << 28, 1 << 17]) {
       const session = await (await webgpu({ device: small(device, bytes) })).open(layout)
       const m = gaussian(layout.denseFloats, 1)

@@ -1,0 +1,86 @@
+// DeepSqueeze: compressed values, with what compression left of them the last time.
+import type { Layout } from '../../backend.ts'
+import { type Coding, subtract } from '../coding.ts'
+import {
+  type CompressedOptions,
+  type Compression,
+  compressionOf,
+  type EdgePayload,
+} from '../compression.ts'
+import { checkGamma, codedMethod, type GossipMethod } from '../method.ts'
+
+/**
+ * DeepSqueeze (Tang et al., "DeepSqueeze: Decentralization Meets Error-Compensated Compression", 2019):
+ * parameters travel compressed, with what compression left of them the last time. Keeps six copies of the
+ * model for each neighbour.
+ *
+ * @throws TypeError, RangeError  naming the option at fault
+ */
+export function deepSqueeze({ compression, gamma }: CompressedOptions): GossipMethod {
+  const compress = compressionOf(compression)
+  checkGamma(gamma)
+  return codedMethod('deepSqueeze', gamma, { compression }, compress, (layout) => {
+    return new DeepSqueezeCoding(layout, compress(layout))
+  })
+}
+
+/**
+ * DeepSqueeze (Tang et al., "DeepSqueeze: Decentralization Meets Error-Compensated Compression", 2019):
+ * each end sends C(x + δ) and keeps δ, what that left; they move by what the compressed differ.
+ * Published with one δ for all edges of a node: see `Estimates`.
+ */
+export class DeepSqueezeCoding implements Coding {
+  readonly words: number
+  readonly columns: readonly number[]
+  readonly difference: Float32Array
+  readonly kept: Coding['kept']
+  readonly #compression: Compression
+  /** x + δ, as sent last; δ, and as it was before the last exchange */
+  readonly #value: Float32Array
+  readonly #delta: Float32Array
+  readonly #before: Float32Array
+  readonly #lo: Float32Array
+  readonly #hi: Float32Array
+
+  constructor(layout: Layout, compression: Compression) {
+    const zeros = () => new Float32Array(layout.rawFloats)
+    this.words = compression.words
+    this.columns = compression.columns
+    this.difference = zeros()
+    this.#compression = compression
+    this.#value = zeros()
+    this.#delta = zeros()
+    this.#before = zeros()
+    this.#lo = zeros()
+    this.#hi = zeros()
+    const [delta, before] = [this.#delta, this.#before]
+    this.kept = { difference: this.difference, delta, 'delta-before': before }
+  }
+
+  code(x: Float32Array, into: EdgePayload): void {
+    for (let i = 0; i < x.length; i++) this.#value[i] = x[i]! + this.#delta[i]!
+    this.#compression.compress(this.#value, into)
+  }
+
+  refuse(sent: EdgePayload): string | null {
+    return this.#compression.refuse(sent)
+  }
+
+  commit(lo: EdgePayload, hi: EdgePayload, own: boolean): boolean {
+    this.#compression.add(lo, this.#lo.fill(0))
+    this.#compression.add(hi, this.#hi.fill(0))
+    if (!subtract(this.difference, this.#hi, this.#lo)) return false
+    const [delta, sent] = [this.#delta, own ? this.#hi : this.#lo]
+    this.#before.set(delta)
+    for (let i = 0; i < delta.length; i++) delta[i] = this.#value[i]! - sent[i]!
+    return true
+  }
+
+  retract(): void {
+    this.#delta.set(this.#before)
+  }
+
+  restart(): void {
+    this.#delta.fill(0)
+  }
+}
