@@ -233,7 +233,8 @@ export function checkHeader(view: DataView): number {
 
   for (let i = 1; i < senders; i++) {
     const at = senderAt(i)
-    const [before, sender] = [view.getUint32(at - 4, true), view.getUint32(at, true)]
+    const before = view.getUint32(senderAt(i - 1), true)
+    const sender = view.getUint32(at, true)
     if (sender <= before) {
       throw new FrameError(`senders: ${sender} follows ${before}, expected ascending order`, at)
     }
