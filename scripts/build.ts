@@ -1,61 +1,145 @@
-// assembly/ → build/release.wasm, build/relaxed.wasm → src/backends/wasm/binary.ts (embedded)
-// shaders/ → src/backends/webgpu/shaders.ts (embedded)
-// → build/modules/, of which scripts/bundle.ts makes dist/.
-import { execFileSync } from 'node:child_process'
-import { copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { dirname, resolve } from 'node:path'
+// `npm run build`: makes what is not current, and says nothing when all is well.
+//
+//   wasm      assembly/ → build/release.wasm, build/relaxed.wasm
+//   embedded  these → src/backends/wasm/binary.ts, shaders/ → src/backends/webgpu/shaders.ts
+//   package   src/ → build/modules/, one module for each file → dist/, one for each door
+import { type ExecFileException, execFile } from 'node:child_process'
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { deflateRawSync } from 'node:zlib'
+import { type Stage, update } from './stages.ts'
 
-const root = resolve(dirname(fileURLToPath(import.meta.url)), '..')
-const run = (script: string, ...args: string[]) =>
-  execFileSync(process.execPath, [resolve(root, 'node_modules', script), ...args], {
-    cwd: root,
-    stdio: 'inherit',
-  })
+const root = fileURLToPath(new URL('..', import.meta.url))
 
-mkdirSync(resolve(root, 'build'), { recursive: true })
-for (const target of ['release', 'relaxed']) {
-  run('assemblyscript/bin/asc.js', '--target', target)
+const wasm: Stage = {
+  name: 'wasm',
+  inputs: [
+    'assembly',
+    'asconfig.json',
+    'node_modules/assemblyscript/package.json', // the version that is installed
+    'node_modules/binaryen/package.json',
+    'scripts/build.ts',
+  ],
+  outputs: ['build/release.wasm', 'build/relaxed.wasm'],
+  async make(folder) {
+    const compile = (target: string) => {
+      const outFile = join(folder, `build/${target}.wasm`)
+      return run('assemblyscript/bin/asc.js', '--target', target, '--outFile', outFile)
+    }
+    // Both are awaited, whatever comes of the first: neither writes when the folder has gone.
+    for (const result of await Promise.allSettled([compile('release'), compile('relaxed')])) {
+      if (result.status === 'rejected') throw result.reason
+      // `converge` optimizes until the bytes no longer shrink, and asc says this where the last turn
+      // made them grow. There is no option to end one turn earlier, or to be silent about it.
+      process.stderr.write(result.value.replace(/^Last converge was suboptimal\.\r?\n/m, ''))
+    }
+  },
 }
 
-const plain = readFileSync(resolve(root, 'build/release.wasm'))
-const relaxed = readFileSync(resolve(root, 'build/relaxed.wasm'))
-// In one stream: the second repeats most of the first.
-const packed = deflateRawSync(Buffer.concat([plain, relaxed]), { level: 9 })
-writeFileSync(
-  resolve(root, 'src/backends/wasm/binary.ts'),
-  `// Made by scripts/build.ts from assembly/; not kept in git.
-/** Two modules of ${plain.length} and ${relaxed.length} bytes, raw deflate, base64: nothing to fetch. */
+const embedded: Stage = {
+  name: 'embedded',
+  inputs: [...wasm.outputs, 'shaders', 'scripts/build.ts'],
+  outputs: ['src/backends/wasm/binary.ts', 'src/backends/webgpu/shaders.ts'],
+  async make(folder) {
+    const [binary, shaders] = this.outputs.map((file) => join(folder, file))
+    write(binary!, embedWasm())
+    write(shaders!, embedShaders())
+  },
+}
+
+const bundled: Stage = {
+  name: 'package',
+  inputs: [
+    'src',
+    ...wasm.outputs,
+    'package.json', // the doors
+    'tsconfig.json',
+    'tsconfig.build.json',
+    'node_modules/typescript/package.json',
+    'node_modules/esbuild/package.json',
+    'node_modules/@webgpu/types/package.json',
+    'scripts/build.ts',
+    'scripts/bundle.ts',
+  ],
+  outputs: ['build/modules', 'dist'],
+  async make(folder) {
+    const modules = join(folder, 'build/modules')
+    process.stderr.write(
+      await run('typescript/bin/tsc', '-p', 'tsconfig.build.json', '--outDir', modules),
+    )
+    const { bundle } = await import('./bundle.ts') // esbuild takes a while to load
+    await bundle(folder)
+    for (const [from, to] of [
+      ['release', 'lowrank.wasm'],
+      ['relaxed', 'lowrank.relaxed.wasm'],
+    ] as const) {
+      copyFileSync(join(root, `build/${from}.wasm`), join(folder, 'dist', to))
+    }
+  },
+}
+
+/** Brings build/, dist/ and the generated sources up to date; where that fails, says why and ends the process. */
+export async function build(): Promise<void> {
+  try {
+    for (const stage of [wasm, embedded, bundled]) await update(root, stage)
+  } catch (error) {
+    process.stderr.write(`build: ${error instanceof Error ? error.message : error}\n`)
+    process.exit(1)
+  }
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) await build()
+
+/**
+ * Runs a program of node_modules.
+ *
+ * @returns what it said
+ * @throws Error  with that, if it fails
+ */
+async function run(script: string, ...args: string[]): Promise<string> {
+  const words = [resolve(root, 'node_modules', script), ...args]
+  try {
+    const { stdout, stderr } = await promisify(execFile)(process.execPath, words, { cwd: root })
+    return stdout + stderr
+  } catch (error) {
+    const { stdout, stderr } = error as ExecFileException
+    throw new Error(`${script} ${args.join(' ')}\n${stdout ?? ''}${stderr ?? ''}`)
+  }
+}
+
+function write(path: string, text: string): void {
+  mkdirSync(resolve(path, '..'), { recursive: true })
+  writeFileSync(path, text)
+}
+
+function embedWasm(): string {
+  const [plain, relaxed] = wasm.outputs.map((file) => readFileSync(join(root, file)))
+  // In one stream: the second repeats most of the first.
+  const packed = deflateRawSync(Buffer.concat([plain!, relaxed!]), { level: 9 })
+  return `// Made by scripts/build.ts from assembly/; not kept in git.
+/** Two modules of ${plain!.length} and ${relaxed!.length} bytes, raw deflate, base64: nothing to fetch. */
 export const PACKED =
   '${packed.toString('base64')}'
 
 /** The first module's length when unpacked. */
-export const PLAIN_BYTES = ${plain.length}
-`,
-)
+export const PLAIN_BYTES = ${plain!.length}
+`
+}
 
-const shaders = readdirSync(resolve(root, 'shaders')).map((file) => {
-  const text = readFileSync(resolve(root, 'shaders', file), 'utf8')
-  return [file.replace('.wgsl', ''), dense(text)] as const
-})
-writeFileSync(
-  resolve(root, 'src/backends/webgpu/shaders.ts'),
-  `// Made by scripts/build.ts from shaders/; not kept in git.
+function embedShaders(): string {
+  const shaders = readdirSync(join(root, 'shaders')).map((file) => {
+    const text = readFileSync(join(root, 'shaders', file), 'utf8')
+    return [file.replace('.wgsl', ''), dense(text)] as const
+  })
+  return `// Made by scripts/build.ts from shaders/; not kept in git.
 export type ShaderName = ${shaders.map(([name]) => `'${name}'`).join(' | ')}
 
 /** WGSL, without comments and spaces. */
 export const SHADERS: Readonly<Record<ShaderName, string>> = ${JSON.stringify(Object.fromEntries(shaders))}
-`,
-)
-
-for (const folder of ['build/modules', 'dist']) {
-  rmSync(resolve(root, folder), { recursive: true, force: true })
+`
 }
-mkdirSync(resolve(root, 'dist'))
-run('typescript/bin/tsc', '-p', 'tsconfig.build.json')
-copyFileSync(resolve(root, 'build/release.wasm'), resolve(root, 'dist/lowrank.wasm'))
-copyFileSync(resolve(root, 'build/relaxed.wasm'), resolve(root, 'dist/lowrank.relaxed.wasm'))
 
 /** Without comments, and without spaces that mean nothing: beside signs they may. */
 function dense(wgsl: string): string {

@@ -6,73 +6,80 @@
 // `createCompressor` is the same to 0.05 kB.
 import { cpSync } from 'node:fs'
 import { relative, resolve } from 'node:path'
-import { fileURLToPath, pathToFileURL } from 'node:url'
+import { pathToFileURL } from 'node:url'
 import { type BuildOptions, build, type Plugin } from 'esbuild'
 import manifest from '../package.json' with { type: 'json' }
 
-const root = fileURLToPath(new URL('..', import.meta.url))
-const modules = resolve(root, 'build/modules')
-const dist = resolve(root, 'dist')
-// Those that are files, not modules, have no conditions.
-const doors = Object.values<string | { default: string }>(manifest.exports)
-  .flatMap((door) => (typeof door === 'string' ? [] : door.default))
-  .map((door) => resolve(modules, door.replace('./dist/', '')))
-const common = {
-  absWorkingDir: root,
-  bundle: true,
-  format: 'esm',
-  target: 'es2022',
-} satisfies BuildOptions
+/**
+ * Makes dist/ of build/modules/.
+ *
+ * @param root  the folder that has both
+ * @throws Error  if a door needs another, or shared modules export the same name
+ */
+export async function bundle(root: string): Promise<void> {
+  const modules = resolve(root, 'build/modules')
+  const dist = resolve(root, 'dist')
+  // Those that are files, not modules, have no conditions.
+  const doors = Object.values<string | { default: string }>(manifest.exports)
+    .flatMap((door) => (typeof door === 'string' ? [] : door.default))
+    .map((door) => resolve(modules, door.replace('./dist/', '')))
+  const common = {
+    absWorkingDir: root,
+    bundle: true,
+    format: 'esm',
+    target: 'es2022',
+  } satisfies BuildOptions
 
-const times = new Map<string, number>()
-for (const door of doors) {
-  const { metafile } = await build({
+  const times = new Map<string, number>()
+  for (const door of doors) {
+    const { metafile } = await build({
+      ...common,
+      entryPoints: [door],
+      outdir: dist,
+      write: false,
+      metafile: true,
+      treeShaking: false, // what a door re-exports counts, too
+    })
+    for (const file of Object.keys(metafile.inputs)) {
+      const path = resolve(root, file)
+      times.set(path, (times.get(path) ?? 0) + 1)
+    }
+  }
+  const shared = [...times].flatMap(([path, count]) => (count > 1 ? [path] : []))
+  const twice = shared.filter((path) => doors.includes(path))
+  if (twice.length > 0) throw new Error(`a door is needed by another: ${twice}`)
+
+  /** What is shared is imported from shared.js. */
+  const elsewhere: Plugin = {
+    name: 'elsewhere',
+    setup({ onResolve }) {
+      onResolve({ filter: /^\./ }, ({ path, resolveDir, kind }) => {
+        const isShared = kind === 'import-statement' && shared.includes(resolve(resolveDir, path))
+        return isShared ? { path: './shared.js', external: true } : undefined
+      })
+    },
+  }
+  cpSync(modules, dist, { recursive: true, filter: (path) => !path.endsWith('.js') })
+  await build({ ...common, entryPoints: doors, outdir: dist, plugins: [elsewhere] })
+  const each = await build({
     ...common,
-    entryPoints: [door],
+    entryPoints: shared,
     outdir: dist,
     write: false,
     metafile: true,
-    treeShaking: false, // what a door re-exports counts, too
   })
-  for (const file of Object.keys(metafile.inputs)) {
-    const path = resolve(root, file)
-    times.set(path, (times.get(path) ?? 0) + 1)
-  }
+  const file = resolve(dist, 'shared.js')
+  await build({
+    ...common,
+    stdin: {
+      contents: shared.map((path) => `export * from './${relative(modules, path)}'`).join('\n'),
+      resolveDir: modules,
+    },
+    outfile: file,
+  })
+  // Of two exports with the same name, neither is there.
+  const found = Object.keys(await import(pathToFileURL(file).href))
+  const wanted = Object.values(each.metafile.outputs).flatMap((one) => one.exports)
+  const lost = wanted.filter((name) => !found.includes(name))
+  if (lost.length > 0) throw new Error(`shared modules export the same names: ${lost}`)
 }
-const shared = [...times].flatMap(([path, count]) => (count > 1 ? [path] : []))
-const twice = shared.filter((path) => doors.includes(path))
-if (twice.length > 0) throw new Error(`a door is needed by another: ${twice}`)
-
-/** What is shared is imported from shared.js. */
-const elsewhere: Plugin = {
-  name: 'elsewhere',
-  setup({ onResolve }) {
-    onResolve({ filter: /^\./ }, ({ path, resolveDir, kind }) => {
-      const isShared = kind === 'import-statement' && shared.includes(resolve(resolveDir, path))
-      return isShared ? { path: './shared.js', external: true } : undefined
-    })
-  },
-}
-cpSync(modules, dist, { recursive: true, filter: (path) => !path.endsWith('.js') })
-await build({ ...common, entryPoints: doors, outdir: dist, plugins: [elsewhere] })
-const each = await build({
-  ...common,
-  entryPoints: shared,
-  outdir: dist,
-  write: false,
-  metafile: true,
-})
-const file = resolve(dist, 'shared.js')
-await build({
-  ...common,
-  stdin: {
-    contents: shared.map((path) => `export * from './${relative(modules, path)}'`).join('\n'),
-    resolveDir: modules,
-  },
-  outfile: file,
-})
-// Of two exports with the same name, neither is there.
-const found = Object.keys(await import(pathToFileURL(file).href))
-const wanted = Object.values(each.metafile.outputs).flatMap((one) => one.exports)
-const lost = wanted.filter((name) => !found.includes(name))
-if (lost.length > 0) throw new Error(`shared modules export the same names: ${lost}`)

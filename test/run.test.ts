@@ -46,6 +46,25 @@ test('shows what a file that passes wants to be known', () => {
   assert.is(status, 0)
 })
 
+test('runs the files of several folders, and has one total', () => {
+  mkdirSync(join(folder, 'one'))
+  mkdirSync(join(folder, 'other'))
+  write('one/good', `${HEAD}a.run()`)
+  write('other/good', `${HEAD}a.run()`)
+  write('other/bad', `${HEAD}a('fails', () => assert.is(1, 2))\na.run()`)
+  const both = ['--in', join(folder, 'one'), '--in', join(folder, 'other')]
+  const runBoth = (...filters: string[]) => {
+    const all = ['--import', 'tsx', 'test/run.ts', ...both, ...filters]
+    return spawnSync(process.execPath, all, { cwd: root, encoding: 'utf8' })
+  }
+  const all = runBoth()
+  assert.is(lastLine(all.stdout), '3 passed, 1 failed, 0 skipped')
+  assert.is(all.status, 1)
+  const good = runBoth('good')
+  assert.is(lastLine(good.stdout), '2 passed, 0 failed, 0 skipped')
+  assert.is(good.status, 0)
+})
+
 test('leaves alone what installed packages bring', () => {
   write('good', `${HEAD}a.run()`)
   mkdirSync(join(folder, 'engines', 'node_modules', 'zod'), { recursive: true })
@@ -142,9 +161,8 @@ test('kills a file that takes too long, and its children', async () => {
 
 test('takes its files along when it is interrupted', async () => {
   write('hangs', HANGS)
-  const child = spawn(process.execPath, ['--import', 'tsx', 'test/run.ts'], {
+  const child = spawn(process.execPath, ['--import', 'tsx', 'test/run.ts', '--in', folder], {
     cwd: root,
-    env: { ...process.env, TEST_DIR: folder },
     stdio: 'ignore',
   })
   const exited = once(child, 'exit')
@@ -160,11 +178,12 @@ function write(name: string, source: string): void {
   writeFileSync(join(folder, `${name}.test.ts`), source)
 }
 
-function run(filters: readonly string[] = [], env: NodeJS.ProcessEnv = {}) {
-  return spawnSync(process.execPath, ['--import', 'tsx', 'test/run.ts', ...filters], {
+function run(words: readonly string[] = [], env: NodeJS.ProcessEnv = {}) {
+  const all = ['--import', 'tsx', 'test/run.ts', '--in', folder, ...words]
+  return spawnSync(process.execPath, all, {
     cwd: root,
     encoding: 'utf8',
-    env: { ...process.env, TEST_DIR: folder, ...env },
+    env: { ...process.env, ...env },
   })
 }
 

@@ -1,9 +1,9 @@
 // What `npm test` runs: every test/**/*.test.ts in a process of its own.
 //
 //   npm test -- codec frames     only files whose path contains one of these
+//   --in reproduce/test          where to look, instead of the folder of this file; may be repeated
 //   TEST_JOBS=1                  files at a time; default 2
 //   TEST_TIMEOUT_MS=300000       a file's time, after which it and its children are killed
-//   TEST_DIR=…                   where to look, instead of the folder of this file
 //
 // A file fails if a test does, if it says nothing about its tests, or if audit.ts finds one that
 // could not run. The last line is always "N passed, N failed, N skipped".
@@ -13,6 +13,7 @@ import { constants } from 'node:os'
 import { join, relative, resolve, sep } from 'node:path'
 import type { Readable } from 'node:stream'
 import { fileURLToPath, pathToFileURL } from 'node:url'
+import { parseArgs } from 'node:util'
 import type { Findings } from './support/audit.ts'
 
 interface Result {
@@ -27,7 +28,11 @@ interface Result {
 }
 
 const here = fileURLToPath(new URL('.', import.meta.url))
-const root = resolve(process.env.TEST_DIR ?? here)
+const { positionals: wanted, values } = parseArgs({
+  options: { in: { type: 'string', multiple: true } },
+  allowPositionals: true,
+})
+const folders = (values.in ?? [here]).map((folder) => resolve(folder))
 const jobs = Number(process.env.TEST_JOBS ?? 2)
 const timeoutMs = Number(process.env.TEST_TIMEOUT_MS ?? 300_000)
 const running = new Set<ChildProcess>()
@@ -39,13 +44,12 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   })
 }
 
-const wanted = process.argv.slice(2)
-const files = filesIn(root).filter((file) => !wanted.length || wanted.some((w) => file.includes(w)))
+const files = folders.flatMap(filesIn)
 const results: Result[] = []
 const waiting = [...files]
 if (!(jobs >= 1)) throw new RangeError(`TEST_JOBS: expected a number ≥ 1, got ${jobs}`)
 if (!(timeoutMs >= 1)) throw new RangeError(`TEST_TIMEOUT_MS: expected ≥ 1, got ${timeoutMs}`)
-if (files.length === 0) console.log(`no test file${wanted.map((w) => ` "${w}"`)} in ${root}`)
+if (files.length === 0) console.log(`no test file${wanted.map((w) => ` "${w}"`)} in ${folders}`)
 await Promise.all(
   Array.from({ length: jobs }, async () => {
     for (let file = waiting.shift(); file; file = waiting.shift()) results.push(await run(file))
@@ -55,19 +59,21 @@ const total = (of: 'passed' | 'failed' | 'skipped') => results.reduce((sum, r) =
 process.exitCode = files.length === 0 || total('failed') > 0 ? 1 : 0
 console.log(`${total('passed')} passed, ${total('failed')} failed, ${total('skipped')} skipped`)
 
-/** Paths below the root, with `/`, sorted; installed packages bring tests of their own, not ours. */
+/** Test files that are wanted, sorted; installed packages bring tests of their own, not ours. */
 function filesIn(folder: string): string[] {
   return readdirSync(folder, { recursive: true, encoding: 'utf8' })
     .map((file) => file.split(sep).join('/'))
     .filter((file) => file.endsWith('.test.ts') && !/(^|\/)node_modules\//.test(file))
+    .filter((file) => wanted.length === 0 || wanted.some((part) => file.includes(part)))
     .sort()
+    .map((file) => join(folder, file))
 }
 
 /** Runs one file and prints its line; of its output, unless it fails, lines that say ATTENTION. */
 async function run(file: string): Promise<Result> {
   const started = performance.now()
   const audit = pathToFileURL(join(here, 'support/audit.ts')).href
-  const child = spawn(process.execPath, ['--import', 'tsx', '--import', audit, join(root, file)], {
+  const child = spawn(process.execPath, ['--import', 'tsx', '--import', audit, file], {
     cwd: resolve(here, '..'),
     // A group of its own, so that children of the file can be ended with it.
     detached: true,
@@ -97,7 +103,7 @@ async function run(file: string): Promise<Result> {
   const text = output()
   const result = judge(text, findings(), late ? `took longer than ${timeoutMs} ms` : ended)
   const seconds = ((performance.now() - started) / 1000).toFixed(1)
-  const name = relative(resolve(here, '..'), join(root, file))
+  const name = relative(resolve(here, '..'), file)
   const counts = `${result.passed} passed, ${result.failed} failed, ${result.skipped} skipped`
   const notes = [
     ...result.skips.map((skip) => `skipped: ${skip}`),
