@@ -1,5 +1,5 @@
 import { readdirSync, readFileSync } from 'node:fs'
-import { join, posix, sep } from 'node:path'
+import { join, posix } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import ts from 'typescript'
 import { suite } from 'uvu'
@@ -431,13 +431,14 @@ function parse(path: string, text: string): ts.SourceFile {
   return ts.createSourceFile(path, text, ts.ScriptTarget.ESNext, false, ts.ScriptKind.TS)
 }
 
+/** Without installed packages: those of reproduce/ have a link to the root among them, a circle. */
 function filesIn(folder: string): Files {
-  const at = join(root, folder)
-  const paths = readdirSync(at, { recursive: true, encoding: 'utf8' })
-  return new Map(
-    paths
-      .filter((path) => path.endsWith('.ts'))
-      .sort()
-      .map((path) => [path.split(sep).join('/'), readFileSync(join(at, path), 'utf8')]),
-  )
+  const pathsIn = (at: string): string[] =>
+    readdirSync(join(root, folder, at), { withFileTypes: true }).flatMap((entry) => {
+      const path = posix.join(at, entry.name)
+      if (entry.isDirectory()) return entry.name === 'node_modules' ? [] : pathsIn(path)
+      return path.endsWith('.ts') ? [path] : []
+    })
+  const paths = pathsIn('').sort()
+  return new Map(paths.map((path) => [path, readFileSync(join(root, folder, path), 'utf8')]))
 }

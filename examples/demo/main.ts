@@ -6,7 +6,6 @@ import { constants } from 'node:os'
 import { createFleet } from './coordinator.ts'
 import { endWithLauncher, launch, startedByMpi } from './mpirun.ts'
 import { parse, type RingOptions, type StarOptions, type Texts } from './options.ts'
-import { plot, plotRing } from './plot.ts'
 import { createProgress, SILENT } from './progress.ts'
 import { createReport, type Report, table } from './report.ts'
 import { createRing } from './ring.ts'
@@ -56,6 +55,7 @@ async function gossip(options: RingOptions): Promise<void> {
   const plain = await train('plain', 'plain gossip')
   const powerGossip = await train('powergossip', ' PowerGossip')
   const report = createRingReport(settings, corpus, plain, powerGossip)
+  const { plotRing } = await import('./plot.ts')
   await publish(report, ringTable(report), plotRing(report), options)
 
   async function train(gossip: GossipName, name: string): Promise<RingRun> {
@@ -117,6 +117,7 @@ async function trainTwice(fleet: Fleet, steps: number, shown: boolean) {
 
 /** What two runs of a star came to. @throws Error  if workers differ that should not */
 async function publishStar(report: Report, options: Texts): Promise<void> {
+  const { plot } = await import('./plot.ts') // what draws takes a second to load: `--help` need not wait
   await publish(report, table(report), plot(report), options)
   if (!report.agreed) throw new Error('the workers’ parameters differ')
 }
