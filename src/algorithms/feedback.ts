@@ -8,7 +8,7 @@
 //   half-steps, matrices    M − P·Q̂ᵀ or M − P̂·Qᵀ       refused                     0
 //   half-steps, raw         encoding error             refused                     0
 //   baselines               M − what others decode     refused                     0
-//   factored(), matrices    as a full step             as a full step              0, and M is not formed
+//   factored(), matrices    as a full step             as a full step              0; M not formed
 //   dion(), matrices        no choice: M − (1 − momentum)·P̂·Q̄ᵀ, a momentum
 //   dad(), rankDad()        no choice: 0
 //

@@ -2,8 +2,8 @@
 // the worker has.
 //
 //   words   for each matrix: the number of columns, or WHOLE
-//   floats  for each parameter, in order: R, then L, both by column; raw parameters and WHOLE ones as
-//           they are, by row
+//   floats  for each parameter, in order: R, then L, both by column; raw parameters and WHOLE ones
+//           as they are, by row
 
 import type { Layout, Parameter } from '../../backend.ts'
 import type { Columns, Part } from '../../codec/gathered.ts'
