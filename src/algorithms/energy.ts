@@ -53,8 +53,8 @@ export function energyDecision(eigenvalues: ArrayLike<number>, wanted: number): 
 /**
  * PowerSGD in full steps, with ranks that adapt so that each matrix's factors carry a given
  * fraction of its energy. The rank becomes the smallest one that does, or, while the present one
- * does not, its double. The shared option `rank` is the first rank. Parameters with a `rank` of
- * their own keep it.
+ * does not, its double, always within `least` and `most`. The shared option `rank` is the first
+ * rank. Parameters with a `rank` of their own keep it.
  *
  * The energy carried at rank k is the sum of the k leading eigenvalues of Q̄ᵀQ̄. It is compared
  * with fraction × (mean of ‖M‖ over the workers)², where M is the gradient plus the residual. Where
