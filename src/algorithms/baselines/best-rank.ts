@@ -64,7 +64,7 @@ class BestRank implements Algorithm {
   #sent = new Float32Array(0)
   /** a right arena: share · Q of one worker */
   #scaledQ = new Float32Array(0)
-  /** the mean of the raw parameters, later what encoding has lost of them */
+  /** the mean of the raw parameters, later their encoding error */
   #raw = new Float32Array(0)
 
   constructor({ layout }: AlgorithmSetup) {
@@ -120,7 +120,7 @@ class BestRank implements Algorithm {
   /**
    * Ends the step. It gives the sink the update, one worker's approximation after another. If this
    * worker's frame counted, it then subtracts what the others decoded from that frame: M ← M −
-   * P·Qᵀ, and the raw parameters keep what encoding has lost.
+   * P·Qᵀ, and the raw parameters keep their encoding error.
    */
   *#settle(session: Session, layout: Layout, mean: Incoming, sink: Sink | null): Task<void> {
     const { q, raw } = startsOf(layout)
@@ -144,7 +144,7 @@ class BestRank implements Algorithm {
   }
 
   /**
-   * What encoding has lost of the raw values, as a raw arena. It overwrites their mean, which the
+   * The encoding error of the raw values, as a raw arena. It overwrites their mean, which the
    * sink has received by now.
    */
   #encodingError(layout: Layout): Float32Array {
