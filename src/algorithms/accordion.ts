@@ -1,7 +1,7 @@
-// Ranks that follow the gradient: high while it changes fast, low while it does not. Agarwal, Wang, Lee,
-// Venkataraman, Papailiopoulos 2021 (arXiv 2010.16248), as their code decides
-// (github.com/uw-mad-dash/Accordion); around PowerSGD's full step, and without their fresh start of the
-// factors at each change.
+// Ranks that adapt to the gradient: high while it changes fast, low while it does not. Agarwal,
+// Wang, Lee, Venkataraman, Papailiopoulos 2021 (arXiv 2010.16248), with the decision rule of their
+// code (github.com/uw-mad-dash/Accordion). It wraps PowerSGD's full step. Their code draws new
+// factors at each change of rank; this one keeps the leading columns.
 
 import type {
   Algorithm,
@@ -18,34 +18,49 @@ import { integer, show } from '../validate.ts'
 import { costOf, FULL_STEP_OPTIONS, FullStep, fullRounds } from './powersgd.ts'
 import { roundsWithScalars, scalarsOf, withScalars } from './scalars.ts'
 
-/** The published rule. */
+/** The published rule: the two ranks, and the threshold between them. */
 export interface AccordionRule {
+  /** The rank while the gradient changes little: from 1 to `high` − 1. */
   readonly low: number
+  /** The rank while the gradient changes fast: from 2 to 65535. */
   readonly high: number
-  /** Relative change of the norm below which the low rank does. Default 0.5. */
+  /**
+   * The rank is low where the norm changes by less than this fraction of the previous one; above 0.
+   * Default 0.5.
+   */
   readonly threshold?: number
 }
 
+/** Options of `accordion`. */
 export interface AccordionOptions extends AccordionRule {
-  /** Steps whose gradients are summed for one norm: an epoch, as published. */
+  /** The number of steps whose gradients are summed for one norm: an epoch, in the paper. */
   readonly window: number
-  /** Ranks are decided at the end of every so many windows, the first among them. Default 1. */
+  /**
+   * Ranks are decided once in this number of windows, at the end of the window, beginning with the
+   * first. Default 1.
+   */
   readonly every?: number
-  /** Whether each matrix has a norm and a rank of its own ('layer'), or all together. Default 'layer'. */
+  /**
+   * Whether each matrix has its own norm and rank ('layer'), or all matrices share one ('global').
+   * Default 'layer'.
+   */
   readonly scope?: 'layer' | 'global'
   /**
-   * The caller's learning rate in the step that begins; asked once a step. Where it is less than in the
-   * step before, all matrices go to the high rank, on all workers, from the next step on. Either all
-   * workers give one or none; it costs 4 bytes a step.
+   * Returns the learning rate of the step that begins; called once a step. When it is lower than in
+   * the step before, all matrices on all workers get the high rank from the next step on. Either
+   * all workers must have this option or none. It costs 4 bytes a step. Default: none.
    */
   readonly learningRate?: () => number
 }
 
 /**
- * The rank for a norm, as published: low if it differs from the previous one by less than `threshold`
- * times that, in either direction; high otherwise, so where either is infinite or NaN, too.
+ * Decides on a rank by the published rule: low if the norm differs from the previous one, in either
+ * direction, by less than `threshold` times the previous one; else high. So it is also high where
+ * either norm is infinite or NaN.
  *
- * @param previous  null, or 0: there is nothing to compare with, and the rank is high
+ * @param previous  the norm of the last decision; with null or 0 there is nothing to compare with,
+ *   and the rank is high
+ * @param current  the norm of this decision
  */
 export function accordionDecision(
   previous: number | null,
@@ -57,20 +72,28 @@ export function accordionDecision(
 }
 
 /**
- * PowerSGD's full step with the rank of each matrix switched between two: high while its gradient
- * changes, low while it does not (Accordion). Parameters with a `rank` of their own keep it.
+ * Accordion: PowerSGD in full steps, with the rank of each matrix switched between two. It is high
+ * while the matrix's gradient changes, low while it does not. Parameters with a `rank` of their own
+ * keep it.
  *
- * Compared are ‖Σ gradients of the steps of one window‖₂ and that of the window `every` windows before:
- * of the worker's own raw gradients, without what is pending. Where the authors take those of one
- * worker, here it is the mean of all, by weight: (Σ norms) ÷ (Σ parts of the window that they were
- * present for). So a worker that has sent half of its gradients counts with half a norm for half a
- * window. Windows are counted by step numbers, from `startCompressingAfter` on; a deciding step costs
- * 4 bytes for each matrix, and 4. If it is aborted or nobody is heard in it, ranks stay as they are.
+ * The rule compares ‖Σ gradients of the steps of one window‖₂ with that of the window `every`
+ * windows before. The gradients are the worker's own, without the residual. The authors' code takes
+ * the norm of one worker. Here it is the weighted mean over all: (Σ norms) ÷ (Σ fractions of the
+ * window that the workers were present for). So a worker that has contributed half of the window's
+ * gradients counts with the norm of those, for half a window. Windows are counted by step number,
+ * from `startCompressingAfter` on.
  *
- * What a checkpoint has of it are ranks and previous norms. A worker that is restored, or joins, in the
- * middle of a window has gradients for the rest of it, and counts with that part.
+ * A deciding step costs 4 bytes for each matrix, and 4 more. If it is aborted, or no frame counts
+ * in it, ranks stay as they are.
  *
- * The sum is an array as large as all matrices, in JavaScript. Gradients must be arrays.
+ * A checkpoint holds the ranks and the previous norms, but no sums. A worker that is restored or
+ * joins in the middle of a window has gradients only for the rest of it, and counts with that
+ * fraction.
+ *
+ * Memory: the sum is an array as large as all matrices, in JavaScript. Gradients must be arrays:
+ * GPU buffers are refused with an UnsupportedError.
+ *
+ * @throws TypeError, RangeError  naming the option
  */
 export function accordion(options: AccordionOptions): Method {
   const { low, high, window, every = 1, threshold = 0.5, scope = 'layer', learningRate } = options
@@ -103,43 +126,46 @@ export function accordion(options: AccordionOptions): Method {
   }
 }
 
-/** Options with defaults filled in. */
-type Filled = Required<Omit<AccordionOptions, 'learningRate'>> & {
+/** The options with defaults filled in. */
+type ResolvedOptions = Required<Omit<AccordionOptions, 'learningRate'>> & {
   readonly learningRate: AccordionOptions['learningRate'] | undefined
 }
 
-/** As if this rank had been asked for. */
+/** The rank of each parameter if the shared option `rank` had this value. */
 function ranksAt(specs: readonly Spec[], settings: Settings, rank: number): number[] {
   return gatedRanks(specs, settings, rank, { cost: costOf(settings) })
 }
 
 class Accordion implements Algorithm {
   readonly #full: FullStep
-  readonly #options: Filled
+  readonly #options: ResolvedOptions
   /** the step that the first window begins with */
-  readonly #first: number
-  /** of all parameters */
+  readonly #firstStep: number
+  /** the high rank of each parameter; 0: it is raw */
   readonly #high: readonly number[]
+  /** the low rank of each parameter; 0: it is raw */
   readonly #low: readonly number[]
-  /** indices of those that are compressed */
+  /** the indices of the parameters that are compressed */
   readonly #matrices: readonly number[]
-  /** Σ of their gradients in window `#window`: `#count` of them */
+  /** for each of them, the sum of `#count` gradients of window number `#window` */
   #sums: Float32Array[] | null = null
+  /** −1: the sums belong to no window */
   #window = -1
   #count = 0
-  /** the means that ranks were last decided by; null: none yet */
+  /** the norms of the last decision, the same on every worker; null: no decision yet */
   #previous: readonly number[] | null
-  /** the caller's in the last step */
-  #rate: number | null = null
-  /** it has become less, and no mean that says so has come since */
+  /** the learning rate of the last step */
+  #learningRate: number | null = null
+  /** true: the learning rate has dropped, and no mean that reports a drop has come since */
   #dropped = false
 
-  constructor(setup: AlgorithmSetup, options: Filled) {
+  constructor(setup: AlgorithmSetup, options: ResolvedOptions) {
     const { specs, settings } = setup
     this.#options = options
-    this.#first = settings.startCompressingAfter
+    this.#firstStep = settings.startCompressingAfter
     this.#high = ranksAt(specs, settings, options.high)
-    // What would pay at the low rank alone stays raw: ranks change, matrices remain.
+    // A matrix that is worth compressing only at the low rank stays raw: ranks change, the set of
+    // matrices does not.
     const low = ranksAt(specs, settings, options.low)
     this.#low = this.#high.map((rank, i) => (rank === 0 ? 0 : low[i]!))
     this.#matrices = this.#high.flatMap((rank, i) => (rank === 0 ? [] : [i]))
@@ -160,46 +186,50 @@ class Accordion implements Algorithm {
           'byEnergy of lowrank/methods decides about ranks there',
       )
     }
-    this.#observe()
+    this.#checkLearningRate()
     this.#full.prepare(context)
   }
 
-  /** Whether the learning rate is less than in the step before. */
-  #observe(): void {
+  /**
+   * Asks for the learning rate, and sets `#dropped` if it is lower than in the step before.
+   *
+   * @throws TypeError  if it is not a finite number
+   */
+  #checkLearningRate(): void {
     const { learningRate } = this.#options
     if (!learningRate) return
     const rate = learningRate()
     if (typeof rate !== 'number' || !Number.isFinite(rate)) {
       throw new TypeError(`"learningRate": expected it to return a number, got ${show(rate)}`)
     }
-    if (this.#rate !== null && rate < this.#rate) this.#dropped = true
-    this.#rate = rate
+    if (this.#learningRate !== null && rate < this.#learningRate) this.#dropped = true
+    this.#learningRate = rate
   }
 
   *step(context: StepContext): StepGenerator {
     if (this.#matrices.length === 0) return yield* this.#full.step(context)
     const { learningRate, window, every } = this.#options
-    const at = context.step - this.#first
-    const number = Math.floor(at / window)
-    const compared = number % every === 0
-    if (compared) this.#take(context, number)
-    const deciding = compared && (at + 1) % window === 0
+    const stepsSinceFirst = context.step - this.#firstStep
+    const windowNumber = Math.floor(stepsSinceFirst / window)
+    const measured = windowNumber % every === 0
+    if (measured) this.#accumulate(context, windowNumber)
+    const deciding = measured && (stepsSinceFirst + 1) % window === 0
     const flags = learningRate ? [Number(this.#dropped)] : []
-    const scalars = scalarsOf([...flags, ...(deciding ? this.#own() : [])])
+    const scalars = scalarsOf([...flags, ...(deciding ? this.#norms() : [])])
     const { finish, mean } = yield* withScalars(this.#full.step(context), scalars)
     if (mean.weight === 0) return finish
-    const told = [...mean.scalars]
-    const dropped = learningRate !== undefined && told.shift()! > 0
-    const decided = deciding ? this.#decided(told) : null
+    const means = [...mean.scalars]
+    const dropped = learningRate !== undefined && means.shift()! > 0
+    const decided = deciding ? this.#decideRanks(means) : null
     if (dropped) this.#dropped = false
     const ranks = dropped ? this.#high : decided
     return ranks === null ? finish : { ...finish, ranks }
   }
 
-  /** Adds a gradient to the sums of its window. */
-  #take({ gradients }: StepContext, window: number): void {
-    if (window !== this.#window) {
-      this.#window = window
+  /** Adds this step's gradients to the sums of their window; a new window begins with new sums. */
+  #accumulate({ gradients }: StepContext, windowNumber: number): void {
+    if (windowNumber !== this.#window) {
+      this.#window = windowNumber
       this.#count = 0
     }
     if (gradients === null) return
@@ -212,20 +242,27 @@ class Accordion implements Algorithm {
     this.#count++
   }
 
-  /** What this worker tells: its norms, and the part of the window that they are of. */
-  #own(): number[] {
+  /**
+   * This worker's scalars for a decision: the norms of its sums, then the fraction of the window's
+   * steps that the sums have gradients of.
+   */
+  #norms(): number[] {
     const squares = this.#matrices.map((_, k) =>
       this.#count === 0 ? 0 : this.#sums![k]!.reduce((sum, x) => sum + x * x, 0),
     )
     const { scope, window } = this.#options
-    const all = scope === 'global' ? [squares.reduce((a, b) => a + b, 0)] : squares
-    return [...all.map(Math.sqrt), this.#count / window]
+    const norms = scope === 'global' ? [squares.reduce((a, b) => a + b, 0)] : squares
+    return [...norms.map(Math.sqrt), this.#count / window]
   }
 
-  /** Of the means of what all have told. */
-  #decided(told: readonly number[]): number[] {
-    const part = told.at(-1)!
-    const norms = told.slice(0, -1).map((norm) => norm / part)
+  /**
+   * Decides on the rank of each parameter, and keeps the norms for the next decision.
+   *
+   * @param means  over the workers: of the norms, then of the fractions of the window
+   */
+  #decideRanks(means: readonly number[]): number[] {
+    const fraction = means.at(-1)!
+    const norms = means.slice(0, -1).map((norm) => norm / fraction)
     const previous = this.#previous
     this.#previous = norms
     const decisions = norms.map((norm, k) =>
@@ -243,9 +280,14 @@ class Accordion implements Algorithm {
     const previous = this.#normsIn(loaded)
     this.#full.load(layout, loaded, step)
     this.#previous = previous
-    this.#window = -1 // another fleet's, for all that is known
+    this.#window = -1 // the gradients summed so far may belong to the run before the load
   }
 
+  /**
+   * The norms of the last decision in a checkpoint; null if it has none.
+   *
+   * @throws RangeError  if they are not as many numbers as expected
+   */
   #normsIn({ notes: { norms } }: LoadedState): number[] | null {
     if (norms === undefined) return null
     const values = norms.split(' ').map(Number)

@@ -1,5 +1,5 @@
-// Dion: a momentum that no worker sends whole, and an update of low rank with orthonormal columns. Ahn
-// et al. 2025 (arXiv 2504.05295); as in microsoft/dion, with one power iteration.
+// Dion: a momentum of which low-rank products are sent, and an update with orthonormal columns. Ahn
+// et al. 2025 (arXiv 2504.05295), as in microsoft/dion with one power iteration.
 
 import type { Incoming, StepContext, StepGenerator } from '../algorithm.ts'
 import { bytesOf } from '../bytes.ts'
@@ -11,20 +11,30 @@ import { costOf, FullStep, fullRounds } from './powersgd.ts'
 import { wholeStep } from './uncompressed.ts'
 
 /**
- * Dion's update in place of the mean gradient.
+ * Dion: the update is an orthonormalized momentum of low rank, in place of the mean gradient.
  *
- * M, each worker's momentum: M ← M + g. P̂ ← orthonormalize(mean of M·Q); R̄ ← mean of Mᵀ·P̂;
- * M ← M − (1 − momentum)·P̂·R̄ᵀ; Q ← R̄ with columns of length 1; update = P̂·Qᵀ. Its `rank` columns on
- * either side have length 1, whatever the size of the gradients. The rest of the optimiser is the
- * caller's: to take it from the parameters, times a learning rate and √(fan_out ÷ fan_in), √(rows ÷ cols)
- * of a linear layer; to decay weights.
+ * M is each worker's momentum. A step computes
+ *   M ← M + g
+ *   P̂ ← orthonormalize(mean of M·Q)
+ *   R̄ ← mean of Mᵀ·P̂
+ *   M ← M − (1 − momentum)·P̂·R̄ᵀ
+ *   Q ← R̄ with columns of length 1
+ *   update = P̂·Qᵀ
  *
- * What travels raw, vectors say, gets the plain mean of its gradients, and no momentum is kept of it. A
- * column of R̄ that is zero is zero in the update, and Q keeps the one it had; one that is rounding noise,
- * of an M of lower rank, counts like any other. Books do not balance: M is meant to decay.
+ * The `rank` columns of P̂ and of Q have length 1, whatever the size of the gradients. The rest of
+ * the optimizer is the caller's: to subtract the update from the parameters, times the learning
+ * rate and √(fan_out ÷ fan_in), which is √(rows ÷ cols) for a linear layer; and to decay the
+ * weights.
  *
- * @param momentum  from 0, below 1. Default 0.95.
- * @throws TypeError, RangeError
+ * Raw parameters, such as vectors, get the plain mean of their gradients, without momentum. Where a
+ * column of R̄ is zero, the update has a zero column and Q keeps its old one. If M has a lower rank
+ * than `rank`, some columns of R̄ are only rounding noise; they count like any other. M decays on
+ * purpose, so the sum of updates and residuals is not the sum of the gradients.
+ *
+ * Default of the shared option `minCompressionRate`: 0.
+ *
+ * @param options.momentum  at least 0, below 1. Default 0.95.
+ * @throws TypeError, RangeError  naming the option
  */
 export function dion({ momentum = 0.95 }: { readonly momentum?: number } = {}): Method {
   if (typeof momentum !== 'number') {
@@ -37,7 +47,7 @@ export function dion({ momentum = 0.95 }: { readonly momentum?: number } = {}): 
     name: 'dion',
     options: { momentum },
     supportedOptions: ['rank', 'seed', 'minCompressionRate'],
-    // What kind of update a matrix gets must not depend on its size.
+    // Whether a matrix gets an orthonormal update must not depend on its size.
     defaults: { minCompressionRate: 0 },
     ranks: (specs, settings, wanted) =>
       gatedRanks(specs, settings, wanted, { cost: costOf(settings) }),
@@ -48,11 +58,11 @@ export function dion({ momentum = 0.95 }: { readonly momentum?: number } = {}): 
 
 class Dion extends FullStep {
   readonly #momentum: number
-  /** a right arena: what is written into slots */
+  /** scratch, a right arena: R̄, or its multiples, on the way into a slot */
   #columns = new Float32Array(0)
 
   constructor(setup: AlgorithmSetup, momentum: number) {
-    super(setup, { asIs: true })
+    super(setup, { qAsIs: true })
     this.#momentum = momentum
   }
 
@@ -62,24 +72,24 @@ class Dion extends FullStep {
     yield* this.leftRound(context)
     if (context.present) yield* wait(session.backproject())
     const { values, counted } = (yield { slots: ['qLocal', 'raw'] }) as Incoming
-    const mean = values.subarray(0, 4 * layout.rightFloats)
+    const rMean = values.subarray(0, 4 * layout.rightFloats)
 
     const { rightFloats } = layout
     if (this.#columns.length !== rightFloats) this.#columns = new Float32Array(rightFloats)
     const columns = this.#columns
-    bytesOf(columns).set(mean)
+    bytesOf(columns).set(rMean)
     for (let i = 0; i < columns.length; i++) columns[i] = (1 - this.#momentum) * columns[i]!
     session.write('qLocal', bytesOf(columns))
 
-    bytesOf(columns).set(mean)
-    const query = this.shared.right
+    bytesOf(columns).set(rMean)
+    const q = this.shared.right
     let squares = 0 // ‖update‖²: P̂ is orthonormal, and these columns have length 1
     for (const { cols, rank, right } of layout.matrices) {
       for (let k = 0; k < rank; k++) {
         const at = right + k * cols
         const column = columns.subarray(at, at + cols)
         if (!normalize(column)) continue
-        query.set(column, at)
+        q.set(column, at)
         squares++
       }
     }
@@ -89,7 +99,12 @@ class Dion extends FullStep {
   }
 }
 
-/** Makes it of length 1, with the same bits everywhere: one sum in float64, in order. False for zeros. */
+/**
+ * Divides a column by its length, in place. The length is one float64 sum in ascending order, so
+ * its bits are the same on every worker.
+ *
+ * @returns false if the column is zero; then it stays zero
+ */
 function normalize(column: Float32Array): boolean {
   let sum = 0
   for (const x of column) sum += x * x

@@ -1,5 +1,5 @@
-// Ranks that follow the spectrum: as many columns as it takes to send a given part of the energy ‖M‖²,
-// which Rayleigh–Ritz tells of factors that are at hand anyway.
+// Ranks that adapt to the spectrum: each matrix gets as many columns as it takes to send a given
+// fraction of its energy ‖M‖². A Rayleigh–Ritz step on Q̄ tells how much of it each rank carries.
 
 import type {
   Algorithm,
@@ -19,23 +19,27 @@ import { integer, show } from '../validate.ts'
 import { costOf, FULL_STEP_OPTIONS, FullStep, fullRounds } from './powersgd.ts'
 import { roundsWithScalars, scalarsOf, withScalars } from './scalars.ts'
 
+/** Options of `byEnergy`. */
 export interface EnergyOptions {
-  /** The part of ‖M‖² that a matrix's factors are to carry: more than 0, less than 1. Default 0.9. */
+  /** The fraction of ‖M‖² that a matrix's factors are to carry: above 0, below 1. Default 0.9. */
   readonly fraction?: number
-  /** The lowest rank. Default 1. */
+  /** The lowest rank: an integer ≥ 1. Default 1. */
   readonly least?: number
-  /** The highest; less where `minCompressionRate` would not let that travel. */
+  /**
+   * The highest rank: an integer from `least` to 65535. A matrix's own bound is lower where
+   * `minCompressionRate` would send it raw at this rank.
+   */
   readonly most: number
-  /** Ranks are decided in every so many steps. */
+  /** Ranks are decided once in this number of steps. */
   readonly every: number
 }
 
 /**
- * The rank that carries a part of the energy: the fewest leading eigenvalues that do, or twice as many as
- * there are, if all do not.
+ * Decides on a rank: the smallest one whose leading eigenvalues sum to the wanted energy. If all of
+ * them do not, it is twice their number.
  *
- * @param eigenvalues  of Q̄ᵀQ̄, descending
- * @param wanted  energy that they are to sum to
+ * @param eigenvalues  of Q̄ᵀQ̄, descending: the energy that each direction carries
+ * @param wanted  energy that they are to sum to, in the same unit as the eigenvalues
  */
 export function energyDecision(eigenvalues: ArrayLike<number>, wanted: number): number {
   let sum = 0
@@ -47,20 +51,24 @@ export function energyDecision(eigenvalues: ArrayLike<number>, wanted: number): 
 }
 
 /**
- * PowerSGD's full step with the rank of each matrix such that its factors carry a part of the energy:
- * the smallest that does, or, as long as the present one does not, its double. The shared option `rank`
- * is the first; parameters with a `rank` of their own keep it.
+ * PowerSGD in full steps, with ranks that adapt so that each matrix's factors carry a given
+ * fraction of its energy. The rank becomes the smallest one that does, or, while the present one
+ * does not, its double, always within `least` and `most`. The shared option `rank` is the first
+ * rank. Parameters with a `rank` of their own keep it.
  *
- * Carried are the leading eigenvalues of Q̄ᵀQ̄. What they are compared with is (mean of all workers'
- * ‖M‖)², M being gradient and residual: what is pending counts, too. That is ‖M̄‖² where workers agree,
- * and more where they do not: if each has noise of energy ν of its own beside a signal of energy s, the
- * mean of W has s + ν/W, and no rank carries more of s + ν than that. What they disagree on for long
- * even grows in their residuals. So in fleets with noise ask for a smaller fraction, and set `most` to
- * what you can afford: ranks may well stay there.
+ * The energy carried at rank k is the sum of the k leading eigenvalues of Q̄ᵀQ̄. It is compared
+ * with fraction × (mean of ‖M‖ over the workers)², where M is the gradient plus the residual. Where
+ * all workers have the same M this is ‖M̄‖². Where they differ it is larger. Say each worker has a
+ * signal of energy s and noise of energy ν of its own: the mean of W workers has only s + ν/W, and
+ * no rank carries more of s + ν than that. A lasting disagreement even grows in the residuals. So
+ * with noisy gradients, ask for a smaller fraction, and set `most` to a rank that you can afford,
+ * because ranks may well stay there.
  *
- * A deciding step costs 4 bytes for each matrix, and reading M once more; if it is aborted or nobody is
- * heard in it, ranks stay as they are. On wasm, higher ranks may take more memory: with `resident`, read
- * `gradients` again after such a step.
+ * A deciding step costs 4 bytes for each matrix, and reads M once more. If it is aborted, or no
+ * frame counts in it, ranks stay as they are. On wasm, higher ranks may take more memory: with
+ * `resident`, read `gradients` again after such a step.
+ *
+ * @throws TypeError, RangeError  naming the option
  */
 export function byEnergy({ fraction = 0.9, least = 1, most, every }: EnergyOptions): Method {
   if (!(typeof fraction === 'number' && fraction > 0 && fraction < 1)) {
@@ -76,8 +84,8 @@ export function byEnergy({ fraction = 0.9, least = 1, most, every }: EnergyOptio
     supportedOptions: FULL_STEP_OPTIONS,
     ranks: (specs, settings, wanted) =>
       boundsOf(specs, settings, options).map((bounds, i) => {
-        const asked = typeof wanted === 'number' ? wanted : wanted[i]!
-        return asked === 0 ? 0 : clipped(asked, bounds)
+        const wantedRank = typeof wanted === 'number' ? wanted : wanted[i]!
+        return wantedRank === 0 ? 0 : clip(wantedRank, bounds)
       }),
     cycle: (layout, settings) => [
       roundsWithScalars(fullRounds(layout, settings), layout.matrices.length / every),
@@ -86,12 +94,16 @@ export function byEnergy({ fraction = 0.9, least = 1, most, every }: EnergyOptio
   }
 }
 
-/** What a parameter's rank may be; most 0: it is raw. */
+/** The range of a parameter's rank. most 0: it is raw. */
 interface Bounds {
   readonly least: number
   readonly most: number
 }
 
+/**
+ * The range of each parameter's rank. It is raw if it would be at the lowest rank, and has one
+ * value if it has a `rank` of its own.
+ */
 function boundsOf(
   specs: readonly Spec[],
   settings: Settings,
@@ -108,7 +120,7 @@ function boundsOf(
   })
 }
 
-function clipped(rank: number, { least, most }: Bounds): number {
+function clip(rank: number, { least, most }: Bounds): number {
   return Math.min(Math.max(rank, least), most)
 }
 
@@ -116,16 +128,18 @@ class ByEnergy implements Algorithm {
   readonly #full: FullStep
   readonly #fraction: number
   readonly #every: number
-  /** the step that the first deciding step is `every` − 1 steps behind */
-  readonly #first: number
-  /** of all parameters */
+  /**
+   * the first compressed step; the deciding steps are the last of each `every` steps from there on
+   */
+  readonly #firstStep: number
+  /** for each parameter */
   readonly #bounds: readonly Bounds[]
 
   constructor(setup: AlgorithmSetup, options: Required<EnergyOptions>) {
     const { specs, settings } = setup
     this.#fraction = options.fraction
     this.#every = options.every
-    this.#first = settings.startCompressingAfter
+    this.#firstStep = settings.startCompressingAfter
     this.#bounds = boundsOf(specs, settings, options)
     this.#full = new FullStep(setup)
   }
@@ -140,23 +154,28 @@ class ByEnergy implements Algorithm {
 
   *step(context: StepContext): StepGenerator {
     const { session, layout, step, present } = context
-    const deciding = layout.matrices.length > 0 && (step - this.#first + 1) % this.#every === 0
+    const deciding = layout.matrices.length > 0 && (step - this.#firstStep + 1) % this.#every === 0
     if (!deciding) return yield* this.#full.step(context)
     const squares = present ? yield* wait(session.norms()) : null
     const norms = layout.matrices.map(({ index }) => (squares ? Math.sqrt(squares[index]!) : 0))
     const { finish, mean } = yield* withScalars(this.#full.step(context), scalarsOf(norms))
-    return mean.weight === 0 ? finish : { ...finish, ranks: this.#decided(layout, mean) }
+    return mean.weight === 0 ? finish : { ...finish, ranks: this.#decideRanks(layout, mean) }
   }
 
-  /** Of the last mean: Q̄, and the mean of what all have told. */
-  #decided(layout: Layout, { values, scalars }: Incoming): number[] {
+  /**
+   * The ranks of all parameters for the next step.
+   *
+   * @param values  the last mean: Q̄, then the raw parameters, as bytes
+   * @param scalars  the mean of ‖M‖ over the workers, for each matrix
+   */
+  #decideRanks(layout: Layout, { values, scalars }: Incoming): number[] {
     const right = new Float32Array(layout.rightFloats)
     bytesOf(right).set(values.subarray(0, right.byteLength))
     const ranks = layout.parameters.map(({ rank }) => rank)
     for (const [k, { index, right: at, cols, rank }] of layout.matrices.entries()) {
-      const { values: carried } = rayleighRitz(right.subarray(at, at + rank * cols), cols)
-      const enough = energyDecision(carried, this.#fraction * scalars[k]! ** 2)
-      ranks[index] = clipped(enough, this.#bounds[index]!)
+      const { values: eigenvalues } = rayleighRitz(right.subarray(at, at + rank * cols), cols)
+      const enough = energyDecision(eigenvalues, this.#fraction * scalars[k]! ** 2)
+      ranks[index] = clip(enough, this.#bounds[index]!)
     }
     return ranks
   }

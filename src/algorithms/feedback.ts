@@ -1,25 +1,31 @@
-// Error feedback: what a worker keeps of M, its gradient and residual, when its frame has counted. Here is
-// the meaning of `errorFeedback` for each way of sending; a new way of feeding back begins here.
+// Error feedback: the part of M, gradient plus residual, that a worker keeps for the next step once
+// its frame has counted. This table gives the meaning of `errorFeedback` for each method. A new way
+// of feeding back begins here.
 //
 //                           'local'                    'aggregated'                'none'
 //   full step, matrices     M − P̂·Qᵀ                   M − P̂·Q̄ᵀ                   0
-//   full step, raw          what encoding lost         the same; pytorch(): M − g  0
+//   full step, raw          encoding error             the same; pytorch(): M − g  0
 //   half-steps, matrices    M − P·Q̂ᵀ or M − P̂·Qᵀ       refused                     0
-//   half-steps, raw         what encoding lost         refused                     0
+//   half-steps, raw         encoding error             refused                     0
 //   baselines               M − what others decode     refused                     0
-//   factored(), matrices    as a full step             as a full step              0, and M is not formed
-//   dion(), matrices        has no choice: M − (1 − momentum)·P̂·Q̄ᵀ, a momentum
-//   dad(), rankDad()        have no choice: 0
+//   factored(), matrices    as a full step             as a full step              0; M not formed
+//   dion(), matrices        no choice: M − (1 − momentum)·P̂·Q̄ᵀ, a momentum
+//   dad(), rankDad()        no choice: 0
 //
-// Q is the factor as the others decode it from the worker's own frame, Q̄ the mean of all, g the mean of the
-// raw gradients. A worker whose frame has not counted keeps M.
+// Q is the factor that the other workers decode from the worker's own frame. Q̄ is the mean of the
+// Q of all workers, g the mean of their raw values. The encoding error is M minus the values that
+// others decode; it is 0 with wire 'f32'. A worker whose frame has not counted keeps all of M.
 import type { Finish } from '../algorithm.ts'
 import type { Layout, Session, Sink } from '../backend.ts'
 import { bytesOf } from '../bytes.ts'
 import { wait } from '../gensync.ts'
 import type { Settings } from '../options.ts'
 
-/** @throws RangeError  if feedback is to be taken from the mean, for methods that cannot */
+/**
+ * Refuses `errorFeedback: 'aggregated'`, for methods that do not support it.
+ *
+ * @throws RangeError  naming the option and the method
+ */
 export function refuseAggregated({ errorFeedback, method }: Settings): void {
   if (errorFeedback !== 'aggregated') return
   throw new RangeError(
@@ -27,18 +33,27 @@ export function refuseAggregated({ errorFeedback, method }: Settings): void {
   )
 }
 
-/** Whether nothing is kept: then all of M is cleared after each step, whatever has counted. */
+/**
+ * Whether no residual is kept. Then all of M is cleared after every step, whether or not the
+ * worker's frame has counted.
+ */
 export function keepsNothing({ errorFeedback }: Settings): boolean {
   return errorFeedback === 'none'
 }
 
-/** Whether M loses what the worker has sent, when a full step ends. */
+/**
+ * Whether the end of a full step subtracts the sent product from M. Not for `errorFeedback:
+ * 'none'`, which clears M as a whole.
+ *
+ * @param counted  whether the worker's own frame is in the last mean
+ */
 export function deflates(settings: Settings, counted: boolean): boolean {
   return counted && !keepsNothing(settings)
 }
 
 /**
- * Puts into the slot `qLocal` the factor whose product with P̂ᵀ M is to lose: it holds the worker's own Q.
+ * Chooses the right factor of the product that is subtracted from M, and leaves it in the slot
+ * `qLocal`: the worker's own Q, which is there already, or Q̄ with `errorFeedback: 'aggregated'`.
  *
  * @param qMean  Q̄, as bytes
  */
@@ -47,19 +62,22 @@ export function chooseDeflation(session: Session, settings: Settings, qMean: Uin
 }
 
 /**
- * Scratch for `keepRawDeviation`: empty where raw parameters have no feedback of their own.
+ * Allocates the scratch of `keepRawDeviation`: rawFloats floats, or none if raw parameters keep no
+ * deviation from the mean.
  *
- * @param rawDeviation  whether aggregated feedback is for raw parameters, too
+ * @param rawDeviation  see `Variant.rawDeviation`
  */
 export function rawDeviationOf(layout: Layout, { errorFeedback }: Settings, rawDeviation = false) {
   return new Float32Array(rawDeviation && errorFeedback === 'aggregated' ? layout.rawFloats : 0)
 }
 
 /**
- * How a step ends after which raw parameters keep M − mean.
+ * The end of a step after which raw parameters keep M − mean. Reads M of the raw parameters now,
+ * before `settle` changes anything.
  *
- * @param deviation  scratch, as long as all raw values
- * @param mean  of the raw values, as little-endian float32
+ * @param finish  the end of the step without that
+ * @param deviation  scratch, rawFloats floats: holds M − mean until `settle` is called
+ * @param mean  of the raw parameters, as little-endian float32 at any alignment
  */
 export function* keepRawDeviation(
   session: Session,

@@ -1,9 +1,11 @@
-// PowerSGD by alternating half-steps: one product a round. Its other factor is the basis of what the round
-// before has made. The authors' package (epfml/powersgd) and ACP-SGD (Zhang et al. 2023) do so, with the
-// feedback of Algorithm 2 of arXiv 1905.13727.
+// PowerSGD in half-steps: each round sends one product, P and Q by turns. Its other factor is an
+// orthonormal basis of the mean that the round before has produced. The authors' package
+// (epfml/powersgd) and ACP-SGD (Zhang et al. 2023) do so. The error feedback is that of Algorithm 2
+// of arXiv 1905.13727.
 //
 //   sends P   P = M·Q̂   update += P̄·Q̂ᵀ   M ← M − P·Q̂ᵀ   Q̂ = orthonormalize(the last Q̄)
 //   sends Q   Q = Mᵀ·P̂  update += P̂·Q̄ᵀ   M ← M − P̂·Qᵀ   P̂ = orthonormalize(the last P̄)
+
 import type {
   Algorithm,
   Incoming,
@@ -23,7 +25,10 @@ import type { AlgorithmSetup, Method, Round, Settings, SharedOptions } from '../
 import { refuseAggregated } from './feedback.ts'
 import { wholeStep } from './uncompressed.ts'
 
-/** The shared options that mean something to half-steps. `warmStart: false` would be `refresh: 1`. */
+/**
+ * The shared options that half-steps support. `warmStart` is not among them: `refresh: 1` is its
+ * `false`.
+ */
 export const HALF_STEP_OPTIONS = [
   'rank',
   'seed',
@@ -35,16 +40,24 @@ export const HALF_STEP_OPTIONS = [
 ] as const satisfies (keyof SharedOptions)[]
 
 /**
- * Half-steps: `iterations` of them a step, in a round each, so that one round a step is enough (the
- * default). What is sent alternates between P and Q from half-step to half-step, across steps too; P first.
- * A step's later half-steps see what its earlier ones left: k of them make an update of rank ⌈k/2⌉·r.
+ * PowerSGD in half-steps. A step has `iterations` half-steps, each in a round of its own, so that
+ * by default one round a step is enough. Half-steps alternate between sending P and sending Q,
+ * across steps too; the first sends P. A later half-step of a step compresses what the earlier ones
+ * have left, so k half-steps make an update of rank ⌈k/2⌉·rank.
  *
- * Each round's mean counts by itself. A worker that is not in it keeps what it sent there; if nobody
- * is, nothing has happened: factors and what is sent next stay as they were, and so the next half-step
- * tries the same again. Raw tensors, and `Outcome`, follow the step's last round. Hence `abort` is for a
- * worker none of whose frames of this step is in a mean, or for all workers together.
+ * The mean of each round counts by itself. A worker whose frame is not in it keeps what it sent
+ * there. If no worker's frame is in it, the half-step has not happened: the factors and the side to
+ * send stay as they were, and the next half-step tries the same again. The raw parameters and
+ * `Outcome` follow the last round of the step. So `abort` is only for a worker none of whose frames
+ * of this step is in a mean, or for all workers together.
  *
- * Two of them cost what a full step does, and, from the same Q̂, their update is the same, too.
+ * Two half-steps send as many floats as one full step. From the same Q̂ they also give the same
+ * update.
+ *
+ * Defaults: those of the shared options. `errorFeedback: 'aggregated'` is refused with a
+ * RangeError.
+ *
+ * Source: epfml/powersgd; ACP-SGD (Zhang et al. 2023); feedback of arXiv 1905.13727, Algorithm 2.
  */
 export function halfSteps(): Method {
   return {
@@ -60,7 +73,12 @@ export function halfSteps(): Method {
   }
 }
 
-/** What half-steps send in the steps of a cycle. */
+/**
+ * The rounds of the steps of one cycle. After an odd number of half-steps the next step begins with
+ * the other side, so such a cycle has two steps.
+ *
+ * @param first  the factor that the first half-step of the cycle sends
+ */
 export function halfRounds(
   layout: Layout,
   { iterations }: Settings,
@@ -72,7 +90,7 @@ export function halfRounds(
     first === 'P'
       ? [leftColumns(layout), rightColumns(layout)]
       : [rightColumns(layout), leftColumns(layout)]
-  // After an odd number, the next step begins with the other side.
+  // After an odd number of half-steps, the next step begins with the other side.
   return Array.from({ length: iterations % 2 === 0 ? 1 : 2 }, (_, step) =>
     Array.from({ length: iterations }, (_, k): Round => {
       const columns = sides[(step + k) % 2]!
@@ -81,36 +99,54 @@ export function halfRounds(
   )
 }
 
-/** What other programs do otherwise, and no option asks for. */
+/** Deviations that reproduce other programs. No user option selects them. */
 export interface HalfStepVariant {
-  /** what the very first half-step sends; default 'P' */
+  /** the factor that the very first half-step sends. Default 'P' */
   readonly first?: SentFactor
-  /** In place of the host's basis; what it makes need not be orthonormal. */
+  /**
+   * Turns the mean of a factor into P̂ or Q̂ in place of `Host.orthonormalize`; the result need not
+   * be orthonormal.
+   *
+   * @param columns  an arena of this side; changed in place
+   */
   basis?(host: Host, layout: Layout, side: Side, columns: Float32Array, step: number): void
 }
 
+/** The factor that a half-step sends. */
 export type SentFactor = 'P' | 'Q'
 
-/** One half-step: the product that this worker sent, and what came of it. */
+/**
+ * One half-step: the product left·rightᵀ that this worker subtracts from M if its frame counts, and
+ * the mean that came of it. One of the two factors is the worker's own, the other the same on every
+ * worker.
+ */
 interface HalfStep extends Product {
-  /** the factor that goes out, this worker's own; the other one is everyone's */
+  /** the side of the factor that is sent, which is the worker's own; the other one is P̂ or Q̂ */
   side: Side
-  /** of everyone's, that factor */
+  /** the mean of that factor over the workers; a view of `scratch` */
   mean: Float32Array
-  /** of the mean; 0: the half-step has not happened */
+  /** the sum of the weights in the mean; 0: the half-step has not happened */
   weight: number
+  /** true: this worker's own frame is in the mean */
   counted: boolean
-  /** scratch, as long as the longer side */
+  /** as many floats as the longer of the two arenas */
   readonly scratch: Float32Array
 }
 
+/**
+ * The half-steps. It keeps the last mean of either side and the side to send next, the same on
+ * every worker.
+ */
 export class HalfStepAlgorithm implements Algorithm {
   readonly incremental = true
-  /** what came last of either side, not yet orthonormal; of one is made what the next half-step begins with */
+  /**
+   * the last mean of either side, not yet orthonormal. The next half-step starts from a basis of
+   * the one that it does not send
+   */
   #factors = { left: new Float32Array(0), right: new Float32Array(0) }
-  /** what the next half-step sends */
+  /** the side that the next half-step sends */
   #next: Side = 'left'
-  /** scratch, made once: a step's half-steps */
+  /** the half-steps of the current step; scratch, allocated once for a layout */
   #halfSteps: HalfStep[] = []
   #layout: Layout
   readonly #host: Host
@@ -119,11 +155,11 @@ export class HalfStepAlgorithm implements Algorithm {
 
   constructor(
     { host, layout, settings, loaded, step }: AlgorithmSetup,
-    manners: HalfStepVariant = {},
+    variant: HalfStepVariant = {},
   ) {
     this.#host = host
     this.#settings = settings
-    this.#variant = manners
+    this.#variant = variant
     this.#layout = layout
     this.load(layout, loaded, step)
   }
@@ -135,12 +171,17 @@ export class HalfStepAlgorithm implements Algorithm {
   prepare(context: StepContext): void {
     if (context.layout.matrices.length === 0) return
     const half = this.#halfSteps[0]!
-    this.#begin(half, this.#next, this.#factors[otherSide(this.#next)], context)
+    this.#beginHalfStep(half, this.#next, this.#factors[otherSide(this.#next)], context)
     if (half.side === 'left') context.session.write('qHat', bytesOf(half.right))
   }
 
-  /** Makes the factor that is everyone's. @param from  what it is to be a basis of */
-  #begin(
+  /**
+   * Begins a half-step: computes the factor that is the same on every worker, P̂ or Q̂.
+   *
+   * @param side  the side that the half-step sends
+   * @param from  the mean to compute a basis of: an arena of the other side
+   */
+  #beginHalfStep(
     half: HalfStep,
     side: Side,
     from: Float32Array,
@@ -148,11 +189,11 @@ export class HalfStepAlgorithm implements Algorithm {
   ): void {
     half.side = side
     half.mean = half.scratch.subarray(0, half[side].length)
-    const fixed = half[otherSide(side)]
-    fixed.set(from)
+    const basisOfMean = half[otherSide(side)]
+    basisOfMean.set(from)
     const { basis } = this.#variant
-    if (basis) basis(host, layout, otherSide(side), fixed, step)
-    else host.orthonormalize(layout, otherSide(side), fixed, step)
+    if (basis) basis(host, layout, otherSide(side), basisOfMean, step)
+    else host.orthonormalize(layout, otherSide(side), basisOfMean, step)
   }
 
   *step(context: StepContext): StepGenerator {
@@ -162,32 +203,36 @@ export class HalfStepAlgorithm implements Algorithm {
     let from: Float32Array = this.#factors[otherSide(side)]
     let raw: Uint8Array = new Uint8Array(0)
     for (const [k, half] of this.#halfSteps.entries()) {
-      if (k > 0) this.#begin(half, side, from, context)
+      if (k > 0) this.#beginHalfStep(half, side, from, context)
       const { values, weight, counted } = (yield* this.#send(context, k)) as Incoming
       bytesOf(half.mean).set(values.subarray(0, half.mean.byteLength))
-      raw = values.subarray(half.mean.byteLength) // none but in the last round
+      raw = values.subarray(half.mean.byteLength) // empty except in the last round
       half.weight = weight
       half.counted = counted
       if (weight === 0) continue
       from = half.mean
       side = otherSide(side)
     }
-    const done = this.#halfSteps.filter(({ weight }) => weight > 0)
-    const means = done.map(({ side, left, right, mean }) =>
+    const happened = this.#halfSteps.filter(({ weight }) => weight > 0)
+    const means = happened.map(({ side, left, right, mean }) =>
       side === 'left' ? { left: mean, right } : { left, right: mean },
     )
     this.#next = side
-    for (const { side, mean } of done) this.#factors[side].set(mean)
-    if (done.length > 0) this.#refresh(step + 1)
-    const simple = this.#halfSteps.length === 1 && !this.#variant.basis
+    for (const { side, mean } of happened) this.#factors[side].set(mean)
+    if (happened.length > 0) this.#refresh(step + 1)
+    // After one half-step with an orthonormal P̂ or Q̂, ‖update‖ is the norm of the mean.
+    const isNormOfMean = this.#halfSteps.length === 1 && !this.#variant.basis
     return {
       settle: (sink) =>
         runTask(settleAll(session, this.#halfSteps, raw, sink), session.synchronous),
-      squares: simple ? null : squaredNormOfProducts(layout, means),
+      squares: isNormOfMean ? null : squaredNormOfProducts(layout, means),
     }
   }
 
-  /** Computes what half-step k sends, and sends it. */
+  /**
+   * Computes the factor of half-step k and sends it, the raw parameters with the last one. Yields
+   * the frame and returns the mean of its round.
+   */
   *#send(
     context: StepContext,
     k: number,
@@ -202,9 +247,10 @@ export class HalfStepAlgorithm implements Algorithm {
     } else if (k > 0) {
       session.write('qHat', bytesOf(half.right))
       if (present) yield* wait(session.project())
-    } // else it was projected when the gradient was taken in
+    } // else the session projected M when it accumulated the gradient
     const last = k === this.#halfSteps.length - 1
-    // M is deflated when the step ends, so that it can be aborted: till then, on paper.
+    // M changes only when the step ends, so that the step can be aborted. Until then the products
+    // of earlier half-steps are subtracted from the factor instead.
     const before = this.#halfSteps.slice(0, k).filter(({ counted }) => counted)
     if (present && (before.length > 0 || !last)) {
       yield* wait(session.read([slot], half[side]))
@@ -216,7 +262,7 @@ export class HalfStepAlgorithm implements Algorithm {
     return yield { summed: { floats: half[side], columns } }
   }
 
-  /** Draws new factors before step `step`, if they are due. */
+  /** Draws new factors before step `step`, if `refresh` asks for it. */
   #refresh(step: number): void {
     const { refresh } = this.#settings
     if (refresh === 0 || step % refresh !== 0) return
@@ -234,25 +280,25 @@ export class HalfStepAlgorithm implements Algorithm {
     this.#resize(layout)
     for (const matrix of layout.matrices) {
       for (const side of SIDES) {
-        const given = loaded[side][matrix.index]
-        if (given) this.#factors[side].set(given, matrix[side])
+        const stored = loaded[side][matrix.index]
+        if (stored) this.#factors[side].set(stored, matrix[side])
         else this.#host.fill(matrix, side, this.#factors[side], 0, step)
       }
     }
   }
 
   rearrange(layout: Layout, step: number): void {
-    const [former, old] = [this.#layout, this.#factors]
+    const [oldLayout, oldFactors] = [this.#layout, this.#factors]
     this.#resize(layout)
     for (const matrix of layout.matrices) {
       const { index, rows, cols, rank } = matrix
-      const before = former.parameters[index]!
-      const kept = Math.min(before.rank, rank)
+      const old = oldLayout.parameters[index]!
+      const kept = Math.min(old.rank, rank)
       for (const side of SIDES) {
         const length = side === 'left' ? rows : cols
-        const columns = old[side].subarray(before[side], before[side] + before.rank * length)
-        const best = leadingColumns(columns, length, kept).subarray(0, kept * length)
-        this.#factors[side].set(best, matrix[side])
+        const columns = oldFactors[side].subarray(old[side], old[side] + old.rank * length)
+        const leading = leadingColumns(columns, length, kept).subarray(0, kept * length)
+        this.#factors[side].set(leading, matrix[side])
         this.#host.fill(matrix, side, this.#factors[side], kept, step)
       }
     }
@@ -274,25 +320,36 @@ export class HalfStepAlgorithm implements Algorithm {
 
 const SIDES = ['left', 'right'] as const satisfies Side[]
 
-/** Takes from M what counted, and hands out all means. The last half-step's own factor is in its slot. */
+/**
+ * Ends a step: subtracts from M the products of the half-steps that counted, and gives the sink the
+ * sum of all means. The slots still hold the last half-step's own factor, so that one is settled
+ * first.
+ *
+ * @param raw  the mean of the raw parameters, as bytes
+ */
 function* settleAll(
   session: Session,
-  halves: readonly HalfStep[],
+  steps: readonly HalfStep[],
   raw: Uint8Array,
   sink: Sink | null,
 ): Task<void> {
-  const last = halves.at(-1)!
+  const last = steps.at(-1)!
   yield* settleHalfStep(session, last, raw, sink)
-  const more = sink && { ...sink, accumulate: true }
-  for (const half of halves.slice(0, -1)) {
+  const accumulating = sink && { ...sink, accumulate: true }
+  for (const half of steps.slice(0, -1)) {
     if (half.weight === 0) continue
     session.write('left', bytesOf(half.left))
     if (half.side === 'right') session.write('qLocal', bytesOf(half.right))
-    yield* settleHalfStep(session, half, null, more)
+    yield* settleHalfStep(session, half, null, accumulating)
   }
 }
 
-/** The same for one half-step, whose own P or Q and P̂ are in their slots. */
+/**
+ * Ends one half-step. If it sent Q, the slots `left` and `qLocal` must hold P̂ and the worker's Q;
+ * if it sent P, the slot `left` must hold the worker's P.
+ *
+ * @param raw  the mean of the raw parameters, as bytes; null: leave them alone
+ */
 function* settleHalfStep(
   session: Session,
   { side, right, mean, counted }: HalfStep,
@@ -304,7 +361,8 @@ function* settleHalfStep(
     yield* wait(session.settle(counted, raw, sink))
     return
   }
-  // The session's two products have the same left factor: here it is the right one that they share.
+  // `settle` takes one left factor for both of its products. When P was sent, they have the right
+  // factor in common instead, so this takes two calls.
   if (counted) {
     session.write('qLocal', bytesOf(right))
     yield* wait(session.settle(true, null, null))

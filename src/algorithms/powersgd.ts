@@ -1,6 +1,7 @@
-// PowerSGD, full step: one power iteration from the last step's Q, its two products averaged over
-// the workers. Vogels, Karimireddy, Jaggi 2019 (arXiv 1905.13727), Algorithm 1 with the feedback of
-// Algorithm 2: the residual is taken from the worker's own Q, or from the mean if asked to.
+// PowerSGD in full steps. Each step is one power iteration that starts from the last step's Q; both
+// of its products, P and Q, are averaged over the workers. Vogels, Karimireddy, Jaggi 2019 (arXiv
+// 1905.13727), Algorithm 1 with the error feedback of Algorithm 2. The residual is taken from the
+// worker's own Q, or from the mean Q̄ with `errorFeedback: 'aggregated'`.
 
 import type {
   Algorithm,
@@ -20,22 +21,35 @@ import { leadingColumns } from '../linalg/rayleigh-ritz.ts'
 import type { AlgorithmSetup, Method, Round, Settings, SharedOptions } from '../options.ts'
 import { chooseDeflation, deflates, keepRawDeviation, rawDeviationOf } from './feedback.ts'
 
-/** What other programs do otherwise, and no option asks for. */
+/** Deviations from the paper that reproduce other programs. No user option selects them. */
 export interface Variant {
-  /** Q̂ is the factors as they are. */
-  readonly asIs?: boolean
-  /** P̂ in place of the host's basis; it need not be orthonormal. */
+  /** true: Q̂ is the starting Q itself, not an orthonormal basis of it */
+  readonly qAsIs?: boolean
+  /** computes P̂ in place of `Host.orthonormalize`; its P̂ need not be orthonormal */
   readonly basis?: {
-    /** @param left  P̄, a left arena: in place @param weight  of the mean, > 0 */
+    /**
+     * Turns P̄ into P̂.
+     *
+     * @param left  P̄ on entry and P̂ on return: a left arena, changed in place
+     * @param weight  the sum of the weights in the mean P̄, > 0
+     */
     make(layout: Layout, left: Float32Array, weight: number): void
-    /** ‖P̂·Q̄ᵀ‖² */
+    /**
+     * ‖P̂·Q̄ᵀ‖²
+     *
+     * @param left  P̂, a left arena; only read
+     * @param right  Q̄, a right arena; only read
+     */
     squares(layout: Layout, left: Float32Array, right: Float32Array): number
   }
-  /** Aggregated feedback is for raw parameters, too: they keep M − mean. Else they keep nothing. */
+  /**
+   * true: with `errorFeedback: 'aggregated'`, raw parameters keep M − mean as their residual.
+   * Otherwise they keep only the encoding error of their wire type.
+   */
   readonly rawDeviation?: boolean
 }
 
-/** The shared options that mean something to full steps. */
+/** The shared options that full steps support. */
 export const FULL_STEP_OPTIONS = [
   'rank',
   'seed',
@@ -48,7 +62,7 @@ export const FULL_STEP_OPTIONS = [
   'orthonormalize',
 ] as const satisfies (keyof SharedOptions)[]
 
-/** The method that is used if none is asked for. */
+/** PowerSGD in full steps: the default method. */
 export const powerSgd: Method = {
   name: 'powersgd',
   supportedOptions: FULL_STEP_OPTIONS,
@@ -58,12 +72,15 @@ export const powerSgd: Method = {
   create: (setup) => new FullStep(setup),
 }
 
-/** Floats that a matrix takes in a full step. */
+/** The number of floats that the factors of one matrix take in a full step. */
 export function costOf({ iterations }: Settings) {
   return (rows: number, cols: number, rank: number) => iterations * rank * (rows + cols)
 }
 
-/** What a full step sends. */
+/**
+ * The rounds of a full step: for each iteration P, then Q. The last round also carries the raw
+ * parameters, after Q. Without matrices there is one round, with the raw parameters.
+ */
 export function fullRounds(layout: Layout, { iterations }: Settings): Round[] {
   if (layout.matrices.length === 0) return [{ kind: 'summed', columns: rawLengths(layout) }]
   return Array.from({ length: iterations }, (_, k): Round[] => [
@@ -75,41 +92,50 @@ export function fullRounds(layout: Layout, { iterations }: Settings): Round[] {
   ]).flat()
 }
 
+/**
+ * The full step. It keeps the Q that the next step starts from, the same on every worker. Methods
+ * that differ in part extend it or contain one.
+ */
 export class FullStep implements Algorithm {
-  /** the right factors that the next step begins with, not yet orthonormal */
-  #factors = new Float32Array(0)
-  // Scratch, made once: Q̂ and P̂ while the host works on them.
-  #right = new Float32Array(0)
-  #left = new Float32Array(0)
-  // What raw parameters keep, if anything: until the step is settled.
+  /** the Q that the next step starts from, before it is orthonormalized: a right arena */
+  #q = new Float32Array(0)
+  // Scratch, allocated once for a layout: Q̂, a right arena, and P̄, then P̂, a left arena.
+  #qHat = new Float32Array(0)
+  #pHat = new Float32Array(0)
+  // Scratch: M − mean of the raw parameters, from the last round until the step is settled. Empty
+  // unless they keep it (see `rawDeviation`).
   #deviation = new Float32Array(0)
   #layout: Layout
   readonly #host: Host
   readonly #settings: Settings
   readonly #variant: Variant
 
-  constructor({ host, layout, settings, loaded, step }: AlgorithmSetup, manners: Variant = {}) {
+  constructor({ host, layout, settings, loaded, step }: AlgorithmSetup, variant: Variant = {}) {
     this.#host = host
     this.#settings = settings
-    this.#variant = manners
+    this.#variant = variant
     this.#layout = layout
     this.load(layout, loaded, step)
   }
 
   get shared(): SharedState {
-    return { right: this.#factors, left: new Float32Array(0), notes: {} }
+    return { right: this.#q, left: new Float32Array(0), notes: {} }
   }
 
   prepare(context: StepContext): void {
-    if (context.layout.matrices.length > 0) this.#query(context, bytesOf(this.#factors))
+    if (context.layout.matrices.length > 0) this.#computeQHat(context, bytesOf(this.#q))
   }
 
-  /** Makes Q̂ of right factors. */
-  #query({ session, host, layout, step }: StepContext, factors: Uint8Array): void {
-    const right = bytesOf(this.#right)
-    right.set(factors)
-    if (!this.#variant.asIs) host.orthonormalize(layout, 'right', this.#right, step)
-    session.write('qHat', right)
+  /**
+   * Computes Q̂ and writes it into the slot `qHat`.
+   *
+   * @param q  the starting Q: the bytes of a right arena
+   */
+  #computeQHat({ session, host, layout, step }: StepContext, q: Uint8Array): void {
+    const qHat = bytesOf(this.#qHat)
+    qHat.set(q)
+    if (!this.#variant.qAsIs) host.orthonormalize(layout, 'right', this.#qHat, step)
+    session.write('qHat', qHat)
   }
 
   *step(context: StepContext): StepGenerator {
@@ -118,29 +144,34 @@ export class FullStep implements Algorithm {
     let q: Incoming
     if (layout.matrices.length === 0) {
       q = (yield { slots: ['raw'] }) as Incoming
-      return yield* this.#ending(session, q.counted, q.values, null)
+      return yield* this.#finish(session, q.counted, q.values, null)
     }
     for (let k = 1; ; k++) {
       yield* this.leftRound(context)
-      if (context.present) yield* wait(this.backproject(context, this.#left))
+      if (context.present) yield* wait(this.backproject(context, this.#pHat))
       if (k === iterations) break
       q = (yield this.#outgoing(['qLocal'])) as Incoming
-      this.#query(context, q.values)
-      if (context.present) yield* wait(this.project(context, this.#right))
+      this.#computeQHat(context, q.values)
+      if (context.present) yield* wait(this.project(context, this.#qHat))
     }
-    // Raw tensors travel last, so that one set of senders decides for them and the matrices alike.
+    // The raw parameters travel with the last Q, so that one set of senders counts for both.
     q = (yield this.#outgoing(['qLocal', 'raw'])) as Incoming
-    const mean = q.values.subarray(0, 4 * layout.rightFloats)
+    const qMean = q.values.subarray(0, 4 * layout.rightFloats)
     const raw = q.values.subarray(4 * layout.rightFloats)
-    session.write('qMean', mean)
-    chooseDeflation(session, this.#settings, mean)
-    const ending = yield* this.#ending(session, q.counted, raw, this.#squares(layout, mean))
-    if (q.weight > 0) this.#next(mean, step + 1)
-    return ending
+    session.write('qMean', qMean)
+    chooseDeflation(session, this.#settings, qMean)
+    const finish = yield* this.#finish(session, q.counted, raw, this.#squares(layout, qMean))
+    if (q.weight > 0) this.#prepareNextQ(qMean, step + 1)
+    return finish
   }
 
-  /** How a step ends whose slots have what they should. @param raw  the mean of raw parameters */
-  *#ending(
+  /**
+   * The end of a step whose slots hold P̂, Q̄ and the Q to subtract from M.
+   *
+   * @param raw  the mean of the raw parameters, as bytes
+   * @param squares  ‖P̂·Q̄ᵀ‖²; null: it is ‖Q̄‖²
+   */
+  *#finish(
     session: Session,
     counted: boolean,
     raw: Uint8Array,
@@ -153,35 +184,46 @@ export class FullStep implements Algorithm {
     return yield* keepRawDeviation(session, { settle, squares }, deviation, raw)
   }
 
-  /** Q̂ of this step, from `prepare` on. */
-  protected get query(): Float32Array {
-    return this.#right
+  /** Q̂ of this step, a right arena. `prepare` sets it. */
+  protected get qHat(): Float32Array {
+    return this.#qHat
   }
 
-  /** left ← M·Q̂ @param query  Q̂, which is in its slot, too */
-  protected project({ session }: StepContext, _query: Float32Array): MaybePromise<void> {
+  /**
+   * left ← M·Q̂
+   *
+   * @param _qHat  Q̂, which the slot `qHat` holds, too; for subclasses
+   */
+  protected project({ session }: StepContext, _qHat: Float32Array): MaybePromise<void> {
     return session.project()
   }
 
-  /** own ← Mᵀ·P̂ @param left  P̂, which is in its slot, too */
-  protected backproject({ session }: StepContext, _left: Float32Array): MaybePromise<void> {
+  /**
+   * qLocal ← Mᵀ·P̂
+   *
+   * @param _pHat  P̂, which the slot `left` holds, too; for subclasses
+   */
+  protected backproject({ session }: StepContext, _pHat: Float32Array): MaybePromise<void> {
     return session.backproject()
   }
 
-  /** What comes of P̂: with its bits, if others may have other ones. */
+  /**
+   * A frame of slots computed from P̂. A device may give P̂ other bits on each worker, so its bits
+   * then join the history that frames carry.
+   */
   #outgoing(slots: readonly Slot[]): Outgoing {
-    return this.#settings.orthonormalize === 'device' ? { slots, basis: this.#left } : { slots }
+    return this.#settings.orthonormalize === 'device' ? { slots, basis: this.#pHat } : { slots }
   }
 
-  /** ‖P̂·Q̄ᵀ‖², where it is not ‖Q̄‖². */
-  #squares(layout: Layout, mean: Uint8Array): number | null {
+  /** ‖P̂·Q̄ᵀ‖²; null if P̂ is orthonormal, for then it is ‖Q̄‖². */
+  #squares(layout: Layout, qMean: Uint8Array): number | null {
     const { basis } = this.#variant
     if (!basis) return null
-    bytesOf(this.#right).set(mean)
-    return basis.squares(layout, this.#left, this.#right)
+    bytesOf(this.#qHat).set(qMean) // Q̂ is no longer needed in this step
+    return basis.squares(layout, this.#pHat, this.#qHat)
   }
 
-  /** Sends P, receives P̄, and leaves P̂ in the session. */
+  /** Sends P, receives P̄, and leaves P̂ in `#pHat` and in the slot `left`. */
   protected *leftRound({
     session,
     host,
@@ -189,61 +231,67 @@ export class FullStep implements Algorithm {
     step,
   }: StepContext): Generator<Outgoing | Promise<unknown>, void, unknown> {
     const p = (yield { slots: ['left'] }) as Incoming
-    const left = bytesOf(this.#left)
-    left.set(p.values)
+    const pHat = bytesOf(this.#pHat)
+    pHat.set(p.values)
     if (this.#settings.orthonormalize === 'device') {
-      session.write('left', left)
+      session.write('left', pHat)
       yield* wait(session.orthonormalize!(this.#settings.seed, step))
-      yield* wait(session.read(['left'], this.#left))
+      yield* wait(session.read(['left'], this.#pHat))
       return
     }
-    // Of nobody's P, Gram–Schmidt would make P̂ = 0, and so Q̄ = 0 for ever.
+    // At total weight 0 P̄ is zero. A variant's basis would return zeros, and Q̄ would never
+    // recover; `orthonormalize` replaces zero columns.
     const { basis } = this.#variant
-    if (basis && p.weight > 0) basis.make(layout, this.#left, p.weight)
-    else host.orthonormalize(layout, 'left', this.#left, step)
-    session.write('left', left)
+    if (basis && p.weight > 0) basis.make(layout, this.#pHat, p.weight)
+    else host.orthonormalize(layout, 'left', this.#pHat, step)
+    session.write('left', pHat)
   }
 
-  /** The factors that step `step` begins with. */
-  #next(mean: Uint8Array, step: number): void {
+  /**
+   * Computes the Q that step `step` starts from.
+   *
+   * @param qMean  Q̄ of the step before, as bytes
+   */
+  #prepareNextQ(qMean: Uint8Array, step: number): void {
     const { warmStart, refresh } = this.#settings
     if (warmStart === false || (refresh > 0 && step % refresh === 0)) {
       for (const matrix of this.#layout.matrices) {
-        this.#host.fill(matrix, 'right', this.#factors, 0, step)
+        this.#host.fill(matrix, 'right', this.#q, 0, step)
       }
-    } else if (warmStart === true) bytesOf(this.#factors).set(mean)
+    } else if (warmStart === true) bytesOf(this.#q).set(qMean)
   }
 
   load(layout: Layout, { right }: LoadedState, step: number): void {
     this.#resize(layout)
     for (const matrix of layout.matrices) {
-      const given = right[matrix.index]
-      if (given) this.#factors.set(given, matrix.right)
-      else this.#host.fill(matrix, 'right', this.#factors, 0, step)
+      const stored = right[matrix.index]
+      if (stored) this.#q.set(stored, matrix.right)
+      else this.#host.fill(matrix, 'right', this.#q, 0, step)
     }
   }
 
   rearrange(layout: Layout, step: number): void {
-    const factors = new Float32Array(layout.rightFloats)
+    const q = new Float32Array(layout.rightFloats)
     for (const matrix of layout.matrices) {
       const old = this.#layout.parameters[matrix.index]!
       const kept = Math.min(old.rank, matrix.rank)
-      const columns = this.#factors.subarray(old.right, old.right + old.rank * old.cols)
-      // Where factors are always drawn, their lengths tell nothing of the gradient.
-      const best =
+      const columns = this.#q.subarray(old.right, old.right + old.rank * old.cols)
+      // Only a warm-started Q tells which directions carry most of the gradient. The columns of a
+      // drawn Q are all alike, so the first ones stay.
+      const leading =
         this.#settings.warmStart === true ? leadingColumns(columns, old.cols, kept) : columns
-      factors.set(best.subarray(0, kept * old.cols), matrix.right)
-      this.#host.fill(matrix, 'right', factors, kept, step)
+      q.set(leading.subarray(0, kept * old.cols), matrix.right)
+      this.#host.fill(matrix, 'right', q, kept, step)
     }
     this.#resize(layout)
-    this.#factors.set(factors)
+    this.#q.set(q)
   }
 
   #resize(layout: Layout): void {
     this.#layout = layout
-    this.#factors = new Float32Array(layout.rightFloats)
-    this.#right = new Float32Array(layout.rightFloats)
-    this.#left = new Float32Array(layout.leftFloats)
+    this.#q = new Float32Array(layout.rightFloats)
+    this.#qHat = new Float32Array(layout.rightFloats)
+    this.#pHat = new Float32Array(layout.leftFloats)
     this.#deviation = rawDeviationOf(layout, this.#settings, this.#variant.rawDeviation)
   }
 }

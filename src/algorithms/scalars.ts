@@ -1,19 +1,22 @@
-// What methods that adapt ranks have in common: a step that tells a few numbers more, and is told their
-// means, from which all workers conclude the same.
+// Scalars for methods that adapt ranks: each worker adds a few numbers to a step's last frame and
+// receives their means. All workers receive the same means, so they decide on the same ranks.
 
 import type { Finish, Incoming, Outgoing, StepGenerator } from '../algorithm.ts'
 import { LARGEST } from '../linalg/rayleigh-ritz.ts'
 import type { Round } from '../options.ts'
 
-/** Numbers ≥ 0 as scalars, which must be finite for their frame to leave: larger ones become the largest. */
+/**
+ * Converts numbers ≥ 0 to float32 scalars. Numbers beyond the largest float32 become the largest
+ * float32, because a frame with scalars that are not finite is not sent.
+ */
 export function scalarsOf(values: readonly number[]): Float32Array {
   return Float32Array.from(values, (value) => Math.min(value, LARGEST))
 }
 
 /**
- * A step, with these scalars in its last frame: the one that ends with the raw values.
+ * Runs a step and adds these scalars to its last frame, the one that ends with the slot `raw`.
  *
- * @returns how it ends, and the mean of that frame
+ * @returns the end of the step, and the mean of that frame
  */
 export function* withScalars(
   steps: StepGenerator,
@@ -29,7 +32,11 @@ export function* withScalars(
   }
 }
 
-/** The rounds of its average step. @param scalars  in the last frame, on the average */
+/**
+ * Adds scalars to the last of the rounds of a step.
+ *
+ * @param scalars  how many the last frame carries, on the average over the steps
+ */
 export function roundsWithScalars(rounds: readonly Round[], scalars: number): Round[] {
   return rounds.map((round, i) => (i === rounds.length - 1 ? { ...round, scalars } : round))
 }

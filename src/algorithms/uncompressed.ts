@@ -1,7 +1,9 @@
-// Everything as it is: the whole gradient, with what is pending, in one round.
+// No compression: all of M, gradient plus residual, is averaged in one round.
 import type { Algorithm, Incoming, StepContext, StepGenerator } from '../algorithm.ts'
 
-/** Of plans, or steps, without matrices. */
+/**
+ * The algorithm for layouts without matrices, and for the steps before `startCompressingAfter`.
+ */
 export const wholeSteps: Algorithm = {
   shared: { right: new Float32Array(0), left: new Float32Array(0), notes: {} },
   prepare() {},
@@ -10,7 +12,10 @@ export const wholeSteps: Algorithm = {
   rearrange() {},
 }
 
-/** One round with all that is raw. */
+/**
+ * One uncompressed step. All parameters of its layout are raw. `framing.settleRaw` then leaves the
+ * encoding error in the residual.
+ */
 export function* wholeStep({ session }: StepContext): StepGenerator {
   const { values, counted } = (yield { slots: ['raw'] }) as Incoming
   return { settle: (sink) => session.settle(counted, values, sink), squares: null }

@@ -1,50 +1,53 @@
-// Singular values and vectors of one matrix by iteration, on the kernels of any backend.
+// Singular value decompositions of one matrix by power iteration, on the kernels of any backend.
 
 import type { Dims, Kernels } from '../backend.ts'
 import { integer, show } from '../validate.ts'
 import { eigen } from './eigen.ts'
-import { checkedFloats, columnAt, completeBasis, dot, normOf, USE } from './qr.ts'
+import { dot } from './products.ts'
+import { checkedFloats, columnAt, completeBasis, normOf, USE } from './qr.ts'
 
-/** How long an iteration goes on. */
+/** When an iteration stops, and the seed that it starts from. */
 export interface Iteration {
-  /** At most so many, each a product with A and one with Aᵀ. Default 100. */
+  /** The maximum number of iterations; each multiplies once by A and once by Aᵀ. Default 100. */
   readonly iterations?: number
   /**
-   * It ends when ‖Aᵀ·P‖², the part of ‖A‖² that has been caught, changes by no more than this part
-   * of itself; 0: after all iterations. The angle to what it converges to goes with the square
-   * root. Default 1e-9, about what rounding changes.
+   * The iteration stops when ‖Aᵀ·P‖², the part of ‖A‖² that P captures, changes by at most this
+   * fraction of itself. 0 runs all iterations. The angle to the limit decreases with the square
+   * root of the tolerance. Default 1e-9, about the change that rounding alone causes.
    */
   readonly tolerance?: number
-  /** Of the first vectors and of those that replace dependent ones. Default 0. */
+  /** Seed of the starting vectors, and of vectors that replace dependent ones. Default 0. */
   readonly seed?: number
 }
 
-/** A ≈ u·diag(s)·vᵀ */
+/** A truncated singular value decomposition: A ≈ u·diag(s)·vᵀ. */
 export interface Svd {
   /** rows × rank by column: orthonormal */
   readonly u: Float32Array
-  /** rank singular values ≥ 0 */
+  /** rank singular values, each ≥ 0 */
   readonly s: Float64Array
   /** cols × rank by column: orthonormal */
   readonly v: Float32Array
 }
 
 /**
- * A singular value is zero if it is at most this part of ‖A‖: what a column is dependent by in
- * `orthonormalize`, and 16 times what rounding a product to float32 leaves in place of a zero.
+ * Singular values up to this fraction of ‖A‖ count as zero. `orthonormalize` calls a column
+ * dependent at the same fraction of its length. It is 16 times the error that rounding a product to
+ * float32 leaves in place of an exact zero.
  */
 const NEGLIGIBLE = 2 ** -20
 
 /**
- * Singular triplets one after another by the power method on Aᵀ·A, each kept orthogonal to those
- * found before (Golub & Van Loan, §8.2.1 and §8.2.4). Slow where singular values are close, and
- * then neither accurate nor in order: `svd` is better in all but simplicity.
+ * Computes singular triplets one after another, by the power method on Aᵀ·A. Each vector is kept
+ * orthogonal to those found before (Golub & Van Loan, "Matrix Computations", 4th ed., §8.2.1 and
+ * §8.2.4). Where singular values are close together it converges slowly, and is then neither
+ * accurate nor in order. `svd` is better in everything but simplicity.
  *
- * @param a  rows × cols by row; only read
- * @param options.components  how many; at most min(rows, cols). Default 1.
- * @returns s in the order found, exact zeros from the first one on that is at most 2⁻²⁰·‖A‖; their
- *   u and v are seeded, orthogonal to the rest
- * @throws RangeError, TypeError  naming the argument; also if A is not finite, or ‖A‖ ≥ 2¹²⁷
+ * @param a  the matrix A: rows × cols, by row; finite; only read
+ * @param options.components  the number of triplets, at most min(rows, cols). Default 1.
+ * @returns s in the order found. From the first value that is at most 2⁻²⁰·‖A‖, the rest of s is
+ *   exactly 0, and the matching columns of u and v are seeded vectors orthogonal to the others.
+ * @throws TypeError, RangeError  naming the argument; also if A is not finite or ‖A‖ ≥ 2¹²⁷
  */
 export async function powerIteration(
   kernels: Kernels,
@@ -65,14 +68,14 @@ export async function powerIteration(
     const y = columnAt(v, k, cols)
     await kernels.normal(y, seed, USE.right, 0, k, 0)
     let squared = 0
-    for (let turn = 0; turn < iterations; turn++) {
+    for (let count = 0; count < iterations; count++) {
       await completeBasis(kernels, v, cols, k + 1, k, seed, USE.replacedRight)
       await kernels.project(x, a, y, dims)
       await completeBasis(kernels, u, rows, k + 1, k, seed, USE.replacedLeft)
       await kernels.backproject(y, a, x, dims)
-      const former = squared
+      const previous = squared
       squared = await kernels.norm(y)
-      if (settled(former, squared, tolerance)) break
+      if (hasConverged(previous, squared, tolerance)) break
     }
     if (Math.sqrt(squared) <= least) {
       u.fill(0, k * rows)
@@ -88,16 +91,16 @@ export async function powerIteration(
 }
 
 /**
- * Orthogonal iteration, the power method on a block: Q ← orth(Aᵀ·P), P ← orth(A·Q) (Golub & Van
- * Loan, §8.2.4; Halko, Martinsson & Tropp, "Finding structure with randomness", 2011, algorithm
- * 4.4). A step of PowerSGD is one turn of it.
+ * Orthogonal iteration, the power method on a block of vectors: Q ← orth(Aᵀ·P), P ← orth(A·Q)
+ * (Golub & Van Loan, §8.2.4; Halko, Martinsson & Tropp, "Finding structure with randomness", 2011,
+ * algorithm 4.4). A step of PowerSGD is one iteration of it.
  *
- * @param a  rows × cols by row; only read
- * @param rank  of the approximation; at most min(rows, cols)
- * @param options.start  the first Q, cols × rank by column, in place of seeded normals; only read
+ * @param a  the matrix A: rows × cols, by row; finite; only read
+ * @param rank  of the approximation, at most min(rows, cols)
+ * @param options.start  the first Q, cols × rank by column; only read. Default: seeded normals.
  * @returns p: rows × rank by column, orthonormal; q = Aᵀ·p: cols × rank by column. p·qᵀ is the best
- *   approximation of A within the span of p; columns are in no order
- * @throws RangeError, TypeError  naming the argument; also if A is not finite, or ‖A‖ ≥ 2¹²⁷
+ *   approximation of A within the span of p. The columns are in no particular order.
+ * @throws TypeError, RangeError  naming the argument; also if A is not finite or ‖A‖ ≥ 2¹²⁷
  */
 export async function orthogonalIteration(
   kernels: Kernels,
@@ -125,28 +128,28 @@ export async function orthogonalIteration(
     q.set(start)
   }
   let squared = 0
-  for (let turn = 0; turn < iterations; turn++) {
+  for (let count = 0; count < iterations; count++) {
     await completeBasis(kernels, q, cols, rank, 0, seed, USE.replacedRight)
     await kernels.project(p, a, q, dims)
     await completeBasis(kernels, p, rows, rank, 0, seed, USE.replacedLeft)
     await kernels.backproject(q, a, p, dims)
-    const former = squared
+    const previous = squared
     squared = await kernels.norm(q)
-    if (settled(former, squared, tolerance)) break
+    if (hasConverged(previous, squared, tolerance)) break
   }
   return { p, q }
 }
 
 /**
- * Truncated singular value decomposition: orthogonal iteration with a few columns more than asked
- * for, then Rayleigh–Ritz in float64 (Halko, Martinsson & Tropp, 2011, §5.1).
+ * Truncated singular value decomposition: orthogonal iteration with a few more columns than `rank`,
+ * then a Rayleigh–Ritz step in float64 (Halko, Martinsson & Tropp, 2011, §5.1).
  *
- * @param a  rows × cols by row; only read
- * @param rank  how many triplets; at most min(rows, cols)
- * @param options.oversampling  columns more than asked for: fewer iterations. Default 8.
- * @returns s descending, exact zeros where it is at most 2⁻²⁰·‖A‖; their u and v are orthogonal to
- *   the rest, and arbitrary
- * @throws RangeError, TypeError  naming the argument; also if A is not finite, or ‖A‖ ≥ 2¹²⁷
+ * @param a  the matrix A: rows × cols, by row; finite; only read
+ * @param rank  the number of triplets, at most min(rows, cols)
+ * @param options.oversampling  additional columns: more of them need fewer iterations. Default 8.
+ * @returns s in descending order. Values that are at most 2⁻²⁰·‖A‖ become exactly 0; the matching
+ *   columns of u and v are arbitrary, but orthogonal to the others.
+ * @throws TypeError, RangeError  naming the argument; also if A is not finite or ‖A‖ ≥ 2¹²⁷
  */
 export async function svd(
   kernels: Kernels,
@@ -173,21 +176,27 @@ export async function svd(
   const { values, vectors } = eigen(gram, n)
   const all = Float64Array.from(values.subarray(0, rank), (value) => Math.sqrt(Math.max(value, 0)))
   const s = all.map((value) => (value > least ? value : 0))
-  const u = combined(p, rows, vectors, n, new Float64Array(rank).fill(1))
-  const v = combined(
+  const u = combine(p, rows, vectors, n, new Float64Array(rank).fill(1))
+  const v = combine(
     q,
     cols,
     vectors,
     n,
     s.map((value) => (value > 0 ? 1 / value : 0)),
   )
-  const found = s.filter((value) => value > 0).length
-  await completeBasis(kernels, v, cols, rank, found, checked(iteration).seed, USE.replacedRight)
+  const nonzero = s.filter((value) => value > 0).length
+  await completeBasis(kernels, v, cols, rank, nonzero, checked(iteration).seed, USE.replacedRight)
   return { u, s, v }
 }
 
-/** columns·W, the k-th column of W times scales[k]; sums in float64. */
-function combined(
+/**
+ * columns · W · diag(scales), summed in float64.
+ *
+ * @param columns  length × n, by column
+ * @param w  n × n, by column; only its first scales.length columns are used
+ * @returns length × scales.length, by column
+ */
+function combine(
   columns: Float32Array,
   length: number,
   w: Float64Array,
@@ -205,10 +214,16 @@ function combined(
   return result
 }
 
-function settled(former: number, now: number, tolerance: number): boolean {
-  return tolerance > 0 && Math.abs(now - former) <= tolerance * now
+/** Whether ‖Aᵀ·P‖² changed by at most `tolerance` of itself; never if the tolerance is 0. */
+function hasConverged(previous: number, current: number, tolerance: number): boolean {
+  return tolerance > 0 && Math.abs(current - previous) <= tolerance * current
 }
 
+/**
+ * Fills in the defaults.
+ *
+ * @throws RangeError  naming the option
+ */
 function checked({ iterations = 100, tolerance = 1e-9, seed = 0 }: Iteration): Required<Iteration> {
   integer('iterations', iterations, 1, 0xffffffff)
   if (typeof tolerance !== 'number' || !(tolerance >= 0)) {

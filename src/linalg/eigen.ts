@@ -1,33 +1,36 @@
-// Eigenvalues of small symmetric matrices, in float64.
+// Eigenvalues and eigenvectors of small symmetric matrices, in float64.
 
+/** The eigendecomposition of a symmetric n × n matrix. */
 export interface Eigen {
-  /** descending */
+  /** the n eigenvalues, in descending order */
   readonly values: Float64Array
-  /** n × n by column: orthonormal, in the order of the values */
+  /** the n × n eigenvectors, by column: orthonormal, in the order of the values */
   readonly vectors: Float64Array
 }
 
-/** Convergence is quadratic: ten do for any matrix that is small. */
-const MOST_SWEEPS = 30
+/** A safeguard: convergence is quadratic, and ten sweeps are enough for any small matrix. */
+const MAX_SWEEPS = 30
 
 /**
- * All eigenvalues and eigenvectors of a symmetric matrix by cyclic Jacobi rotations: Golub & Van
- * Loan, "Matrix Computations" (4th ed.), §8.5. Takes some n³ operations a sweep, so for small n.
+ * Computes all eigenvalues and eigenvectors of a symmetric matrix by cyclic Jacobi rotations (Golub
+ * & Van Loan, "Matrix Computations", 4th ed., §8.5). A sweep takes about n³ operations, so n should
+ * be small. It uses only + − × ÷ and sqrt of float64 in a fixed order, so its bits are the same on
+ * every engine.
  *
- * @param matrix  n × n; only read
+ * @param matrix  n × n, symmetric, finite; only read
  */
 export function eigen(matrix: Float64Array, n: number): Eigen {
   const a = matrix.slice()
   const v = new Float64Array(n * n)
   for (let i = 0; i < n; i++) v[i * n + i] = 1
   let rotated = true
-  for (let sweep = 0; rotated && sweep < MOST_SWEEPS; sweep++) {
+  for (let sweep = 0; rotated && sweep < MAX_SWEEPS; sweep++) {
     rotated = false
     for (let i = 0; i < n; i++) {
       for (let j = i + 1; j < n; j++) {
         const off = a[i * n + j]!
         const [aii, ajj] = [a[i * n + i]!, a[j * n + j]!]
-        // Relative to both entries on the diagonal: small eigenvalues get accurate as well.
+        // Relative to both diagonal entries, so that small eigenvalues are accurate, too.
         const least = Number.EPSILON * Math.sqrt(Math.abs(aii)) * Math.sqrt(Math.abs(ajj))
         if (Math.abs(off) <= least) continue
         rotated = true
@@ -48,7 +51,13 @@ export function eigen(matrix: Float64Array, n: number): Eigen {
   return { values: Float64Array.from(order, (i) => a[i * n + i]!), vectors }
 }
 
-/** (x, y) ← (c·x − s·y, s·x + c·y) for n elements from `x` and from `y` on, `stride` apart. */
+/**
+ * Rotates two rows or two columns: (x, y) ← (c·x − s·y, s·x + c·y), for n elements each.
+ *
+ * @param x  index of the first element of one of them
+ * @param y  index of the first element of the other
+ * @param stride  distance between an element and the next
+ */
 function rotate(
   a: Float64Array,
   x: number,

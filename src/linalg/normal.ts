@@ -1,9 +1,9 @@
-// Seeded Gaussian numbers for the reference, bit for bit those of assembly/normal.ts.
+// Seeded standard normals for the reference backend. Same bits as assembly/normal.ts.
 import { philox } from './philox.ts'
 
 /**
- * x ← standard normals: element i is lane i mod 4 of Philox4x32-10 at counter (⌊i/4⌋, column,
- * parameter, step) under key (seed, use), through `quantile`.
+ * Fills x with standard normals. Element i is word i mod 4 of Philox4x32-10 with counter (⌊i/4⌋,
+ * column, parameter, step) and key (seed, use), mapped through `quantile`.
  */
 export function normal(
   x: Float32Array,
@@ -19,22 +19,25 @@ export function normal(
   }
 }
 
-// ln 2 in two parts: products of the first with small integers are exact.
+// ln 2 as a sum of two parts. Products of the first part with small integers are exact.
 const LN2_HIGH = 0.6931471803691238
 const LN2_LOW = 1.9082149292705877e-10
 
 const TWO_TO_MINUS_32 = 2 ** -32
 
 /**
- * The standard normal quantile at u = (x + ½)·2⁻³²: Wichura, "Algorithm AS 241" (1988), PPND16,
- * accurate to 1e-16. Only + − × ÷ and sqrt, which every engine rounds alike. As u stays 2⁻³³ away
- * from 0 and 1, no value exceeds 6.4 and the routine's far tail is never reached.
+ * The standard normal quantile at u = (x + ½)·2⁻³² (Wichura, "Algorithm AS 241", 1988, PPND16),
+ * accurate to 1e-16. It uses only + − × ÷ and sqrt, which every engine rounds alike. As u stays
+ * 2⁻³³ away from 0 and 1, no value exceeds 6.4, and the far tail of the published routine is never
+ * reached.
+ *
+ * @param x  an integer from 0 to 2³² − 1
  */
 export function quantile(x: number): number {
   const q = (x + 0.5) * TWO_TO_MINUS_32 - 0.5
   if (Math.abs(q) <= 0.425) {
     const r = 0.180625 - q * q
-    const above =
+    const numerator =
       ((((((2509.0809287301227 * r + 33430.57558358813) * r + 67265.7709270087) * r +
         45921.95393154987) *
         r +
@@ -45,7 +48,7 @@ export function quantile(x: number): number {
         133.14166789178438) *
         r +
       3.3871328727963665
-    const below =
+    const denominator =
       ((((((5226.495278852854 * r + 28729.085735721943) * r + 39307.89580009271) * r +
         21213.794301586597) *
         r +
@@ -56,13 +59,13 @@ export function quantile(x: number): number {
         42.31333070160091) *
         r +
       1
-    return (q * above) / below
+    return (q * numerator) / denominator
   }
   const negative = x < 0x80000000
-  // The smaller tail is an odd number of 2⁻³³.
+  // The smaller tail probability is (2·tail + 1)·2⁻³³; t + 1.6 is the square root of −ln of it.
   const tail = negative ? x : ~x >>> 0
   const t = Math.sqrt(33 * LN2_HIGH - logarithm(2 * tail + 1) + 33 * LN2_LOW) - 1.6
-  const above =
+  const numerator =
     ((((((0.0007745450142783414 * t + 0.022723844989269184) * t + 0.2417807251774506) * t +
       1.2704582524523684) *
       t +
@@ -73,7 +76,7 @@ export function quantile(x: number): number {
       4.630337846156546) *
       t +
     1.4234371107496835
-  const below =
+  const denominator =
     ((((((1.0507500716444169e-9 * t + 0.0005475938084995345) * t + 0.015198666563616457) * t +
       0.14810397642748008) *
       t +
@@ -84,10 +87,10 @@ export function quantile(x: number): number {
       2.053191626637759) *
       t +
     1
-  return negative ? -above / below : above / below
+  return negative ? -numerator / denominator : numerator / denominator
 }
 
-/** ln a for a positive integer below 2³¹, as fdlibm has it: exponent, then a polynomial. */
+/** ln a for an integer a from 1 to 2³¹ − 1, as in fdlibm: the exponent, then a polynomial. */
 function logarithm(a: number): number {
   let exponent = 31 - Math.clz32(a)
   let mantissa = a / (1 << exponent)

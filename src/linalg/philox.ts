@@ -1,8 +1,11 @@
-// Random words from a counter, bit for bit those of assembly/inline/philox.ts.
+// Random words from a counter. Same bits as assembly/inline/philox.ts.
 
 /**
- * Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", 2011):
- * four random 32-bit words from a counter of four words and a key of two.
+ * Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", 2011).
+ *
+ * @param counter  four 32-bit words
+ * @param key  two 32-bit words
+ * @returns four random words, each an integer from 0 to 2³² − 1
  */
 export function philox(counter: readonly number[], key: readonly number[]): number[] {
   let [c0, c1, c2, c3] = counter as [number, number, number, number]
@@ -19,7 +22,7 @@ export function philox(counter: readonly number[], key: readonly number[]): numb
   return [c0 >>> 0, c1 >>> 0, c2 >>> 0, c3 >>> 0]
 }
 
-/** The upper 32 of the 64 bits of a·b, by halves of 16 bits. */
+/** The upper 32 of the 64 bits of a·b, computed from halves of 16 bits. */
 function highWord(a: number, b: number): number {
   const [aHigh, aLow, bHigh, bLow] = [a >>> 16, a & 0xffff, b >>> 16, b & 0xffff]
   const middle = aHigh * bLow + ((aLow * bLow) >>> 16)

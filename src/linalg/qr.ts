@@ -1,26 +1,28 @@
-// Orthonormal bases, and the QR decomposition that is one of them.
+// Orthonormal bases of columns, and the QR decomposition made of one.
 
 import type { Kernels } from '../backend.ts'
 import { integer, show } from '../validate.ts'
+import { dot } from './products.ts'
 
-/** A = q·r */
+/** A thin QR decomposition: A = q·r. */
 export interface Qr {
   /** rows × cols by column: orthonormal */
   readonly q: Float32Array
-  /** cols × cols by row: upper triangular, its diagonal ≥ 0 */
+  /** cols × cols by row: upper triangular, with a diagonal ≥ 0 */
   readonly r: Float32Array
 }
 
 /**
- * Thin QR decomposition by Gram–Schmidt, each column projected twice (Golub & Van Loan, "Matrix
- * Computations", 4th ed., §5.2.7 f.). R = Qᵀ·A is summed in float64.
+ * Thin QR decomposition by Gram–Schmidt, with every column projected twice (Golub & Van Loan,
+ * "Matrix Computations", 4th ed., §5.2.7 f.). R = Qᵀ·A is summed in float64.
  *
- * A column that depends on those before it (2⁻²⁰ of its length, or less, is left) has 0 on R's
- * diagonal and a seeded column in Q, orthogonal to all others.
+ * A column depends on those before it if at most 2⁻²⁰ of its length remains after the projection.
+ * Such a column has 0 on the diagonal of R, and in Q a seeded column that is orthogonal to all
+ * others.
  *
- * @param a  rows × cols by row, rows ≥ cols; only read
+ * @param a  the matrix A: rows × cols by row, rows ≥ cols; finite; only read
  * @param options.seed  of the columns that replace dependent ones. Default 0.
- * @throws RangeError, TypeError  naming the argument; also if A is not finite, or ‖A‖ ≥ 2¹²⁷
+ * @throws TypeError, RangeError  naming the argument; also if A is not finite or ‖A‖ ≥ 2¹²⁷
  */
 export async function qr(
   kernels: Kernels,
@@ -45,14 +47,19 @@ export async function qr(
   return { q, r }
 }
 
-/** Of the generator's key, as a compressor's host uses it. */
+/**
+ * Uses of random numbers, the second word of the generator's key. They are those of the host
+ * (src/backends/wasm/host.ts).
+ */
 export const USE = { right: 0, replacedLeft: 2, replacedRight: 3, nextAttempt: 4 } as const
 
 /**
- * Makes the columns from `from` on orthonormal, and orthogonal to those before. Zero and dependent
- * ones are replaced by seeded ones.
+ * Makes the columns numbered `from` and up orthonormal, and orthogonal to those before them, which
+ * must already be orthonormal. Zero and dependent columns are replaced by seeded ones.
  *
- * @returns the numbers of those that were replaced
+ * @param columns  length × rank, by column; changed in place
+ * @param use  of the random numbers for replaced columns
+ * @returns the numbers of the columns that were replaced
  */
 export async function completeBasis(
   kernels: Kernels,
@@ -81,7 +88,12 @@ export async function completeBasis(
   }
 }
 
-/** ‖A‖ (Frobenius), after a check of A and its shape. */
+/**
+ * The Frobenius norm ‖A‖.
+ *
+ * @param a  the matrix A: rows × cols, by row; only read
+ * @throws TypeError, RangeError  unless rows, cols and the length of `a` fit, and ‖A‖ is below 2¹²⁷
+ */
 export async function normOf(
   kernels: Kernels,
   a: Float32Array,
@@ -92,11 +104,13 @@ export async function normOf(
   integer('cols', cols, 1, 0x7fffffff)
   checkedFloats('a', a, rows * cols)
   const norm = Math.sqrt(await kernels.norm(a))
-  // No product with orthonormal columns, nor any part of its sums, is larger: so none overflows.
+  // No product of A with orthonormal columns, and no partial sum of one, exceeds ‖A‖. So below this
+  // bound nothing overflows.
   if (norm < 2 ** 127) return norm
   throw new RangeError(`"a": expected finite numbers of a norm below 2^127, got a norm of ${norm}`)
 }
 
+/** @throws TypeError, RangeError  unless `array` is a Float32Array of this length */
 export function checkedFloats(name: string, array: unknown, length: number): void {
   if (!(array instanceof Float32Array)) {
     throw new TypeError(`"${name}": expected a Float32Array, got ${show(array)}`)
@@ -106,7 +120,7 @@ export function checkedFloats(name: string, array: unknown, length: number): voi
   }
 }
 
-/** By row to by column. */
+/** Copies a rows × cols matrix stored by row into one stored by column. */
 function transposed(a: Float32Array, rows: number, cols: number): Float32Array {
   const columns = new Float32Array(a.length)
   for (let i = 0; i < rows; i++) {
@@ -115,12 +129,7 @@ function transposed(a: Float32Array, rows: number, cols: number): Float32Array {
   return columns
 }
 
+/** Column k of a matrix stored by column with `length` rows, as a view. */
 export function columnAt(columns: Float32Array, k: number, length: number): Float32Array {
   return columns.subarray(k * length, (k + 1) * length)
-}
-
-export function dot(x: Float32Array, y: Float32Array): number {
-  let sum = 0
-  for (let i = 0; i < x.length; i++) sum += x[i]! * y[i]!
-  return sum
 }

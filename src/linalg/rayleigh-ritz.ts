@@ -1,16 +1,22 @@
-// Rayleigh–Ritz: the directions in the span of a factor that carry most.
+// Rayleigh–Ritz: the leading directions within the span of a factor.
 //
-// With P̂ orthonormal, ‖P̂·Qᵀ‖² is the sum of the eigenvalues of QᵀQ; of all that have rank k and lie in
-// P̂'s span, P̂·V·(Q·V)ᵀ is nearest, where V has the k leading eigenvectors (Golub & Van Loan, "Matrix
-// Computations", 4th ed., §8.1.4).
+// For an orthonormal P̂, ‖P̂·Qᵀ‖² is the sum of the eigenvalues of QᵀQ. Let V hold its k leading
+// eigenvectors. Of all matrices of rank k whose columns lie in the span of P̂, P̂·V·(Q·V)ᵀ is the
+// nearest to P̂·Qᵀ, and to M if Q = Mᵀ·P̂ (Golub & Van Loan, "Matrix Computations", 4th ed.,
+// §8.1.4).
 //
-// + − × ÷ and sqrt of float64 in a fixed order, rounded to float32 once: the same bits everywhere.
+// It uses only + − × ÷ and sqrt of float64 in a fixed order, and rounds to float32 once, so its
+// bits are the same on every worker.
 import { type Eigen, eigen } from './eigen.ts'
 
 /** The largest float32. */
 export const LARGEST = (2 - 2 ** -23) * 2 ** 127
 
-/** Eigenvalues of QᵀQ, descending, and its eigenvectors. @param q  length × rank, by column; finite */
+/**
+ * The eigenvalues of QᵀQ, in descending order, and its eigenvectors.
+ *
+ * @param q  length × rank, by column; finite
+ */
 export function rayleighRitz(q: Float32Array, length: number): Eigen {
   const rank = q.length / length
   const gram = new Float64Array(rank * rank)
@@ -26,9 +32,10 @@ export function rayleighRitz(q: Float32Array, length: number): Eigen {
 }
 
 /**
- * Q·V for the `kept` leading eigenvectors V of QᵀQ; Q itself where all are kept, or none.
+ * Q·V for the `kept` leading eigenvectors V of QᵀQ. Returns q itself if `kept` is the rank or 0.
  *
- * @param q  length × rank, by column; finite
+ * @param q  length × rank, by column; finite; only read
+ * @returns length × kept, by column
  */
 export function leadingColumns(q: Float32Array, length: number, kept: number): Float32Array {
   const rank = q.length / length
@@ -39,7 +46,7 @@ export function leadingColumns(q: Float32Array, length: number, kept: number): F
     for (let i = 0; i < length; i++) {
       let sum = 0
       for (let l = 0; l < rank; l++) sum += q[l * length + i]! * vectors[k * rank + l]!
-      // A rotated column may be longer than any before.
+      // A rotated column may be longer than any column of Q, so its elements could overflow.
       rotated[k * length + i] = Math.max(-LARGEST, Math.min(LARGEST, sum))
     }
   }

@@ -1,5 +1,5 @@
-// Best rank r: each worker sends the truncated singular value decomposition of its own M, and everyone
-// gets everyone's. SVDReducer of epfml/powersgd, paper-code.
+// Best rank r: each worker sends the truncated singular value decomposition of its own M, and every
+// worker gets all of them. SVDReducer of epfml/powersgd, paper-code.
 
 import type { Algorithm, Incoming, StepContext, StepGenerator } from '../../algorithm.ts'
 import type { Layout, Session, Sink } from '../../backend.ts'
@@ -16,15 +16,21 @@ import { FLAT_OPTIONS } from './flat.ts'
 import { bestFactors } from './svd.ts'
 
 /**
- * The best approximation of each worker's M that `rank` allows: what a step of PowerSGD comes near at
- * a fraction of the work. The update is the mean of all workers' approximations, of rank up to workers ·
- * rank; everyone's factors go to everyone. Raw parameters travel in the same frames.
+ * The best approximation of each worker's M that `rank` allows. A step of PowerSGD comes near it at
+ * a fraction of the work. The update is the mean of all workers' approximations, so its rank is up
+ * to workers · rank. Every worker gets the factors of all workers. Raw parameters travel in the
+ * same frames.
  *
- * Singular vectors are computed in JavaScript, in float64, from scratch in every step: for millions of
- * parameters that takes seconds. For comparison, not for training.
+ * Singular vectors are computed in JavaScript, in float64 and from scratch in every step: for
+ * millions of parameters that takes seconds. For comparison, not for training.
  *
- * Memory: an array as large as the model in float32, and while it computes one in float64 as large
- * as some dozens of columns of the largest matrix.
+ * Memory: a float32 array as large as the model. During the computation also float64 arrays as
+ * large as some dozens of columns of the largest matrix.
+ *
+ * Defaults: those of the shared options. `errorFeedback: 'aggregated'` is refused with a
+ * RangeError.
+ *
+ * Source: SVDReducer of epfml/powersgd, paper-code.
  */
 export function bestRank(): Method {
   return {
@@ -41,24 +47,31 @@ export function bestRank(): Method {
   }
 }
 
-/** P, Q, raw values: each an arena. */
+/**
+ * The lengths of the columns of what one worker sends: a left arena P, a right arena Q, the raw
+ * values.
+ */
 function columnsOf(layout: Layout): number[] {
   return [...leftColumns(layout), ...rightColumns(layout), ...rawLengths(layout)]
 }
 
 class BestRank implements Algorithm {
   readonly shared = wholeSteps.shared
-  // Scratch, made once: M, as large as the model; what is sent; a right arena; raw values.
+  // Scratch, allocated once for a layout.
+  /** M of all parameters, one after another */
   #m = new Float32Array(0)
-  #own = new Float32Array(0)
-  #right = new Float32Array(0)
+  /** the floats that this worker sends: P, Q, raw values */
+  #sent = new Float32Array(0)
+  /** a right arena: share · Q of one worker */
+  #scaledQ = new Float32Array(0)
+  /** the mean of the raw parameters, later their encoding error */
   #raw = new Float32Array(0)
 
   constructor({ layout }: AlgorithmSetup) {
     this.rearrange(layout)
   }
 
-  // The query stays what it is: what M is multiplied by on its way in plays no part.
+  // This method does not use the session's projection of M, so the slot `qHat` may hold anything.
   prepare(): void {}
 
   *step(context: StepContext): StepGenerator {
@@ -68,10 +81,10 @@ class BestRank implements Algorithm {
       yield* wait(session.read(['residual'], this.#m))
       this.#approximate(layout)
     }
-    const own = { words: new Uint32Array(0), floats: this.#own, columns: columnsOf(layout) }
+    const ownPart = { words: new Uint32Array(0), floats: this.#sent, columns: columnsOf(layout) }
     const refuse = (part: Part) => this.#refuse(part)
-    const mean = (yield { gathered: gathering(own, refuse) }) as Incoming
-    const { left, raw } = startsOf(layout)
+    const mean = (yield { gathered: gathering(ownPart, refuse) }) as Incoming
+    const { q, raw } = startsOf(layout)
     this.#raw.fill(0)
     for (const { weight, floats } of mean.parts) {
       const share = weight / mean.weight
@@ -81,55 +94,65 @@ class BestRank implements Algorithm {
     }
     return {
       settle: (sink) => runTask(this.#settle(session, layout, mean, sink), session.synchronous),
-      squares: squaresOfMean(layout, mean, left) + squaredNorm(this.#raw),
+      squares: squaresOfMean(layout, mean, q) + squaredNorm(this.#raw),
       raw: true,
     }
   }
 
-  /** own ← the best factors of M's matrices, then its raw values */
+  /**
+   * Computes what this worker sends: the best factors of the matrices of M, then its raw values.
+   */
   #approximate(layout: Layout): void {
     const starts = startsOf(layout)
     let at = 0
     for (const { length, rank, rows, cols, left, right, raw } of layout.parameters) {
       const m = this.#m.subarray(at, at + length)
       at += length
-      const slice = (from: number, floats: number) => this.#own.subarray(from, from + floats)
+      const slice = (from: number, floats: number) => this.#sent.subarray(from, from + floats)
       if (rank === 0) slice(starts.raw + raw, length).set(m)
       else {
         const p = slice(left, rows * rank)
-        bestFactors(m, rows, cols, rank, p, slice(starts.left + right, cols * rank))
+        bestFactors(m, rows, cols, rank, p, slice(starts.q + right, cols * rank))
       }
     }
   }
 
-  /** The update, one worker's part of it after another; then M ← M − what this worker's own frame says. */
+  /**
+   * Ends the step. It gives the sink the update, one worker's approximation after another. If this
+   * worker's frame counted, it then subtracts what the others decoded from that frame: M ← M −
+   * P·Qᵀ, and the raw parameters keep their encoding error.
+   */
   *#settle(session: Session, layout: Layout, mean: Incoming, sink: Sink | null): Task<void> {
-    const { left, raw } = startsOf(layout)
-    const parts = mean.parts.length > 0 ? mean.parts : [null] // nobody's: zeros
+    const { q, raw } = startsOf(layout)
+    // If no worker's frame counted, the update is zero.
+    const parts = mean.parts.length > 0 ? mean.parts : [null]
     for (const [i, part] of sink ? parts.entries() : []) {
       const share = part ? part.weight / mean.weight : 0
-      const floats = part?.floats ?? this.#own.fill(0)
-      for (let j = 0; j < this.#right.length; j++) this.#right[j] = share * floats[left + j]!
-      session.write('left', bytesOf(floats.subarray(0, left)))
-      session.write('qMean', bytesOf(this.#right))
+      const floats = part?.floats ?? this.#sent.fill(0)
+      for (let j = 0; j < this.#scaledQ.length; j++) this.#scaledQ[j] = share * floats[q + j]!
+      session.write('left', bytesOf(floats.subarray(0, q)))
+      session.write('qMean', bytesOf(this.#scaledQ))
       const values = i === 0 ? bytesOf(this.#raw) : null
       const accumulate = sink!.accumulate || i > 0
       yield* wait(session.settle(false, values, { ...sink!, accumulate }))
     }
     if (!mean.counted) return
-    session.write('left', bytesOf(this.#own.subarray(0, left)))
-    session.write('qLocal', bytesOf(this.#own.subarray(left, raw)))
+    session.write('left', bytesOf(this.#sent.subarray(0, q)))
+    session.write('qLocal', bytesOf(this.#sent.subarray(q, raw)))
     yield* wait(session.settle(true, null, null))
-    session.write('raw', bytesOf(this.#lost(layout)))
+    session.write('raw', bytesOf(this.#encodingError(layout)))
   }
 
-  /** What raw values have lost on the wire: in place of their mean, which has been handed out. */
-  #lost(layout: Layout): Float32Array {
+  /**
+   * The encoding error of the raw values, as a raw arena. It overwrites their mean, which the
+   * sink has received by now.
+   */
+  #encodingError(layout: Layout): Float32Array {
     const starts = startsOf(layout)
     let at = 0
     for (const { length, rank, raw } of layout.parameters) {
       for (let i = 0; rank === 0 && i < length; i++) {
-        this.#raw[raw + i] = this.#m[at + i]! - this.#own[starts.raw + raw + i]!
+        this.#raw[raw + i] = this.#m[at + i]! - this.#sent[starts.raw + raw + i]!
       }
       at += length
     }
@@ -137,8 +160,8 @@ class BestRank implements Algorithm {
   }
 
   #refuse({ words, floats }: Part): string | null {
-    if (words.length === 0 && floats.length === this.#own.length) return null
-    return `expected ${this.#own.length} floats, got ${floats.length} and ${words.length} words`
+    if (words.length === 0 && floats.length === this.#sent.length) return null
+    return `expected ${this.#sent.length} floats, got ${floats.length} and ${words.length} words`
   }
 
   load(layout: Layout): void {
@@ -148,18 +171,23 @@ class BestRank implements Algorithm {
   rearrange(layout: Layout): void {
     const { denseFloats, leftFloats, rightFloats, rawFloats } = layout
     this.#m = new Float32Array(denseFloats)
-    this.#own = new Float32Array(leftFloats + rightFloats + rawFloats)
-    this.#right = new Float32Array(rightFloats)
+    this.#sent = new Float32Array(leftFloats + rightFloats + rawFloats)
+    this.#scaledQ = new Float32Array(rightFloats)
     this.#raw = new Float32Array(rawFloats)
   }
 }
 
-/** Where left factors end, and raw values begin, in what is sent. */
-function startsOf({ leftFloats, rightFloats }: Layout): { left: number; raw: number } {
-  return { left: leftFloats, raw: leftFloats + rightFloats }
+/** Where Q and the raw values begin in what a worker sends, in floats; P begins at 0. */
+function startsOf({ leftFloats, rightFloats }: Layout): { q: number; raw: number } {
+  return { q: leftFloats, raw: leftFloats + rightFloats }
 }
 
-/** ‖Σ share·P·Qᵀ‖² over the matrices: of inner products of all workers' columns with each other. */
+/**
+ * ‖Σ share·P·Qᵀ‖², summed over all workers and matrices, from the inner products of all workers'
+ * columns.
+ *
+ * @param start  where Q begins in what a worker sends
+ */
 function squaresOfMean(layout: Layout, { parts, weight: total }: Incoming, start: number): number {
   let sum = 0
   for (const { rows, cols, rank, left, right } of layout.matrices) {
@@ -177,5 +205,5 @@ function squaresOfMean(layout: Layout, { parts, weight: total }: Incoming, start
       }
     }
   }
-  return Math.max(0, sum) // rounding must not make a square negative
+  return Math.max(0, sum) // rounding can make a zero norm slightly negative
 }

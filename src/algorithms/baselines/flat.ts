@@ -1,5 +1,5 @@
-// What the methods have in common that take the model for one long vector: every parameter is raw, one
-// round, nothing kept between steps but the residual.
+// The common part of the methods that treat the model as one long vector. Every parameter is raw, a
+// step has one round, and nothing but the residual is kept between steps.
 
 import type { Algorithm, Incoming, Outgoing, StepContext, StepGenerator } from '../../algorithm.ts'
 import type { Layout } from '../../backend.ts'
@@ -10,37 +10,58 @@ import type { AlgorithmSetup, Method, Round, Settings, SharedOptions, Spec } fro
 import { refuseAggregated } from '../feedback.ts'
 import { wholeSteps } from '../uncompressed.ts'
 
-/** The shared options that mean something to every baseline. */
+/** The shared options that every baseline supports. */
 export const FLAT_OPTIONS = [
   'startCompressingAfter',
   'errorFeedback',
 ] as const satisfies (keyof SharedOptions)[]
 
-/** What a worker sends of M, and what it makes of what it gets. All parameters lie end to end. */
+/**
+ * One such method: how it compresses M and decompresses what it receives. In m and update all
+ * parameters lie end to end, in order, each by row: rawFloats floats.
+ */
 export interface FlatExchange {
-  /** What the gradient has no part in. Nothing has changed yet if it throws. */
+  /**
+   * Prepares the part of step `step` that does not depend on the gradient. It is called before
+   * anything changes, so it may throw.
+   */
   prepare?(step: number): void
+  /** Computes what this worker sends of M, which is only read. */
   send(m: Float32Array): Outgoing
-  /** m ← m − what others have decoded of this worker's own */
+  /** m ← m − the vector that other workers decode from this worker's frame of this step */
   deflate(m: Float32Array): void
-  /** @param update  zero; gets the mean */
+  /**
+   * Decodes what all workers sent.
+   *
+   * @param update  zeros on entry; the mean on return
+   */
   receive(mean: Incoming, update: Float32Array): void
 }
 
-/** What makes one such method. */
+/** A flat method: its name, its options and its exchange. */
 export interface FlatMethod {
   readonly name: string
+  /** its own options: workers must agree on them */
   readonly options?: Readonly<Record<string, unknown>>
-  readonly heeds?: readonly (keyof SharedOptions)[]
+  /** the shared options that it supports beside `FLAT_OPTIONS` */
+  readonly supportedOptions?: readonly (keyof SharedOptions)[]
+  /** the round of a step */
   round(layout: Layout): Round
   exchange(layout: Layout, settings: Settings): FlatExchange
 }
 
-export function flat({ name, options = {}, heeds = [], round, exchange }: FlatMethod): Method {
+/** Makes a method of a flat one. */
+export function flat({
+  name,
+  options = {},
+  supportedOptions = [],
+  round,
+  exchange,
+}: FlatMethod): Method {
   return {
     name,
     options,
-    supportedOptions: [...FLAT_OPTIONS, ...heeds],
+    supportedOptions: [...FLAT_OPTIONS, ...supportedOptions],
     check: refuseAggregated,
     ranks: (specs) => allRaw(name, specs),
     cycle: (layout) => [[round(layout)]],
@@ -48,13 +69,17 @@ export function flat({ name, options = {}, heeds = [], round, exchange }: FlatMe
   }
 }
 
-/** @throws RangeError  if one parameter is to be treated unlike the others */
+/**
+ * Rank 0 for every parameter.
+ *
+ * @throws RangeError  if a parameter has a `rank` or `compress: false` of its own
+ */
 function allRaw(name: string, specs: readonly Spec[]): number[] {
   return specs.map(({ rank, compress }, i) => {
-    for (const [wish, value] of Object.entries({ rank, compress })) {
+    for (const [option, value] of Object.entries({ rank, compress })) {
       if (value === undefined || value === true) continue
       throw new RangeError(
-        `"shapes[${i}].${wish}": the method ${name} treats all parameters alike, got ${value}`,
+        `"shapes[${i}].${option}": the method ${name} treats all parameters alike, got ${value}`,
       )
     }
     return 0
@@ -64,7 +89,7 @@ function allRaw(name: string, specs: readonly Spec[]): number[] {
 class FlatStep implements Algorithm {
   readonly shared = wholeSteps.shared
   readonly #exchange: FlatExchange
-  // Scratch, made once: each as large as the model.
+  // Scratch, allocated once: rawFloats floats each.
   readonly #m: Float32Array
   readonly #update: Float32Array
 
@@ -99,7 +124,7 @@ class FlatStep implements Algorithm {
     }
   }
 
-  // There is nothing that others would have, and ranks are always 0.
+  // There is no shared state, and ranks are always 0.
   load(): void {}
   rearrange(): void {}
 }

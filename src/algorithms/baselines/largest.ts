@@ -1,6 +1,8 @@
-// Where the largest magnitudes are: of top K, and of gossip that sends those alone.
+// Selection of the elements with the largest magnitudes, for `topK` and for gossip with sparse
+// differences.
 
-// Magnitudes of float32 are in the order of their bits but the sign: 31 of them, in three digits.
+// Without the sign, the bits of float32 are in the order of the magnitudes. These 31 bits make
+// three digits.
 const DIGITS = [
   { shift: 20, width: 11 },
   { shift: 10, width: 10 },
@@ -8,18 +10,23 @@ const DIGITS = [
 ]
 
 /**
- * Where the largest magnitudes are, ascending; of equal ones the first. Radix selection: counts the
- * leading digits of all, then the next ones of those that share the digit in which the last that is
- * taken lies. Four passes over the data, whatever they are.
+ * Finds the indices of the largest magnitudes, in ascending order. Of equal magnitudes the first
+ * ones are taken.
  *
- * @param bits  of float32
- * @param into  as many indices into `bits` as there is room for; at most `length`
+ * This is a radix selection. It counts the leading digits of all elements, finds the digit in which
+ * the smallest selected magnitude lies, and goes on with the next digit of the elements that share
+ * it. It makes four passes over the data, whatever they are.
+ *
+ * @param bits  the bits of float32 values; only read
+ * @param from  the index of the first element to look at
+ * @param length  the number of elements to look at
+ * @param into  out: as many indices into `bits` as it has room for, at most `length`
  */
 export function largest(bits: Uint32Array, from: number, length: number, into: Uint32Array): void {
   const end = from + length
   const tally = new Uint32Array(2048)
-  let least = 0 // of the magnitudes that are taken, the digits found so far
-  let equal = into.length // entries to take among those that begin with them
+  let least = 0 // the digits found so far of the smallest selected magnitude
+  let equal = into.length // how many of the elements that begin with these digits to select
   for (const { shift, width } of DIGITS) {
     tally.fill(0)
     const mask = 2 ** width - 1

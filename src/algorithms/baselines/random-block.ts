@@ -1,27 +1,34 @@
-// Random block: entries in a row, from where chance says. RandomSparseBlockReducer of
+// Random block: consecutive entries from a random start. RandomSparseBlockReducer of
 // epfml/powersgd, paper-code.
+
 import type { Method } from '../../options.ts'
 import { show } from '../../validate.ts'
 import { type Chooser, randomEntries, uniformIntegers } from './random-entries.ts'
 
 /**
- * Chooses where a block of `count` entries begins: an index below `length`. It must choose alike on
- * every worker: frames do not tell.
+ * Chooses where a block of `count` entries begins. Every worker must choose the same, because
+ * frames do not carry the choice.
  *
- * @param parameter  its number
+ * @param parameter  the index of the parameter
+ * @param length  of the parameter
+ * @returns an index from 0 to length − 1
  */
 export type ChooseStart = (parameter: number, step: number, length: number, count: number) => number
 
 /**
- * Of each parameter as many entries as factors of this rank would take, min(rank · (rows + cols), length),
- * one after another from a place that is chosen anew in each step from the shared seed, uniformly;
- * behind the last entry comes the first. Values are not scaled up: what is not sent comes later.
+ * Sends consecutive entries of each parameter: as many as factors of this rank would have floats,
+ * min(rank · (rows + cols), length). The block begins at a uniformly random place, chosen anew in
+ * each step from the shared seed; after the last entry it goes on with the first. Values are not
+ * scaled up, because the residual brings the other entries later.
  *
- * Memory: two arrays as large as the model in float32, besides what is sent.
+ * Memory: two float32 arrays as large as the model, besides what is sent.
  *
- * @param options.rank  an integer from 1 to 65535: an option of its own, for the frames name no rank
- * @param options.choose  instead of the seeded choice, to replay recorded runs: each worker's own
- *   affair, so not among the options that frames are checked for
+ * Source: RandomSparseBlockReducer of epfml/powersgd, paper-code.
+ *
+ * @param options.rank  an integer from 1 to 65535. It is an option of the method, because frames of
+ *   raw parameters carry no rank
+ * @param options.choose  replaces the seeded choice, to replay recorded runs. It is each worker's
+ *   own, so frames are not checked for it. Default: the seeded choice
  * @throws TypeError, RangeError  naming the option
  */
 export function randomBlock({
@@ -34,7 +41,7 @@ export function randomBlock({
   if (choose !== undefined && typeof choose !== 'function') {
     throw new TypeError(`"choose": expected a function, got ${show(choose)}`)
   }
-  const start = choose ? given(choose) : drawn
+  const start = choose ? checkedStart(choose) : seededStart
   const chooser: Chooser = (into, parameter, step, seed) => {
     const from = start(parameter.index, step, parameter.length, into.length, seed)
     for (let j = 0; j < into.length; j++) into[j] = (from + j) % parameter.length
@@ -42,12 +49,19 @@ export function randomBlock({
   return randomEntries('randomBlock', rank, () => chooser)
 }
 
+/** `ChooseStart` with the shared seed as its last argument. */
 type Start = (...args: [...Parameters<ChooseStart>, seed: number]) => number
 
-const drawn: Start = (parameter, step, length, _count, seed) =>
+/** The seeded choice. */
+const seededStart: Start = (parameter, step, length, _count, seed) =>
   uniformIntegers(seed, parameter, step)(length)
 
-function given(choose: ChooseStart): Start {
+/**
+ * Wraps `choose`.
+ *
+ * @throws RangeError  if it returns no index of the parameter
+ */
+function checkedStart(choose: ChooseStart): Start {
   return (parameter, step, length, count) => {
     const from = choose(parameter, step, length, count)
     if (Number.isInteger(from) && from >= 0 && from < length) return from

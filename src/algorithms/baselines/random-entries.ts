@@ -1,4 +1,4 @@
-// Entries that chance chooses, the same on every worker: only their values travel, to be averaged.
+// Random entries, the same on every worker, so that only their values travel and are averaged.
 
 import type { Incoming, Outgoing } from '../../algorithm.ts'
 import type { Layout, Parameter } from '../../backend.ts'
@@ -11,16 +11,17 @@ import { type FlatExchange, flat, subtractAt } from './flat.ts'
 /**
  * Chooses entries of one parameter.
  *
- * @param into  as many indices into it, distinct
+ * @param into  out: that many distinct indices into the parameter
  */
 export type Chooser = (into: Uint32Array, parameter: Parameter, step: number, seed: number) => void
 
 /**
- * The method that sends min(rank · (rows + cols), length) entries of each parameter: what factors of
- * that rank take. Where that is all of them, they are not chosen.
+ * The method that sends min(rank · (rows + cols), length) entries of each parameter: as many as
+ * factors of that rank would have floats.
  *
- * @param chooser  called for each parameter with entries left over
- * @throws TypeError, RangeError  if the rank is none
+ * @param chooser  creates the chooser for a layout. The chooser is not called for parameters that
+ *   are sent whole
+ * @throws TypeError, RangeError  naming the option
  */
 export function randomEntries(
   name: string,
@@ -33,7 +34,7 @@ export function randomEntries(
   return flat({
     name,
     options: { rank },
-    heeds: ['seed'],
+    supportedOptions: ['seed'],
     round: (layout) => ({ kind: 'summed', columns: counts(layout) }),
     exchange: (layout, { seed }) =>
       new RandomEntries(layout, counts(layout), seed, chooser(layout)),
@@ -42,12 +43,13 @@ export function randomEntries(
 
 class RandomEntries implements FlatExchange {
   readonly #layout: Layout
-  /** entries to send of each parameter */
+  /** the number of entries to send of each parameter */
   readonly #counts: readonly number[]
   readonly #seed: number
   readonly #chooser: Chooser
-  /** where they are among all parameters */
+  /** the indices of the entries of this step, counted over all parameters end to end */
   readonly #indices: Uint32Array
+  /** their values, as other workers decode them once the frame is made */
   readonly #values: Float32Array
 
   constructor(layout: Layout, counts: readonly number[], seed: number, chooser: Chooser) {
@@ -87,13 +89,18 @@ class RandomEntries implements FlatExchange {
   }
 }
 
-/** What key words say a choice is for: uses of first and replaced factors count up from 0. */
+/**
+ * The second key word of the random numbers for choices. Those of factors and replaced columns
+ * count up from 0.
+ */
 const CHOICES = 0xffffffff
 
 /**
- * Uniform integers from 0 to bound − 1, one after another: words of Philox4x32-10 at counter (block, 0,
- * parameter, step) under key (seed, CHOICES), from the first word on. Those are left out that would
- * make some remainders likelier than others.
+ * Returns a source of uniform integers from 0 to bound − 1. They are remainders of the words of
+ * Philox4x32-10 with counter (block, 0, parameter, step) and key (seed, CHOICES), beginning with
+ * the first word. Words that would make some remainders likelier than others are skipped.
+ *
+ * @returns the source; `bound` is from 1 to 2³²
  */
 export function uniformIntegers(
   seed: number,
@@ -103,11 +110,11 @@ export function uniformIntegers(
   let words: readonly number[] = []
   let at = 0
   return (bound) => {
-    const most = 2 ** 32 - (2 ** 32 % bound)
+    const end = 2 ** 32 - (2 ** 32 % bound)
     for (;;) {
       if (at % 4 === 0) words = philox([at / 4, 0, parameter, step], [seed, CHOICES])
       const word = words[at++ % 4]!
-      if (word < most) return word % bound
+      if (word < end) return word % bound
     }
   }
 }

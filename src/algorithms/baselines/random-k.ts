@@ -1,4 +1,4 @@
-// Random K: entries that chance chooses. RandomSparseReducer of epfml/powersgd, paper-code.
+// Random K: random entries. RandomSparseReducer of epfml/powersgd, paper-code.
 
 import type { Parameter } from '../../backend.ts'
 import type { Method } from '../../options.ts'
@@ -6,10 +6,11 @@ import { show } from '../../validate.ts'
 import { type Chooser, randomEntries, uniformIntegers } from './random-entries.ts'
 
 /**
- * Chooses `count` distinct indices below `length`. It must choose alike on every worker: frames do not
- * tell.
+ * Chooses `count` distinct indices from 0 to length − 1. Every worker must choose the same, because
+ * frames do not carry the choice.
  *
- * @param parameter  its number
+ * @param parameter  the index of the parameter
+ * @param length  of the parameter
  */
 export type ChooseIndices = (
   parameter: number,
@@ -19,16 +20,19 @@ export type ChooseIndices = (
 ) => ArrayLike<number>
 
 /**
- * Of each parameter as many entries as factors of this rank would take, min(rank · (rows + cols), length),
- * chosen anew in each step from the shared seed, uniformly. Values are not scaled up: what is not sent
- * comes later.
+ * Sends random entries of each parameter: as many as factors of this rank would have floats,
+ * min(rank · (rows + cols), length). They are chosen uniformly, anew in each step, from the shared
+ * seed. Values are not scaled up, because the residual brings the other entries later.
  *
- * Memory: two arrays as large as the model in float32, a bit for each entry of the largest parameter,
- * besides what is sent.
+ * Memory: two float32 arrays as large as the model and a bit for each entry of the largest
+ * parameter, besides what is sent.
  *
- * @param options.rank  an integer from 1 to 65535: an option of its own, for the frames name no rank
- * @param options.choose  instead of the seeded choice, to replay recorded runs: each worker's own
- *   affair, so not among the options that frames are checked for
+ * Source: RandomSparseReducer of epfml/powersgd, paper-code.
+ *
+ * @param options.rank  an integer from 1 to 65535. It is an option of the method, because frames of
+ *   raw parameters carry no rank
+ * @param options.choose  replaces the seeded choice, to replay recorded runs. It is each worker's
+ *   own, so frames are not checked for it. Default: the seeded choice
  * @throws TypeError, RangeError  naming the option
  */
 export function randomK({
@@ -42,36 +46,45 @@ export function randomK({
     throw new TypeError(`"choose": expected a function, got ${show(choose)}`)
   }
   return randomEntries('randomK', rank, ({ raws }) => {
-    const marks = new Marks(raws.reduce((most, { length }) => Math.max(most, length), 0))
-    return choose ? given(marks, choose) : drawn(marks)
+    const chosen = new IndexSet(raws.reduce((most, { length }) => Math.max(most, length), 0))
+    return choose ? checkedChooser(chosen, choose) : seededChooser(chosen)
   })
 }
 
-/** Floyd's algorithm (Bentley & Floyd, "A sample of brilliance", 1987): one number for each entry. */
-function drawn(marks: Marks): Chooser {
+/**
+ * The seeded choice by Floyd's algorithm (Bentley & Floyd, "A sample of brilliance", 1987): it
+ * draws one number for each entry.
+ */
+function seededChooser(chosen: IndexSet): Chooser {
   return (into, { index, length }, step, seed) => {
     const below = uniformIntegers(seed, index, step)
     for (let last = length - into.length; last < length; last++) {
-      if (!marks.add(below(last + 1))) marks.add(last)
+      if (!chosen.add(below(last + 1))) chosen.add(last)
     }
-    marks.drain(into)
+    chosen.drain(into)
   }
 }
 
-function given(marks: Marks, choose: ChooseIndices): Chooser {
+/**
+ * Wraps `choose`.
+ *
+ * @throws RangeError  if its indices are not `count` distinct indices of the parameter
+ */
+function checkedChooser(chosen: IndexSet, choose: ChooseIndices): Chooser {
   return (into, parameter, step) => {
     const count = into.length
     const indices = choose(parameter.index, step, parameter.length, count)
-    const wrong = wrongIn(indices, parameter, count)
-    if (wrong !== null) throw new RangeError(`"choose": ${wrong}`)
-    for (let j = 0; j < count; j++) marks.add(indices[j]!)
-    if (marks.drain(into) < count) {
+    const fault = faultIn(indices, parameter, count)
+    if (fault !== null) throw new RangeError(`"choose": ${fault}`)
+    for (let j = 0; j < count; j++) chosen.add(indices[j]!)
+    if (chosen.drain(into) < count) {
       throw new RangeError(`"choose": expected ${count} distinct indices, got one twice`)
     }
   }
 }
 
-function wrongIn(indices: ArrayLike<number>, { length }: Parameter, count: number): string | null {
+/** The fault of chosen indices, as text; null: none. Duplicates are not looked for. */
+function faultIn(indices: ArrayLike<number>, { length }: Parameter, count: number): string | null {
   if (indices?.length !== count) {
     return `expected ${count} indices, got ${indices?.length ?? show(indices)}`
   }
@@ -84,15 +97,17 @@ function wrongIn(indices: ArrayLike<number>, { length }: Parameter, count: numbe
   return null
 }
 
-/** A set of small integers: a bit for each. */
-class Marks {
+/** A set of integers from 0 to below a limit, with one bit for each. */
+class IndexSet {
   readonly #words: Int32Array
 
-  constructor(most: number) {
-    this.#words = new Int32Array(Math.ceil(most / 32))
+  constructor(limit: number) {
+    this.#words = new Int32Array(Math.ceil(limit / 32))
   }
 
-  /** @returns false if it is in already */
+  /**
+   * @returns false if the index is in the set already
+   */
   add(index: number): boolean {
     const [word, bit] = [index >>> 5, 1 << (index & 31)]
     if (this.#words[word]! & bit) return false
@@ -100,7 +115,11 @@ class Marks {
     return true
   }
 
-  /** Takes all out, ascending; returns how many there were. */
+  /**
+   * Empties the set into an array, in ascending order.
+   *
+   * @returns how many indices there were
+   */
   drain(into: Uint32Array): number {
     let at = 0
     for (let word = 0; word < this.#words.length; word++) {

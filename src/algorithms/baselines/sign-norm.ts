@@ -1,5 +1,6 @@
-// Sign + norm: of each entry its sign, of each parameter one magnitude. Everyone gets everyone's.
-// SignAndNormReducer of epfml/powersgd, paper-code; EF-signSGD (Karimireddy et al. 2019, arXiv 1901.09847).
+// Sign + norm: one bit for the sign of each entry, and one magnitude for each parameter. Every
+// worker gets those of all workers. SignAndNormReducer of epfml/powersgd, paper-code; EF-signSGD
+// (Karimireddy et al. 2019, arXiv 1901.09847).
 
 import type { Incoming, Outgoing } from '../../algorithm.ts'
 import type { Layout, Parameter } from '../../backend.ts'
@@ -9,14 +10,21 @@ import type { Method } from '../../options.ts'
 import { type FlatExchange, flat } from './flat.ts'
 
 /**
- * Each entry travels as one bit, and comes out as ± the mean magnitude of its parameter. The mean, not
- * the L1 norm that the paper's code sends, for it is as small as the entries: no f16 overflows.
+ * Sends the sign of each entry as one bit, and the mean magnitude of each parameter. An entry is
+ * decoded as ± that mean. The paper's code sends the L1 norm instead; the mean is no larger than
+ * the largest entry, so it does not overflow f16.
  *
- * Zero comes out as +, and what is kept accounts for that. With `published`, as in the paper's code, it
- * does not: an entry that is exactly zero stays zero in the residual though the others add to it, and
- * so the fleet's sum is no longer kept.
+ * An entry that is exactly zero is decoded as +mean, and the residual accounts for that. With
+ * `published` the residual of such an entry stays zero, as in the paper's code, although the update
+ * contains +mean. Then updates and residuals no longer sum to the gradients.
  *
- * Memory: two arrays as large as the model in float32, besides what is sent.
+ * Memory: two float32 arrays as large as the model, besides what is sent.
+ *
+ * Source: SignAndNormReducer of epfml/powersgd, paper-code; arXiv 1901.09847.
+ *
+ * @param options.published  whether to keep residuals of zero as the paper's code does. Default
+ *   false.
+ * @throws TypeError  naming the option
  */
 export function signNorm({ published = false }: { readonly published?: boolean } = {}): Method {
   if (typeof published !== 'boolean') {
@@ -37,9 +45,9 @@ export function signNorm({ published = false }: { readonly published?: boolean }
 class SignNorm implements FlatExchange {
   readonly #layout: Layout
   readonly #published: boolean
-  /** entry i: bit i mod 32 of word ⌊i / 32⌋; set: it is negative */
+  /** the sign of entry i is bit i mod 32 of word ⌊i / 32⌋; 1: it is negative */
   readonly #bits: Uint32Array
-  /** of each parameter */
+  /** the mean magnitude of each parameter, as other workers decode it once the frame is made */
   readonly #norms: Float32Array
 
   constructor(layout: Layout, published: boolean) {
@@ -60,9 +68,9 @@ class SignNorm implements FlatExchange {
       }
       this.#norms[i] = sum / length
     })
-    const columns = this.#layout.raws.map(() => 1) // a scale of its own on any wire
-    const own = { words: bits, floats: this.#norms, columns }
-    return { gathered: gathering(own, (part) => this.#refuse(part)) }
+    const columns = this.#layout.raws.map(() => 1) // each has its own scale on the wire
+    const ownPart = { words: bits, floats: this.#norms, columns }
+    return { gathered: gathering(ownPart, (part) => this.#refuse(part)) }
   }
 
   deflate(m: Float32Array): void {
@@ -96,12 +104,16 @@ class SignNorm implements FlatExchange {
     return null
   }
 
+  /** Calls `visit` for every parameter. */
   #each(visit: (i: number, parameter: Parameter) => void): void {
     for (const [i, parameter] of this.#layout.raws.entries()) visit(i, parameter)
   }
 }
 
-/** Without a branch: half of the guesses would be wrong, for signs are as good as random. */
+/**
+ * Entry j as decoded: norm, or −norm if its bit is 1. It has no branch, because signs are as good
+ * as random and half of the predictions would be wrong.
+ */
 function signed(bits: Uint32Array, j: number, norm: number): number {
   return (1 - 2 * ((bits[j >>> 5]! >>> (j & 31)) & 1)) * norm
 }

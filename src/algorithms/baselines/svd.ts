@@ -1,29 +1,36 @@
-// The best approximation of a matrix by one of low rank, in float64 JavaScript and without promises.
-// `svd` of lowrank/kernels is faster, but awaits its backend.
+// The best approximation of a matrix by one of low rank, in float64 JavaScript and synchronous.
+// `svd` of lowrank/kernels is faster, but it awaits its backend.
 
 import { eigen } from '../../linalg/eigen.ts'
 import { philox } from '../../linalg/philox.ts'
 import { dot, squaredNorm } from '../../linalg/products.ts'
 
-/** Columns of a block beyond the rank: they cost little, and bring the last ones sooner. */
+/**
+ * Additional columns of a block: they cost little, and the last singular vectors converge sooner.
+ */
 const OVERSAMPLING = 2
 
-/** It has converged when the last third of the basis has brought no more than this part of Σ σ². */
+/**
+ * The iteration has converged when the last third of the basis has added at most this fraction to
+ * the captured Σ σ².
+ */
 const TOLERANCE = 2 ** -40
 
-/** Parts of ‖A‖² that float64 can no longer tell from rounding. */
+/** The fraction of ‖A‖² that float64 cannot tell from rounding errors. */
 const NEGLIGIBLE = 2 ** -46
 
 /**
- * The best factors: p·qᵀ is A's truncated singular value decomposition, to the rounding of float32. Both
- * have its singular vectors times √σ: so neither is much larger or smaller than A's entries, whatever
- * wire they take. Zero where σ is.
+ * Computes the best factors: p·qᵀ is the truncated singular value decomposition of A, up to the
+ * rounding of float32. The columns of p and q are the singular vectors times √σ, and zero where σ
+ * is. So the elements of neither are much larger or smaller than those of A, which suits every wire
+ * type.
  *
- * Where it has not converged to a singular vector, for the next σ is as large, p·qᵀ still is a
- * projection of A, as close to it as the best one to `TOLERANCE`.
+ * Where the next σ is as large, a singular vector may not have converged. p·qᵀ is then still a
+ * projection of A, as close to A as the best one up to `TOLERANCE`.
  *
- * @param a  rows × cols by row; finite; only read
- * @param p  out: rows × rank by column @param q  out: cols × rank by column
+ * @param a  A: rows × cols, by row; finite; only read
+ * @param p  out: rows × rank, by column
+ * @param q  out: cols × rank, by column
  */
 export function bestFactors(
   a: Float32Array,
@@ -33,7 +40,8 @@ export function bestFactors(
   p: Float32Array,
   q: Float32Array,
 ): void {
-  // Vectors of the shorter side, and A's products with them: σ times those of the other side.
+  // y are singular vectors of the shorter side. Products of A with them are σ times those of the
+  // other side.
   const wide = rows <= cols
   const [short, long] = wide ? [p, q] : [q, p]
   for (const [k, y] of leadingVectors(a, rows, cols, rank).entries()) {
@@ -46,10 +54,11 @@ export function bestFactors(
 }
 
 /**
- * Orthonormal eigenvectors of G = A·Aᵀ (or Aᵀ·A, if that is smaller) for its largest eigenvalues: by
- * Rayleigh–Ritz on a block Krylov space, span [X, G·X, G²·X, …] for random X (Musco & Musco,
- * "Randomized block Krylov methods", 2015, algorithm 2), with a basis that is orthogonal throughout.
- * Blocks at least as wide as the rank miss no repeated eigenvalue.
+ * Computes orthonormal eigenvectors of G = A·Aᵀ, or of Aᵀ·A if that is smaller, for its `rank`
+ * largest eigenvalues. It is a Rayleigh–Ritz method on a block Krylov space, span [X, G·X, G²·X, …]
+ * for random X (Musco & Musco, "Randomized block Krylov methods", 2015, algorithm 2), with a basis
+ * that is kept orthonormal. The blocks are at least as wide as the rank, so no repeated eigenvalue
+ * is missed.
  */
 function leadingVectors(a: Float32Array, rows: number, cols: number, rank: number): Float64Array[] {
   const n = Math.min(rows, cols)
@@ -59,10 +68,10 @@ function leadingVectors(a: Float32Array, rows: number, cols: number, rank: numbe
       : timesTransposed(a, rows, cols, times(a, rows, cols, x))
   const size = squaredNorm(a)
   const basis: Float64Array[] = []
-  const images: Float64Array[] = [] // G times those
+  const images: Float64Array[] = [] // G times each vector of the basis
   let block = Array.from({ length: Math.min(rank + OVERSAMPLING, n) }, (_, k) => random(n, k))
-  let least = NEGLIGIBLE // of the length of random vectors
-  let caught = 0
+  let least = NEGLIGIBLE // for the first block: random vectors have a length of about √(n/3)
+  let captured = 0
   for (let next = 3 * block.length; ; ) {
     const before = basis.length
     for (const column of block) extend(basis, column, least)
@@ -71,9 +80,9 @@ function leadingVectors(a: Float32Array, rows: number, cols: number, rank: numbe
     images.push(...gram(added))
     if (whole || basis.length >= next) {
       const { values, vectors } = eigen(projectedGram(basis, images), basis.length)
-      const former = caught
-      caught = values.subarray(0, rank).reduce((sum, value) => sum + value, 0)
-      if (whole || caught - former <= TOLERANCE * caught) {
+      const previous = captured
+      captured = values.subarray(0, rank).reduce((sum, value) => sum + value, 0)
+      if (whole || captured - previous <= TOLERANCE * captured) {
         return Array.from({ length: rank }, (_, k) =>
           combination(basis, vectors.subarray(k * basis.length, (k + 1) * basis.length)),
         )
@@ -85,7 +94,12 @@ function leadingVectors(a: Float32Array, rows: number, cols: number, rank: numbe
   }
 }
 
-/** Adds the part of a vector that is orthogonal to the basis, unless it is no longer than `least`. */
+/**
+ * Adds a vector to an orthonormal basis: the part of it that is orthogonal to the basis, divided by
+ * its length. It is not added if that part is no longer than `least`.
+ *
+ * @param column  the vector; overwritten
+ */
 function extend(basis: Float64Array[], column: Float64Array, least: number): void {
   if (basis.length === column.length) return
   for (let pass = 0; pass < 2; pass++) {
@@ -95,7 +109,11 @@ function extend(basis: Float64Array[], column: Float64Array, least: number): voi
   if (length > least) basis.push(column.map((x) => x / length))
 }
 
-/** Vᵀ·G·V, symmetric to the bit */
+/**
+ * Vᵀ·G·V for a basis V, d × d, symmetric to the bit.
+ *
+ * @param images  G times each vector of the basis
+ */
 function projectedGram(
   basis: readonly Float64Array[],
   images: readonly Float64Array[],
@@ -111,13 +129,19 @@ function projectedGram(
   return result
 }
 
+/** Σ weights[i] · basis[i]. */
 function combination(basis: readonly Float64Array[], weights: Float64Array): Float64Array {
   const sum = new Float64Array(basis[0]!.length)
   for (const [i, column] of basis.entries()) add(sum, column, weights[i]!)
   return sum
 }
 
-/** A·X, column by column */
+/**
+ * A·X, in float64.
+ *
+ * @param x  the columns of X, cols elements each
+ * @returns the columns of the product, rows elements each
+ */
 function times(a: Float32Array, rows: number, cols: number, x: readonly Float64Array[]) {
   const products = x.map(() => new Float64Array(rows))
   for (let i = 0; i < rows; i++) {
@@ -127,7 +151,12 @@ function times(a: Float32Array, rows: number, cols: number, x: readonly Float64A
   return products
 }
 
-/** Aᵀ·X, column by column */
+/**
+ * Aᵀ·X, in float64.
+ *
+ * @param x  the columns of X, rows elements each
+ * @returns the columns of the product, cols elements each
+ */
 function timesTransposed(a: Float32Array, rows: number, cols: number, x: readonly Float64Array[]) {
   const products = x.map(() => new Float64Array(cols))
   for (let i = 0; i < rows; i++) {
@@ -137,7 +166,11 @@ function timesTransposed(a: Float32Array, rows: number, cols: number, x: readonl
   return products
 }
 
-/** A seeded vector in no particular direction. */
+/**
+ * A seeded random vector with elements from −1 to 1.
+ *
+ * @param column  its number in the block
+ */
 function random(length: number, column: number): Float64Array {
   let words: readonly number[] = []
   return Float64Array.from({ length }, (_, i) => {
@@ -146,6 +179,7 @@ function random(length: number, column: number): Float64Array {
   })
 }
 
+/** y ← y + factor · x */
 function add(y: Float64Array, x: ArrayLike<number>, factor: number): void {
   for (let i = 0; i < y.length; i++) y[i] = y[i]! + factor * x[i]!
 }

@@ -1,5 +1,5 @@
-// Top K: each worker sends the entries of M with the largest magnitudes, and where they are. Everyone
-// gets everyone's. TopKReducer of epfml/powersgd, paper-code.
+// Top K: each worker sends the entries of M with the largest magnitudes and their indices, and
+// every worker gets those of all workers. TopKReducer of epfml/powersgd, paper-code.
 
 import type { Incoming, Outgoing } from '../../algorithm.ts'
 import type { Layout } from '../../backend.ts'
@@ -11,14 +11,16 @@ import { type FlatExchange, flat, subtractAt } from './flat.ts'
 import { largest } from './largest.ts'
 
 /**
- * Of each parameter, k = max(1, ⌊ratio · length / 2⌋) entries: half, for an index costs as much as a
- * value in float32. Of equal magnitudes those that come first. The paper's Table 4 has ratios 1/32 and
- * 1/136.
+ * Sends the k entries with the largest magnitudes of each parameter, k = max(1, ⌊ratio · length /
+ * 2⌋). The factor ½ is there because an index costs as much as a float32 value. Of equal magnitudes
+ * the first ones are sent. Table 4 of the paper has ratios 1/32 and 1/136.
  *
- * Memory: two arrays as large as the model in float32, besides what is sent.
+ * Memory: two float32 arrays as large as the model, besides what is sent.
  *
- * @param options.ratio  of what is sent to the whole model: above 0, at most 1
- * @throws TypeError, RangeError  if it is none
+ * Source: TopKReducer of epfml/powersgd, paper-code; arXiv 1905.13727, Table 4.
+ *
+ * @param options.ratio  sent floats and indices ÷ floats of the model: above 0, at most 1
+ * @throws TypeError, RangeError  naming the option
  */
 export function topK({ ratio }: { readonly ratio: number }): Method {
   if (typeof ratio !== 'number') {
@@ -42,10 +44,11 @@ export function topK({ ratio }: { readonly ratio: number }): Method {
 
 class TopK implements FlatExchange {
   readonly #layout: Layout
-  /** entries to send of each parameter */
+  /** the number of entries to send of each parameter */
   readonly #counts: readonly number[]
-  /** where they are among all parameters, ascending */
+  /** the indices of the entries of this step, counted over all parameters end to end; ascending */
   readonly #indices: Uint32Array
+  /** their values, as other workers decode them once the frame is made */
   readonly #values: Float32Array
 
   constructor(layout: Layout, counts: readonly number[]) {
@@ -64,8 +67,8 @@ class TopK implements FlatExchange {
       at += count
     }
     for (let j = 0; j < this.#values.length; j++) this.#values[j] = m[this.#indices[j]!]!
-    const own = { words: this.#indices, floats: this.#values, columns: this.#counts }
-    return { gathered: gathering(own, (part) => this.#refuse(part)) }
+    const ownPart = { words: this.#indices, floats: this.#values, columns: this.#counts }
+    return { gathered: gathering(ownPart, (part) => this.#refuse(part)) }
   }
 
   deflate(m: Float32Array): void {
@@ -82,9 +85,9 @@ class TopK implements FlatExchange {
   }
 
   #refuse({ words, floats }: Part): string | null {
-    const want = this.#indices.length
-    if (words.length !== want || floats.length !== want) {
-      return `expected ${want} indices and values, got ${words.length} and ${floats.length}`
+    const expected = this.#indices.length
+    if (words.length !== expected || floats.length !== expected) {
+      return `expected ${expected} indices and values, got ${words.length} and ${floats.length}`
     }
     let at = 0
     for (const [i, { raw, length }] of this.#layout.raws.entries()) {

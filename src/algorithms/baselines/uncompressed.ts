@@ -1,4 +1,4 @@
-// No compression: row "SGD" of the paper's tables.
+// No compression: the row "SGD" of the tables of arXiv 1905.13727.
 
 import { rawLengths } from '../../layout.ts'
 import type { Method } from '../../options.ts'
@@ -7,8 +7,10 @@ import { wholeSteps } from '../uncompressed.ts'
 import { FLAT_OPTIONS } from './flat.ts'
 
 /**
- * Every gradient travels whole; wishes of single parameters mean nothing. With a lossy wire, what
- * that loses stays in the residual. Memory: none but the residual.
+ * Sends every gradient whole; a parameter's own `rank` and `compress` are ignored. With a lossy
+ * wire type the encoding error stays in the residual.
+ *
+ * Memory: none besides the residual.
  */
 export function uncompressed(): Method {
   return {

@@ -1,4 +1,4 @@
-// The package of PowerSGD's authors: PowerSGD and BasicPowerSGD of epfml/powersgd.
+// PowerSGD as in the package of its authors: PowerSGD and BasicPowerSGD of epfml/powersgd.
 
 import type { Host, Layout, Side } from '../../backend.ts'
 import type { Method, Settings, Spec } from '../../options.ts'
@@ -10,19 +10,29 @@ import {
   halfRounds,
 } from '../half-steps.ts'
 
-/** Norms below it count as it. (The package's, which knows Σ P where this has P̄, is that of the sum.) */
-const SMALLEST_NORM = 1e-16
+/**
+ * The lower bound of the norm that single columns are divided by. The package bounds the norm of
+ * the sum Σ P over the workers, this library that of the mean P̄.
+ */
+const MIN_NORM = 1e-16
 
 const VARIANT: HalfStepVariant = { first: 'Q', basis: epfmlBasis }
 
 /**
- * What the package of PowerSGD's authors computes, to the rounding of float32: half-steps, Q sent first.
+ * PowerSGD as the package of its authors computes it, up to the rounding of float32: half-steps, of
+ * which the first sends Q. For comparison; `halfSteps()` does better.
  *
- * The gate takes the shape as it is, the sides of kernels of a convolution among them, and vectors may
- * pass it; `BasicPowerSGD` is `minCompressionRate: 0, startCompressingAfter: 0`. Its faults come along:
- * factors of one column are divided by the norm of all those of equal shapes together, so that each
- * matrix gets less than its projection, and such a column that is zero once is never sent again. For
- * comparison; `halfSteps()` does better.
+ * Its gate sees the shape as it is, with the kernel sizes of a convolution as separate dimensions,
+ * and vectors may pass it. `BasicPowerSGD` is `minCompressionRate: 0, startCompressingAfter: 0`.
+ *
+ * It reproduces two faults of the package. Factors of one column are divided by the common norm of
+ * all factors of equal matrix shapes, so that each matrix gets less than its projection. Such a
+ * column, once it is zero, stays zero, and its matrix is never sent again.
+ *
+ * Defaults: `startCompressingAfter: 100`, otherwise those of the shared options. `errorFeedback:
+ * 'aggregated'` is refused with a RangeError.
+ *
+ * Source: epfml/powersgd.
  */
 export function epfml(): Method {
   return {
@@ -36,21 +46,30 @@ export function epfml(): Method {
   }
 }
 
-/** The package's gate; what each parameter wishes for itself goes before it. */
+/**
+ * The package's gate. A parameter's own `compress` takes precedence over it, and its own `rank`
+ * over `wanted`.
+ */
 function ranks(
   specs: readonly Spec[],
   { iterations, minCompressionRate }: Settings,
   wanted: number | readonly number[],
 ): number[] {
   return specs.map(({ shape, length, rows, cols, rank, compress }, i) => {
-    const asked = typeof wanted === 'number' ? (rank ?? wanted) : wanted[i]!
-    const sent = 0.5 * iterations * Math.min(asked, ...shape) * shape.reduce((a, b) => a + b, 0)
+    const wantedRank = typeof wanted === 'number' ? (rank ?? wanted) : wanted[i]!
+    const sent =
+      0.5 * iterations * Math.min(wantedRank, ...shape) * shape.reduce((a, b) => a + b, 0)
     const pays = shape.length > 0 && length / sent > minCompressionRate
-    return (compress ?? pays) ? Math.min(asked, rows, cols) : 0
+    return (compress ?? pays) ? Math.min(wantedRank, rows, cols) : 0
   })
 }
 
-/** Bases by QR of each matrix; of one column: by one norm for all that are equal in shape. */
+/**
+ * Orthonormalizes the factor of each matrix. Factors of one column are divided by the norm of all
+ * such factors of equal matrix shapes instead.
+ *
+ * @param columns  an arena of this side; changed in place
+ */
 function epfmlBasis(
   host: Host,
   layout: Layout,
@@ -58,21 +77,21 @@ function epfmlBasis(
   columns: Float32Array,
   step: number,
 ): void {
-  const wide = layout.matrices.filter(({ rank }) => rank > 1)
-  host.orthonormalize({ ...layout, matrices: wide }, side, columns, step, true)
-  const groups = new Map<string, Float32Array[]>()
+  const severalColumns = layout.matrices.filter(({ rank }) => rank > 1)
+  host.orthonormalize({ ...layout, matrices: severalColumns }, side, columns, step, true)
+  const columnsByShape = new Map<string, Float32Array[]>()
   for (const matrix of layout.matrices) {
     const { rows, cols, rank } = matrix
     if (rank > 1) continue
     const shape = `${rows} × ${cols}`
     const at = matrix[side]
     const column = columns.subarray(at, at + (side === 'left' ? rows : cols))
-    groups.set(shape, [...(groups.get(shape) ?? []), column])
+    columnsByShape.set(shape, [...(columnsByShape.get(shape) ?? []), column])
   }
-  for (const group of groups.values()) {
+  for (const columnsOfShape of columnsByShape.values()) {
     let squares = 0
-    for (const column of group) for (const x of column) squares += x * x
-    const norm = Math.max(Math.sqrt(squares), SMALLEST_NORM)
-    for (const column of group) for (const [i, x] of column.entries()) column[i] = x / norm
+    for (const column of columnsOfShape) for (const x of column) squares += x * x
+    const norm = Math.max(Math.sqrt(squares), MIN_NORM)
+    for (const column of columnsOfShape) for (const [i, x] of column.entries()) column[i] = x / norm
   }
 }

@@ -1,4 +1,5 @@
-// The code that PowerSGD's authors published with the paper: RankKReducer of epfml/powersgd.
+// PowerSGD as in the code that its authors published with the paper: RankKReducer of
+// epfml/powersgd, paper-code.
 
 import { gatedRanks } from '../../layout.ts'
 import { gramSchmidt } from '../../linalg/gram-schmidt.ts'
@@ -6,11 +7,14 @@ import { squaredNormOfProducts } from '../../linalg/products.ts'
 import type { Method } from '../../options.ts'
 import { costOf, FULL_STEP_OPTIONS, FullStep, fullRounds, type Variant } from '../powersgd.ts'
 
-/** What it adds to the norm of a column of Σ weight·P. */
+/**
+ * The published code adds this to the norm of each column of Σ weight·P. Here P̄ = Σ weight·P ÷ Σ
+ * weight, so the same quotients take EPSILON ÷ Σ weight.
+ */
 const EPSILON = 1e-8
 
 const VARIANT: Variant = {
-  asIs: true,
+  qAsIs: true,
   basis: {
     make: (layout, left, weight) => gramSchmidt(layout, left, EPSILON / weight),
     squares: (layout, left, right) => squaredNormOfProducts(layout, [{ left, right }]),
@@ -18,13 +22,21 @@ const VARIANT: Variant = {
 }
 
 /**
- * What the code of PowerSGD's authors computes, to the rounding of float32.
+ * PowerSGD as the code of the paper computes it, up to the rounding of float32. For comparison, not
+ * for training.
  *
- * Every matrix is compressed, single rows and columns too; Q̂ is the last step's Q̄ as it is; P̂ comes of
- * Gram–Schmidt in one pass, with 1e-8 added to the norms of P̄ × the sum of weights; feedback is
- * aggregated. Its faults come along: singular values below about 1e-4 are damped and die out, a
- * matrix that is zero once is never sent again, and where columns depend on each other P̂ is not
- * orthonormal. For comparison, not for training.
+ * It compresses every matrix, single rows and columns too. Q̂ is the last step's Q̄ itself, not an
+ * orthonormal basis of it. P̂ comes from one pass of Gram–Schmidt on Σ weight·P, which adds 1e-8 to
+ * the norms of the columns.
+ *
+ * It reproduces the faults of that code. Singular values below about 1e-4 are damped and die out. A
+ * matrix that is zero once is never sent again. Where columns depend on each other, P̂ is not
+ * orthonormal.
+ *
+ * Defaults: `minCompressionRate: 0`, `errorFeedback: 'aggregated'`, otherwise those of the shared
+ * options.
+ *
+ * Source: RankKReducer of epfml/powersgd, paper-code; arXiv 1905.13727.
  */
 export function paper(): Method {
   return {

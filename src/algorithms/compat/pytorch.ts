@@ -1,22 +1,33 @@
-// PyTorch's communication hook: torch.distributed.algorithms.ddp_comm_hooks.powerSGD_hook, as of 1.13.1.
+// PowerSGD as in PyTorch's communication hook,
+// torch.distributed.algorithms.ddp_comm_hooks.powerSGD_hook of PyTorch 1.13.1.
 
 import { gatedRanks } from '../../layout.ts'
 import type { Method } from '../../options.ts'
 import { costOf, FULL_STEP_OPTIONS, FullStep, fullRounds } from '../powersgd.ts'
 
 /**
- * What PyTorch's powerSGD_hook computes, to the rounding of float32.
+ * PowerSGD as PyTorch's powerSGD_hook computes it, up to the rounding of float32.
  *
- * Every parameter passes the gate, vectors as n × 1: with a `minCompressionRate` below 1 they may be
- * compressed. Feedback is aggregated, that of raw parameters too: each worker keeps by how much its own
- * M is off the mean. Over the fleet this adds up to nothing and changes no update, while everyone takes
- * part with weights that never change; but it may grow, and whoever leaves takes some of it along.
+ * Every parameter passes through the gate, vectors as n × 1. With a `minCompressionRate` below 1
+ * they may be compressed.
  *
- * Not as there: a zero or dependent column of P̂ is replaced, where the hook at ranks 1 and 2 divides by
- * zero and is NaN for ever, and there is no epsilon. `rank` and `startCompressingAfter` are 4 and 0 by
- * default, as elsewhere here; the hook's are 1 and 1000. Its `use_error_feedback=False` is
- * `errorFeedback: 'none'`. How it cuts parameters into buckets is a matter of packing alone. Its batched
- * form, a bucket as one square matrix, is in examples/buckets.
+ * Error feedback is aggregated, for raw parameters too: each worker keeps M − mean of its own M.
+ * Over the fleet these residuals sum to zero, and they change no update while every worker takes
+ * part with a weight that never changes. But they may grow, and a worker that leaves takes its
+ * residual along.
+ *
+ * Three things differ from the hook. A zero or dependent column of P̂ is replaced, where the hook
+ * at ranks 1 and 2 divides by zero and stays NaN. There is no epsilon. And `rank` and
+ * `startCompressingAfter` default to 4 and 0, as everywhere in this library; the hook's defaults
+ * are 1 and 1000.
+ *
+ * `errorFeedback: 'none'` is the hook's `use_error_feedback=False`. How the hook groups parameters
+ * into buckets changes only the packing, not the result. Its batched form, which treats a bucket as
+ * one square matrix, is in examples/buckets.
+ *
+ * Defaults: `errorFeedback: 'aggregated'`, otherwise those of the shared options.
+ *
+ * Source: torch/distributed/algorithms/ddp_comm_hooks/powerSGD_hook.py, PyTorch 1.13.1.
  */
 export function pytorch(): Method {
   return {

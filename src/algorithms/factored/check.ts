@@ -1,16 +1,20 @@
-// Whether entries of `compress(gradients)` are factored, as `Method.takes` has it.
+// The check of factored entries of `compress(gradients)`: see `Method.accepts`.
 
 import type { Factored } from '../../backend.ts'
 import type { Spec } from '../../options.ts'
 import { show } from '../../validate.ts'
 
 /**
- * @returns false if it is not meant to be
- * @throws TypeError, RangeError  if it does not fit
+ * Checks one entry of `gradients`.
+ *
+ * @param spec  the parameter: its activations are N × cols, its deltas N × rows, both by row
+ * @param name  of the entry, for errors
+ * @returns false if the entry is not factored
+ * @throws TypeError, RangeError  naming the part that does not fit
  */
 export function acceptsFactored(entry: unknown, { rows, cols }: Spec, name: string): boolean {
   if (!isFactored(entry)) return false
-  const samples = (part: keyof Factored, width: number) => {
+  const samplesOf = (part: keyof Factored, width: number) => {
     const values: unknown = entry[part]
     if (!(values instanceof Float32Array)) {
       throw new TypeError(`"${name}.${part}": expected a Float32Array, got ${show(values)}`)
@@ -21,7 +25,7 @@ export function acceptsFactored(entry: unknown, { rows, cols }: Spec, name: stri
         `got ${values.length}`,
     )
   }
-  const [a, d] = [samples('activations', cols), samples('deltas', rows)]
+  const [a, d] = [samplesOf('activations', cols), samplesOf('deltas', rows)]
   if (a === d) return true
   throw new RangeError(`"${name}.deltas": expected ${a} samples, as in activations, got ${d}`)
 }

@@ -1,6 +1,7 @@
-// dAD: everyone's activations and deltas, and the gradient formed from all of them. Baker, Khanal, Calhoun,
-// Pearlmutter, Plis, "Peering Beyond the Gradient Veil with Distributed Auto Differentiation" (arXiv
-// 2102.09631); a weighted mean here, as everywhere in this library, where their code has the sum.
+// dAD: all workers exchange their activations and deltas, and each forms the gradient from all of
+// them. Baker, Khanal, Calhoun, Pearlmutter, Plis, "Peering Beyond the Gradient Veil with
+// Distributed Auto Differentiation" (arXiv 2102.09631). Their code takes the sum over the workers;
+// this library takes the weighted mean, as everywhere.
 
 import type { StepContext } from '../../algorithm.ts'
 import type { Gradient, Layout } from '../../backend.ts'
@@ -12,16 +13,25 @@ import { GatheredFactors } from './gathered.ts'
 import { type ArrayGradient, asArrays, isWhole, samplesIn, type Workspace } from './products.ts'
 import { type FactorShare, roundOf } from './shares.ts'
 
+/** Options of `dad`. */
 export interface DadOptions {
-  /** The most samples N that a worker has of a matrix: for all, or one for each parameter. */
+  /**
+   * The maximum number of samples N that a worker has of a matrix: one for all parameters, or an
+   * array with one for each parameter. Integers ≥ 1.
+   */
   readonly samples: number | readonly number[]
 }
 
-/** @param kernels  made anew for each compressor */
+/**
+ * The method `dad` of lowrank/factored.
+ *
+ * @param kernels  creates the workspace of one compressor
+ * @throws TypeError, RangeError  naming the option
+ */
 export function dadMethod(kernels: () => Promise<Workspace>, options: DadOptions): Method {
   const samples = checked(options.samples)
-  /** The most columns, by parameter. */
-  const most = (count: number): readonly number[] => {
+  /** The maximum number of columns of each parameter. */
+  const maxColumns = (count: number): readonly number[] => {
     if (typeof samples === 'number') return Array<number>(count).fill(samples)
     if (samples.length === count) return samples
     throw new RangeError(`"samples": expected a number or ${count} of them, got ${samples.length}`)
@@ -37,43 +47,44 @@ export function dadMethod(kernels: () => Promise<Workspace>, options: DadOptions
       if (minCompressionRate >= 1) return
       throw new RangeError(`"minCompressionRate": dad expects ≥ 1, got ${minCompressionRate}`)
     },
-    // A rank here says that N columns of both factors travel; the rank is clipped, as all are, and N is not.
+    // A rank above 0 only says that a matrix's factors are sent, with up to N columns each.
+    // `gatedRanks` clips the rank to the matrix, but not N.
     ranks: (specs, settings) =>
-      gatedRanks(specs, settings, most(specs.length), {
+      gatedRanks(specs, settings, maxColumns(specs.length), {
         cost: (rows, cols, rank) => rank * (rows + cols),
       }),
-    cycle: (layout) => [[roundOf(layout, most(layout.parameters.length))]],
-    create: async () => new Dad(await kernels(), most),
+    cycle: (layout) => [[roundOf(layout, maxColumns(layout.parameters.length))]],
+    create: async () => new Dad(await kernels(), maxColumns),
   }
 }
 
 class Dad extends GatheredFactors {
-  readonly #most: (count: number) => readonly number[]
+  readonly #maxColumns: (count: number) => readonly number[]
 
-  constructor(workspace: Workspace, most: (count: number) => readonly number[]) {
+  constructor(workspace: Workspace, maxColumns: (count: number) => readonly number[]) {
     super(workspace)
-    this.#most = most
+    this.#maxColumns = maxColumns
   }
 
-  protected most({ parameters }: Layout): readonly number[] {
-    return this.#most(parameters.length)
+  protected maxColumns({ parameters }: Layout): readonly number[] {
+    return this.#maxColumns(parameters.length)
   }
 
   override take(context: StepContext, gradients: readonly Gradient[]): boolean {
-    const most = this.most(context.layout)
-    const given = asArrays(gradients)
+    const maxColumns = this.maxColumns(context.layout)
+    const arrays = asArrays(gradients)
     for (const { index, cols } of context.layout.matrices) {
-      const gradient = given[index]!
-      if (isWhole(gradient) || samplesIn(gradient, cols) <= most[index]!) continue
+      const gradient = arrays[index]!
+      if (isWhole(gradient) || samplesIn(gradient, cols) <= maxColumns[index]!) continue
       throw new RangeError(
-        `"gradients[${index}]": expected at most ${most[index]} samples, got ` +
+        `"gradients[${index}]": expected at most ${maxColumns[index]} samples, got ` +
           `${samplesIn(gradient, cols)}`,
       )
     }
     return super.take(context, gradients)
   }
 
-  protected share(_turn: StepContext, matrices: readonly ArrayGradient[]): FactorShare[] {
+  protected share(_context: StepContext, matrices: readonly ArrayGradient[]): FactorShare[] {
     return matrices.map((gradient) =>
       isWhole(gradient)
         ? { whole: gradient }
@@ -82,7 +93,10 @@ class Dad extends GatheredFactors {
   }
 }
 
-/** @throws TypeError, RangeError  unless all are integers that a word can tell */
+/**
+ * @throws TypeError, RangeError  unless all numbers are integers from 1 to 2³² − 2: 2³² − 1 means
+ *   WHOLE
+ */
 function checked(samples: DadOptions['samples']): number | readonly number[] {
   const check = (name: string, one: number) => {
     integer(name, one, 1, 0xfffffffe)

@@ -1,5 +1,6 @@
-// Steps of one round in which everyone gets everyone's factors, and forms the mean of their products:
-// Σ weight·L·Rᵀ / Σ weight. Nothing is kept between steps: what is not sent, or lost on the wire, is lost.
+// Steps of one round, in which every worker gets the factors of all workers and forms the weighted
+// mean of their products: Σ weight·L·Rᵀ ÷ Σ weight. No residual is kept: what a worker does not
+// send, or its wire type cannot encode, is lost.
 
 import type {
   Algorithm,
@@ -25,9 +26,10 @@ import {
 } from './products.ts'
 import { type FactorShare, packShares, refuseShares, unpackShares } from './shares.ts'
 
-/** Of an absent worker: it does not leave. */
-const NOTHING = { words: new Uint32Array(0), floats: new Float32Array(0), columns: [] }
+/** The words and floats of an absent worker. They are never sent. */
+const EMPTY = { words: new Uint32Array(0), floats: new Float32Array(0), columns: [] }
 
+/** The step that dAD and rank-dAD share. A subclass says what a worker sends. */
 export abstract class GatheredFactors implements Algorithm {
   readonly shared: SharedState = {
     right: new Float32Array(0),
@@ -41,10 +43,15 @@ export abstract class GatheredFactors implements Algorithm {
     this.workspace = workspace
   }
 
-  /** The most columns that a part may have, by parameter. */
-  protected abstract most(layout: Layout): readonly number[]
+  /** The maximum number of columns of each parameter in a part. */
+  protected abstract maxColumns(layout: Layout): readonly number[]
 
-  /** What this worker sends of the plan's matrices, in their order. */
+  /**
+   * Computes the shares that this worker sends.
+   *
+   * @param matrices  the gradients of the layout's matrices, in order
+   * @returns one share for each of them
+   */
   protected abstract share(
     context: StepContext,
     matrices: readonly ArrayGradient[],
@@ -52,10 +59,10 @@ export abstract class GatheredFactors implements Algorithm {
 
   prepare(): void {}
 
-  take(_turn: StepContext, gradients: readonly Gradient[]): boolean {
-    const given = asArrays(gradients)
-    if (!given.every(isBoundedGradient)) return false
-    this.#gradients = given
+  take(_context: StepContext, gradients: readonly Gradient[]): boolean {
+    const arrays = asArrays(gradients)
+    if (!arrays.every(isBoundedGradient)) return false
+    this.#gradients = arrays
     return true
   }
 
@@ -63,9 +70,9 @@ export abstract class GatheredFactors implements Algorithm {
 
   *step(context: StepContext): StepGenerator {
     const { session, layout } = context
-    const own = context.present ? packShares(layout, this.#shares(context)) : NOTHING
-    const most = this.most(layout)
-    const gathered = gathering(own, (part) => refuseShares(layout, part, most))
+    const ownPart = context.present ? packShares(layout, this.#shares(context)) : EMPTY
+    const maxColumns = this.maxColumns(layout)
+    const gathered = gathering(ownPart, (part) => refuseShares(layout, part, maxColumns))
     const { parts, weight } = (yield { gathered }) as Incoming
     const mean = this.#mean(layout, parts, weight)
     return {
@@ -75,46 +82,49 @@ export abstract class GatheredFactors implements Algorithm {
     }
   }
 
-  /** One per parameter. Raw ones that are factored are multiplied out. */
+  /** One share for each parameter. A factored gradient of a raw parameter is multiplied out. */
   #shares(context: StepContext): FactorShare[] {
     const { matrices, parameters } = context.layout
-    const given = this.#gradients
-    this.#gradients = [] // the caller's, once the frame is there
-    const own = this.share(
+    const gradients = this.#gradients
+    this.#gradients = [] // the caller may change the arrays once the frame is made
+    const ofMatrices = this.share(
       context,
-      matrices.map(({ index }) => given[index]!),
+      matrices.map(({ index }) => gradients[index]!),
     )
     let next = 0
     return parameters.map((parameter): FactorShare => {
-      if (parameter.rank > 0) return own[next++]!
-      const gradient = given[parameter.index]!
+      if (parameter.rank > 0) return ofMatrices[next++]!
+      const gradient = gradients[parameter.index]!
       if (isWhole(gradient)) return { whole: gradient }
       this.workspace.reserve(roomForProduct(gradient, parameter))
       return { whole: formProduct(this.workspace, gradient, parameter).slice() }
     })
   }
 
-  /** The update, of all parameters in order; in the workspace's memory. The same bits on every worker. */
+  /**
+   * The update: the weighted mean of all workers' shares, one parameter after another, by row. It
+   * lies in the workspace and has the same bits on every worker.
+   */
   #mean(layout: Layout, parts: readonly Part[], weight: number): Float32Array {
     const { workspace } = this
     const shares = parts.map((part) => unpackShares(layout, part))
-    const factors = shares.flat().filter((share) => 'left' in share)
-    const lefts = Math.max(0, ...factors.map(({ left }) => left.length))
-    const rights = Math.max(0, ...factors.map(({ right }) => right.length))
-    workspace.reserve(roomFor(layout.denseFloats, lefts, rights))
+    const factoredShares = shares.flat().filter((share) => 'left' in share)
+    const maxLeft = Math.max(0, ...factoredShares.map((share) => share.left.length))
+    const maxRight = Math.max(0, ...factoredShares.map((share) => share.right.length))
+    workspace.reserve(roomFor(layout.denseFloats, maxLeft, maxRight))
     const mean = workspace.alloc(layout.denseFloats).fill(0)
-    const [l, r] = [workspace.alloc(lefts), workspace.alloc(rights)]
+    const [left, right] = [workspace.alloc(maxLeft), workspace.alloc(maxRight)]
     let at = 0
     for (const { index, rows, cols, length } of layout.parameters) {
       const y = mean.subarray(at, at + length)
       at += length
-      for (const [i, { weight: own }] of parts.entries()) {
+      for (const [i, part] of parts.entries()) {
         const share = shares[i]![index]!
         if ('whole' in share) continue
-        l.set(share.left)
-        r.set(share.right)
+        left.set(share.left)
+        right.set(share.right)
         const dims = { rows, cols, rank: share.right.length / cols }
-        workspace.reconstruct(y, l, r, dims, own / weight, true)
+        workspace.reconstruct(y, left, right, dims, part.weight / weight, true)
       }
       addWhole(
         y,
@@ -131,7 +141,13 @@ export abstract class GatheredFactors implements Algorithm {
   rearrange(): void {}
 }
 
-/** y ← y + Σ weight·whole / Σ weight, in float64, rounded once: a mean of raw values as `aggregate` has it. */
+/**
+ * Adds the shares that were sent whole: y ← y + Σ weight·whole ÷ Σ weight. The sum is in float64
+ * and rounded once, as `aggregate` does with raw values.
+ *
+ * @param shares  of one parameter, one for each part
+ * @param weight  Σ weight over all parts
+ */
 function addWhole(
   y: Float32Array,
   shares: readonly FactorShare[],
@@ -139,12 +155,12 @@ function addWhole(
   weight: number,
 ): void {
   const wholes = shares.flatMap((share, i) =>
-    'whole' in share ? [{ values: share.whole, own: parts[i]!.weight }] : [],
+    'whole' in share ? [{ values: share.whole, partWeight: parts[i]!.weight }] : [],
   )
   if (wholes.length === 0) return
   for (let j = 0; j < y.length; j++) {
     let sum = 0
-    for (const { values, own } of wholes) sum += own * values[j]!
+    for (const { values, partWeight } of wholes) sum += partWeight * values[j]!
     y[j] = y[j]! + sum / weight
   }
 }

@@ -1,4 +1,5 @@
-// PowerSGD on factored gradients: the full step, with the products of products.ts in place of M's.
+// PowerSGD on factored gradients: the full step, with the products of products.ts in place of those
+// of the session.
 
 import type { StepContext } from '../../algorithm.ts'
 import type { Gradient, Layout, MaybePromise } from '../../backend.ts'
@@ -22,31 +23,41 @@ import {
   type Workspace,
 } from './products.ts'
 
-/** Others are for P̂ on a device, and for steps that would send the gradient whole. */
-const UNHEEDED: readonly string[] = ['orthonormalize', 'startCompressingAfter']
+/**
+ * Shared options of full steps that are not supported here: P̂ is never computed on a device, and
+ * no step may send the gradient whole.
+ */
+const UNSUPPORTED: readonly string[] = ['orthonormalize', 'startCompressingAfter']
 
-/** @param kernels  made anew for each compressor */
+/**
+ * The method `factored` of lowrank/factored.
+ *
+ * @param kernels  creates the workspace of one compressor
+ */
 export function factoredMethod(kernels: () => Promise<Workspace>): Method {
   return {
     name: 'factored',
     accepts: acceptsFactored,
-    supportedOptions: FULL_STEP_OPTIONS.filter((name) => !UNHEEDED.includes(name)),
+    supportedOptions: FULL_STEP_OPTIONS.filter((name) => !UNSUPPORTED.includes(name)),
     defaults: { errorFeedback: 'none' },
     ranks: powerSgd.ranks,
     cycle: powerSgd.cycle,
     create: async (setup) => {
       const workspace = await kernels()
       return setup.settings.errorFeedback === 'none'
-        ? new Unformed(setup, workspace)
-        : new Formed(setup, workspace)
+        ? new FullStepWithoutFeedback(setup, workspace)
+        : new FullStepWithFeedback(setup, workspace)
     },
   }
 }
 
-/** With feedback: what is kept is as large as the model, so G is multiplied out and added to M. */
-class Formed extends FullStep {
+/**
+ * With error feedback. The residual is as large as the model anyway, so each product G = DᵀA is
+ * formed and added to M.
+ */
+class FullStepWithFeedback extends FullStep {
   readonly #workspace: Workspace
-  #formed: readonly Float32Array[] = []
+  #gradients: readonly Float32Array[] = []
 
   constructor(setup: AlgorithmSetup, workspace: Workspace) {
     super(setup)
@@ -54,32 +65,38 @@ class Formed extends FullStep {
   }
 
   take({ session, layout }: StepContext, gradients: readonly Gradient[]): MaybePromise<boolean> {
-    const given = asArrays(gradients)
-    if (!given.every((gradient) => isWhole(gradient) || isBoundedGradient(gradient))) return false
-    const rooms = given.map((gradient, i) =>
+    const arrays = asArrays(gradients)
+    if (!arrays.every((gradient) => isWhole(gradient) || isBoundedGradient(gradient))) return false
+    const productFloats = arrays.map((gradient, i) =>
       isWhole(gradient) ? 0 : roomForProduct(gradient, layout.parameters[i]!),
     )
-    this.#workspace.reserve(rooms.reduce((a, b) => a + b, 0))
-    this.#formed = given.map((gradient, i) =>
+    this.#workspace.reserve(productFloats.reduce((a, b) => a + b, 0))
+    this.#gradients = arrays.map((gradient, i) =>
       isWhole(gradient) ? gradient : formProduct(this.#workspace, gradient, layout.parameters[i]!),
     )
-    return session.accumulateProject(this.#formed)
+    return session.accumulateProject(this.#gradients)
   }
 
   withdraw({ session }: StepContext): MaybePromise<void> {
-    return session.withdraw(this.#formed)
+    return session.withdraw(this.#gradients)
   }
 }
 
-/** Without feedback: M stays zero, and of a factored matrix there is nothing as large as its gradient. */
-class Unformed extends FullStep {
+/**
+ * Without error feedback. M stays zero, and nothing as large as the gradient of a factored matrix
+ * is formed.
+ */
+class FullStepWithoutFeedback extends FullStep {
   readonly #workspace: Workspace
-  /** this step's matrices, in the order of the plan's; for `backproject` and further iterations */
+  /**
+   * copies of this step's gradients of the layout's matrices, in order: `backproject` and further
+   * iterations read them after the caller may have changed the originals
+   */
   #matrices: readonly ArrayGradient[] = []
-  /** factors and room for products, in the workspace's memory */
+  /** arenas for P or P̂ and for Q̂ or Q, and scratch for inner products; in the workspace */
   #p: Float32Array = new Float32Array(0)
   #q: Float32Array = new Float32Array(0)
-  #room: Float32Array = new Float32Array(0)
+  #scratch: Float32Array = new Float32Array(0)
   #raw = new Float32Array(0)
 
   constructor(setup: AlgorithmSetup, workspace: Workspace) {
@@ -89,12 +106,12 @@ class Unformed extends FullStep {
 
   take(context: StepContext, gradients: readonly Gradient[]): boolean {
     const { session, layout } = context
-    const given = asArrays(gradients)
-    if (!given.every(isBoundedGradient)) return false
-    this.#takeRaw(given, layout)
+    const arrays = asArrays(gradients)
+    if (!arrays.every(isBoundedGradient)) return false
+    this.#setRaw(arrays, layout)
     session.write('raw', bytesOf(this.#raw))
-    this.#hold(given, layout)
-    this.project(context, this.query)
+    this.#copyMatrices(arrays, layout)
+    this.project(context, this.qHat)
     return true
   }
 
@@ -102,10 +119,11 @@ class Unformed extends FullStep {
     return session.scale('raw', 0)
   }
 
-  #takeRaw(given: readonly ArrayGradient[], layout: Layout): void {
+  /** Sets #raw to the gradients of the raw parameters. Factored ones are multiplied out. */
+  #setRaw(arrays: readonly ArrayGradient[], layout: Layout): void {
     if (this.#raw.length !== layout.rawFloats) this.#raw = new Float32Array(layout.rawFloats)
     for (const parameter of layout.raws) {
-      const gradient = given[parameter.index]!
+      const gradient = arrays[parameter.index]!
       if (isWhole(gradient)) this.#raw.set(gradient, parameter.raw)
       else {
         this.#workspace.reserve(roomForProduct(gradient, parameter))
@@ -114,40 +132,45 @@ class Unformed extends FullStep {
     }
   }
 
-  /** Copies the matrices, for the caller's arrays may change after the first frame. */
-  #hold(given: readonly ArrayGradient[], layout: Layout): void {
-    const matrices = layout.matrices.map(({ index }) => given[index]!)
-    const inner = layout.matrices.map(({ cols, rank }, i) => {
+  /**
+   * Copies the matrices into the workspace, and allocates the factors and the scratch beside them.
+   */
+  #copyMatrices(arrays: readonly ArrayGradient[], layout: Layout): void {
+    const matrices = layout.matrices.map(({ index }) => arrays[index]!)
+    const innerFloats = layout.matrices.map(({ cols, rank }, i) => {
       const gradient = matrices[i]!
       return isWhole(gradient) ? 0 : rank * samplesIn(gradient, cols)
     })
-    const most = Math.max(0, ...inner)
-    const copies = matrices.reduce((sum, gradient) => sum + roomOf(gradient), 0)
-    this.#workspace.reserve(copies + roomFor(layout.leftFloats, layout.rightFloats, most))
+    const scratchFloats = Math.max(0, ...innerFloats)
+    const copyFloats = matrices.reduce((sum, gradient) => sum + roomOf(gradient), 0)
+    this.#workspace.reserve(
+      copyFloats + roomFor(layout.leftFloats, layout.rightFloats, scratchFloats),
+    )
     this.#matrices = matrices.map((gradient) => copyGradient(this.#workspace, gradient))
     this.#p = this.#workspace.alloc(layout.leftFloats)
     this.#q = this.#workspace.alloc(layout.rightFloats)
-    this.#room = this.#workspace.alloc(most)
+    this.#scratch = this.#workspace.alloc(scratchFloats)
   }
 
-  protected override project({ session, layout }: StepContext, query: Float32Array): void {
-    this.#q.set(query)
+  protected override project({ session, layout }: StepContext, qHat: Float32Array): void {
+    this.#q.set(qHat)
     for (const [i, matrix] of layout.matrices.entries()) {
       const [p, q] = this.#factorsOf(matrix)
-      projectGradient(this.#workspace, p, this.#matrices[i]!, q, matrix, this.#room)
+      projectGradient(this.#workspace, p, this.#matrices[i]!, q, matrix, this.#scratch)
     }
     session.write('left', bytesOf(this.#p))
   }
 
-  protected override backproject({ session, layout }: StepContext, left: Float32Array): void {
-    this.#p.set(left)
+  protected override backproject({ session, layout }: StepContext, pHat: Float32Array): void {
+    this.#p.set(pHat)
     for (const [i, matrix] of layout.matrices.entries()) {
       const [p, q] = this.#factorsOf(matrix)
-      backprojectGradient(this.#workspace, q, this.#matrices[i]!, p, matrix, this.#room)
+      backprojectGradient(this.#workspace, q, this.#matrices[i]!, p, matrix, this.#scratch)
     }
     session.write('qLocal', bytesOf(this.#q))
   }
 
+  /** The left and right factor of one matrix, as views of the arenas. */
   #factorsOf({ rows, cols, rank, left, right }: Layout['matrices'][number]) {
     return [
       this.#p.subarray(left, left + rows * rank),

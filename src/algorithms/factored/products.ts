@@ -1,19 +1,23 @@
-// Products with gradients that may be factored: G = DᵀA, with A the activations and D the deltas, N samples
-// of both. G·q = Dᵀ(A·q) and Gᵀ·p = Aᵀ(D·p) take 2N·rank(rows + cols) operations each, and G itself is not
-// formed: algebra of Baker et al., arXiv 2102.09631.
+// Products with gradients that may be factored: G = DᵀA, where A are the activations, N × cols, and
+// D the deltas, N × rows, both by row. The products G·q = Dᵀ(A·q) and Gᵀ·p = Aᵀ(D·p) take
+// 2N·rank·(rows + cols) operations each, and G itself is not formed. The algebra is that of Baker
+// et al., arXiv 2102.09631.
 
 import type { Dense, Dims, Factored, Gradient } from '../../backend.ts'
 import { squaredNorm } from '../../linalg/products.ts'
 
-/** A gradient in arrays. */
+/** A gradient in arrays: whole, rows × cols by row, or factored. */
 export type ArrayGradient = Dense | Factored
 
 /**
- * What factored methods compute with: kernels that wait for nothing, with the same bits on every
- * engine, and memory in which they work without copying. See `WasmKernels`.
+ * The kernels and the memory that factored methods compute with. The kernels return at once and
+ * have the same bits on every engine. They work on arrays from `alloc` without copying. See
+ * `WasmKernels`.
  */
 export interface Workspace {
+  /** Makes room for so many floats in new arrays, and ends the validity of all earlier ones. */
   reserve(floats: number): void
+  /** A new array in this memory; it may hold anything. */
   alloc(floats: number): Float32Array
   project(p: Float32Array, m: Float32Array, q: Float32Array, dims: Dims): void
   backproject(q: Float32Array, m: Float32Array, p: Float32Array, dims: Dims): void
@@ -27,46 +31,65 @@ export interface Workspace {
   ): void
 }
 
-/** What ‖A‖·‖D‖, and each of them, must be below, as in `accumulateProject`: then nothing overflows. */
+/** The bound of ‖A‖, ‖D‖ and ‖A‖·‖D‖, as in `accumulateProject`: below it no product overflows. */
 const LIMIT = 2 ** 100
 
-/** What methods that take factored gradients are given: `Standing.checkGradients` saw to it. */
+/**
+ * Narrows the type of gradients. `WorkerState.checkGradients` has checked that they are arrays,
+ * since the method has `accepts`.
+ */
 export function asArrays(gradients: readonly Gradient[]): readonly ArrayGradient[] {
   return gradients as readonly ArrayGradient[]
 }
 
-type Sides = Pick<Dims, 'rows' | 'cols'>
+type MatrixSize = Pick<Dims, 'rows' | 'cols'>
 
+/** Whether a gradient is an array of rows × cols, not factored. */
 export function isWhole(gradient: ArrayGradient): gradient is Dense {
   return gradient instanceof Float32Array
 }
 
-/** N */
+/** The number of samples N of a factored gradient. */
 export function samplesIn({ activations }: Factored, cols: number): number {
   return activations.length / cols
 }
 
-/** Whether a gradient is finite, and so small that no product, no factor and no update overflows. */
+/**
+ * Whether a gradient is finite, and so small that no product, no factor and no update overflows.
+ */
 export function isBoundedGradient(gradient: ArrayGradient): boolean {
   return isWhole(gradient)
     ? areBounded(gradient)
     : areBounded(gradient.activations, gradient.deltas)
 }
 
-/** The same for a matrix, or for two factors: by Cauchy and Schwarz, no element exceeds ‖x‖·‖y‖. */
+/**
+ * Whether ‖x‖, ‖y‖ and ‖x‖·‖y‖ are finite and below `LIMIT`; false for NaN. By the Cauchy–Schwarz
+ * inequality no element of a product of x and y exceeds ‖x‖·‖y‖.
+ *
+ * @param x  a matrix, or one of two factors
+ * @param y  the other factor; without it only ‖x‖ is checked
+ */
 export function areBounded(x: Float32Array, y?: Float32Array): boolean {
-  const [a, b] = [squaredNorm(x), y ? squaredNorm(y) : 1]
-  return a < LIMIT ** 2 && b < LIMIT ** 2 && a * b < LIMIT ** 2 // false for NaN
+  const [squaredX, squaredY] = [squaredNorm(x), y ? squaredNorm(y) : 1]
+  return squaredX < LIMIT ** 2 && squaredY < LIMIT ** 2 && squaredX * squaredY < LIMIT ** 2
 }
 
-/** p ← G·q @param room  N × rank floats or more, for factored ones: overwritten */
+/**
+ * p ← G·q
+ *
+ * @param p  out: rows × rank, by column
+ * @param q  cols × rank, by column; only read
+ * @param scratch  for factored gradients N × rank floats or more, overwritten; must not overlap p
+ *   or q
+ */
 export function projectGradient(
   workspace: Pick<Workspace, 'project' | 'backproject'>,
   p: Float32Array,
   gradient: ArrayGradient,
   q: Float32Array,
   { rows, cols, rank }: Dims,
-  room: Float32Array,
+  scratch: Float32Array,
 ): void {
   if (isWhole(gradient)) {
     workspace.project(p, gradient, q, { rows, cols, rank })
@@ -74,19 +97,25 @@ export function projectGradient(
   }
   const { activations, deltas } = gradient
   const samples = samplesIn(gradient, cols)
-  const inner = room.subarray(0, samples * rank) // A·q: N × rank, by column
+  const inner = scratch.subarray(0, samples * rank) // A·q: N × rank, by column
   workspace.project(inner, activations, q, { rows: samples, cols, rank })
   workspace.backproject(p, deltas, inner, { rows: samples, cols: rows, rank })
 }
 
-/** q ← Gᵀ·p @param room  as for `project` */
+/**
+ * q ← Gᵀ·p
+ *
+ * @param q  out: cols × rank, by column
+ * @param p  rows × rank, by column; only read
+ * @param scratch  as for `projectGradient`
+ */
 export function backprojectGradient(
   workspace: Pick<Workspace, 'project' | 'backproject'>,
   q: Float32Array,
   gradient: ArrayGradient,
   p: Float32Array,
   { rows, cols, rank }: Dims,
-  room: Float32Array,
+  scratch: Float32Array,
 ): void {
   if (isWhole(gradient)) {
     workspace.backproject(q, gradient, p, { rows, cols, rank })
@@ -94,19 +123,20 @@ export function backprojectGradient(
   }
   const { activations, deltas } = gradient
   const samples = samplesIn(gradient, cols)
-  const inner = room.subarray(0, samples * rank) // D·p: N × rank, by column
+  const inner = scratch.subarray(0, samples * rank) // D·p: N × rank, by column
   workspace.project(inner, deltas, p, { rows: samples, cols: rows, rank })
   workspace.backproject(q, activations, inner, { rows: samples, cols, rank })
 }
 
 /**
- * DᵀA in the workspace's memory, which must have `roomForProduct`. A sample's deltas are a column of Dᵀ and its
- * activations one of Aᵀ, as `reconstruct` has them.
+ * Multiplies a factored gradient out: DᵀA, rows × cols by row, in the workspace. `roomForProduct`
+ * floats must be free there. D by row is Dᵀ by column, one column for each sample, and so is A:
+ * that is how `reconstruct` takes its factors.
  */
 export function formProduct(
   workspace: Workspace,
   gradient: Factored,
-  { rows, cols }: Sides,
+  { rows, cols }: MatrixSize,
 ): Float32Array {
   const whole = workspace.alloc(rows * cols)
   const { activations, deltas } = gradient
@@ -115,11 +145,12 @@ export function formProduct(
   return whole
 }
 
-export function roomForProduct(gradient: Factored, { rows, cols }: Sides): number {
+/** Floats that `formProduct` takes of a workspace. */
+export function roomForProduct(gradient: Factored, { rows, cols }: MatrixSize): number {
   return roomFor(rows * cols) + roomOf(gradient)
 }
 
-/** Floats that arrays of these lengths take of a workspace. */
+/** Floats that arrays of these lengths take of a workspace, each rounded up to a multiple of 4. */
 export function roomFor(...lengths: readonly number[]): number {
   return lengths.reduce((sum, length) => sum + Math.ceil(length / 4) * 4, 0)
 }
@@ -130,13 +161,17 @@ export function roomOf(gradient: ArrayGradient): number {
   return roomFor(gradient.activations.length, gradient.deltas.length)
 }
 
-/** A copy where the kernels work: theirs for the whole step, while the caller's may change. */
+/**
+ * A copy of a gradient in the workspace. It stays the same while the caller may change the
+ * original.
+ */
 export function copyGradient(workspace: Workspace, gradient: ArrayGradient): ArrayGradient {
   if (isWhole(gradient)) return copied(workspace, gradient)
   const { activations, deltas } = gradient
   return { activations: copied(workspace, activations), deltas: copied(workspace, deltas) }
 }
 
+/** A copy of an array in the workspace. */
 export function copied(workspace: Workspace, from: Float32Array): Float32Array {
   const array = workspace.alloc(from.length)
   array.set(from)

@@ -1,8 +1,10 @@
-// rank-dAD, one way: each worker sends the leading singular triplets of its own product, as many as matter,
-// and everyone adds them up; the sum is not compressed again. The structured power iteration that was
-// published with it (arXiv 2102.09631; `power_iteration_BC`) takes one vector after another from an operator
-// that it deflates, and fails where the rank is lower than asked for. This is block subspace iteration
-// with a Rayleigh–Ritz step: Halko, Martinsson, Tropp 2011 (arXiv 0909.4061), algorithms 4.4 and 5.1.
+// rank-dAD, the one-way variant: each worker sends the leading singular triplets of its own product
+// DᵀA, and each forms the weighted mean of all of them. The mean is not compressed again.
+//
+// The structured power iteration published with it (arXiv 2102.09631; `power_iteration_BC`)
+// extracts one vector after another from a deflated operator, and fails where the rank is lower
+// than asked for. This file has block subspace iteration with a Rayleigh–Ritz step instead: Halko,
+// Martinsson, Tropp 2011 (arXiv 0909.4061), algorithms 4.4 and 5.1.
 
 import type { StepContext } from '../../algorithm.ts'
 import type { Host, Layout, Parameter } from '../../backend.ts'
@@ -25,14 +27,25 @@ import {
 } from './products.ts'
 import { type FactorShare, roundOf } from './shares.ts'
 
+/** Options of `rankDad`. */
 export interface RankDadOptions {
-  /** Turns of the subspace iteration: each a product with the gradient and one with its transpose. Default 5. */
+  /**
+   * The number of subspace iterations: each multiplies once by the gradient and once by its
+   * transpose. From 1 to 127. Default 5.
+   */
   readonly iterations?: number
-  /** Singular values below this part of the largest are not sent. Default 1e-3. */
+  /**
+   * Singular values below this fraction of the largest are not sent: from 0 to 1. Default 1e-3.
+   */
   readonly threshold?: number
 }
 
-/** @param kernels  made anew for each compressor */
+/**
+ * The method `rankDad` of lowrank/factored.
+ *
+ * @param kernels  creates the workspace of one compressor
+ * @throws TypeError, RangeError  naming the option
+ */
 export function rankDadMethod(
   kernels: () => Promise<Workspace>,
   { iterations = 5, threshold = 1e-3 }: RankDadOptions,
@@ -76,7 +89,7 @@ class RankDad extends GatheredFactors {
     this.#threshold = threshold
   }
 
-  protected most(layout: Layout): readonly number[] {
+  protected maxColumns(layout: Layout): readonly number[] {
     return ranksOf(layout)
   }
 
@@ -85,28 +98,28 @@ class RankDad extends GatheredFactors {
     matrices: readonly ArrayGradient[],
   ): FactorShare[] {
     const { workspace } = this
-    const inner = layout.matrices.map(({ cols, rank }, i) => {
+    const innerFloats = layout.matrices.map(({ cols, rank }, i) => {
       const gradient = matrices[i]!
       return isWhole(gradient) ? 0 : rank * samplesIn(gradient, cols)
     })
-    const most = Math.max(0, ...inner)
-    const copies = matrices.reduce((sum, gradient) => sum + roomOf(gradient), 0)
-    workspace.reserve(copies + roomFor(layout.leftFloats, layout.rightFloats, most))
-    const held = matrices.map((gradient) => copyGradient(workspace, gradient))
+    const scratchFloats = Math.max(0, ...innerFloats)
+    const copyFloats = matrices.reduce((sum, gradient) => sum + roomOf(gradient), 0)
+    workspace.reserve(copyFloats + roomFor(layout.leftFloats, layout.rightFloats, scratchFloats))
+    const matrixCopies = matrices.map((gradient) => copyGradient(workspace, gradient))
     const [left, right] = [workspace.alloc(layout.leftFloats), workspace.alloc(layout.rightFloats)]
-    const room = workspace.alloc(most)
+    const scratch = workspace.alloc(scratchFloats)
 
     for (const matrix of layout.matrices) this.#host.fill(matrix, 'right', right, 0, step)
     for (let i = 0; i < this.#iterations; i++) {
       this.#host.orthonormalize(layout, 'right', right, step)
       for (const [i, matrix] of layout.matrices.entries()) {
         const [p, q] = factorsOf(matrix, left, right)
-        projectGradient(workspace, p, held[i]!, q, matrix, room)
+        projectGradient(workspace, p, matrixCopies[i]!, q, matrix, scratch)
       }
       this.#host.orthonormalize(layout, 'left', left, step)
       for (const [i, matrix] of layout.matrices.entries()) {
         const [p, q] = factorsOf(matrix, left, right)
-        backprojectGradient(workspace, q, held[i]!, p, matrix, room)
+        backprojectGradient(workspace, q, matrixCopies[i]!, p, matrix, scratch)
       }
     }
     return layout.matrices.map((matrix) => {
@@ -116,15 +129,19 @@ class RankDad extends GatheredFactors {
   }
 }
 
+/** The left and right factor of one matrix, as views of the arenas p and q. */
 function factorsOf({ rows, cols, rank, left, right }: Parameter, p: Float32Array, q: Float32Array) {
   return [p.subarray(left, left + rows * rank), q.subarray(right, right + cols * rank)] as const
 }
 
 /**
- * Rayleigh–Ritz: P·Qᵀ, with P orthonormal, turned so that the columns are those of a singular value
- * decomposition, and the first of them.
+ * A Rayleigh–Ritz step: rotates the columns of P·Qᵀ into those of a singular value decomposition,
+ * and takes the leading ones.
  *
- * @returns left vectors, and right ones times their singular values: those ≥ threshold × the largest
+ * @param p  P: rows × rank by column, orthonormal; only read
+ * @param q  Q: cols × rank by column; only read
+ * @returns left singular vectors, and right ones times their singular values, for all singular
+ *   values ≥ threshold × the largest
  */
 function leadingTriplets(
   p: Float32Array,
@@ -132,7 +149,8 @@ function leadingTriplets(
   { rows, cols, rank }: Parameter,
   threshold: number,
 ): FactorShare {
-  const gram = new Float64Array(rank * rank) // QᵀQ: its eigenvalues are the squares
+  // QᵀQ: its eigenvalues are the squares of the singular values.
+  const gram = new Float64Array(rank * rank)
   for (let k = 0; k < rank; k++) {
     for (let l = 0; l <= k; l++) {
       let sum = 0
@@ -145,13 +163,18 @@ function leadingTriplets(
   const least = threshold ** 2 * values[0]!
   const count = values.filter((value) => value > 0 && value >= least).length
   return {
-    left: turned(p, rows, rank, vectors, count),
-    right: turned(q, cols, rank, vectors, count),
+    left: rotate(p, rows, rank, vectors, count),
+    right: rotate(q, cols, rank, vectors, count),
   }
 }
 
-/** The first columns of columns · vectors. */
-function turned(
+/**
+ * The first `count` columns of columns · vectors, summed in float64.
+ *
+ * @param columns  length × rank, by column; only read
+ * @param vectors  rank × rank, by column; only read
+ */
+function rotate(
   columns: Float32Array,
   length: number,
   rank: number,

@@ -1,30 +1,45 @@
-// What one worker puts into a round of factors: L·Rᵀ for each matrix, with as many columns as it has.
+// One worker's part of a gathered round of factors: L·Rᵀ for each matrix, with as many columns as
+// the worker has.
 //
-//   words   of each matrix: the number of columns, or WHOLE
-//   floats  of each parameter, in order: R then L, column after column; raw ones and WHOLE as they are
+//   words   for each matrix: the number of columns, or WHOLE
+//   floats  for each parameter, in order: R, then L, both by column; raw parameters and WHOLE ones
+//           as they are, by row
 
 import type { Layout, Parameter } from '../../backend.ts'
 import type { Columns, Part } from '../../codec/gathered.ts'
 import type { Round } from '../../options.ts'
 import { areBounded } from './products.ts'
 
-/** In place of a number of columns: the matrix itself, by row. */
+/** In place of a number of columns: the floats are the matrix itself, by row. */
 const WHOLE = 0xffffffff
 
-/** Of one parameter: itself, or left · rightᵀ, with left rows × count and right cols × count by column. */
+/**
+ * One worker's share of one parameter: the gradient itself, by row, or left · rightᵀ, with left
+ * rows × count and right cols × count, both by column.
+ */
 export type FactorShare =
   | { readonly whole: Float32Array }
   | { readonly left: Float32Array; readonly right: Float32Array }
 
-/** The most that one worker sends. @param most  columns, by parameter */
-export function roundOf(layout: Layout, most: readonly number[]): Round {
+/**
+ * The largest round that one worker sends.
+ *
+ * @param maxColumns  the maximum number of columns of each parameter
+ */
+export function roundOf(layout: Layout, maxColumns: readonly number[]): Round {
   const columns = layout.parameters.flatMap((parameter, i) =>
-    parameter.rank === 0 ? [parameter.length] : columnsOf(parameter, most[i]!),
+    parameter.rank === 0 ? [parameter.length] : columnsOf(parameter, maxColumns[i]!),
   )
   return { kind: 'gathered', words: layout.matrices.length, columns }
 }
 
-/** @param shares  one per parameter; raw ones whole */
+/**
+ * Packs shares into words and floats.
+ *
+ * @param shares  one for each parameter; raw ones must be whole
+ * @returns also the lengths of the columns of the floats, each of which may have its own scale on
+ *   the wire
+ */
 export function packShares(
   layout: Layout,
   shares: readonly FactorShare[],
@@ -48,7 +63,10 @@ export function packShares(
   return { words, floats, columns }
 }
 
-/** One share per parameter: views of a part that `refuse` has let pass. */
+/**
+ * Unpacks a part that `refuseShares` has accepted: one share for each parameter, as views of its
+ * floats.
+ */
 export function unpackShares(layout: Layout, { words, floats }: Part): FactorShare[] {
   let at = 0
   let matrix = 0
@@ -64,8 +82,17 @@ export function unpackShares(layout: Layout, { words, floats }: Part): FactorSha
   })
 }
 
-/** @param most  columns that a part may have, by parameter */
-export function refuseShares(layout: Layout, part: Part, most: readonly number[]): string | null {
+/**
+ * Checks a part of another worker.
+ *
+ * @param maxColumns  the maximum number of columns of each parameter
+ * @returns what is wrong with it; null: nothing
+ */
+export function refuseShares(
+  layout: Layout,
+  part: Part,
+  maxColumns: readonly number[],
+): string | null {
   const { words, floats } = part
   if (words.length !== layout.matrices.length) {
     return `expected ${layout.matrices.length} words, got ${words.length}`
@@ -73,15 +100,17 @@ export function refuseShares(layout: Layout, part: Part, most: readonly number[]
   let expected = layout.rawFloats
   for (const [i, parameter] of layout.matrices.entries()) {
     const count = words[i]!
-    if (count !== WHOLE && count > most[parameter.index]!) {
+    if (count !== WHOLE && count > maxColumns[parameter.index]!) {
       const { index } = parameter
-      return `parameter ${index}: expected at most ${most[index]} columns, got ${count}`
+      return `parameter ${index}: expected at most ${maxColumns[index]} columns, got ${count}`
     }
     expected += columnsOf(parameter, count).reduce((a, b) => a + b, 0)
   }
   if (floats.length !== expected) return `expected ${expected} floats, got ${floats.length}`
-  const large = unpackShares(layout, part).findIndex((share) => !isBounded(share))
-  return large < 0 ? null : `parameter ${large}: its numbers are so large that products overflow`
+  const unbounded = unpackShares(layout, part).findIndex((share) => !isBounded(share))
+  return unbounded < 0
+    ? null
+    : `parameter ${unbounded}: its numbers are so large that products overflow`
 }
 
 function isBounded(share: FactorShare): boolean {
@@ -93,7 +122,7 @@ function countOf(share: FactorShare, { rank, cols }: Parameter): number {
   return share.right.length / cols
 }
 
-/** Lengths of what may share a scale on the wire. */
+/** Lengths of the columns of one parameter: values that may share a scale on the wire. */
 function columnsOf({ rank, rows, cols, length }: Parameter, count: number): number[] {
   if (rank === 0 || count === WHOLE) return [length]
   return [...Array<number>(count).fill(cols), ...Array<number>(count).fill(rows)]
