@@ -1,5 +1,5 @@
-// Where a worker stands between two steps: its factors, its residual, its place in the fleet's
-// history; and what may change them there.
+// The state that a worker keeps between two steps: factors, residual, ranks, step number and the
+// hash of the means received so far; and the operations that change it there.
 
 import type { Algorithm, SharedState } from '../algorithm.ts'
 import { keepsNothing } from '../algorithms/feedback.ts'
@@ -19,12 +19,12 @@ import { DeviceLostError } from '../errors.ts'
 import { type Task, wait } from '../gensync.ts'
 import { layoutOf, rawLayoutOf } from '../layout.ts'
 import type { Settings, Spec } from '../options.ts'
-import { checkTensors, integer, show } from '../validate.ts'
+import { anObject, checkTensors, integer, show } from '../validate.ts'
 import { decodeCheckpoint, encodeCheckpoint } from './checkpoint.ts'
 import type { Framing } from './framing.ts'
 import { Step } from './step.ts'
 
-/** What a compressor is made of; `createCompressor` puts it together. */
+/** The parts of a compressor, which `createCompressor` makes. */
 export interface WorkerSetup {
   readonly specs: readonly Spec[]
   readonly settings: Settings
@@ -36,14 +36,14 @@ export interface WorkerSetup {
   readonly step: number
   readonly parent: Uint8Array
   readonly weight: number
-  /** as `DeviceLostError` says it */
+  /** see `DeviceLostError.savedStep` */
   readonly saved: number | null
 }
 
-/** Half the largest float32, about: what sums of two still are below. */
+/** About half of the largest float32, so that the sum of two such residuals does not overflow. */
 const MAX_RESIDUAL = 2 ** 127
 
-/** The hash of the factors, which all workers begin with alike. */
+/** The `parent` before the first mean: the hash of the factors, which are equal on all workers. */
 export function firstParent({ right, left }: SharedState): Uint8Array {
   const factors = new Uint8Array(right.byteLength + left.byteLength)
   factors.set(bytesOf(right))
@@ -51,7 +51,9 @@ export function firstParent({ right, left }: SharedState): Uint8Array {
   return hash64(factors)
 }
 
-/** Everything that outlives a step. Its methods are for between two steps; callers see to that. */
+/**
+ * The state of one worker. Its methods may only be called between two steps, which callers ensure.
+ */
 export class WorkerState {
   readonly #specs: readonly Spec[]
   readonly #settings: Settings
@@ -59,15 +61,16 @@ export class WorkerState {
   readonly #host: Host
   readonly #framing: Framing
   readonly #algorithm: Algorithm
-  /** for steps that compress, and for those before `startCompressingAfter` */
+  /** the layout of steps that compress */
   #layout: Layout
+  /** the layout with all parameters uncompressed, of steps before `startCompressingAfter` */
   readonly #rawLayout: Layout
-  /** the one that the session is arranged for */
+  /** the layout that the session has now */
   #arranged: Layout
   #number: number
   #parent: Uint8Array
   #weight: number
-  /** the step before which the residual was last saved */
+  /** the step before which the residual was last saved; null: never */
   #saved: number | null
 
   constructor(setup: WorkerSetup) {
@@ -87,7 +90,7 @@ export class WorkerState {
     this.#framing.reserve(this.#layout)
   }
 
-  /** the number of the open step, or of the next */
+  /** the number of the open step; between steps, of the next one */
   get number(): number {
     return this.#number
   }
@@ -108,28 +111,28 @@ export class WorkerState {
     return this.#session.synchronous
   }
 
-  /** @throws TypeError, RangeError  unless these tensors fit the shapes and the backend */
+  /** Checks tensors against the shapes and the backend. @throws TypeError, RangeError */
   check(tensors: readonly Tensor[], name: string): void {
     checkTensors(tensors, this.#specs, name, (...other) => this.#session.check(...other))
   }
 
-  /** The same for what `compress` is given. */
+  /** Checks the argument of `compress`. @throws TypeError, RangeError */
   checkGradients(gradients: readonly Gradient[]): void {
-    const { name, accepts: takes } = this.#settings.method
+    const { name, accepts } = this.#settings.method
     const other = (tensor: unknown, length: number, at: string) => {
       const factored = typeof tensor === 'object' && tensor !== null && 'activations' in tensor
       if (!factored) return this.#session.check(tensor, length, at)
       throw new TypeError(`"${at}": the method ${name} takes no factored gradients`)
     }
-    checkTensors(gradients, this.#specs, 'gradients', other, takes)
+    checkTensors(gradients, this.#specs, 'gradients', other, accepts)
   }
 
-  /** The next step, with the session arranged for it. */
+  /** Makes the next step, and rearranges the session if that step has another layout. */
   begin(weight: number): Step {
     const exact = this.#number < this.#settings.startCompressingAfter
     const layout = exact ? this.#rawLayout : this.#layout
     this.#arrange(layout)
-    const ground = {
+    const setup = {
       session: this.#session,
       host: this.#host,
       framing: this.#framing,
@@ -139,10 +142,13 @@ export class WorkerState {
       parent: this.#parent,
       exact,
     }
-    return new Step(ground, weight)
+    return new Step(setup, weight)
   }
 
-  /** Memory may grow here: not in a step, for the caller's gradients may lie there. */
+  /**
+   * Gives the session another layout. This may enlarge its memory, so it must not happen within a
+   * step: the caller's gradients may lie in that memory.
+   */
   #arrange(layout: Layout): void {
     const arranged = this.#settings.method.ownsFactors ? this.#rawLayout : layout
     if (arranged === this.#arranged) return
@@ -150,16 +156,16 @@ export class WorkerState {
     this.#arranged = arranged
   }
 
-  /** A gradient has been taken in with this weight. */
+  /** Notes the weight of the gradient that has just been taken in. */
   sent(weight: number): void {
     this.#weight = weight
   }
 
   /**
-   * A step is over.
+   * Ends a step.
    *
-   * @param parent  with its means; none if they do not count
-   * @param ranks  from now on, if the step has decided about them
+   * @param parent  the history hash with the means of the step; absent if the step was aborted
+   * @param ranks  new ranks, if the step has decided about them
    */
   end(parent?: Uint8Array, ranks?: readonly number[]): void {
     if (keepsNothing(this.#settings)) this.#clear()
@@ -168,28 +174,29 @@ export class WorkerState {
     if (ranks && String(ranks) !== String(this.ranks)) this.#rearrange(ranks)
   }
 
-  /** M ← 0, as far as the method has put something there. */
+  /** M ← 0, for those parameters whose M the method uses. */
   #clear(): void {
     if (this.#settings.method.ownsFactors) return
     this.#session.scale(this.#algorithm.take ? 'raw' : 'residual', 0)
   }
 
-  *save(residual: boolean): Task<Uint8Array> {
-    const state = encodeCheckpoint({
+  *save(options: { residual?: boolean }): Task<Uint8Array> {
+    const residual = anObject(options).residual ?? true
+    const checkpoint = encodeCheckpoint({
       specs: this.#specs,
       settings: this.#settings,
       step: this.#number,
       parent: this.#parent,
       weight: this.#weight,
       layout: this.#layout,
-      kept: this.#algorithm.shared,
+      shared: this.#algorithm.shared,
       residual: residual ? yield* this.#residual() : null,
     })
     if (residual) this.#saved = this.#number
-    return state
+    return checkpoint
   }
 
-  /** What a lost device means for this worker. */
+  /** The error for a lost device, with what it means for this worker's residual. */
   lost(cause: DeviceLostError): DeviceLostError {
     const from = this.#saved
     const safe =
@@ -199,19 +206,23 @@ export class WorkerState {
     return new DeviceLostError(`${cause.message}; ${safe}`, from, { cause })
   }
 
-  join(state: Uint8Array): void {
-    const read = decodeCheckpoint(state, this.#specs, this.#settings)
-    const layout = layoutOf(this.#specs, read.ranks)
+  join(checkpoint: Uint8Array): void {
+    const { ranks, loaded, step, parent } = decodeCheckpoint(
+      checkpoint,
+      this.#specs,
+      this.#settings,
+    )
+    const layout = layoutOf(this.#specs, ranks)
     this.#arrange(layout)
-    this.#algorithm.load(layout, read.loaded, read.step) // it may refuse a note: before all else
+    this.#algorithm.load(layout, loaded, step) // first, because it may refuse a note
     this.#layout = layout
-    this.#number = read.step
-    this.#parent = read.parent ?? firstParent(this.#algorithm.shared)
+    this.#number = step
+    this.#parent = parent ?? firstParent(this.#algorithm.shared)
     this.#framing.reserve(this.#layout)
   }
 
-  *adopt(state: Uint8Array): Task<void> {
-    const { residual, weight } = decodeCheckpoint(state, this.#specs, this.#settings)
+  *adopt(checkpoint: Uint8Array): Task<void> {
+    const { residual, weight } = decodeCheckpoint(checkpoint, this.#specs, this.#settings)
     if (!residual) throw new RangeError('"state": expected one with its residual')
     const own = yield* this.#residual()
     const factor = weight / this.#weight
