@@ -37,7 +37,7 @@ export interface Outcome {
   readonly weight: number
 }
 
-/** What `WorkerState` gives to a step. */
+/** The parts of the worker that a step uses; `WorkerState` provides them. */
 export interface StepSetup {
   readonly session: Session
   readonly host: Host

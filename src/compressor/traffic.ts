@@ -4,11 +4,15 @@ import { powerSgd } from '../algorithms/powersgd.ts'
 import type { Layout } from '../backend.ts'
 import { dataLength, partLength } from '../codec/gathered.ts'
 import { headerLength } from '../codec/header.ts'
-import type { Wire } from '../codec/wire/index.ts'
-import { wireType } from '../codec/wire/index.ts'
+import { type Wire, wireType } from '../codec/wire/index.ts'
 import { layoutOf, specsOf } from '../layout.ts'
-import type { Round } from '../options.ts'
-import { type Options, ownOptionsOf, type ParameterSpec, settingsOf } from '../options.ts'
+import {
+  type Options,
+  ownOptionsOf,
+  type ParameterSpec,
+  type Round,
+  settingsOf,
+} from '../options.ts'
 import { integer } from '../validate.ts'
 
 /** The size of what one worker sends or receives in a step. */
