@@ -23,6 +23,7 @@ export interface Inspection {
   /** the rank of each parameter; 0: it travels uncompressed */
   ranks: number[]
   scalars: number[]
+  /** `count` values from `offset` on, of `total`; if gathered, slice `offset` of `total` slices */
   slice: { offset: number; count: number; total: number }
   /** the length of the frame */
   bytes: number
