@@ -54,7 +54,7 @@ export function splitFrame(frame: Uint8Array, maxBytes: number): Uint8Array[] {
  * Joins the slices of one frame, given in any order.
  *
  * @param frames  all slices that `splitFrame` returned, or their means
- * @returns the whole frame, byte for byte the one that was split
+ * @returns the whole frame: the bytes that were split, or their mean
  * @throws RangeError  if there are none
  * @throws TypeError  if one is not a Uint8Array
  * @throws FrameError  if one is damaged, missing or there twice; or if they are of different

@@ -1,4 +1,4 @@
-// float32: values as they are.
+// float32: the values themselves.
 import { chunks } from '../chunks.ts'
 import { fixedSize, reader } from './fixed-size.ts'
 import type { Accumulator, Summand, WireType } from './wire-type.ts'
@@ -16,7 +16,7 @@ export const f32: WireType<'f32'> = {
   accumulate: (summands) => (summands.length === 4 ? four(summands) : one(summands[0]!)),
 }
 
-/** Σ x² of f32 values, at any alignment, in float64; the order of the sum is fixed. */
+/** Σ x² of float32 values at any alignment, in float64 and in a fixed order. */
 export function sumOfSquares(bytes: Uint8Array): number {
   let sum = 0
   for (const { views, length } of chunks(bytes)) sum += squares(views.floats, length >> 2)
