@@ -117,27 +117,17 @@ export class Framing {
     const count = sum(segments)
     const header: Header = { kind: 'summed', ...common, total: count, count }
     const wire = wireType(type)
-    const { bytes, values } = beginFrame(header, wire.encodedLength(segments))
-    if ('summed' in outgoing) {
-      const { floats } = outgoing.summed
-      const sent = weight > 0 ? floats : new Float32Array(count)
-      if (f32.firstInvalid(bytesOf(sent), count) >= 0) return null
-      wire.encode(sent, segments, values)
-      if (weight > 0) wire.decode(values, count, floats)
-    } else if (type === 'f32') {
-      if (weight > 0) {
-        const floats = new Float32Array(values.buffer, values.byteOffset, count)
-        yield* wait(session.read(outgoing.slots, floats))
-        if (f32.firstInvalid(values, count) >= 0) return null
-      }
-    } else {
-      const scratch = this.#scratch.subarray(0, count)
-      if (weight > 0) yield* wait(session.read(outgoing.slots, scratch))
-      else scratch.fill(0)
-      if (f32.firstInvalid(bytesOf(scratch), count) >= 0) return null
-      wire.encode(scratch, segments, values)
-      if (weight > 0) this.#keepDecoded(session, outgoing.slots, columns.map(sum), type, values)
-    }
+    const { bytes, values, floats } = beginFrame(header, wire.encodedLength(segments))
+    if (weight > 0) {
+      // Slots in float32 are read into the frame itself.
+      const source =
+        'summed' in outgoing ? outgoing.summed.floats : (floats ?? this.#scratch.subarray(0, count))
+      if ('slots' in outgoing) yield* wait(session.read(outgoing.slots, source))
+      if (f32.firstInvalid(bytesOf(source), count) >= 0) return null
+      if (source !== floats) wire.encode(source, segments, values)
+      if ('summed' in outgoing) wire.decode(values, count, source)
+      else if (!floats) this.#keepDecoded(session, outgoing.slots, columns.map(sum), type, values)
+    } else if (!floats) wire.encode(new Float32Array(count), segments, values)
     sealFrame(bytes)
     return { bytes, header }
   }

@@ -1,7 +1,7 @@
 // float32: the values themselves.
-import { chunks } from '../chunks.ts'
-import { fixedSize, reader } from './fixed-size.ts'
-import type { Accumulator, Summand, WireType } from './wire-type.ts'
+import { type ChunkViews, chunks } from '../chunks.ts'
+import { accumulateChunks, fixedSize } from './fixed-size.ts'
+import type { WireType } from './wire-type.ts'
 
 export const f32: WireType<'f32'> = {
   name: 'f32',
@@ -13,7 +13,7 @@ export const f32: WireType<'f32'> = {
   decode(bytes, count, into) {
     new Uint8Array(into.buffer, into.byteOffset, 4 * count).set(bytes.subarray(0, 4 * count))
   },
-  accumulate: (summands) => (summands.length === 4 ? four(summands) : one(summands[0]!)),
+  accumulate: (summands) => accumulateChunks(4, summands, addOne, addFour),
 }
 
 /** Σ x² of float32 values at any alignment, in float64 and in a fixed order. */
@@ -39,25 +39,7 @@ function squares(floats: Float32Array, n: number): number {
   return a + c + (b + d)
 }
 
-function one(summand: Summand): Accumulator {
-  const { views, next } = reader(4)(summand)
-  return (sums, n) => {
-    next(n)
-    addOne(sums, n, views.floats, summand.weight)
-  }
-}
-
-function four(summands: readonly Summand[]): Accumulator {
-  const weights = summands.map(({ weight }) => weight)
-  const readers = summands.map(reader(4))
-  const [a, b, c, d] = readers.map(({ views }) => views.floats)
-  return (sums, n) => {
-    for (const { next } of readers) next(n)
-    addFour(sums, n, a!, b!, c!, d!, weights)
-  }
-}
-
-function addOne(sums: Float64Array, n: number, x: Float32Array, weight: number): void {
+function addOne(sums: Float64Array, n: number, { floats: x }: ChunkViews, weight: number): void {
   for (let i = 0; i < n; i += 4) {
     sums[i] = sums[i]! + x[i]! * weight
     sums[i + 1] = sums[i + 1]! + x[i + 1]! * weight
@@ -69,10 +51,10 @@ function addOne(sums: Float64Array, n: number, x: Float32Array, weight: number):
 function addFour(
   sums: Float64Array,
   n: number,
-  a: Float32Array,
-  b: Float32Array,
-  c: Float32Array,
-  d: Float32Array,
+  { floats: a }: ChunkViews,
+  { floats: b }: ChunkViews,
+  { floats: c }: ChunkViews,
+  { floats: d }: ChunkViews,
   weights: readonly number[],
 ): void {
   const [wa, wb, wc, wd] = [weights[0]!, weights[1]!, weights[2]!, weights[3]!]

@@ -1,6 +1,6 @@
 // The common part of wire types whose values have two or four bytes each.
-import { CHUNK_VALUES, chunks, createChunk } from '../chunks.ts'
-import type { Summand, WireType } from './wire-type.ts'
+import { CHUNK_VALUES, type ChunkViews, chunks, createChunk } from '../chunks.ts'
+import type { Accumulator, Summand, WireType } from './wire-type.ts'
 
 /**
  * The fields of a wire type that follow from the size of a value.
@@ -43,19 +43,37 @@ export function fixedSize(size: 2 | 4, exponent: number) {
   } satisfies Partial<WireType>
 }
 
-/**
- * A reader of values of `size` bytes. Each call of `next(n)` copies the next n values to the buffer
- * behind `views`.
- */
-export function reader(size: 2 | 4) {
-  return ({ values }: Summand) => {
-    const views = createChunk(size * CHUNK_VALUES)
-    let at = 0
-    const next = (n: number) => {
-      views.bytes.set(values.subarray(at, at + size * n))
-      at += size * n
-    }
-    return { views, next }
+/** sums ← sums + weight · values, for the n values of one view of the chunk. */
+export type AddOne = (sums: Float64Array, n: number, values: ChunkViews, weight: number) => void
+
+/** sums ← sums + Σ weight · values, for the n values of each of four chunks. */
+export type AddFour = (
+  sums: Float64Array,
+  n: number,
+  a: ChunkViews,
+  b: ChunkViews,
+  c: ChunkViews,
+  d: ChunkViews,
+  weights: readonly number[],
+) => void
+
+/** `WireType.accumulate`: copies the next n values of each summand to a chunk, then adds the chunks. */
+export function accumulateChunks(
+  size: 2 | 4,
+  summands: readonly Summand[],
+  addOne: AddOne,
+  addFour: AddFour,
+): Accumulator {
+  const weights = summands.map(({ weight }) => weight)
+  const views = summands.map(() => createChunk(size * CHUNK_VALUES))
+  const [a, b, c, d] = views
+  let at = 0
+  return (sums, n) => {
+    const end = at + size * n
+    for (const [i, { bytes }] of views.entries()) bytes.set(summands[i]!.values.subarray(at, end))
+    at = end
+    if (d) addFour(sums, n, a!, b!, c!, d, weights)
+    else addOne(sums, n, a!, weights[0]!)
   }
 }
 

@@ -1,8 +1,8 @@
 // The common part of the two 16-bit floating-point types, which decode through a table of all
 // codes.
 import { CHUNK_VALUES, chunks, createChunk } from '../chunks.ts'
-import { fixedSize, reader } from './fixed-size.ts'
-import type { Accumulator, Summand, WireType } from './wire-type.ts'
+import { accumulateChunks, fixedSize } from './fixed-size.ts'
+import type { WireType } from './wire-type.ts'
 
 /** The part of a 16-bit type that differs between f16 and bf16. */
 interface HalfFloat {
@@ -14,12 +14,12 @@ interface HalfFloat {
   table(): Float32Array
 }
 
-/** The fields of a 16-bit wire type, without name and id. */
+/** The fields of a 16-bit wire type, except name and id. */
 export function halfFloat({ exponent, round, table }: HalfFloat) {
-  let values: Float32Array | undefined
-  const valuesOnce = () => {
-    values ??= table()
-    return values
+  let made: Float32Array | undefined
+  const values = () => {
+    made ??= table()
+    return made
   }
   return {
     ...fixedSize(2, exponent),
@@ -34,35 +34,25 @@ export function halfFloat({ exponent, round, table }: HalfFloat) {
     },
     decode(bytes, count, into) {
       for (const { views, length, from } of chunks(bytes.subarray(0, 2 * count))) {
-        lookUp(views.halves, length / 2, valuesOnce(), into.subarray(from / 2))
+        lookUp(views.halves, length / 2, values(), into.subarray(from / 2))
       }
     },
-    accumulate: (summands) =>
-      summands.length === 4 ? four(summands, valuesOnce()) : one(summands[0]!, valuesOnce()),
+    accumulate(summands) {
+      const decoded = values()
+      return accumulateChunks(
+        2,
+        summands,
+        (sums, n, { halves }, weight) => addOne(sums, n, decoded, halves, weight),
+        (sums, n, a, b, c, d, weights) =>
+          addFour(sums, n, decoded, a.halves, b.halves, c.halves, d.halves, weights),
+      )
+    },
   } satisfies Partial<WireType>
 }
 
 /** floats ← the values of n codes, which may be infinite or NaN. */
 function lookUp(codes: Uint16Array, n: number, values: Float32Array, floats: Float32Array): void {
   for (let i = 0; i < n; i++) floats[i] = values[codes[i]!]!
-}
-
-function one(summand: Summand, values: Float32Array): Accumulator {
-  const { views, next } = reader(2)(summand)
-  return (sums, n) => {
-    next(n)
-    addOne(sums, n, values, views.halves, summand.weight)
-  }
-}
-
-function four(summands: readonly Summand[], values: Float32Array): Accumulator {
-  const weights = summands.map(({ weight }) => weight)
-  const readers = summands.map(reader(2))
-  const [a, b, c, d] = readers.map(({ views }) => views.halves)
-  return (sums, n) => {
-    for (const { next } of readers) next(n)
-    addFour(sums, n, values, a!, b!, c!, d!, weights)
-  }
 }
 
 function addOne(
