@@ -1,6 +1,6 @@
 // Reads frames from outside, with all checks, and writes new ones. The format is specified in
 // header.ts.
-import { dataView } from '../bytes.ts'
+import { bytesOf, dataView } from '../bytes.ts'
 import { FrameError } from '../errors.ts'
 import { checkParts } from './gathered.ts'
 import { AT, checkHeader, type Header, headerLength, readFields, writeHeader } from './header.ts'
@@ -142,5 +142,5 @@ function viewOf(bytes: Uint8Array): Uint8Array {
   if (type !== '[object Uint8Array]') {
     throw new TypeError(`a frame: expected a Uint8Array, got ${type.slice(8, -1)}`)
   }
-  return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  return bytesOf(bytes)
 }

@@ -90,7 +90,7 @@ function packData(type: Wire, words: Uint32Array, { floats, columns }: Columns):
   const view = dataView(data)
   view.setUint32(DATA_AT.words, words.length, true)
   view.setUint32(DATA_AT.floats, floats.length, true)
-  data.set(new Uint8Array(words.buffer, words.byteOffset, words.byteLength), DATA_AT.values)
+  data.set(bytesOf(words), DATA_AT.values)
   const at = DATA_AT.values + words.byteLength
   const values = data.subarray(at, at + encoded)
   wire.encode(floats, columns, values)

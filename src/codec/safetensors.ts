@@ -90,7 +90,7 @@ export function decodeSafetensors(bytes: Uint8Array): {
   if (Object.prototype.toString.call(bytes) !== '[object Uint8Array]') {
     throw new TypeError('a safetensors file: expected a Uint8Array')
   }
-  const file = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const file = bytesOf(bytes)
   expect(file.length >= 8, `expected at least 8 bytes, got ${file.length}`)
   const view = dataView(file)
   const length = view.getUint32(0, true) + 2 ** 32 * view.getUint32(4, true)

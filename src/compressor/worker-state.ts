@@ -13,7 +13,7 @@ import type {
   SessionOptimizer,
   Tensor,
 } from '../backend.ts'
-import { bytesOf } from '../bytes.ts'
+import { bytesOf, concatBytes } from '../bytes.ts'
 import { hash64 } from '../codec/xxh32.ts'
 import { DeviceLostError } from '../errors.ts'
 import { type Task, wait } from '../gensync.ts'
@@ -45,22 +45,14 @@ const MAX_RESIDUAL = 2 ** 127
 
 /** The `parent` before the first mean: the hash of the factors, which are equal on all workers. */
 export function firstParent({ right, left }: SharedState): Uint8Array {
-  const factors = new Uint8Array(right.byteLength + left.byteLength)
-  factors.set(bytesOf(right))
-  factors.set(bytesOf(left), right.byteLength)
-  return hash64(factors)
+  return hash64(concatBytes(bytesOf(right), bytesOf(left)))
 }
 
 /**
  * The state of one worker. Its methods may only be called between two steps, which callers ensure.
  */
 export class WorkerState {
-  readonly #specs: readonly Spec[]
-  readonly #settings: Settings
-  readonly #session: Session
-  readonly #host: Host
-  readonly #framing: Framing
-  readonly #algorithm: Algorithm
+  readonly #setup: WorkerSetup
   /** the layout of steps that compress */
   #layout: Layout
   /** the layout with all parameters uncompressed, of steps before `startCompressingAfter` */
@@ -74,20 +66,15 @@ export class WorkerState {
   #saved: number | null
 
   constructor(setup: WorkerSetup) {
-    this.#specs = setup.specs
-    this.#settings = setup.settings
-    this.#session = setup.session
-    this.#host = setup.host
-    this.#framing = setup.framing
-    this.#algorithm = setup.algorithm
+    this.#setup = setup
     this.#layout = setup.layout
     this.#rawLayout = rawLayoutOf(setup.specs)
-    this.#arranged = this.#settings.method.ownsFactors ? this.#rawLayout : setup.layout
+    this.#arranged = this.#sessionLayout(setup.layout)
     this.#number = setup.step
     this.#parent = setup.parent
     this.#weight = setup.weight
     this.#saved = setup.saved
-    this.#framing.reserve(this.#layout)
+    setup.framing.reserve(setup.layout)
   }
 
   /** the number of the open step; between steps, of the next one */
@@ -100,43 +87,43 @@ export class WorkerState {
   }
 
   get gradients(): readonly Dense[] | null {
-    return this.#session.gradients
+    return this.#setup.session.gradients
   }
 
   get optimizer(): SessionOptimizer | undefined {
-    return this.#session.optimizer
+    return this.#setup.session.optimizer
   }
 
   get synchronous(): boolean {
-    return this.#session.synchronous
+    return this.#setup.session.synchronous
   }
 
   /** Checks tensors against the shapes and the backend. @throws TypeError, RangeError */
   check(tensors: readonly Tensor[], name: string): void {
-    checkTensors(tensors, this.#specs, name, (...other) => this.#session.check(...other))
+    const { specs, session } = this.#setup
+    checkTensors(tensors, specs, name, (...other) => session.check(...other))
   }
 
   /** Checks the argument of `compress`. @throws TypeError, RangeError */
   checkGradients(gradients: readonly Gradient[]): void {
-    const { name, accepts } = this.#settings.method
-    const other = (tensor: unknown, length: number, at: string) => {
+    const { specs, settings, session } = this.#setup
+    const { name, accepts } = settings.method
+    const checkOther = (tensor: unknown, length: number, at: string) => {
       const factored = typeof tensor === 'object' && tensor !== null && 'activations' in tensor
-      if (!factored) return this.#session.check(tensor, length, at)
+      if (!factored) return session.check(tensor, length, at)
       throw new TypeError(`"${at}": the method ${name} takes no factored gradients`)
     }
-    checkTensors(gradients, this.#specs, 'gradients', other, accepts)
+    checkTensors(gradients, specs, 'gradients', checkOther, accepts)
   }
 
   /** Makes the next step, and rearranges the session if that step has another layout. */
   begin(weight: number): Step {
-    const exact = this.#number < this.#settings.startCompressingAfter
+    const exact = this.#number < this.#setup.settings.startCompressingAfter
     const layout = exact ? this.#rawLayout : this.#layout
     this.#arrange(layout)
     const setup = {
-      session: this.#session,
-      host: this.#host,
-      framing: this.#framing,
-      algorithm: exact ? wholeSteps : this.#algorithm,
+      ...this.#setup,
+      algorithm: exact ? wholeSteps : this.#setup.algorithm,
       layout,
       number: this.#number,
       parent: this.#parent,
@@ -150,10 +137,15 @@ export class WorkerState {
    * step: the caller's gradients may lie in that memory.
    */
   #arrange(layout: Layout): void {
-    const arranged = this.#settings.method.ownsFactors ? this.#rawLayout : layout
+    const arranged = this.#sessionLayout(layout)
     if (arranged === this.#arranged) return
-    this.#session.rearrange(arranged)
+    this.#setup.session.rearrange(arranged)
     this.#arranged = arranged
+  }
+
+  /** The session's layout in steps with this layout. */
+  #sessionLayout(layout: Layout): Layout {
+    return this.#setup.settings.method.ownsFactors ? this.#rawLayout : layout
   }
 
   /** Notes the weight of the gradient that has just been taken in. */
@@ -168,28 +160,24 @@ export class WorkerState {
    * @param ranks  new ranks, if the step has decided about them
    */
   end(parent?: Uint8Array, ranks?: readonly number[]): void {
-    if (keepsNothing(this.#settings)) this.#clear()
+    const { settings, session, algorithm } = this.#setup
+    if (keepsNothing(settings) && !settings.method.ownsFactors) {
+      session.scale(algorithm.take ? 'raw' : 'residual', 0) // M ← 0, where the method uses it
+    }
     this.#parent = parent ?? this.#parent
     this.#number++
     if (ranks && String(ranks) !== String(this.ranks)) this.#rearrange(ranks)
   }
 
-  /** M ← 0, for those parameters whose M the method uses. */
-  #clear(): void {
-    if (this.#settings.method.ownsFactors) return
-    this.#session.scale(this.#algorithm.take ? 'raw' : 'residual', 0)
-  }
-
   *save(options: { residual?: boolean }): Task<Uint8Array> {
     const residual = anObject(options).residual ?? true
     const checkpoint = encodeCheckpoint({
-      specs: this.#specs,
-      settings: this.#settings,
+      ...this.#setup,
       step: this.#number,
       parent: this.#parent,
       weight: this.#weight,
       layout: this.#layout,
-      shared: this.#algorithm.shared,
+      shared: this.#setup.algorithm.shared,
       residual: residual ? yield* this.#residual() : null,
     })
     if (residual) this.#saved = this.#number
@@ -207,22 +195,20 @@ export class WorkerState {
   }
 
   join(checkpoint: Uint8Array): void {
-    const { ranks, loaded, step, parent } = decodeCheckpoint(
-      checkpoint,
-      this.#specs,
-      this.#settings,
-    )
-    const layout = layoutOf(this.#specs, ranks)
+    const { specs, settings, algorithm, framing } = this.#setup
+    const { ranks, loaded, step, parent } = decodeCheckpoint(checkpoint, specs, settings)
+    const layout = layoutOf(specs, ranks)
     this.#arrange(layout)
-    this.#algorithm.load(layout, loaded, step) // first, because it may refuse a note
+    algorithm.load(layout, loaded, step) // first, because it may refuse a note
     this.#layout = layout
     this.#number = step
-    this.#parent = parent ?? firstParent(this.#algorithm.shared)
-    this.#framing.reserve(this.#layout)
+    this.#parent = parent ?? firstParent(algorithm.shared)
+    framing.reserve(layout)
   }
 
   *adopt(checkpoint: Uint8Array): Task<void> {
-    const { residual, weight } = decodeCheckpoint(checkpoint, this.#specs, this.#settings)
+    const { specs, settings, session } = this.#setup
+    const { residual, weight } = decodeCheckpoint(checkpoint, specs, settings)
     if (!residual) throw new RangeError('"state": expected one with its residual')
     const own = yield* this.#residual()
     const factor = weight / this.#weight
@@ -231,32 +217,34 @@ export class WorkerState {
       if (Math.abs(own[i]!) <= MAX_RESIDUAL) continue
       throw new RangeError(`"state": its residual times ${factor}, the ratio of weights, overflows`)
     }
-    this.#session.write('residual', bytesOf(own))
+    session.write('residual', bytesOf(own))
   }
 
   setRank(rank: number | readonly number[]): void {
-    const { method } = this.#settings
+    const { specs, settings } = this.#setup
+    const { method } = settings
     if (!method.supportedOptions.includes('rank')) {
       throw new RangeError(`"rank": the method ${method.name} has no use for it`)
     }
     if (typeof rank !== 'number') {
-      if (!Array.isArray(rank) || rank.length !== this.#specs.length) {
+      if (!Array.isArray(rank) || rank.length !== specs.length) {
         throw new RangeError(
-          `"rank": expected a number or ${this.#specs.length} of them, got ${show(rank)}` +
+          `"rank": expected a number or ${specs.length} of them, got ${show(rank)}` +
             (Array.isArray(rank) ? ` of ${rank.length}` : ''),
         )
       }
       for (const [i, one] of rank.entries()) integer(`rank[${i}]`, one, 0, 65535)
     } else integer('rank', rank, 1, 65535)
-    this.#rearrange(this.#settings.method.ranks(this.#specs, this.#settings, rank))
+    this.#rearrange(method.ranks(specs, settings, rank))
   }
 
   #rearrange(ranks: readonly number[]): void {
-    const layout = layoutOf(this.#specs, ranks)
+    const { specs, algorithm, framing } = this.#setup
+    const layout = layoutOf(specs, ranks)
     this.#arrange(layout)
     this.#layout = layout
-    this.#algorithm.rearrange(this.#layout, this.#number)
-    this.#framing.reserve(this.#layout)
+    algorithm.rearrange(layout, this.#number)
+    framing.reserve(layout)
   }
 
   *rescale(factor: number): Task<void> {
@@ -267,22 +255,22 @@ export class WorkerState {
     if (norm * Math.abs(factor) > MAX_RESIDUAL) {
       throw new RangeError(`"factor": ${factor} times a residual of norm ${norm} might overflow`)
     }
-    yield* wait(this.#session.scale('residual', factor))
+    yield* wait(this.#setup.session.scale('residual', factor))
   }
 
   /** ‖residual‖₂ */
   *norm(): Task<number> {
-    const squares = yield* wait(this.#session.norms())
+    const squares = yield* wait(this.#setup.session.norms())
     return Math.sqrt(squares.reduce((sum, square) => sum + square, 0))
   }
 
   dispose(): void {
-    this.#session.dispose()
+    this.#setup.session.dispose()
   }
 
   *#residual(): Task<Float32Array> {
     const values = new Float32Array(this.#layout.denseFloats)
-    yield* wait(this.#session.read(['residual'], values))
+    yield* wait(this.#setup.session.read(['residual'], values))
     return values
   }
 }

@@ -1,4 +1,5 @@
 // float32: the values themselves.
+import { bytesOf } from '../../bytes.ts'
 import { type ChunkViews, chunks } from '../chunks.ts'
 import { accumulateChunks, fixedSize } from './fixed-size.ts'
 import type { WireType } from './wire-type.ts'
@@ -8,10 +9,10 @@ export const f32: WireType<'f32'> = {
   id: 0,
   ...fixedSize(4, 0x7f800000),
   encode(values, _segments, into) {
-    into.set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength))
+    into.set(bytesOf(values))
   },
   decode(bytes, count, into) {
-    new Uint8Array(into.buffer, into.byteOffset, 4 * count).set(bytes.subarray(0, 4 * count))
+    bytesOf(into).set(bytes.subarray(0, 4 * count))
   },
   accumulate: (summands) => accumulateChunks(4, summands, addOne, addFour),
 }
