@@ -1,5 +1,5 @@
-// What the algorithms are to the rest: steps that say what to send, and are told what came.
-// They see sessions and hosts, never frames or sockets.
+// The interface of algorithms: generators that yield what to send and are resumed with what came.
+// They know sessions and hosts, but neither frames nor sockets.
 import type {
   Gradient,
   Host,
@@ -13,128 +13,135 @@ import type {
 import type { Columns, Gathering, Part } from './codec/gathered.ts'
 
 /**
- * What a worker sends in a round, one of:
+ * The content of the frame that a worker sends in a round, one of:
  *
- *   slots     their values, in this order, to be averaged
- *   summed    values of the algorithm's own, to be averaged
- *   gathered  words and values that every worker gets from every other
+ *   slots     the values of these slots of the session, in this order, to be averaged
+ *   summed    values that the algorithm stores itself, to be averaged
+ *   gathered  words and values that every worker receives from every other worker
  *
- * A worker that is absent sends zeros in place of what is averaged, and nothing where it is gathered.
+ * A worker that is absent from the step sends zeros for values that are averaged, and no part if
+ * the round is gathered.
  */
 export type Outgoing = (
   | { readonly slots: readonly Slot[] }
   | { readonly summed: Columns }
   | { readonly gathered: Gathering }
 ) & {
-  /** a few float32 for the header, to be averaged by weight; as many from every worker */
+  /** float32 for the frame's header, averaged by weight; every worker sends equally many */
   readonly scalars?: Float32Array
-  /** what values were computed with that may differ between workers: it joins their history */
+  /**
+   * Numbers that the values depend on and that may differ between workers, such as a P̂ computed on
+   * a device. They are hashed into the frame's `parent`, so that only equal ones are averaged.
+   */
   readonly basis?: Float32Array
 }
 
-/** What it receives: the mean over the senders' frames, or their parts. */
+/** The result of a round: the mean of the senders' frames, or their parts. */
 export interface Incoming {
   /**
-   * Little-endian float32 at any alignment, as many as were sent; zeros if nobody's frame is in
-   * it. Valid until the step is over. Of a round that is gathered: empty.
+   * The mean, as many values as were sent: little-endian float32 at any alignment. Zeros if
+   * `weight` is 0; empty if the round is gathered. Valid until the step is over.
    */
   readonly values: Uint8Array
-  /** of a round that is gathered: by sender, ascending */
+  /** of a gathered round: the senders' parts, ascending by sender. Otherwise empty */
   readonly parts: readonly Part[]
-  /** the means; zeros if nobody's frame is in it */
+  /** the means of the scalars; zeros if `weight` is 0 */
   readonly scalars: Float32Array
-  /** the sum of the senders' weights; 0: nobody's frame is in it */
+  /** the sum of the senders' weights; 0 if nobody sent anything */
   readonly weight: number
-  /** true: this worker's own frame is in it */
+  /** true: this worker's own frame is part of the mean */
   readonly counted: boolean
 }
 
-/** How a step ends. */
+/** The end of a step, once its last mean has been received. */
 export interface Finish {
-  /** Takes from M what has been sent, and hands the update to the sink if there is one. */
+  /** Subtracts from M what has been sent, and writes the update to the sink unless it is null. */
   settle(sink: Sink | null): MaybePromise<void>
   /**
-   * ‖update‖², without the raw values if the last frame ended with the slot `raw`; null: it is Σ x²
-   * over what the last mean says of the rest.
+   * ‖update‖². If the last frame ended with the slot `raw`, without its values, which the caller
+   * adds. null: it is Σ x² over the other values of the last mean.
    */
   readonly squares: number | null
-  /** true: `settle` has seen to the residual of raw parameters, too */
+  /** true: `settle` updates the residual of raw parameters as well */
   readonly raw?: boolean
-  /** in force from the next step on; the same on every worker, so of what all have received */
+  /** the ranks from the next step on, computed from received means so that all workers agree */
   readonly ranks?: readonly number[]
 }
 
-/** What an algorithm is lent for one step. */
+/** The arguments of an algorithm in one step. */
 export interface StepContext {
   readonly session: Session
   readonly host: Host
   readonly layout: Layout
-  /** the step's number */
+  /** the number of the step */
   readonly step: number
   /**
-   * what M takes in after `prepare`, the caller's: until the first frame has been yielded; null:
-   * nothing, or not by the session but by `take`
+   * The caller's gradients, which M takes in after `prepare`; valid until the first frame has been
+   * yielded. null if this worker contributes none, or if the algorithm has a `take` of its own.
    */
   readonly gradients: readonly Tensor[] | null
-  /** false: this worker sends nothing in this step, or nothing any more */
+  /** false: this worker sends nothing in this step, or nothing in the rest of it */
   readonly present: boolean
 }
 
 /**
- * One step as a generator: it yields what to send, is resumed with the mean of what all sent, and
- * returns how the step ends. It also yields promises, to be resumed with what they resolve to, so
- * that one text serves hosts that can await and hosts that cannot. The gradient has been
- * accumulated, and projected on the slot `query`, before it begins.
+ * One step as a generator. It yields what to send, is resumed with an `Incoming`, and returns a
+ * `Finish`. It may also yield promises, to be resumed with their values, so that the same code
+ * serves `compress` and `compressSync`. Before it starts, the session has added the gradient to M
+ * and multiplied M by the slot `qHat` (or `take` has done its work).
  */
 export type StepGenerator = Generator<Outgoing | Promise<unknown>, Finish, unknown>
 
-/** What a method keeps between steps, the same on every worker: a checkpoint has it, and joiners get it. */
+/**
+ * State that an algorithm keeps between steps, equal on all workers. `save` writes it, `join` reads
+ * it.
+ */
 export interface SharedState {
-  /** factors, a right arena of the plan: `q/<i>`; empty: none */
+  /** right factors, a right arena of the layout (`q/<i>` in a checkpoint); may be empty */
   readonly right: Float32Array
-  /** factors, a left arena of the plan: `p/<i>`; empty: none */
+  /** left factors, a left arena of the layout (`p/<i>` in a checkpoint); may be empty */
   readonly left: Float32Array
-  /** anything else, by name */
+  /** anything else, as text by name */
   readonly notes: Readonly<Record<string, string>>
 }
 
-/** What a checkpoint has of it: one array per parameter, null where there is none. */
+/** The `SharedState` in a checkpoint: a factor per parameter, null for each that is absent. */
 export interface LoadedState {
   readonly right: readonly (Float32Array | null)[]
   readonly left: readonly (Float32Array | null)[]
   readonly notes: Readonly<Record<string, string>>
 }
 
-/** A method at work: what it keeps between steps, and how a step goes. */
+/** An algorithm of one compressor, with the state that it keeps between steps. */
 export interface Algorithm {
   readonly shared: SharedState
-  /** true: each round's mean counts by itself, whatever becomes of the others of its step */
+  /** true: the mean of each round takes effect by itself, even if later rounds of the step fail */
   readonly incremental?: boolean
   /**
-   * Writes the slot `query` that a step begins with, before the gradient is taken in.
+   * Writes the slot `qHat` before the gradient is added to M.
    *
-   * @throws  what refuses the gradient: then nothing has changed
+   * @throws  if the gradient is refused; then nothing has changed
    */
-  prepare(turn: StepContext): void
+  prepare(context: StepContext): void
   /**
-   * In place of the session's `accumulateProject`, for methods that take factored gradients; then
-   * there is `withdraw`, too. Where nothing is kept (`errorFeedback: 'none'`), it must leave M of
-   * matrices alone.
+   * Takes the gradients in, in place of `Session.accumulateProject`: for methods that take factored
+   * gradients. With `errorFeedback: 'none'` it must not change M of matrices. An algorithm with
+   * `take` also has `withdraw`.
    *
-   * @param gradients  the caller's, until the first frame has been yielded
-   * @returns false if this worker cannot take part; M is as it was before
-   * @throws RangeError  if they are not what was agreed upon; nothing has changed then
+   * @param gradients  the caller's, valid until the first frame has been yielded
+   * @returns false if this worker cannot take part in the step; M is then unchanged
+   * @throws RangeError  if the gradients do not fit what was agreed upon; nothing has changed then
    */
-  take?(turn: StepContext, gradients: readonly Gradient[]): MaybePromise<boolean>
-  /** Takes the last `take` back. */
-  withdraw?(turn: StepContext): MaybePromise<void>
-  step(turn: StepContext): StepGenerator
+  take?(context: StepContext, gradients: readonly Gradient[]): MaybePromise<boolean>
+  /** Undoes the last `take`. */
+  withdraw?(context: StepContext): MaybePromise<void>
+  step(context: StepContext): StepGenerator
   /**
-   * Takes factors and notes from elsewhere; draws factors that are absent.
+   * Adopts factors and notes from a checkpoint, and draws the factors that are absent.
    *
-   * @throws RangeError  naming the note that cannot be; nothing has changed then
+   * @throws RangeError  naming a note that is not valid; nothing has changed then
    */
   load(layout: Layout, loaded: LoadedState, step: number): void
-  /** Adapts to new ranks: keeps what it can. */
+  /** Adapts the factors to new ranks, and keeps as much of them as fits. */
   rearrange(layout: Layout, step: number): void
 }

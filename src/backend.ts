@@ -1,48 +1,50 @@
-// The interfaces of memory and arithmetic. Backends see layouts and slots, never algorithms or
-// bytes of frames. This file imports nothing.
+// The interfaces of backends: the memory of a compressor and its arithmetic. A backend knows
+// layouts and slots, but neither algorithms nor frames. This file imports nothing.
 
-/** A caller's array for one parameter: row-major, as long as the product of its shape. */
+/** The numbers of one parameter: row-major, as many as the product of its shape. */
 export type Dense = Float32Array
 
-/** WebGPU's GPUBuffer, for programs that know that type. */
+/** WebGPU's GPUBuffer; `object` in programs whose types do not include WebGPU. */
 export type GpuBuffer = typeof globalThis extends { GPUBuffer: { prototype: infer T } } ? T : object
 
 /**
- * One parameter's numbers in a GPU buffer: row-major, without padding. Of the device that the
- * compressor's backend works on.
+ * The numbers of one parameter in a GPU buffer: row-major, without padding. The buffer must belong
+ * to the device of the compressor's backend.
  */
 export interface GpuTensor {
   readonly buffer: GpuBuffer
-  /** where the numbers begin, in bytes: a multiple of 4. Default 0. */
+  /** byte at which the numbers begin, a multiple of 4. Default 0. */
   readonly offset?: number
-  /** Default 'f32'. What is written as f16 is rounded to even, and saturates at ±65504. */
+  /** Default 'f32'. Writing f16 rounds to nearest, ties to even, and saturates at ±65504. */
   readonly type?: 'f32' | 'f16'
 }
 
-/** A caller's numbers for one parameter. */
+/** The numbers of one parameter, in an array or in a GPU buffer. */
 export type Tensor = Dense | GpuTensor
 
 /**
- * A matrix's gradient as backpropagation has it: deltasᵀ · activations over N samples (positions of a
- * convolution and time steps count as such), not multiplied out. For methods of lowrank/factored.
+ * The gradient of a matrix as the two factors that backpropagation multiplies: the gradient is
+ * deltasᵀ · activations, a sum over N samples. Positions of a convolution and time steps count as
+ * samples. For the methods of lowrank/factored.
  *
- * Rows are outputs here, as in PyTorch. Where they are inputs (JAX, TensorFlow), what came in are the
- * `deltas`, and the derivatives the `activations`: the gradient is the product the other way round.
+ * The rows of the matrix are outputs here, as in PyTorch. Where rows are inputs, as in JAX and
+ * TensorFlow, swap the two: give the layer's inputs as `deltas` and the derivatives as
+ * `activations`.
  */
 export interface Factored {
-  /** what came in: N × cols, by row */
+  /** the layer's inputs: N × cols, by row */
   readonly activations: Float32Array
-  /** derivatives of the loss by what went out: N × rows, by row */
+  /** the derivatives of the loss with respect to the layer's outputs: N × rows, by row */
   readonly deltas: Float32Array
 }
 
-/** One parameter's gradient, as `compress` takes it. */
+/** The gradient of one parameter, as `compress` takes it. */
 export type Gradient = Tensor | Factored
 
-/** What a backend may return: a value at once (wasm), or later (GPU). */
+/** The result of a backend: a value at once (WebAssembly), or a promise of it (GPU). */
 export type MaybePromise<T> = T | Promise<T>
 
-/** One parameter as the session stores it. All offsets and lengths count floats. */
+/** One parameter and its places in the arenas. All offsets and lengths count floats. */
 export interface Parameter {
   readonly index: number
   readonly shape: readonly number[]
@@ -51,22 +53,24 @@ export interface Parameter {
   /** the matrix view: rows × cols = length */
   readonly rows: number
   readonly cols: number
-  /** columns of its factors; 0: raw, it travels as it is */
+  /** columns of its factors; 0: it is raw, which means that it travels uncompressed */
   readonly rank: number
-  /** where it begins in the residual arena: a multiple of 4 */
+  /** its offset in the residual arena, a multiple of 4 */
   readonly offset: number
-  /** where its left factor (rows × rank, by column) begins in a left arena */
+  /** the offset of its left factor (rows × rank, by column) in a left arena */
   readonly left: number
-  /** where its right factor (cols × rank, by column) begins in a right arena */
+  /** the offset of its right factor (cols × rank, by column) in a right arena */
   readonly right: number
-  /** where it begins among the raw values, if raw */
+  /** its offset among the raw values, if it is raw */
   readonly raw: number
 }
 
 /**
- * The table of all parameters over flat arenas, in the order that all workers share.
+ * The table of all parameters, in the order that all workers share, with their places in flat
+ * arenas.
  *
- * Left, right and raw arenas are packed in parameter order, so that a payload is an arena.
+ * Left, right and raw arenas have no gaps and are in parameter order, so that an arena is what a
+ * frame carries.
  */
 export interface Layout {
   readonly parameters: readonly Parameter[]
@@ -86,35 +90,40 @@ export interface Layout {
 export type Side = 'left' | 'right'
 
 /**
- * What a session keeps, by name. All are floats.
+ * The arrays of a session, by name. All hold float32.
  *
- *   residual  every parameter, in order, unpadded: e between steps, M = g + e within one
- *   raw       the raw parameters among them, in order
- *   left      P̂ or P: rows × rank, by column, one matrix after another
+ *   residual  all parameters in order, without padding: e between steps, M = g + e within a step
+ *   raw       the raw parameters of `residual`, in order
+ *   left      P or P̂: rows × rank, by column, one matrix after another
  *   qHat      Q̂, the factor that M is multiplied by: cols × rank, by column
- *   qLocal    the worker's own Q, as decoded from its own frame
- *   qMean     Q̄, the mean of all workers' Q
+ *   qLocal    the worker's own Q, as the others decode it from its frame; layout as qHat
+ *   qMean     Q̄, the mean of all workers' Q; layout as qHat
  */
 export type Slot = 'residual' | 'raw' | 'left' | 'qHat' | 'qLocal' | 'qMean'
 
-/** Where an update goes: `into ← scale · update`, or `into ← into + scale · update`. */
+/**
+ * The destination of an update: into ← scale · update, or, if `accumulate`, into + scale · update.
+ */
 export interface Sink {
   readonly into: readonly Tensor[]
   readonly scale: number
   readonly accumulate: boolean
 }
 
-/** How Algorithm 2 descends: float32 values. Momentum 0: none is kept, and m is left out. */
+/** The constants of Algorithm 2, as float32. With momentum 0 there is no m. */
 export interface OptimizerRates {
   readonly learningRate: number
   readonly momentum: number
   readonly weightDecay: number
 }
 
-/** Algorithm 2's last lines where tensors are, with a momentum of its own there: zero at first. */
+/**
+ * The last lines of Algorithm 2 on the device of the tensors. The momentum m, zero at first, lies
+ * there.
+ */
 export interface SessionOptimizer {
   /**
-   * Checks tensors that have passed the session's `check`.
+   * Checks that the optimizer can use these tensors, which `Session.check` has accepted.
    *
    * @param name  how errors call the update
    * @throws TypeError, RangeError
@@ -126,79 +135,91 @@ export interface SessionOptimizer {
     update: readonly Tensor[],
     rates: OptimizerRates,
   ): MaybePromise<void>
-  /** The momentum, one array per parameter. */
+  /** Reads the momentum m, one array per parameter. */
   read(): MaybePromise<Dense[]>
   write(momentum: readonly Dense[]): MaybePromise<void>
 }
 
-/** Memory and arithmetic of one compressor. It owns the slots; phases run in the order called. */
+/**
+ * The memory of one compressor, and its arithmetic. It owns the slots. Calls run in the order made.
+ */
 export interface Session {
   /** true: no method returns a promise */
   readonly synchronous: boolean
   /**
-   * Arrays in the session's memory, one per parameter; null unless asked for. What lies there is the
-   * caller's. Given these, `accumulateProject`, `withdraw` and `settle` copy nothing. `replan` may
-   * make them anew, with what they held.
+   * Arrays in the session's memory, one per parameter, for the caller to fill; null unless the
+   * session was opened with `resident`. `accumulateProject`, `withdraw` and `settle` use these
+   * arrays without copying. `rearrange` may replace them by new arrays with the same contents.
    */
   readonly gradients: readonly Dense[] | null
   /**
-   * Checks one of a caller's tensors that is not an array, for reading or for writing.
+   * Checks a tensor of the caller that is not an array, to be read or written.
    *
-   * @param length  floats that it must have
+   * @param length  the number of floats that it must have
    * @param name  how errors call it
    * @throws TypeError, RangeError
    */
   check(tensor: unknown, length: number, name: string): void
   /**
-   * M ← M + g for every parameter, left ← M·qHat for the matrices.
-   * False where some g or M + g is not finite or not below 2¹⁰⁰, so that factors or what they leave might
-   * overflow: then every M is as it was before (to the rounding of g).
+   * M ← M + g for every parameter, then left ← M·qHat for the matrices.
+   *
+   * @returns false if an element of g or M + g is not finite, or not below 2¹⁰⁰ in absolute value,
+   *   for then the factors or the residual might overflow. Every M is then as before, up to the
+   *   rounding of g.
    */
   accumulateProject(gradients: readonly Tensor[]): MaybePromise<boolean>
-  /** M ← M − g: takes the last `accumulateProject`, of the same gradients, back. */
+  /** M ← M − g: undoes the last `accumulateProject`, which had the same gradients. */
   withdraw(gradients: readonly Tensor[]): MaybePromise<void>
   /** left ← M·qHat */
   project(): MaybePromise<void>
   /** qLocal ← Mᵀ·left */
   backproject(): MaybePromise<void>
   /**
-   * Ends a step: the sink gets left·qMeanᵀ for matrices and `raw` (little-endian float32, at any
-   * alignment) for raw parameters; if `deflate`, M ← M − left·qLocalᵀ for matrices.
-   * Without a sink, only M changes. Without `raw`, raw parameters are left alone.
+   * Ends a step. Writes the update to the sink: left·qMeanᵀ for matrices, `raw` for raw parameters.
+   * If `deflate`, then also M ← M − left·qLocalᵀ for matrices.
+   *
+   * @param raw  little-endian float32 at any alignment; null leaves raw parameters of the sink
+   *   alone
+   * @param sink  null: only M changes
    */
   settle(deflate: boolean, raw: Uint8Array | null, sink: Sink | null): MaybePromise<void>
-  /** The only way out: the slots' values, one after another, written over `into`. */
+  /**
+   * Copies the slots' values to `into`, one slot after another. Values leave a session only here.
+   */
   read(slots: readonly Slot[], into: Float32Array): MaybePromise<void>
   /** Overwrites a whole slot from little-endian float32 at any alignment. */
   write(slot: Slot, values: Uint8Array): void
-  /** slot ← factor · slot; 0 clears it at once, whatever it held. */
+  /** slot ← factor · slot. The factor 0 writes zeros, even over infinities and NaN. */
   scale(slot: 'residual' | 'raw', factor: number): MaybePromise<void>
   /**
-   * left ← an orthonormal basis of its columns, on the device: accurate as the host's, but with bits
-   * of its own. Absent where there is no device.
+   * left ← an orthonormal basis of the columns of left, computed on the device. As accurate as
+   * `Host.orthonormalize`, but the bits depend on the device. Absent on the CPU.
    */
   orthonormalize?(seed: number, step: number): MaybePromise<void>
-  /** Absent where all tensors are arrays. `replan` leaves its momentum alone. */
+  /** Absent if all tensors are arrays. `rearrange` does not change its momentum. */
   readonly optimizer?: SessionOptimizer
-  /** Σ x² of each parameter's residual, in float64; within a step, of M */
+  /** Σ x² of the residual of each parameter, in float64. Within a step it is that of M. */
   norms(): MaybePromise<Float64Array>
-  /** A new division into matrices and raw tensors. M stays; the other slots' contents do not. */
+  /**
+   * Adopts another layout of the same parameters. M is kept; the contents of other slots are lost.
+   */
   rearrange(layout: Layout): void
   dispose(): void
 }
 
-/** A source of kernels and memory; it keeps no state of its own and serves several compressors. */
+/** A provider of sessions. It keeps no state of a compressor and may serve several. */
 export interface Backend {
   readonly name: string
-  /** @param wishes.resident  whether the session is to lend `gradients` */
-  open(layout: Layout, wishes?: { readonly resident?: boolean }): Promise<Session>
+  /** @param options.resident  true: the session provides `gradients`. Default false. */
+  open(layout: Layout, options?: { readonly resident?: boolean }): Promise<Session>
 }
 
 /**
- * Where random numbers come from: standard normals, elements 0 … length − 1 of one column. The same
- * arguments must give the same bits on every worker.
+ * A source of random numbers: returns the standard normals of one column, elements 0 … length − 1.
+ * Equal arguments must give equal bits on every worker.
  *
- * @param use  0: the first Q; 1: the first P; 2, 3: a replaced column of P, of Q; + 4 per further attempt
+ * @param use  0: the first Q. 1: the first P. 2: a replaced column of P. 3: a replaced column of Q.
+ *   Each further attempt to replace a column adds 4
  */
 export type Random = (
   use: number,
@@ -208,15 +229,18 @@ export type Random = (
   length: number,
 ) => Float32Array
 
-/** What must come out with the same bits on every worker, whatever its backend: always wasm. */
+/**
+ * Arithmetic whose results must have the same bits on every worker: in WebAssembly on any backend.
+ */
 export interface Host {
   /**
-   * Makes each matrix's columns orthonormal, in place. Zero and dependent columns are replaced by
-   * seeded ones, orthogonal to the rest.
+   * Makes the columns of each factor orthonormal, in place. A column that is zero or depends on
+   * those before it is replaced by seeded normals, made orthogonal to the others.
    *
-   * @param columns  a whole left or right arena of the plan
+   * @param columns  a left or right arena of the layout: every matrix's factor, by column
    * @param step  part of the seed of replaced columns
-   * @param units  replace column k by unit vector k instead, or by the next that will do
+   * @param units  true: replaces column k by unit vector k instead, or by the next one that is
+   *   independent of the columns before
    */
   orthonormalize(
     layout: Layout,
@@ -225,11 +249,13 @@ export interface Host {
     step: number,
     units?: boolean,
   ): void
-  /** First factors of a matrix: standard normals, column by column from `from`. */
+  /**
+   * Fills a matrix's factor in the arena `columns` with standard normals, from column `from` on.
+   */
   fill(parameter: Parameter, side: Side, columns: Float32Array, from: number, step: number): void
 }
 
-/** Shape of one matrix and its factors. */
+/** The shape of one matrix and its factors. */
 export interface Dims {
   readonly rows: number
   readonly cols: number
@@ -237,13 +263,17 @@ export interface Dims {
 }
 
 /**
- * The kernels, each on one matrix. Matrices are row-major; factors lie column by column
- * (`p` rows × rank, `q` cols × rank). Outputs come first and overlap nothing else, except where a
- * kernel changes its operand in place. No kernel allocates or keeps anything.
+ * The kernels, each for one matrix. Matrices (m, g, y: rows × cols) are row-major. Factors (p: rows
+ * × rank, q: cols × rank) are stored by column. Outputs come first and overlap no other operand,
+ * unless a kernel changes its operand in place. No kernel allocates or keeps state.
  */
 export interface Kernels {
   readonly name: string
-  /** m ← m + g, p ← m·q; false, and m and p as they were, where some |g| or |m + g| is not below 2¹⁰⁰ */
+  /**
+   * m ← m + g, then p ← m·q.
+   *
+   * @returns false if some |g| or |m + g| is not below 2¹⁰⁰; m and p are then unchanged
+   */
   accumulateProject(
     p: Float32Array,
     m: Float32Array,
@@ -278,9 +308,11 @@ export interface Kernels {
     accumulate?: boolean,
   ): MaybePromise<void>
   /**
-   * Makes the columns (rows × rank, by column) an orthonormal basis of their span, in place, from
-   * column `from` on. Stops at a column that is zero or depends on those before it and returns its
-   * number, for the caller to replace it and go on from there; returns rank when all are done.
+   * Replaces the columns (rows × rank, by column) by an orthonormal basis of their span, in place,
+   * from column `from` on.
+   *
+   * @returns `rank` when all are done; or the index of a column that is zero or depends on those
+   *   before it. The caller then replaces this column and calls again with `from` at its index
    */
   orthonormalize(
     columns: Float32Array,
@@ -288,7 +320,7 @@ export interface Kernels {
     rank: number,
     from?: number,
   ): MaybePromise<number>
-  /** x ← standard normals of column `column` of `parameter`: Philox4x32-10, inverse CDF */
+  /** x ← the standard normals of one column: Philox4x32-10, then the inverse CDF; see `Random` */
   normal(
     x: Float32Array,
     seed: number,
@@ -301,7 +333,10 @@ export interface Kernels {
   norm(x: Float32Array): MaybePromise<number>
   /** y ← y + a·x */
   accumulate(y: Float32Array, x: Float32Array, a: number): MaybePromise<void>
-  /** d ← g + weightDecay·x; m ← momentum·m + d; x ← x − learningRate·(d + m): Algorithm 2, line 13 f. */
+  /**
+   * d ← g + weightDecay·x, m ← momentum·m + d, x ← x − learningRate·(d + m): lines 13 and 14 of
+   * Algorithm 2. All operands have the length of x.
+   */
   momentum(
     x: Float32Array,
     m: Float32Array,

@@ -1,10 +1,9 @@
 /**
- * Bytes that are no frame, or not the frame that is expected here. State is as it was.
- *
- * `byte` is the offset, in the bytes given, of the first field that is wrong.
+ * The bytes are not a frame, or not the frame that is expected here. The call has changed nothing.
  */
 export class FrameError extends Error {
   override readonly name = 'FrameError'
+  /** the offset in the bytes of the first field that is wrong */
   readonly byte: number
 
   constructor(message: string, byte: number) {
@@ -13,25 +12,28 @@ export class FrameError extends Error {
   }
 }
 
-/** A call that does not fit where the step is: say, `receive` before `compress`. State is as it was. */
+/**
+ * The call is not allowed at this point of a step: `receive` before `compress`, for example. The
+ * call has changed nothing.
+ */
 export class RoundError extends Error {
   override readonly name = 'RoundError'
 }
 
-/** Something this runtime or device does not have; the message says what, and what to do. */
+/** The runtime or the device lacks something; the message says what, and what to do about it. */
 export class UnsupportedError extends Error {
   override readonly name = 'UnsupportedError'
 }
 
 /**
- * The GPU device is gone: reset by its driver, unplugged, destroyed. What lay on it is lost, the
- * residual with it. Nothing can be done with the compressor any more but `dispose`.
+ * The GPU device is gone: reset by its driver, unplugged or destroyed. Its memory is lost, and the
+ * residual with it. The only call that the compressor still allows is `dispose`.
  */
 export class DeviceLostError extends Error {
   override readonly name = 'DeviceLostError'
   /**
-   * The step before which the compressor's residual was last saved, `createCompressor(shapes, {
-   * restore })` continues from there; null: never. What came in since is lost.
+   * The step before which the residual was last saved; null if it never was. `restore` of
+   * `createCompressor` continues there. Gradients taken in since then are lost.
    */
   readonly savedStep: number | null
 

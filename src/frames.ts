@@ -1,4 +1,5 @@
-// `lowrank/frames`: frames for those who carry them. Needs no compressor and no wasm.
+// lowrank/frames: aggregate, inspect and slice frames, on servers and in transports that have no
+// compressor. It loads no WebAssembly.
 export { type Aggregate, aggregate, createAggregate } from './codec/aggregate.ts'
 export { fromPayload, payload } from './codec/allreduce.ts'
 export { type Inspection, inspect } from './codec/inspect.ts'

@@ -1,38 +1,42 @@
-// One text for hosts that can await and hosts that cannot: generators that yield promises.
+// The same code for asynchronous and synchronous calls: generators that yield promises.
 import type { MaybePromise } from './backend.ts'
 
-/** A computation that may have to wait; it is resumed with what its promises resolve to. */
+/** A computation that yields a promise when it must wait, and is resumed with its value. */
 export type Task<T> = Generator<Promise<unknown>, T, unknown>
 
-/** The value, after waiting for it only if it is a promise. */
+/** Waits for a value if it is a promise; otherwise returns it at once. */
 export function* wait<T>(value: MaybePromise<T>): Generator<Promise<T>, T, unknown> {
   return value instanceof Promise ? ((yield value) as T) : value
 }
 
-/** Runs to the end, awaiting what is yielded. */
+/** Runs a task to its end, and awaits the promises that it yields. */
 export async function runAsync<T>(task: Task<T>): Promise<T> {
-  let turn = task.next()
-  while (!turn.done) {
+  let result = task.next()
+  while (!result.done) {
     let value: unknown
     try {
-      value = await turn.value
+      value = await result.value
     } catch (error) {
-      turn = task.throw(error)
+      result = task.throw(error)
       continue
     }
-    turn = task.next(value)
+    result = task.next(value)
   }
-  return turn.value
+  return result.value
 }
 
-/** Runs to the end at once: what waits for nothing, as over a synchronous session. */
+/**
+ * Runs a task that never waits, as on a synchronous session. @throws Error  if it yields a promise
+ */
 export function runSync<T>(task: Task<T>): T {
-  const turn = task.next()
-  if (!turn.done) throw new Error('a synchronous session has returned a promise')
-  return turn.value
+  const { done, value } = task.next()
+  if (!done) throw new Error('a synchronous session has returned a promise')
+  return value
 }
 
-/** Runs to the end: at once if nothing in it waits, else awaiting what is yielded. */
+/**
+ * Runs a task to its end, with or without waiting. @param synchronous  true: the task never waits
+ */
 export function runTask<T>(task: Task<T>, synchronous: boolean): MaybePromise<T> {
   return synchronous ? runSync(task) : runAsync(task)
 }

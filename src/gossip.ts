@@ -1,5 +1,5 @@
-// lowrank/gossip: training without a coordinator. Each node mixes its parameters with those of its
-// neighbours; lowrank/topology has the weights.
+// lowrank/gossip: training without a coordinator. Each node averages its parameters with those of
+// its neighbours; lowrank/topology computes the weights.
 export type { Backend, GpuBuffer, GpuTensor, Tensor } from './backend.ts'
 export { FrameError, RoundError, UnsupportedError } from './errors.ts'
 export type { CompressedOptions } from './gossip/compression.ts'

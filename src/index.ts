@@ -1,4 +1,5 @@
-// lowrank: low-rank gradient compression. This is the facade; the other doors lie beside this file.
+// lowrank: low-rank gradient compression. The other entry points of the package (lowrank/frames,
+// lowrank/methods, …) are the files beside this one that only export.
 export type {
   Backend,
   Factored,

@@ -1,5 +1,5 @@
-// lowrank/kernels: the kernels themselves, on single matrices (`createWasmKernels`, `reference`) or in
-// phases over a whole plan (`wasm().open(layoutPlan(shapes))`), and textbook routines made of them.
+// lowrank/kernels: the kernels on single matrices (`createWasmKernels`, `reference`), or on all
+// matrices of a model (`wasm().open(createLayout(shapes))`), and textbook routines made of them.
 
 export type {
   Backend,

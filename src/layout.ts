@@ -1,9 +1,12 @@
-// Which tensors are compressed, the matrix that each becomes, and where its numbers lie.
+// The matrix view of each parameter, which parameters are compressed at which rank, and their
+// offsets in the arenas.
 import type { Layout, Parameter, Side } from './backend.ts'
 import type { ParameterSpec, Settings, Spec } from './options.ts'
-import { integer, show } from './validate.ts'
+import { flag, integer, show } from './validate.ts'
 
-/** @throws RangeError, TypeError  naming the entry at fault */
+/**
+ * Checks the argument `shapes`. @throws TypeError, RangeError  naming the entry that is not valid
+ */
 export function specsOf(shapes: readonly ParameterSpec[]): Spec[] {
   if (!Array.isArray(shapes)) {
     throw new TypeError(`"shapes": expected an array of shapes, got ${show(shapes)}`)
@@ -21,7 +24,7 @@ function specOf(entry: ParameterSpec, name: string): Spec {
     throw new TypeError(`"${name}.shape": expected an array of integers, got ${show(shape)}`)
   }
   for (const size of shape) integer(name, size, 1, 2 ** 32)
-  const length = total(shape, (a, b) => a * b, 1)
+  const length: number = shape.reduce((product, size) => product * size, 1)
   if (rows !== undefined) {
     integer(`${name}.rows`, rows, 1, length)
     if (length % rows !== 0) {
@@ -29,33 +32,33 @@ function specOf(entry: ParameterSpec, name: string): Spec {
     }
   }
   if (rank !== undefined) integer(`${name}.rank`, rank, 1, 65535)
-  if (compress !== undefined && typeof compress !== 'boolean') {
-    throw new TypeError(`"${name}.compress": expected true or false, got ${show(compress)}`)
-  }
-  const n = rows ?? shape[0] ?? 1
-  return { shape: [...shape], length, rows: n, cols: length / n, rank, compress }
+  if (compress !== undefined) flag(`${name}.compress`, compress)
+  const matrixRows = rows ?? shape[0] ?? 1
+  const cols = length / matrixRows
+  return { shape: [...shape], length, rows: matrixRows, cols, rank, compress }
 }
 
 function isShape(entry: ParameterSpec): entry is readonly number[] {
   return Array.isArray(entry)
 }
 
-/** Which parameters a method compresses. */
+/** A method's rule for which parameters it compresses. */
 export interface Gate {
   /**
-   * Vectors, and matrices of one row or column: whether they can pay at all. 'never' (default), 'thin':
-   * not vectors, 'any'. `compress: true` asks for them one by one.
+   * Whether vectors, and matrices of one row or column, may be compressed. 'never' (default):
+   * neither. 'thin': such matrices, but not vectors. 'any': both. `compress: true` overrides this
+   * for one parameter.
    */
   readonly narrow?: 'never' | 'thin' | 'any'
-  /** floats that a matrix takes in a step, on the average */
+  /** floats sent for a matrix in an average step */
   cost(rows: number, cols: number, rank: number): number
 }
 
 /**
- * The rank of each parameter, clipped to its matrix; 0 where it stays raw: what is told to, and what
- * would not pay.
+ * The rank of each parameter, clipped to min(rows, cols); 0 if it is not compressed, because its
+ * `compress` is false or because too little would be saved (`minCompressionRate`).
  *
- * @param wanted  for all, or one per parameter
+ * @param wanted  the rank for parameters without one of their own; or the rank of each parameter
  */
 export function gatedRanks(
   specs: readonly Spec[],
@@ -64,8 +67,8 @@ export function gatedRanks(
   { narrow = 'never', cost }: Gate,
 ): number[] {
   return specs.map(({ rows, cols, shape, rank, compress }, i) => {
-    const asked = typeof wanted === 'number' ? (rank ?? wanted) : wanted[i]!
-    const r = Math.min(asked, rows, cols)
+    const requested = typeof wanted === 'number' ? (rank ?? wanted) : wanted[i]!
+    const r = Math.min(requested, rows, cols)
     if (compress !== undefined) return compress ? r : 0
     if (shape.length <= 1 && narrow !== 'any') return 0
     if (Math.min(rows, cols) === 1 && narrow === 'never') return 0
@@ -73,7 +76,7 @@ export function gatedRanks(
   })
 }
 
-/** Lays the parameters out in the arenas. */
+/** Makes the table of parameters with their offsets in the arenas. @param ranks  0: raw */
 export function layoutOf(specs: readonly Spec[], ranks: readonly number[]): Layout {
   let arenaFloats = 0
   let leftFloats = 0
@@ -104,42 +107,34 @@ export function layoutOf(specs: readonly Spec[], ranks: readonly number[]): Layo
     matrices: parameters.filter(({ rank }) => rank > 0),
     raws: parameters.filter(({ rank }) => rank === 0),
     arenaFloats,
-    denseFloats: total(specs.map(({ length }) => length)),
+    denseFloats: specs.reduce((sum, { length }) => sum + length, 0),
     leftFloats,
     rightFloats,
     rawFloats,
   }
 }
 
-/** The same with all of them raw. */
+/** The layout in which all parameters are raw. */
 export function rawLayoutOf(specs: readonly Spec[]): Layout {
   return layoutOf(specs, Array<number>(specs.length).fill(0))
 }
 
-/** Lengths of the columns of all left factors: what must share a scale when quantised. */
+/** The lengths of the columns of all left factors. On the wire, scales never span two columns. */
 export function leftColumns(layout: Layout): number[] {
   return layout.matrices.flatMap(({ rows, rank }) => Array<number>(rank).fill(rows))
 }
 
-/** The same for the right factors. */
+/** The lengths of the columns of all right factors. */
 export function rightColumns(layout: Layout): number[] {
   return layout.matrices.flatMap(({ cols, rank }) => Array<number>(rank).fill(cols))
 }
 
-/** Lengths of the raw tensors. */
+/** The lengths of the raw parameters. */
 export function rawLengths(layout: Layout): number[] {
   return layout.raws.map(({ length }) => length)
 }
 
-/** The side that this one is multiplied by. */
+/** The side of the other factor. */
 export function otherSide(side: Side): Side {
   return side === 'left' ? 'right' : 'left'
-}
-
-function total(
-  values: readonly number[],
-  add: (a: number, b: number) => number = (a, b) => a + b,
-  first = 0,
-): number {
-  return values.reduce(add, first)
 }

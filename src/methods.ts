@@ -1,4 +1,4 @@
-// lowrank/methods: PowerSGD's family, and what other programs make of it, for
+// lowrank/methods: relatives of PowerSGD, and PowerSGD exactly as other programs compute it, for
 // `createCompressor(shapes, { method })`.
 export {
   type AccordionOptions,

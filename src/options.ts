@@ -1,106 +1,145 @@
-// What may be asked for: options that all workers share, each worker's own, and the method, PowerSGD or
-// whatever else can stand in its place. Shared options are named as in PyTorch's hook and epfml/powersgd.
+// The options of a compressor: those that all workers must share, those of each worker, and the
+// method (PowerSGD, or another algorithm in its place). The shared options that PyTorch's hook or
+// epfml/powersgd also have bear the names that they have there.
 import type { Algorithm, LoadedState } from './algorithm.ts'
 import type { Backend, Host, Layout, MaybePromise, Random } from './backend.ts'
 import { WIRES, type Wire } from './codec/wire/index.ts'
 import { anObject, integer, oneOf, show } from './validate.ts'
 
-/** Options that all workers must share. They are hashed into every frame, except the rank, which travels. */
+/**
+ * Options that must be equal on all workers. Their hash is in the header of every frame, so that
+ * frames of workers that disagree are refused. The rank is not hashed: the header lists the rank of
+ * each parameter.
+ */
 export interface SharedOptions {
-  /** Columns of the factors, clipped to min(rows, cols). More is closer and larger. Default 4. */
+  /**
+   * Columns of the factors P and Q, an integer from 1 to 65535; clipped to min(rows, cols) of each
+   * matrix. A higher rank approximates the gradient better and sends more bytes. Default 4.
+   */
   readonly rank?: number
-  /** Seed of the first factors and of replaced columns. Default 0. */
+  /**
+   * Seed of the first factors and of the columns that replace zero or dependent ones, an integer
+   * from 0 to 2³² − 1. Default 0.
+   */
   readonly seed?: number
-  /** Power iterations a step: k means 2k rounds and k times the factors' bytes. Default 1. */
+  /**
+   * Power iterations in a step, an integer from 1 to 127. k iterations take 2k rounds and send the
+   * factors k times. Default 1.
+   */
   readonly iterations?: number
-  /** A matrix is compressed iff the floats really sent × this are fewer than its own. Default 2. */
+  /**
+   * A matrix is compressed if floats sent × `minCompressionRate` < rows × cols, where "floats sent"
+   * counts all rounds of a step: `iterations` · rank · (rows + cols) for PowerSGD. Otherwise it
+   * travels uncompressed. Any number ≥ 0. Default 2.
+   */
   readonly minCompressionRate?: number
-  /** So many steps, aborted ones included, are averaged uncompressed (float32). Default 0. */
+  /**
+   * The number of first steps, aborted ones included, that average gradients uncompressed, in
+   * float32 whatever the wire type. An integer from 0 to 2³² − 1, or Infinity. Default 0.
+   */
   readonly startCompressingAfter?: number
-  /** What Q begins with: the last step's (true), fresh numbers (false), the first ones for ever. */
+  /**
+   * The Q that each step begins with. true (default): the averaged Q of the last step, so that the
+   * power iteration continues. false: new normal numbers in every step. 'fixed': the first ones, in
+   * all steps.
+   */
   readonly warmStart?: boolean | 'fixed'
   /**
-   * Every so many steps, factors begin anew with fresh numbers: against a subspace that stays
-   * orthogonal to what is new in the gradient (PowerSGD+, arXiv 2509.11254, restarts it too, from an
-   * SVD). Default 0: never.
+   * Every `refresh` steps the factors are drawn anew, lest their subspace stay orthogonal to what
+   * is new in the gradient. (PowerSGD+, arXiv 2509.11254, restarts the subspace too, from an SVD.)
+   * An integer from 0 to 2³² − 1. Default 0: never.
    */
   readonly refresh?: number
   /**
-   * What a worker keeps of M, its gradient and residual, when its frame has counted.
+   * The residual that a worker keeps of M (its gradient plus the last residual) after a step in
+   * which its frame was part of the mean. A worker whose frame was not keeps all of M, except with
+   * 'none'.
    *
-   * 'local' (default): M − P̂·Qᵀ, what it could not send itself; it goes out later (Algorithm 2).
-   * 'aggregated': M − P̂·Q̄ᵀ, what is missing in the update that all share, as the paper's code and
-   * PyTorch's hook have it. In exact arithmetic the updates are those of 'local' while everyone takes
-   * part in every step, with weights that never change. But one residual no longer tells what its
-   * worker has pending: only Σ weight·residual over the fleet does. A worker that misses a step keeps
-   * its M, and that sum still balances; other weights, or leaving without `adopt`, unbalance it. Raw
-   * tensors: as 'local', but for pytorch().
-   * 'none': nothing.
+   * 'local' (default): M − P̂·Qᵀ, with the worker's own Q: what it could not send. It is sent later
+   * (Algorithm 2 of arXiv 1905.13727).
+   *
+   * 'aggregated': M − P̂·Q̄ᵀ, with the averaged Q: what the shared update lacks. The paper's code
+   * and PyTorch's hook do this. In exact arithmetic the updates equal those of 'local' as long as
+   * every worker takes part in every step and weights never change. A single residual no longer
+   * says what its worker has pending: only the sum Σ weight·residual over all workers does. A
+   * worker that misses a step keeps its M, and the sum still balances. Changed weights unbalance
+   * it, and so does a worker that leaves unless another one takes its residual (`adopt`).
+   * Uncompressed parameters are treated as with 'local', except by pytorch().
+   *
+   * 'none': no residual.
    */
   readonly errorFeedback?: 'local' | 'aggregated' | 'none'
   /**
-   * Where P̂ is made of P̄. 'host' (default): in WebAssembly, with the same bits on every worker,
-   * whatever its backend. 'device': by a shader, as accurate, for a worker that is alone. Several may
-   * only agree if their devices are alike: P̂ is read back, and its bits join the history that frames
-   * carry, so that those whose bits differ are not averaged. Backends: webgpu() alone.
+   * Where the mean P̄ is orthonormalized to P̂. 'host' (default): in WebAssembly, with the same
+   * bits on every worker whatever its backend. 'device': by a shader, equally accurate, for a
+   * worker that trains alone. Several workers can agree only if their devices compute the same
+   * bits: P̂ enters the history hash of the frames, so that frames with different P̂ are not
+   * averaged. 'device' needs the backend webgpu().
    */
   readonly orthonormalize?: 'host' | 'device'
-  /** Default: PowerSGD, full steps. Others: lowrank/methods, lowrank/baselines, lowrank/factored. */
+  /**
+   * The compression algorithm. Default: PowerSGD with full steps. Others are in lowrank/methods,
+   * lowrank/baselines and lowrank/factored.
+   */
   readonly method?: Method
 }
 
-/** The shared options with the method's and all other defaults written out. */
+/** The shared options, with the defaults of the method and of the library filled in. */
 export type Settings = Required<SharedOptions>
 
-/** A parameter: its shape, or its shape with wishes of its own. */
+/** A parameter: its shape, or an object with its shape and options for this parameter alone. */
 export type ParameterSpec =
   | readonly number[]
   | {
-      /** as the framework has it; row-major */
+      /** as the framework has it; the tensor is row-major */
       readonly shape: readonly number[]
-      /** rows of the matrix view, for layouts whose first axis is not the output; divides the length */
+      /**
+       * Rows of the matrix view, a divisor of the tensor's length. Default: the first axis. Set it
+       * where the first axis is not the output, as in JAX and TensorFlow.
+       */
       readonly rows?: number
-      /** instead of the rank of all */
+      /** the rank of this parameter, in place of `SharedOptions.rank` */
       readonly rank?: number
-      /** false: always raw. true: always compressed, vectors and single rows as well */
+      /** false: never compressed. true: always, even a vector or a matrix of one row */
       readonly compress?: boolean
     }
 
-/** Options that are each worker's own. */
+/** All options of `createCompressor`. Those declared here may differ from worker to worker. */
 export interface Options extends SharedOptions {
-  /** The type of the values this worker sends. Default 'f32'. */
+  /** The type in which this worker sends values: 'f32', 'f16', 'bf16' or 'int8'. Default 'f32'. */
   readonly wire?: Wire
-  /** This worker's number: an integer from 0 to 2³² − 1, unlike any other's. Default 0. */
+  /** This worker's number, an integer from 0 to 2³² − 1; no two workers share one. Default 0. */
   readonly sender?: number
-  /** Default: `wasm()`. */
+  /** Where the gradient is stored and multiplied. Default: `wasm()`. */
   readonly backend?: Backend
   /**
-   * true: `compressor.gradients` are arrays inside the backend's memory, to write gradients into: what
-   * is given to `compress` and `decompress` there is not copied. As much memory as the model. Default
-   * false.
+   * true: `compressor.gradients` are arrays in the backend's memory, for the caller to write
+   * gradients into. `compress` and `decompress` do not copy them. They take as much memory as the
+   * model. Default false.
    */
   readonly resident?: boolean
-  /** The bytes of `save`, or any safetensors file with its names. */
+  /** A checkpoint to continue from: the bytes of `save`, or a safetensors file with its names. */
   readonly restore?: Uint8Array
-  /** Instead of the seeded normals, to replay recorded runs. */
+  /** A source of random numbers in place of the seeded normals, to replay recorded runs. */
   readonly random?: Random
 }
 
-/** What one worker sends in one round. */
+/** The size of what one worker sends in one round. */
 export interface Round {
-  /** summed: it receives a mean of the same size. gathered: it receives everyone's */
+  /** 'summed': each worker receives a mean of the same size. 'gathered': it receives all parts */
   readonly kind: 'summed' | 'gathered'
-  /** words of four bytes that no wire type changes: indices, bits */
+  /** words of four bytes that no wire type changes, such as indices or bits. Default 0 */
   readonly words?: number
-  /** lengths of the columns of floats: what may share a scale on the wire */
+  /** the length of each column of floats; the values of a column may share a scale on the wire */
   readonly columns: readonly number[]
-  /** float32 in the header; on the average, where only some steps have them */
+  /** float32 in the header. An average if only some steps have them. Default 0 */
   readonly scalars?: number
 }
 
-/** A parameter as it was asked for, checked. */
+/** A `ParameterSpec` after its checks. */
 export interface Spec {
   readonly shape: readonly number[]
+  /** product of the shape */
   readonly length: number
   /** the matrix view: rows × cols = length */
   readonly rows: number
@@ -109,55 +148,63 @@ export interface Spec {
   readonly compress: boolean | undefined
 }
 
-/** What an algorithm is made with. */
+/** The arguments of `Method.create`. */
 export interface AlgorithmSetup {
   readonly host: Host
   readonly specs: readonly Spec[]
   readonly layout: Layout
   readonly settings: Settings
-  /** from a checkpoint; what is absent is drawn */
+  /** from a checkpoint; the algorithm draws the factors that are absent */
   readonly loaded: LoadedState
-  /** the number of the first step, part of the seed */
+  /** the number of the first step, part of the seed of random factors */
   readonly step: number
 }
 
 /**
- * A way to compress gradients, for `createCompressor(shapes, { method })`. Made by functions such as
- * `halfSteps()` of lowrank/methods or `topK()` of lowrank/baselines; its fields are the library's own.
+ * An algorithm for compressing gradients, for `createCompressor(shapes, { method })`. Functions
+ * such as `halfSteps()` of lowrank/methods or `topK()` of lowrank/baselines return one. Its fields
+ * are internal.
  */
 export interface Method {
   readonly name: string
-  /** Its own options, written out: workers must agree on them as on shared options. */
+  /** The method's own options, defaults filled in. They are hashed like the shared options. */
   readonly options?: Readonly<Record<string, unknown>>
-  /** The shared options that mean something to it: others are refused. */
+  /** The shared options that affect this method. `createCompressor` refuses all others. */
   readonly supportedOptions: readonly (keyof SharedOptions)[]
   /**
-   * Of methods that take more than tensors, and of these arrays alone: checks an entry of `gradients`.
+   * Checks an entry of `gradients` that may be of a kind that only this method takes, such as
+   * factored gradients. A method that has this function takes no GPU tensors.
    *
-   * @param name  how errors call it
-   * @returns false if it is none of theirs
-   * @throws TypeError, RangeError
+   * @param name  how errors call the entry
+   * @returns false if the entry is not of that kind; then it is checked as a tensor
+   * @throws TypeError, RangeError  if the entry is of that kind, but does not fit `spec`
    */
   accepts?(entry: unknown, spec: Spec, name: string): boolean
-  /** true: factors are its own affair; its session has whole tensors alone, all raw, and M stays zero */
+  /**
+   * true: the method stores the factors itself. The session then treats every parameter as
+   * uncompressed, and M stays zero.
+   */
   readonly ownsFactors?: boolean
-  /** Its own defaults of them. */
+  /** The method's defaults of shared options, in place of the library's. */
   readonly defaults?: Partial<SharedOptions>
-  /** @throws RangeError  naming a shared option that it cannot do as asked */
+  /** @throws RangeError  naming a shared option whose value the method does not support */
   check?(settings: Settings): void
   /**
-   * The rank of each parameter; 0: it travels raw.
+   * The rank of each parameter; 0: it travels uncompressed.
    *
-   * @param wanted  for all, or one per parameter
+   * @param wanted  a rank for all parameters, or one for each
    */
   ranks(
     specs: readonly Spec[],
     settings: Settings,
     wanted: number | readonly number[],
   ): readonly number[]
-  /** What one worker sends in the steps of one cycle: most methods' steps are all alike. */
+  /**
+   * The rounds of each step in one cycle of steps. The cycle has one step unless steps differ, as
+   * half-steps do that send P and Q in turn.
+   */
   cycle(layout: Layout, settings: Settings): readonly (readonly Round[])[]
-  create(making: AlgorithmSetup): MaybePromise<Algorithm>
+  create(setup: AlgorithmSetup): MaybePromise<Algorithm>
 }
 
 const DEFAULTS: Omit<Settings, 'method'> = {
@@ -172,7 +219,7 @@ const DEFAULTS: Omit<Settings, 'method'> = {
   orthonormalize: 'host',
 }
 
-/** Hashed only where they are others: so they could come without changing anyone's hash. */
+/** Hashed only when not the default, so that new options keep existing hashes. */
 const UNHASHED_DEFAULTS: Readonly<Record<string, unknown>> = {
   refresh: 0,
   orthonormalize: 'host',
@@ -183,15 +230,15 @@ const OWN_OPTIONS = ['wire', 'sender', 'backend', 'resident', 'restore', 'random
 const SHARED_OPTIONS = [...Object.keys(DEFAULTS), 'method'] as (keyof Settings)[]
 
 /**
- * Shared options with defaults filled in.
+ * The shared options with defaults filled in. An option that is `undefined` counts as absent.
  *
- * @param usual  the method, if none is asked for
- * @throws TypeError, RangeError  naming the option, what was expected and what came
+ * @param defaultMethod  the method if `options` has none
+ * @throws TypeError, RangeError  naming the option, with the expected and the actual value
  */
-export function settingsOf(options: Options, usual: Method): Settings {
+export function settingsOf(options: Options, defaultMethod: Method): Settings {
   anObject(options)
-  const given = Object.fromEntries(Object.entries(options).filter(([, v]) => v !== undefined))
-  const { method = usual } = given as SharedOptions
+  const defined = Object.fromEntries(Object.entries(options).filter(([, v]) => v !== undefined))
+  const { method = defaultMethod } = defined as SharedOptions
   if (typeof method?.create !== 'function') {
     throw new TypeError(`"method": expected a method, halfSteps() say, got ${show(method)}`)
   }
@@ -199,12 +246,12 @@ export function settingsOf(options: Options, usual: Method): Settings {
     if (OWN_OPTIONS.includes(name)) continue
     if (!SHARED_OPTIONS.includes(name as keyof Settings))
       throw new TypeError(`"${name}": no such option`)
-    if (name === 'method' || !(name in given)) continue
+    if (name === 'method' || !(name in defined)) continue
     if (!method.supportedOptions.includes(name as keyof Settings)) {
       throw new TypeError(`"${name}": the method ${method.name} has no use for it`)
     }
   }
-  const all: Settings = { ...DEFAULTS, ...method.defaults, ...given, method }
+  const all: Settings = { ...DEFAULTS, ...method.defaults, ...defined, method }
   integer('rank', all.rank, 1, 65535)
   integer('seed', all.seed, 0, 0xffffffff)
   integer('iterations', all.iterations, 1, 127)
@@ -222,7 +269,11 @@ export function settingsOf(options: Options, usual: Method): Settings {
   return Object.fromEntries(SHARED_OPTIONS.map((name) => [name, all[name]])) as unknown as Settings
 }
 
-/** What is each worker's own, checked. */
+/**
+ * The options of this worker alone, checked, with defaults filled in.
+ *
+ * @throws TypeError, RangeError  naming the option
+ */
 export function ownOptionsOf(options: Options): { sender: number; wire: Wire; resident: boolean } {
   const { sender = 0, wire = 'f32', backend, resident = false, random } = options
   integer('sender', sender, 0, 0xffffffff)
@@ -238,18 +289,19 @@ export function ownOptionsOf(options: Options): { sender: number; wire: Wire; re
 }
 
 /**
- * The shared options as text, the same for equal options: what is hashed and what `save` keeps. Some
- * are in it only where they are unusual: more of them will change nobody else's.
+ * The shared options as JSON, sorted by name, the same text for equal options. It is part of
+ * `configHash`, and `save` writes it into the checkpoint. The rank is left out, and so are newer
+ * options at their default: see `UNHASHED_DEFAULTS`.
  */
 export function describe(settings: Settings): string {
   const shared = Object.entries({ ...settings, method: nameOf(settings.method) })
-  const told = shared.filter(
+  const hashed = shared.filter(
     ([name, value]) => name !== 'rank' && value !== UNHASHED_DEFAULTS[name],
   )
-  return JSON.stringify(Object.fromEntries(told.sort().map(([name, v]) => [name, String(v)])))
+  return JSON.stringify(Object.fromEntries(hashed.sort().map(([name, v]) => [name, String(v)])))
 }
 
-/** For the hash of what workers must agree on. */
+/** The method's name, and its own options if it has any. */
 function nameOf({ name, options = {} }: Method): string {
   const own = Object.entries(options).sort(([a], [b]) => (a < b ? -1 : 1))
   return own.length === 0 ? name : `${name} ${JSON.stringify(Object.fromEntries(own))}`

@@ -1,4 +1,4 @@
-// lowrank/topology: who mixes with whom, and how fast that brings everyone together.
+// lowrank/topology: graphs of gossip nodes, their mixing weights, and how fast mixing converges.
 export {
   complete,
   isDoublyStochastic,

@@ -1,4 +1,4 @@
-// lowrank/webgpu: the kernels on the GPU.
+// lowrank/webgpu: the backend and the kernels on the GPU.
 export type { GpuBuffer, GpuTensor, Tensor } from './backend.ts'
 export { type Best, best } from './backends/best.ts'
 export {

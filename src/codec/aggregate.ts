@@ -1,3 +1,4 @@
+// The mean of a round's frames: of all at once (`aggregate`), or one by one (`createAggregate`).
 import { RoundError } from '../errors.ts'
 import { beginFrame, checkFloats, decodeFrame, type Frame, openFrame, sealFrame } from './frame.ts'
 import { type PackedPart, partsLength, partsOf, writeParts } from './gathered.ts'
@@ -6,22 +7,31 @@ import { addScalars, addValues, meanOf, noScalars } from './mean.ts'
 import { createParticipants, duplicateSender, type Participants } from './participants.ts'
 
 /**
- * The mean of a round's frames, as a frame that can be aggregated again: values and scalars are
- * averaged by weight (or gathered, if that is their kind), senders united, weights summed.
+ * Computes the mean of a round's frames, for `Compressor.receive`: the all-reduce of PowerSGD
+ * (Vogels, Karimireddy & Jaggi 2019, Algorithm 1).
  *
- * Frames are summed in float64 in the order of their first senders, so that the same frames in any
- * order give the same bits; results are float32 whatever the wire types. Senders and weights come
- * out exact. Frames of weight 0 add nothing; if there is nothing else, the mean is zero, of weight 0.
+ * The mean is a frame itself. Its values and scalars are the means by weight, its weight is the sum
+ * of the weights, and it lists all senders. It may be aggregated again with other frames of the
+ * round. In a gathered round (such as those of `topK` or `dad`) the result lists the parts of all
+ * senders instead.
  *
- * @param frames  of one step and round, each named by its own senders; at any alignment
- * @throws RangeError  if there are none
- * @throws TypeError  if one is no Uint8Array
- * @throws FrameError  if one is spoilt or unlike the others, or a sender occurs twice
+ * Values are summed in float64 in the order of the frames' first senders, so that equal frames in
+ * any order give equal bits. The means are float32, whatever the wire types of the frames. Senders
+ * and weights are exact. Frames of weight 0 add nothing; if all have weight 0, the mean is zeros of
+ * weight 0.
+ *
+ * @param frames  frames of one step and round, at any alignment. No sender is in two of them
+ * @returns a new frame
+ * @throws RangeError  if there are no frames
+ * @throws TypeError  if one is not a Uint8Array
+ * @throws FrameError  if one is damaged, or differs from the others in step, round, shapes,
+ *   options, history, ranks or slice; or if a sender occurs twice
  */
 export function aggregate(frames: readonly Uint8Array[]): Uint8Array {
   if (frames.length === 0) throw new RangeError('"frames": expected at least one, got none')
   const opened = frames.map(openFrame).sort(bySender)
-  // The values that count are checked by their mean, which is finite only if they all are.
+  // Values of the other frames are checked through their mean, which is finite only if they all
+  // are.
   for (const frame of opened) if (frame.weight === 0) checkFloats(frame)
   const participants = createParticipants()
   for (const frame of opened) {
@@ -38,47 +48,53 @@ export function aggregate(frames: readonly Uint8Array[]): Uint8Array {
   })
 }
 
-/** One round's mean in the making, on a server that gets its frames one by one. */
+/**
+ * The mean of a round, on a server that receives the frames one by one. Made by `createAggregate`.
+ */
 export interface Aggregate {
   /**
-   * Adds a frame; its bytes may be used again afterwards.
+   * Adds a frame. The caller may reuse its bytes afterwards.
    *
-   * Float64 sums of one frame are kept, however many workers there are (gathered: every part). They
-   * are added as they come: unlike `aggregate`, another order may round differently.
+   * The memory is that of one frame in float64, however many workers there are; in a gathered round
+   * it is that of all parts. Frames are summed in the order of the calls, so that, unlike with
+   * `aggregate`, another order may give another rounding.
    *
-   * @returns false for a frame that is in already. One of weight 0 names nobody and is always new.
-   * @throws TypeError  if this is no Uint8Array
-   * @throws FrameError  if it is spoilt, unlike the first, or has a sender who is in with other
-   *   bytes; what was added stays as it was
+   * @returns false if the very same frame has been added before; it is not added again. A frame of
+   *   weight 0, which has no sender, always returns true
+   * @throws TypeError  if this is not a Uint8Array
+   * @throws FrameError  if the frame is damaged, does not belong to the round of the first one, or
+   *   has a sender of another frame. Nothing has been added then
    */
   add(frame: Uint8Array): boolean
-  /** The mean so far: a fresh frame. @throws RoundError if there is no frame yet */
+  /** The mean of the frames added so far, as a new frame. @throws RoundError  if there are none */
   result(): Uint8Array
-  /** Forgets everything, but keeps the memory for frames of the same size. */
+  /**
+   * Removes all frames, for the next round. The memory is used again for frames of the same size.
+   */
   reset(): void
-  /** of the frames; null while there is none */
+  /** the step of the frames; null while there are none */
   readonly step: number | null
-  /** of the frames; null while there is none */
+  /** the round of the frames; null while there are none */
   readonly round: number | null
-  /** who is in, ascending */
+  /** the senders of all frames, ascending */
   readonly senders: number[]
-  /** sum of their weights */
+  /** the sum of the frames' weights */
   readonly weight: number
 }
 
-/** A mean in the making: see `Aggregate`. */
+/** Creates an empty `Aggregate`, which can be used for one round after another (`reset`). */
 export function createAggregate(): Aggregate {
   const participants = createParticipants()
-  let empty = true
+  let empty = true // no frame of weight > 0 yet
   let values = new Float64Array(0)
   let scalars: Float64Array = new Float64Array(0)
-  let held: PackedPart[] = []
+  let parts: PackedPart[] = []
   return {
     add(bytes) {
       const frame = decodeFrame(bytes)
       if (!participants.admits(frame)) return false
       if (frame.weight > 0) {
-        if (frame.kind === 'gathered') held = held.concat(partsOf(frame).map(copy))
+        if (frame.kind === 'gathered') parts = parts.concat(partsOf(frame).map(copy))
         else {
           if (empty && values.length !== frame.count) values = new Float64Array(frame.count)
           addValues(values, frame, empty)
@@ -92,13 +108,13 @@ export function createAggregate(): Aggregate {
     },
     result() {
       if (!participants.header) throw new RoundError('result: no frame has been added')
-      if (participants.header.kind === 'gathered') return gathered(participants, scalars, held)
+      if (participants.header.kind === 'gathered') return gathered(participants, scalars, parts)
       return summed(participants, scalars, (floats, weight) => meanOf([], weight, floats, values))
     },
     reset() {
       participants.clear()
       empty = true
-      held = []
+      parts = []
     },
     get step() {
       return participants.header?.step ?? null
@@ -115,33 +131,34 @@ export function createAggregate(): Aggregate {
   }
 }
 
-/** The mean's frame; a mean of weight 0 is not filled, but zero. */
+/** The frame of a mean. Its values are written by `fill`; they stay zeros if the weight is 0. */
 function summed(
   participants: Participants,
   scalars: Float64Array,
   fill: (floats: Float32Array, weight: number) => void,
 ): Uint8Array {
-  const header = united(participants, scalars, participants.weight())
+  const header = meanHeader(participants, scalars, participants.weight())
   const { bytes, floats } = beginFrame({ ...header, type: 'f32' }, 4 * header.count)
   if (header.weight > 0) fill(floats!, header.weight)
   return sealFrame(bytes)
 }
 
-/** The frame with everyone's parts. */
+/** The frame with the parts of all senders. */
 function gathered(
   participants: Participants,
   scalars: Float64Array,
-  held: readonly PackedPart[],
+  parts: readonly PackedPart[],
 ): Uint8Array {
-  const sorted = [...held].sort((a, b) => a.sender - b.sender)
+  const sorted = [...parts].sort((a, b) => a.sender - b.sender)
   const weight = sorted.reduce((sum, part) => sum + part.weight, 0)
-  const { bytes, values } = beginFrame(united(participants, scalars, weight), partsLength(sorted))
+  const header = meanHeader(participants, scalars, weight)
+  const { bytes, values } = beginFrame(header, partsLength(sorted))
   writeParts(sorted, values)
   return sealFrame(bytes)
 }
 
-/** @param sums  of the scalars; looked at if the weight is > 0 */
-function united(participants: Participants, sums: Float64Array, weight: number): Header {
+/** The header of a mean. @param sums  Σ weight · scalar; not read if the weight is 0 */
+function meanHeader(participants: Participants, sums: Float64Array, weight: number): Header {
   const header = participants.header!
   const scalars = header.scalars.map((_, i) => (weight > 0 ? sums[i]! / weight : 0))
   return { ...header, weight, senders: participants.senders(), scalars }
@@ -151,7 +168,7 @@ function copy(part: PackedPart): PackedPart {
   return { ...part, data: part.data.slice() }
 }
 
-/** Those that name nobody first. */
+/** The order of first senders; frames without senders come first. */
 function bySender(a: Frame, b: Frame): number {
   return (a.senders[0] ?? -1) - (b.senders[0] ?? -1)
 }

@@ -1,51 +1,60 @@
-// For engines that sum by themselves, such as MPI_Allreduce: a frame as floats, and back.
+// Frames as arrays of floats and back, for libraries that sum arrays themselves, such as
+// MPI_Allreduce.
 import { FrameError, UnsupportedError } from '../errors.ts'
 import { beginFrame, decodeFrame, type Frame, sealFrame } from './frame.ts'
 import { AT } from './header.ts'
 import { f32 } from './wire/f32.ts'
 import { xxh32 } from './xxh32.ts'
 
-/** As many that the sum of their control words, < 2¹² each, is an exact float32. */
+/** 2¹² workers: the sum of their control words, each below 2¹², is still exact in float32. */
 const MAX_WORKERS = 4096
 
 /**
- * The frame's values times its weight, its scalars times its weight, then two control words: the
- * weight, and 12 bits of a hash of step, round, configHash and parent. Their sum over all workers is what
- * `fromPayload` takes. What overflows float32 arrives there as a FrameError, at every worker alike.
+ * Converts a frame to floats for an all-reduce that sums arrays, such as MPI_Allreduce. Give the
+ * sum over all workers to `fromPayload`.
  *
- * @param frame  f32, its values summed; a worker without a contribution gives its frame of weight 0
- * @returns fresh floats: count + number of scalars + 2
- * @throws UnsupportedError  for other frames
- * @throws FrameError  if the frame is spoilt
+ * The floats are the frame's values times its weight, its scalars times its weight, and two control
+ * words: the weight, and a word of 12 bits hashed from step, round, configHash and parent. If the
+ * sum overflows float32, `fromPayload` throws a FrameError on every worker.
+ *
+ * @param frame  a frame with wire type f32 of a round that is summed. A worker that is absent from
+ *   the step gives its frame of weight 0
+ * @returns a new array: the number of values + the number of scalars + 2
+ * @throws UnsupportedError  if the frame has another wire type, or is gathered
+ * @throws TypeError  if this is not a Uint8Array
+ * @throws FrameError  if the frame is damaged
  */
 export function payload(frame: Uint8Array): Float32Array {
-  const own = floatFrame(frame)
-  const { count, scalars, weight } = own
+  const sent = floatFrame(frame)
+  const { count, scalars, weight } = sent
   const floats = new Float32Array(count + scalars.length + 2)
-  f32.decode(own.values, count, floats)
+  f32.decode(sent.values, count, floats)
   floats.set(scalars, count)
   for (let i = 0; i < count + scalars.length; i++) floats[i] = floats[i]! * weight
   floats[count + scalars.length] = weight
-  floats[count + scalars.length + 1] = controlWord(own)
+  floats[count + scalars.length + 1] = controlWord(sent)
   return floats
 }
 
 /**
- * The mean's frame from the sum of all workers' payloads, or from their average.
+ * Makes the frame of the mean, for `Compressor.receive`, from the sum of all workers' payloads or
+ * from their average.
  *
- * It names no senders: a worker counts itself if its weight was > 0. It cannot be aggregated.
+ * The frame lists no senders: each worker whose weight was > 0 counts itself as part of the mean.
+ * The frame cannot be aggregated.
  *
- * @param sum  as long as `payload(frame)`
- * @param frame  the worker's own, of this round
- * @param workers  1 … 4096: how many payloads were summed
- * @throws RangeError  if the sum has another length, or for other numbers of workers
- * @throws FrameError  if the control word is neither `workers` times the own one (a sum) nor the own
- *   one (an average), as where a worker was at another step; or if a number is not finite. The byte
- *   is one of the sum's.
+ * @param sum  the sum or the average, as long as `payload(frame)`
+ * @param frame  this worker's own frame of the round
+ * @param workers  how many payloads were summed, 1 … 4096
+ * @returns a new frame
+ * @throws RangeError  if `sum` has the wrong length, or `workers` is out of range
+ * @throws FrameError  if the control word is neither `workers` times this worker's own (a sum) nor
+ *   equal to it (an average), as when a worker was at another step; or if a number is not finite.
+ *   Its `byte` is an offset in `sum`
  */
 export function fromPayload(sum: Float32Array, frame: Uint8Array, workers: number): Uint8Array {
-  const own = floatFrame(frame)
-  const { count, scalars } = own
+  const sent = floatFrame(frame)
+  const { count, scalars } = sent
   const means = count + scalars.length
   if (!(Number.isInteger(workers) && workers >= 1 && workers <= MAX_WORKERS)) {
     throw new RangeError(`"workers": expected 1 … ${MAX_WORKERS}, got ${workers}`)
@@ -53,7 +62,7 @@ export function fromPayload(sum: Float32Array, frame: Uint8Array, workers: numbe
   if (sum.length !== means + 2) {
     throw new RangeError(`"sum": expected ${means + 2} floats, got ${sum.length}`)
   }
-  const word = controlWord(own)
+  const word = controlWord(sent)
   const got = sum[means + 1]!
   if (got !== word && got !== word * workers) {
     throw new FrameError(
@@ -68,15 +77,17 @@ export function fromPayload(sum: Float32Array, frame: Uint8Array, workers: numbe
   }
   const averages = new Float32Array(scalars.length)
   for (let i = 0; i < scalars.length; i++) averages[i] = meanOf(sum, count + i, divisor)
-  // The weight of an average is only a weight per worker; of a sum of one both are the same.
+  // An average has the mean weight of a worker in place of the sum. For one worker both are equal.
   const weight = Math.abs(got === word ? divisor * workers : divisor)
-  const none = new Uint32Array(0)
-  const header = { ...own, senders: none, weight, scalars: averages }
+  const header = { ...sent, senders: new Uint32Array(0), weight, scalars: averages }
   const { bytes, floats } = beginFrame(header, 4 * count)
   for (let i = 0; i < count; i++) floats![i] = meanOf(sum, i, divisor)
   return sealFrame(bytes)
 }
 
+/**
+ * Element i of the sum ÷ divisor; 0 if the divisor is 0. @throws FrameError  if it is not finite
+ */
 function meanOf(sum: Float32Array, i: number, divisor: number): number {
   const total = sum[i]!
   const mean = divisor === 0 ? 0 : Math.fround(total / divisor)
@@ -89,6 +100,7 @@ function meanOf(sum: Float32Array, i: number, divisor: number): number {
   return mean
 }
 
+/** Decodes a summed frame of type f32. @throws FrameError, UnsupportedError */
 function floatFrame(bytes: Uint8Array): Frame {
   const frame = decodeFrame(bytes)
   if (frame.kind !== 'summed' || frame.type !== 'f32') {
@@ -100,7 +112,10 @@ function floatFrame(bytes: Uint8Array): Frame {
   return frame
 }
 
-/** 1 … 4095, never 0: n times nothing would be nothing. The hashed fields lie side by side. */
+/**
+ * A hash of step, round, configHash and parent, which are adjacent in the header: 1 … 4095. It is
+ * never 0, because 0 equals its own multiples.
+ */
 function controlWord({ bytes }: Frame): number {
   return 1 + (xxh32(bytes.subarray(AT.round, AT.weight)) % 4095)
 }

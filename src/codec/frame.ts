@@ -1,36 +1,39 @@
-// Frames as they come and go: checked when they come from outside, written when they are made. Their
-// format is in the table of header.ts.
-import { dataView } from '../bytes.ts'
+// Reads frames from outside, with all checks, and writes new ones. The format is specified in
+// header.ts.
+import { bytesOf, dataView } from '../bytes.ts'
 import { FrameError } from '../errors.ts'
 import { checkParts } from './gathered.ts'
 import { AT, checkHeader, type Header, headerLength, readFields, writeHeader } from './header.ts'
 import { wireType } from './wire/index.ts'
 import { xxh32 } from './xxh32.ts'
 
-/** A frame that has passed every check. `bytes` and `values` are views of what was given. */
+/** A decoded frame. `bytes` and `values` are views of the bytes that were decoded. */
 export interface Frame extends Header {
   readonly bytes: Uint8Array
   readonly checksum: number
-  /** the encoded values; `decode` of their wire type reads them, `partsOf` if they are gathered */
+  /** the encoded values: to be read by `decode` of the wire type, or by `partsOf` if gathered */
   readonly values: Uint8Array
-  /** where they begin in `bytes` */
+  /** the offset of `values` in `bytes` */
   readonly valuesAt: number
 }
 
-/** A frame that is being written: fill `values` (or `floats`, the same bytes), then `sealFrame`. */
+/**
+ * A frame that is being written: fill `values` (or `floats`, the same bytes), then call
+ * `sealFrame`.
+ */
 export interface Draft {
   readonly bytes: Uint8Array
   readonly values: Uint8Array
-  /** for f32 frames of kind summed: the values, as floats */
+  /** the values as floats, if the frame is summed and of type f32 */
   readonly floats?: Float32Array
 }
 
 /**
- * Reads a frame from outside; nothing in it is trusted. Allocates the header's fields only, after
- * every check.
+ * Decodes a frame from outside, and trusts nothing in it. It allocates only the fields of the
+ * header, after they have been checked.
  *
- * @param bytes  at any offset in its buffer
- * @throws TypeError  if this is no Uint8Array
+ * @param bytes  at any alignment
+ * @throws TypeError  if this is not a Uint8Array
  * @throws FrameError  with the byte of the first field that is wrong
  */
 export function decodeFrame(bytes: Uint8Array): Frame {
@@ -39,29 +42,31 @@ export function decodeFrame(bytes: Uint8Array): Frame {
   return frame
 }
 
-/** `decodeFrame` without `checkFloats`, for callers who find out about the values while using them. */
+/** `decodeFrame` without `checkFloats`, for callers that check the values while they use them. */
 export function openFrame(bytes: Uint8Array): Frame {
-  const own = viewOf(bytes)
-  const view = dataView(own)
+  const plain = viewOf(bytes)
+  const view = dataView(plain)
   const valuesAt = checkHeader(view)
   const checksum = view.getUint32(AT.checksum, true)
-  const sum = xxh32(own.subarray(AT.version))
+  const sum = xxh32(plain.subarray(AT.version))
   if (checksum !== sum) {
     const [got, want] = [checksum, sum].map((word) => word.toString(16).padStart(8, '0'))
     throw new FrameError(`checksum: the bytes give ${want}, the frame says ${got}`, AT.checksum)
   }
   const frame = {
     ...readFields(view),
-    bytes: own,
+    bytes: plain,
     checksum,
-    values: own.subarray(valuesAt),
+    values: plain.subarray(valuesAt),
     valuesAt,
   }
   checkDivision(frame)
   return frame
 }
 
-/** Checks how the values are divided into blocks or parts. */
+/**
+ * Checks that the blocks or parts of the values are complete and fill the frame. @throws FrameError
+ */
 function checkDivision(frame: Frame): void {
   const { kind, type, values, valuesAt, count } = frame
   if (kind === 'gathered') {
@@ -73,7 +78,10 @@ function checkDivision(frame: Frame): void {
   if (length < values.length) throw new FrameError('bytes after the values', valuesAt + length)
 }
 
-/** @throws FrameError  if a summed value is not finite, or, with weight 0, not zero */
+/**
+ * Checks the values of a summed frame. @throws FrameError  if one is not finite, or not 0 at weight
+ * 0
+ */
 export function checkFloats({ kind, type, values, count, weight, valuesAt }: Frame): void {
   if (kind === 'gathered') return
   const bad = wireType(type).firstInvalid(values, count, weight === 0)
@@ -83,10 +91,10 @@ export function checkFloats({ kind, type, values, count, weight, valuesAt }: Fra
 }
 
 /**
- * Reads the header alone: its structure is checked, and the length where the header says it, but
- * neither checksum nor values, so that the time does not depend on the frame's size.
+ * Reads only the header. Its fields are checked, and the frame's length as far as they determine
+ * it, but neither checksum nor values. So the time does not depend on the size of the frame.
  *
- * @throws TypeError  if this is no Uint8Array
+ * @throws TypeError  if this is not a Uint8Array
  * @throws FrameError  with the byte of the first field that is wrong
  */
 export function readHeader(bytes: Uint8Array): Header {
@@ -96,11 +104,11 @@ export function readHeader(bytes: Uint8Array): Header {
 }
 
 /**
- * Allocates a frame and writes all but its values and checksum. The values begin at a multiple of 4
- * in a buffer of its own.
+ * Allocates a frame and writes its header, except the checksum. The frame has a buffer of its own,
+ * in which the values begin at a multiple of 4.
  *
- * @param header  trusted: what is written must be able to pass `decodeFrame`
- * @param length  bytes of the values: `encodedLength` of their wire type, or of the parts
+ * @param header  not checked: the caller ensures that `decodeFrame` accepts it
+ * @param length  bytes of the values: `encodedLength` of their wire type, or `partsLength`
  */
 export function beginFrame(header: Header, length: number): Draft {
   const { senders, scalars, ranks } = header
@@ -112,23 +120,27 @@ export function beginFrame(header: Header, length: number): Draft {
   return { bytes, values, floats: new Float32Array(bytes.buffer, valuesAt, header.count) }
 }
 
-/** Writes the checksum: the last step of making a frame. Returns its argument. */
+/** Writes the checksum, which completes a frame, and returns the frame. */
 export function sealFrame(bytes: Uint8Array): Uint8Array {
   dataView(bytes).setUint32(AT.checksum, xxh32(bytes.subarray(AT.version)), true)
   return bytes
 }
 
-/** The checksum that a sealed frame says. */
+/** The checksum field of a sealed frame. */
 export function checksumIn(frame: Uint8Array): number {
   return dataView(frame).getUint32(AT.checksum, true)
 }
 
-/** A plain Uint8Array over the same bytes: `slice` of a Buffer, say, is not what it is elsewhere. */
+/**
+ * A plain Uint8Array over the same bytes: subclasses differ, such as Buffer, whose `slice` is a
+ * view.
+ */
 function viewOf(bytes: Uint8Array): Uint8Array {
-  // Not instanceof: a frame may come from another realm (an iframe, a test runner's sandbox).
+  // `instanceof` would refuse arrays of another realm, such as an iframe or a test runner's
+  // sandbox.
   const type = Object.prototype.toString.call(bytes)
   if (type !== '[object Uint8Array]') {
     throw new TypeError(`a frame: expected a Uint8Array, got ${type.slice(8, -1)}`)
   }
-  return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  return bytesOf(bytes)
 }

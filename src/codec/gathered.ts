@@ -1,73 +1,76 @@
-// Rounds in which everyone gets everyone's part: parts in a frame, and what is in a part.
+// Gathered rounds, in which every worker receives the parts of all workers: reads and writes the
+// parts of a frame, and the data of a part.
 //
-// The head of a part is in the table of header.ts. Its data are words that travel as they are, and floats
-// that a wire type encodes:
+// The header of a part is specified in header.ts. Its data are words that are sent unchanged, and
+// floats in the encoding of a wire type:
 //
-//   0  u32 number of words │ 4  u32 number of floats │ 8  words │ encoded floats │ zeros to a multiple of 4
+//   0  u32  number of words
+//   4  u32  number of floats
+//   8       words, encoded floats, zeros up to a multiple of 4
 import { bytesOf, dataView } from '../bytes.ts'
 import { FrameError } from '../errors.ts'
 import { AT, PART_AT } from './header.ts'
 import { f32 } from './wire/f32.ts'
 import { type Wire, wireType, wireTypeOf } from './wire/index.ts'
 
-/** Floats of the algorithm's own. Once their frame has been made, they are what others will decode. */
+/** Floats of an algorithm. Making the frame overwrites them with what other workers will decode. */
 export interface Columns {
   readonly floats: Float32Array
-  /** lengths that sum to theirs: what may share a scale on the wire */
+  /** lengths of the columns, whose sum is `floats.length`. A column's values may share a scale */
   readonly columns: readonly number[]
 }
 
-/** One worker's contribution to a gathered round. */
+/** One worker's contribution to a gathered round, decoded. */
 export interface Part {
   readonly sender: number
   readonly weight: number
-  /** sent as they are: indices, bits */
+  /** sent unchanged: indices or bits, for example */
   readonly words: Uint32Array
   readonly floats: Float32Array
 }
 
-/** A part as bytes. */
+/** One worker's contribution to a gathered round, encoded. */
 export interface PackedPart {
   readonly sender: number
   readonly weight: number
-  /** how the floats in `data` are encoded */
+  /** the wire type of the floats in `data` */
   readonly type: Wire
-  /** the method's own bytes, as many as a multiple of 4 */
+  /** words and floats, in a multiple of 4 bytes: see the head of this file */
   readonly data: Uint8Array
 }
 
-/** A part in a frame; its data, a view of the frame, are not checked yet. */
+/** A part of a received frame. Its data are a view of the frame, and have not been checked. */
 export interface ReceivedPart extends PackedPart {
-  /** where the data begin in the frame */
+  /** the offset of the data in the frame */
   readonly at: number
 }
 
-/** How a method's part of a round is written, and how those of others are read. */
+/** How an algorithm encodes its own part of a round, and decodes the parts of all workers. */
 export interface Gathering {
-  /** This worker's own data for a wire type; null if a number is not finite. */
+  /** Encodes this worker's data; null if a number is not finite. */
   pack(type: Wire): Uint8Array | null
-  /** @throws FrameError  with the byte in the frame of what is wrong with it */
+  /** Decodes a part. @throws FrameError  if it is not valid, with the byte in the frame */
   unpack(part: ReceivedPart): Part
 }
 
-/** Where the fields of a part's data lie. */
+/** The byte at which each field of a part's data begins. */
 const DATA_AT = { words: 0, floats: 4, values: 8 } as const
 
-/** Bytes of a part's data. @param encoded  bytes that its floats take */
+/** Bytes of a part's data. @param encoded  bytes of its encoded floats */
 export function dataLength(words: number, encoded: number): number {
   return DATA_AT.values + 4 * words + Math.ceil(encoded / 4) * 4
 }
 
-/** Bytes of a part with so much data. */
+/** Bytes of a part, its header included. @param data  bytes of its data */
 export function partLength(data: number): number {
   return PART_AT.data + data
 }
 
 /**
- * A round in which everyone gets everyone's words and floats.
+ * The usual `Gathering`, of words and floats.
  *
- * @param own  of this worker; the floats hold what others will decode, once the frame has been made
- * @param refuse  what is wrong with another worker's part, whose floats are finite; null: nothing
+ * @param own  this worker's contribution; its floats are overwritten with what others will decode
+ * @param refuse  checks a part whose floats are finite: returns what is wrong with it, or null
  */
 export function gathering(
   own: Columns & { readonly words: Uint32Array },
@@ -87,7 +90,7 @@ function packData(type: Wire, words: Uint32Array, { floats, columns }: Columns):
   const view = dataView(data)
   view.setUint32(DATA_AT.words, words.length, true)
   view.setUint32(DATA_AT.floats, floats.length, true)
-  data.set(new Uint8Array(words.buffer, words.byteOffset, words.byteLength), DATA_AT.values)
+  data.set(bytesOf(words), DATA_AT.values)
   const at = DATA_AT.values + words.byteLength
   const values = data.subarray(at, at + encoded)
   wire.encode(floats, columns, values)
@@ -107,28 +110,28 @@ function unpackPart(packed: ReceivedPart, refuse: (part: Part) => string | null)
   const words = view.getUint32(DATA_AT.words, true)
   const floats = view.getUint32(DATA_AT.floats, true)
   const end = DATA_AT.values + 4 * words
-  const rest = data.subarray(Math.min(data.length, end))
-  const taken = wire.lengthIn(rest, floats)
-  if (taken < 0 || dataLength(words, taken) !== data.length) {
+  const values = data.subarray(Math.min(data.length, end))
+  const encoded = wire.lengthIn(values, floats)
+  if (encoded < 0 || dataLength(words, encoded) !== data.length) {
     throw fail(`${words} words and ${floats} floats are not what ${data.length} bytes hold`)
   }
-  const bad = wire.firstInvalid(rest, floats)
+  const bad = wire.firstInvalid(values, floats)
   if (bad >= 0) throw fail('a value is not finite', end + bad)
-  const padding = rest.subarray(taken).findIndex((byte) => byte !== 0)
-  if (padding >= 0) throw fail('padding: expected zero', end + taken + padding)
+  const padding = values.subarray(encoded).findIndex((byte) => byte !== 0)
+  if (padding >= 0) throw fail('padding: expected zero', end + encoded + padding)
   const part = {
     sender,
     weight,
     words: new Uint32Array(data.slice(DATA_AT.values, end).buffer),
     floats: new Float32Array(floats),
   }
-  wire.decode(rest, floats, part.floats)
-  const wrong = refuse(part)
-  if (wrong !== null) throw fail(wrong)
+  wire.decode(values, floats, part.floats)
+  const problem = refuse(part)
+  if (problem !== null) throw fail(problem)
   return part
 }
 
-/** Of a decoded frame, as much as its parts need. */
+/** The fields of a `Frame` that its parts are read from. */
 interface GatheredValues {
   readonly senders: Uint32Array
   readonly values: Uint8Array
@@ -155,12 +158,12 @@ export function partsOf({ senders, values, valuesAt }: GatheredValues): Received
   return found
 }
 
-/** Bytes that these parts take. */
+/** Bytes of these parts in a frame. */
 export function partsLength(parts: readonly PackedPart[]): number {
   return parts.reduce((sum, { data }) => sum + partLength(data.length), 0)
 }
 
-/** Writes the parts, in the order given, which must be the senders'. */
+/** Writes the parts in the given order, which must be that of the senders in the header. */
 export function writeParts(parts: readonly PackedPart[], into: Uint8Array): void {
   const view = dataView(into)
   let at = 0
@@ -173,7 +176,7 @@ export function writeParts(parts: readonly PackedPart[], into: Uint8Array): void
   }
 }
 
-/** Checks how a frame's values are divided into parts. @throws FrameError */
+/** Checks the headers of a frame's parts, and that the parts fill the frame. @throws FrameError */
 export function checkParts(frame: GatheredValues & { readonly weight: number }): void {
   const { values, valuesAt, senders, weight } = frame
   const view = dataView(values)
@@ -183,11 +186,11 @@ export function checkParts(frame: GatheredValues & { readonly weight: number }):
     if (at + PART_AT.data > values.length) {
       throw new FrameError(`part ${i}: the frame ends before it does`, valuesAt + values.length)
     }
-    const own = view.getFloat64(at + PART_AT.weight, true)
-    if (!(own > 0 && Number.isFinite(own) && Math.fround(own) === own)) {
-      throw new FrameError(`part ${i}, weight: expected a float32 > 0, got ${own}`, valuesAt + at)
+    const part = view.getFloat64(at + PART_AT.weight, true)
+    if (!(part > 0 && Number.isFinite(part) && Math.fround(part) === part)) {
+      throw new FrameError(`part ${i}, weight: expected a float32 > 0, got ${part}`, valuesAt + at)
     }
-    sum += own
+    sum += part
     const length = view.getUint32(at + PART_AT.length, true)
     const most = values.length - at - PART_AT.data
     if (length % 4 !== 0 || length > most) {
@@ -196,9 +199,9 @@ export function checkParts(frame: GatheredValues & { readonly weight: number }):
         valuesAt + at + PART_AT.length,
       )
     }
-    const tail = view.getUint32(at + PART_AT.type, true) // type, and three bytes of zero above it
-    if (wireTypeOf(tail) === undefined) {
-      const byte = tail > 0xff ? PART_AT.padding : PART_AT.type
+    const type = view.getUint32(at + PART_AT.type, true) // with the three bytes of zeros after it
+    if (wireTypeOf(type) === undefined) {
+      const byte = type > 0xff ? PART_AT.padding : PART_AT.type
       throw new FrameError(`part ${i}: unknown type, or padding not zero`, valuesAt + at + byte)
     }
     at += partLength(length)

@@ -1,59 +1,62 @@
-// The header of a frame: its fields, where they lie, and what must be true of them.
+// The format of frames, and the code that reads, checks and writes their headers.
 import { FrameError } from '../errors.ts'
 import { WIRES, type Wire, wireType, wireTypeOf } from './wire/index.ts'
 
+/** Whether the values of a frame are averaged, or the parts of all senders are listed. */
 export type FrameKind = 'summed' | 'gathered'
 
 /**
- * One message of one round, as bytes. Little-endian; no padding but where it is named.
+ * A frame is the message of one worker in one round, or the mean of several such messages. It is
+ * little-endian, without padding except where stated.
  *
  *   byte  size  field
  *      0     4  magic       "LRGC"
  *      4     4  checksum    XXH32, seed 0, of all bytes from 8 to the end
  *      8     1  version     1
  *      9     1  kind        0: values are summed   1: values are gathered
- *     10     1  type        of the wire: id in wire/, one file each; gathered: 0
- *     11     1  round       0, 1, …
- *     12     4  step        so that late frames are seen as late
- *     16     8  configHash  of shapes and agreed options
- *     24     8  parent      hash of the bits that the values were computed with
- *     32     8  weight      f64: sum of the senders' weights; 0, or 2⁻¹⁴⁹ … 2¹⁶⁰ (the sums that 2³²
- *                           float32 can have), so that value · weight neither overflows nor vanishes
- *     40     4  senders     how many; 0 if weight is 0
- *     44     4  ranks       how many: the number of parameters
- *     48     4  scalars     how many; 0 if offset is not 0
+ *     10     1  type        id of the wire type, as in wire/, one file each; 0 if gathered
+ *     11     1  round       0, 1, … within the step
+ *     12     4  step        number of the training step, by which late frames are recognised
+ *     16     8  configHash  hash of shapes and shared options
+ *     24     8  parent      hash of all means that the values depend on
+ *     32     8  weight      f64: sum of the senders' weights. 0, or 2⁻¹⁴⁹ … 2¹⁶⁰, the sums that 2³²
+ *                           float32 can have: value · weight neither overflows nor underflows
+ *     40     4  senders     number of senders; 0 if weight is 0
+ *     44     4  ranks       number of ranks, which is the number of parameters
+ *     48     4  scalars     number of scalars; 0 if offset is not 0
  *     52     4  total       summed: values of the whole frame      gathered: number of slices, ≥ 1
- *     56     4  offset      summed: index of this slice's first    gathered: index of this slice
- *     60     4  count       summed: values in this slice           gathered: 1
+ *     56     4  offset      summed: index of the slice's first     gathered: index of the slice
+ *     60     4  count       summed: values in the slice            gathered: 1
  *     64     4  each sender: u32, strictly ascending
- *      …     4  each scalar: f32, finite; weighted means, like values
- *      …     2  each rank: u16, in force for that parameter; 0: raw
+ *      …     4  each scalar: f32, finite; a mean by weight, like the values
+ *      …     2  each rank: u16, the current rank of that parameter; 0: uncompressed
  *      …     2  zero, if the number of ranks is odd
  *      …     …  values, from a multiple of 4 to the end of the frame
  *
- * Summed values are means over the senders, by weight, and finite; each file of wire/ says how its type
- * encodes them. Blocks of values end where columns and slices end, which the encoder knows and the decoder
- * need not.
+ * Summed values are the means over the senders, by weight. They are finite. Each file of wire/ says
+ * how its type encodes them. A block of values ends where a column or a slice ends; the encoder
+ * knows columns, and the decoder does not need to.
  *
- * count is 0 only if total is. With weight 0 all values (or their scales) are zero: the frame of a worker
- * that does not contribute, or a mean of nobody. A weight without senders is an anonymous mean
- * (`fromPayload`); it cannot be aggregated.
+ * count is 0 only if total is 0. With weight 0 all values (or their scales) are zero: this is the
+ * frame of a worker that is absent, or a mean of such frames. A frame with a weight, but without
+ * senders, is an anonymous mean (`fromPayload`), which cannot be aggregated.
  *
- * Gathered values are one part for each sender, in the same order, with at least one sender if weight is
- * not 0. The parts' weights, added in this order in float64, are the frame's weight.
+ * Gathered values are one part for each sender, in the order of the senders. There is at least one
+ * sender unless weight is 0. The weight of the frame is the sum of the parts' weights, added in
+ * this order in float64.
  *
  *   byte  size  field of a part
  *      0     8  weight    f64: a float32 > 0
- *      8     4  length    of the data in bytes, a multiple of 4
- *     12     1  type      how the data's floats are encoded, as above
+ *      8     4  length    bytes of the data, a multiple of 4
+ *     12     1  type      id of the wire type of the data's floats
  *     13     3  zero
- *     16     …  data      words and floats: gathered.ts
+ *     16     …  data      words and floats: see gathered.ts
  *
- * A slice of a gathered frame has of each part's data, w words long, the next ⌊w / total⌋ words, and one
- * more if offset < w mod total.
+ * A slice of a gathered frame has a share of each part's data. Of w words it has the next ⌊w /
+ * total⌋, and one more if offset < w mod total.
  *
- * A change of meaning takes a new version. Readers refuse versions they do not know, and allocate only
- * after every count has been checked against the bytes at hand.
+ * A change of meaning takes a new version. Readers refuse versions that they do not know, and
+ * allocate only after every count has been checked against the bytes that are there.
  */
 export interface Header {
   readonly kind: FrameKind
@@ -73,13 +76,13 @@ export interface Header {
   readonly count: number
 }
 
-/** By the number that stands for it in a frame. */
+/** The kinds, in the order of their numbers in frames. */
 const KINDS: readonly FrameKind[] = ['summed', 'gathered']
 
 /** "LRGC", read as a little-endian integer. */
 const MAGIC = 0x4347524c
 
-/** The only version so far. */
+/** The version that this code writes, and the only one that it reads. */
 export const VERSION = 1
 
 /** The byte at which each field begins. */
@@ -100,7 +103,7 @@ export const AT = {
   total: 52,
   offset: 56,
   count: 60,
-  /** the first sender */
+  /** senders, scalars and ranks, one after another */
   lists: 64,
 } as const
 
@@ -109,26 +112,27 @@ export const PART_AT = { weight: 0, length: 8, type: 12, padding: 13, data: 16 }
 
 const HASH_BYTES = 8
 
-/** The smallest weight but 0, and one that no sum of 2³² float32 weights reaches. */
+/** The smallest weight that is not 0: the smallest float32. */
 const MIN_WEIGHT = 2 ** -149
+/** The largest weight. A sum of 2³² float32 weights is smaller. */
 export const MAX_WEIGHT = 2 ** 160
 
-/** The byte at which the i-th sender lies. */
+/** The byte of a frame at which its i-th sender begins. */
 export function senderAt(i: number): number {
   return AT.lists + 4 * i
 }
 
-/** The byte at which the i-th rank lies, behind so many senders and scalars. */
+/** The byte of a frame at which its i-th rank begins. @param senders, scalars  how many it has */
 export function rankAt(senders: number, scalars: number, i: number): number {
   return AT.lists + 4 * (senders + scalars) + 2 * i
 }
 
-/** Bytes from the start of a frame to its values, for so many of each: a multiple of 4. */
+/** Bytes of a header with so many senders, ranks and scalars: a multiple of 4. */
 export function headerLength(senders: number, ranks: number, scalars: number): number {
   return AT.lists + 4 * (senders + scalars) + 4 * Math.ceil(ranks / 2)
 }
 
-/** Writes a header, all but the checksum, to the beginning of a buffer of its own. */
+/** Writes a header, except the checksum. @param bytes  must begin where their buffer begins */
 export function writeHeader(header: Header, bytes: Uint8Array<ArrayBuffer>): void {
   const { buffer } = bytes
   const { senders, scalars, ranks } = header
@@ -154,7 +158,10 @@ export function writeHeader(header: Header, bytes: Uint8Array<ArrayBuffer>): voi
   new Uint16Array(buffer, ranksAt, ranks.length).set(ranks)
 }
 
-/** The fields of a header that `checkHeader` has let pass: copies, for the bytes may be used again. */
+/**
+ * Reads a header that `checkHeader` has accepted. All fields are copies: the caller may reuse the
+ * bytes.
+ */
 export function readFields(view: DataView): Header {
   const senders = view.getUint32(AT.senders, true)
   const scalars = view.getUint32(AT.scalars, true)
@@ -179,9 +186,9 @@ export function readFields(view: DataView): Header {
 }
 
 /**
- * Checks everything before the values, and the frame's length as far as the header says it.
+ * Checks all fields before the values, and the frame's length as far as the header determines it.
  *
- * @returns where the values begin
+ * @returns the byte at which the values begin
  * @throws FrameError  with the byte of the first field that is wrong
  */
 export function checkHeader(view: DataView): number {
@@ -201,8 +208,8 @@ export function checkHeader(view: DataView): number {
   expect(isKnown, `type: expected 0 … ${known}, got ${type}`, AT.type)
 
   const weight = view.getFloat64(AT.weight, true)
-  const usual = Object.is(weight, 0) || (weight >= MIN_WEIGHT && weight <= MAX_WEIGHT)
-  expect(usual, `weight: expected 0, or 2⁻¹⁴⁹ … 2¹⁶⁰, got ${weight}`, AT.weight)
+  const valid = Object.is(weight, 0) || (weight >= MIN_WEIGHT && weight <= MAX_WEIGHT)
+  expect(valid, `weight: expected 0, or 2⁻¹⁴⁹ … 2¹⁶⁰, got ${weight}`, AT.weight)
   const senders = view.getUint32(AT.senders, true)
   const ranks = view.getUint32(AT.ranks, true)
   const scalars = view.getUint32(AT.scalars, true)
@@ -219,7 +226,7 @@ export function checkHeader(view: DataView): number {
   const fits = count >= least && count <= most
   expect(fits, `count: expected ${least} … ${most}, got ${count}`, AT.count)
 
-  // Plain numbers: none of these sums reaches 2⁵³.
+  // These sums are exact, for they stay below 2⁵³.
   const valuesAt = headerLength(senders, ranks, scalars)
   const length = valuesAt + (gathered ? PART_AT.data * senders : wire!.leastLength(count))
   const exact = gathered ? senders === 0 : wire!.fixedLength
@@ -255,6 +262,6 @@ function kindIn(view: DataView): FrameKind {
   return KINDS[view.getUint8(AT.kind)]!
 }
 
-function expect(right: boolean, message: string, byte: number): void {
-  if (!right) throw new FrameError(message, byte)
+function expect(condition: boolean, message: string, byte: number): void {
+  if (!condition) throw new FrameError(message, byte)
 }

@@ -1,36 +1,44 @@
+// The header of a frame as plain data, for servers, logs and debugging.
 import { toHex } from '../bytes.ts'
 import { readHeader } from './frame.ts'
 import { type FrameKind, VERSION } from './header.ts'
 import type { Wire } from './wire/index.ts'
 
-/** What a frame says about itself, as plain data. */
+/** The header of a frame, as plain data. */
 export interface Inspection {
   version: number
   kind: FrameKind
-  /** of summed values; the parts of gathered ones have their own */
+  /** the wire type of summed values; 'f32' if gathered, where each part has a type of its own */
   type: Wire
   step: number
   round: number
-  /** 16 hexadecimal digits */
+  /** hash of shapes and shared options: 16 hexadecimal digits */
   configHash: string
-  /** 16 hexadecimal digits */
+  /** hash of all means that the sender has received: 16 hexadecimal digits */
   parent: string
+  /** the sum of the senders' weights */
   weight: number
+  /** ascending */
   senders: number[]
-  /** in force for each parameter; 0: raw */
+  /** the rank of each parameter; 0: it travels uncompressed */
   ranks: number[]
   scalars: number[]
+  /** `count` values from `offset` on, of `total`; if gathered, slice `offset` of `total` slices */
   slice: { offset: number; count: number; total: number }
-  /** length of the frame */
+  /** the length of the frame */
   bytes: number
 }
 
 /**
- * Reads the header alone, neither checksum nor values: a server drops late frames cheaply. What it
- * says is only sure once the frame has been aggregated.
+ * Reads the header of a frame, so that a server can recognise and drop late frames cheaply: the
+ * time does not depend on the size of the frame.
  *
- * @throws TypeError  if this is no Uint8Array
- * @throws FrameError  if it is no frame
+ * Checksum and values are not checked. So the header is certain only once the frame has been
+ * aggregated.
+ *
+ * @param frame  at any alignment
+ * @throws TypeError  if this is not a Uint8Array
+ * @throws FrameError  if it is not a frame, with the byte of the first field that is wrong
  */
 export function inspect(frame: Uint8Array): Inspection {
   const header = readHeader(frame)

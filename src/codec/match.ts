@@ -1,10 +1,11 @@
-// Whether two frames belong together.
+// Checks that two frames belong together.
 import { equalBytes, toHex } from '../bytes.ts'
 import { FrameError } from '../errors.ts'
 import { AT, type Header, rankAt, senderAt } from './header.ts'
 
 /**
- * Refuses a frame, or slice, of another step or round, from other means, or of another shape.
+ * Checks that two frames, or slices, are of one round: that step, round, shapes, options, history,
+ * kind, ranks and number of values are equal.
  *
  * @throws FrameError  with the byte, in `got`, of the first field that differs
  */
@@ -20,8 +21,8 @@ export function assertSameRound(expected: Header, got: Header): void {
 }
 
 /**
- * Refuses a frame that cannot be averaged with another: of another round, or cut differently. Wire
- * types may differ.
+ * Checks that two frames can be averaged: that they are of one round, and are the same slice of it.
+ * Wire types may differ.
  *
  * @throws FrameError  with the byte, in `got`, of the first field that differs
  */
@@ -34,7 +35,7 @@ export function assertSameCut(expected: Header, got: Header): void {
 }
 
 /**
- * Refuses slices of two frames.
+ * Checks that two slices are of one frame: also of one wire type, weight and list of senders.
  *
  * @throws FrameError  with the byte, in `got`, of the first field that differs
  */

@@ -1,18 +1,20 @@
-// The arithmetic of a mean: sums of value · weight in float64, in the order given.
+// The arithmetic of a mean: sums of weight · value in float64, in the order of the frames.
 import { CHUNK_VALUES } from './chunks.ts'
 import type { Frame } from './frame.ts'
 import { wireType } from './wire/index.ts'
 import type { Accumulator } from './wire/wire-type.ts'
 
-/** Sums begin with −0: adding x to it gives x, also if x is −0. So the mean of one frame has its bits. */
-const NOTHING = -0
+/** The start of a sum. −0 + x is x even if x is −0, so that the mean of one frame has its bits. */
+const ZERO = -0
 
 /**
- * into ← the mean of what is held, if anything, and of the frames' values. Finite values have a finite mean,
- * so what is not finite in them shows in it.
+ * into ← (held + Σ weight · values of the frames) ÷ weight.
  *
- * @param weight  of all
- * @returns false if a value of the frames is not finite
+ * Finite values have a finite mean, so a value that is not finite shows in the mean.
+ *
+ * @param weight  the sum of the weights in `held` and of the frames
+ * @param held  sums so far, as many as `into` is long; default: none
+ * @returns false if a value is not finite
  */
 export function meanOf(
   frames: readonly Frame[],
@@ -27,26 +29,29 @@ export function meanOf(
   return finite
 }
 
-/** held ← held + weight · values; if it is empty, held ← weight · values */
+/** held ← held + weight · values of the frame; or, if `empty`, held ← weight · values. */
 export function addValues(held: Float64Array, frame: Frame, empty: boolean): void {
   for (const { sums, from, n } of chunkSums([frame], held.length, empty ? undefined : held)) {
     held.set(sums.subarray(0, n), from)
   }
 }
 
-/** Sums of no scalars yet, as many as the frame has. */
+/** Sums for the scalars of such a frame, with nothing added yet. */
 export function noScalars({ scalars }: Frame): Float64Array {
-  return new Float64Array(scalars.length).fill(NOTHING)
+  return new Float64Array(scalars.length).fill(ZERO)
 }
 
-/** sums ← sums + weight · scalars */
+/** sums ← sums + weight · scalars of the frame. */
 export function addScalars(sums: Float64Array, { scalars, weight }: Frame): void {
   for (let i = 0; i < scalars.length; i++) sums[i] = sums[i]! + scalars[i]! * weight
 }
 
 /**
- * What is held + the frames' values · their weights, n sums after n, each time in the same array: so the sums
- * of a whole model, twice its size, need not be in memory to divide them.
+ * Computes held + Σ weight · values of the frames, n sums at a time, always in the same array. So
+ * the sums of a whole model, twice its size, need not be in memory at once.
+ *
+ * @param count  the number of all sums
+ * @returns chunks of n sums that begin at sum `from`. The array may be longer than n
  */
 function* chunkSums(
   frames: readonly Frame[],
@@ -59,13 +64,16 @@ function* chunkSums(
   for (let from = 0; from < count; from += most) {
     const n = Math.min(most, count - from)
     if (held) sums.set(held.subarray(from, from + n))
-    else sums.fill(NOTHING)
+    else sums.fill(ZERO)
     for (const accumulate of accumulators) accumulate(sums, n)
     yield { sums, from, n }
   }
 }
 
-/** For these frames, in their order: four neighbours of one type share a load and store of each sum. */
+/**
+ * Accumulators for the frames in their order. Four in a row of one type share each sum's load and
+ * store.
+ */
 function accumulatorsOf(frames: readonly Frame[]): Accumulator[] {
   const found: Accumulator[] = []
   for (let k = 0; k < frames.length; ) {
@@ -78,13 +86,13 @@ function accumulatorsOf(frames: readonly Frame[]): Accumulator[] {
   return found
 }
 
-/** into ← n sums ÷ weight; false if one of them is not finite */
+/** into ← n sums ÷ weight. @returns false if one of the sums is not finite */
 function divide(into: Float32Array, sums: Float64Array, n: number, weight: number): boolean {
-  let none = 0
+  let nan = 0 // becomes NaN, for ∞ · 0 is NaN
   for (let i = 0; i < n; i++) {
     const sum = sums[i]!
     into[i] = sum / weight
-    none += sum * 0
+    nan += sum * 0
   }
-  return none === 0
+  return nan === 0
 }

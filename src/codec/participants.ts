@@ -1,25 +1,31 @@
-// Who is in a round: which frames belong together, and which have already been counted.
+// The frames that have been counted in a round, by sender: refuses those that do not belong to it,
+// and recognises those that are there already.
 import { FrameError } from '../errors.ts'
 import { type Frame, readHeader } from './frame.ts'
 import { AT, type Header, MAX_WEIGHT, senderAt } from './header.ts'
 import { assertSameCut } from './match.ts'
 
-/** The frames of one round that have been counted. The first one decides what the others must be. */
+/** The frames counted in one round. All must match the first one. */
 export interface Participants {
-  /** of the first frame: what every other is compared with; null while there is none */
+  /** the header of the first frame, which the others must match; null while there is none */
   readonly header: Header | null
   /**
-   * May this frame be counted? False if it already is: the same bytes, by checksum and senders. A
-   * frame of weight 0 names nobody, so one is like another: it is welcome any number of times.
+   * Whether this frame is to be counted. False if it has been counted already: if its checksum, its
+   * length and its senders are those of a counted frame. A frame of weight 0 has no sender, so that
+   * it is never recognised, and changes nothing.
    *
-   * @throws FrameError  if it is unlike the first, names no sender, or one who is in with other bytes
+   * @throws FrameError  if it does not match the first frame, has a weight but no sender, or has a
+   *   sender of another frame
    */
   admits(frame: Frame): boolean
-  /** Counts a frame that was admitted. */
+  /** Counts a frame, after `admits` has returned true. */
   enter(frame: Frame): void
-  /** Senders of all frames, ascending. */
+  /** The senders of all frames, ascending. */
   senders(): Uint32Array
-  /** The frames' weights, added in the order of their first senders: the same in any order of entry. */
+  /**
+   * The sum of the weights, added in the order of first senders: it does not depend on the calls'
+   * order.
+   */
   weight(): number
   clear(): void
 }
@@ -35,7 +41,7 @@ export function createParticipants(): Participants {
   let header: Header | null = null
   let entries: Entry[] = []
   const entryOf = new Map<number, Entry>()
-  let soFar = 0
+  let sum = 0 // of the weights, in the order of the calls
   return {
     get header() {
       return header
@@ -52,9 +58,10 @@ export function createParticipants(): Participants {
         if (i === 0 && isFrame(entry, frame)) return false
         throw duplicateSender(sender, i)
       }
-      // The sum depends on the order, hence some room: no sum of float32 weights reaches it.
-      if (soFar + frame.weight > MAX_WEIGHT * (1 - 2 ** -24)) {
-        throw new FrameError(`weight: the sum would be ${soFar + frame.weight}`, AT.weight)
+      // A bit less than MAX_WEIGHT, since another order may round up. Float32 weights do not reach
+      // it.
+      if (sum + frame.weight > MAX_WEIGHT * (1 - 2 ** -24)) {
+        throw new FrameError(`weight: the sum would be ${sum + frame.weight}`, AT.weight)
       }
       return true
     },
@@ -64,23 +71,23 @@ export function createParticipants(): Participants {
       const entry = { senders, weight, checksum, length: bytes.length }
       entries.push(entry)
       for (const sender of senders) entryOf.set(sender, entry)
-      soFar += weight
+      sum += weight
     },
     senders: () => Uint32Array.from(entryOf.keys()).sort(),
     weight() {
       entries.sort((a, b) => a.senders[0]! - b.senders[0]!)
-      return entries.reduce((sum, entry) => sum + entry.weight, 0)
+      return entries.reduce((total, entry) => total + entry.weight, 0)
     },
     clear() {
       header = null
       entries = []
       entryOf.clear()
-      soFar = 0
+      sum = 0
     },
   }
 }
 
-/** The error about the i-th sender of a frame, who is in already. */
+/** The error for a frame whose i-th sender has been counted already. */
 export function duplicateSender(sender: number, i: number): FrameError {
   return new FrameError(
     `sender ${sender} occurs twice: give each worker its own \`sender\` number`,
@@ -88,6 +95,7 @@ export function duplicateSender(sender: number, i: number): FrameError {
   )
 }
 
+/** Whether the entry is that of this very frame. */
 function isFrame(entry: Entry, frame: Frame): boolean {
   return (
     entry.checksum === frame.checksum &&

@@ -1,28 +1,33 @@
-// Checkpoints: the file format of https://github.com/huggingface/safetensors
+// The file format of checkpoints: https://github.com/huggingface/safetensors
 //
 //   8 bytes  length of the header, u64
 //   header   JSON { name: { dtype, shape, data_offsets: [from, to] }, "__metadata__": { … } }, blanks
-//   data     little-endian, one tensor after another without holes; offsets count from here
+//   data     little-endian, one tensor after another without gaps; offsets count from here
 
 import { bytesOf, dataView } from '../bytes.ts'
 
+/** A tensor in a file. */
 export interface StoredTensor {
-  /** as in the file: F32, I64, … */
+  /** the type's name in the file: F32, I64, … */
   readonly dtype: string
   readonly shape: readonly number[]
-  /** a view of the file, at any alignment */
+  /** a view of the file's bytes, at any alignment */
   readonly bytes: Uint8Array
 }
 
+/** A float32 tensor to be written. */
 export interface NamedFloats {
   readonly name: string
   readonly shape: readonly number[]
-  /** row-major; as many as the product of the shape */
+  /** row-major, as many floats as the product of the shape */
   readonly data: Float32Array
 }
 
+/** The name of the entry that is not a tensor. */
 const METADATA = '__metadata__'
+/** Bytes of the largest header that other readers accept. */
 const MAX_HEADER = 100_000_000
+/** Bytes of an element of each type. */
 const WIDTHS = new Map<unknown, number>([
   ...['BOOL', 'U8', 'I8', 'F8_E4M3', 'F8_E5M2'].map((type) => [type, 1] as const),
   ...['U16', 'I16', 'F16', 'BF16'].map((type) => [type, 2] as const),
@@ -31,9 +36,10 @@ const WIDTHS = new Map<unknown, number>([
 ])
 
 /**
- * One file of float32 tensors, in the order given. The data begin at a multiple of 8.
+ * Writes a file of float32 tensors, in the given order. The data begin at a multiple of 8.
  *
- * @throws RangeError  if a name occurs twice or is taken, or a length is not the product of its shape
+ * @throws RangeError  if a name occurs twice or is reserved, or a length is not the product of its
+ *   shape
  */
 export function encodeSafetensors(
   tensors: Iterable<NamedFloats>,
@@ -53,15 +59,16 @@ export function encodeSafetensors(
     entries.push([name, { dtype: 'F32', shape, data_offsets: offsets }])
     size += data.byteLength
   }
-  // Written entry by entry: in an object, names like "0" would come first, and "__proto__" not at all.
+  // Not by way of an object, in which names such as "0" would come first, and "__proto__" be
+  // missing.
   const pairs = entries.map(([name, value]) => `${JSON.stringify(name)}:${JSON.stringify(value)}`)
   const json = new TextEncoder().encode(`{${pairs.join(',')}}`)
-  const head = 8 * Math.ceil(json.length / 8)
-  const file = new Uint8Array(8 + head + size)
-  new DataView(file.buffer).setUint32(0, head, true)
+  const length = 8 * Math.ceil(json.length / 8)
+  const file = new Uint8Array(8 + length + size)
+  new DataView(file.buffer).setUint32(0, length, true)
   file.set(json, 8)
-  file.fill(0x20, 8 + json.length, 8 + head)
-  let at = 8 + head
+  file.fill(0x20, 8 + json.length, 8 + length)
+  let at = 8 + length
   for (const { data } of all) {
     file.set(bytesOf(data), at)
     at += data.byteLength
@@ -70,10 +77,11 @@ export function encodeSafetensors(
 }
 
 /**
- * Reads a file from outside; nothing in it is trusted. Its tensors are views, in the order of their data.
+ * Reads a file from outside, and trusts nothing in it. The tensors are views of the file, in the
+ * order of their data.
  *
- * @throws TypeError  if this is no Uint8Array
- * @throws RangeError  that says what is wrong
+ * @throws TypeError  if this is not a Uint8Array
+ * @throws RangeError  if it is not a safetensors file
  */
 export function decodeSafetensors(bytes: Uint8Array): {
   metadata: Record<string, string>
@@ -82,7 +90,7 @@ export function decodeSafetensors(bytes: Uint8Array): {
   if (Object.prototype.toString.call(bytes) !== '[object Uint8Array]') {
     throw new TypeError('a safetensors file: expected a Uint8Array')
   }
-  const file = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const file = bytesOf(bytes)
   expect(file.length >= 8, `expected at least 8 bytes, got ${file.length}`)
   const view = dataView(file)
   const length = view.getUint32(0, true) + 2 ** 32 * view.getUint32(4, true)
@@ -112,9 +120,9 @@ export function decodeSafetensors(bytes: Uint8Array): {
 }
 
 /**
- * The floats of an F32 tensor: a view if it is aligned, else a copy.
+ * The floats of an F32 tensor: a view if its alignment allows, otherwise a copy.
  *
- * @throws RangeError  for other types
+ * @throws RangeError  if the tensor is of another type
  */
 export function floatsOf({ dtype, bytes }: StoredTensor): Float32Array {
   expect(dtype === 'F32', `expected a tensor of type F32, got ${dtype}`)
@@ -122,6 +130,7 @@ export function floatsOf({ dtype, bytes }: StoredTensor): Float32Array {
   return new Float32Array(aligned.buffer, aligned.byteOffset, aligned.byteLength / 4)
 }
 
+/** An entry of the header: a tensor and its place in the data. */
 interface Span {
   readonly name: string
   readonly dtype: string
@@ -130,7 +139,9 @@ interface Span {
   readonly to: number
 }
 
-/** One tensor's entry; whether it lies within the data is seen when they are put in a row. */
+/**
+ * Checks the entry of one tensor, except that its offsets lie within the data. @throws RangeError
+ */
 function spanOf(name: string, { dtype, shape, data_offsets }: Record<string, unknown>): Span {
   const width = WIDTHS.get(dtype)
   expect(width !== undefined, `tensor ${quoted(name)}: unknown type ${quoted(dtype)}`)
@@ -143,13 +154,13 @@ function spanOf(name: string, { dtype, shape, data_offsets }: Record<string, unk
   return { name, dtype: String(dtype), shape, from, to }
 }
 
-/** The header's JSON. */
+/** Parses the header. @throws RangeError  if it is not a JSON object, or a name occurs twice */
 function parse(bytes: Uint8Array): Record<string, unknown> {
   try {
     const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
     const value = objectOf(JSON.parse(text), 'header')
-    const twice = firstDuplicate(text)
-    expect(twice === null, `name ${quoted(twice)} occurs twice`)
+    const duplicate = firstDuplicate(text)
+    expect(duplicate === null, `name ${quoted(duplicate)} occurs twice`)
     return value
   } catch (cause) {
     if (cause instanceof RangeError) throw cause
@@ -157,10 +168,14 @@ function parse(bytes: Uint8Array): Record<string, unknown> {
   }
 }
 
-/** The first key that an object of this JSON, known to be valid, has twice: `JSON.parse` is silent. */
+/**
+ * The first key that occurs twice in one object, or null; `JSON.parse` accepts such keys.
+ *
+ * @param json  valid JSON
+ */
 function firstDuplicate(json: string): string | null {
   const open: Set<string>[] = []
-  // A key is a string before a colon; strings that are values are passed over as wholes.
+  // A key is a string followed by a colon. Strings that are values are matched too, and skipped.
   for (const [token, key] of json.matchAll(
     /("[^"\\]*(?:\\.[^"\\]*)*")\s*:|"[^"\\]*(?:\\.[^"\\]*)*"|[{}]/g,
   )) {
@@ -190,11 +205,11 @@ function product(shape: readonly number[]): number {
   return shape.reduce((size, n) => size * n, 1)
 }
 
-/** As JSON, cut short: names from outside may be long, or contain anything. */
+/** The value as JSON, cut to 80 characters: names from outside may be long, or contain anything. */
 function quoted(value: unknown): string {
   return String(JSON.stringify(value)).slice(0, 80)
 }
 
-function expect(right: boolean, message: string): asserts right {
-  if (!right) throw new RangeError(`safetensors: ${message}`)
+function expect(condition: boolean, message: string): asserts condition {
+  if (!condition) throw new RangeError(`safetensors: ${message}`)
 }

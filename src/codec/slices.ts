@@ -1,4 +1,4 @@
-// Frames in slices, for transports with a limit.
+// Cuts frames into slices for transports that limit the size of a message, and joins them again.
 import { FrameError } from '../errors.ts'
 import { beginFrame, decodeFrame, type Frame, sealFrame } from './frame.ts'
 import { type PackedPart, partLength, partsLength, partsOf, writeParts } from './gathered.ts'
@@ -7,18 +7,22 @@ import { assertSameFrame } from './match.ts'
 import { wireType } from './wire/index.ts'
 
 /**
- * Cuts a frame into slices for a transport with a limit: frames themselves, with the same senders
- * and weight. They can be aggregated slice by slice, and `join`ed in any order.
+ * Cuts a frame into slices of limited size. A slice is a frame with the same senders and weight.
+ * Either aggregate the workers' slices one by one, then join the means with `joinSlices`; or join
+ * the slices first. The order does not matter.
  *
- * Frames of one round, one wire type and one number of senders are cut at the same values; one
- * without senders is cut as if it had one, so that it fits between those of its round. (A gathered
- * frame is cut into as many slices as its own length asks for.)
+ * Frames of one round are cut at the same values if they have the same wire type and the same
+ * number of senders. A frame without senders is cut as if it had one, so that its slices match
+ * those of the other workers. (A gathered frame is cut into as many slices as its own length
+ * requires.)
  *
- * @param frame  whole or, if its values are summed, itself a slice
- * @param maxBytes  of a slice, header included
- * @returns the slices in order; [frame] if it fits
- * @throws RangeError  if not one value, or one int8 block, or one word of each part, fits
- * @throws FrameError  if the frame is spoilt
+ * @param frame  a whole frame or, if its values are summed, a slice
+ * @param maxBytes  the size of a slice at most, header included
+ * @returns the slices in order; [frame] if it is small enough
+ * @throws RangeError  if `maxBytes` is not a positive integer; or is too small for one value, one
+ *   int8 block, or one word of each part
+ * @throws TypeError  if `frame` is not a Uint8Array
+ * @throws FrameError  if the frame is damaged
  */
 export function splitFrame(frame: Uint8Array, maxBytes: number): Uint8Array[] {
   if (!(Number.isInteger(maxBytes) && maxBytes > 0)) {
@@ -26,15 +30,20 @@ export function splitFrame(frame: Uint8Array, maxBytes: number): Uint8Array[] {
   }
   const whole = decodeFrame(frame)
   const { senders, ranks, scalars } = whole
-  const named = Math.max(1, senders.length)
-  if (frame.length + 4 * (named - senders.length) <= maxBytes) return [frame]
+  const senderCount = Math.max(1, senders.length)
+  if (frame.length + 4 * (senderCount - senders.length) <= maxBytes) return [frame]
   if (whole.kind === 'gathered') return splitParts(whole, maxBytes)
-  const first = headerLength(named, ranks.length, scalars.length)
+  const first = headerLength(senderCount, ranks.length, scalars.length)
   if (whole.count === 0) throw tooSmall(maxBytes)
-  const cuts = cutsOf(whole, maxBytes - first, maxBytes - headerLength(named, ranks.length, 0))
+  const later = headerLength(senderCount, ranks.length, 0)
+  const cuts = cutsOf(whole, maxBytes - first, maxBytes - later)
   return cuts.map(({ at, length, offset, count }) => {
-    const own = offset === 0 ? scalars : new Float32Array(0)
-    const header = { ...whole, scalars: own, offset: whole.offset + offset, count }
+    const header = {
+      ...whole,
+      scalars: offset === 0 ? scalars : new Float32Array(0),
+      offset: whole.offset + offset,
+      count,
+    }
     const { bytes, values } = beginFrame(header, length)
     values.set(whole.values.subarray(at, at + length))
     return sealFrame(bytes)
@@ -42,12 +51,14 @@ export function splitFrame(frame: Uint8Array, maxBytes: number): Uint8Array[] {
 }
 
 /**
- * Puts the slices of one frame together again, whatever order they are in.
+ * Joins the slices of one frame, given in any order.
  *
- * @returns the whole frame, as it was before `split`
+ * @param frames  all slices that `splitFrame` returned, or their means
+ * @returns the whole frame: the bytes that were split, or their mean
  * @throws RangeError  if there are none
- * @throws FrameError  if one is spoilt, missing or there twice, or is of another frame: a step must
- *   not count in half, so all slices have the same senders, weight and parent
+ * @throws TypeError  if one is not a Uint8Array
+ * @throws FrameError  if one is damaged, missing or there twice; or if they are of different
+ *   frames. All must have the same senders, weight and history, so that no step counts by halves
  */
 export function joinSlices(frames: readonly Uint8Array[]): Uint8Array {
   if (frames.length === 0) throw new RangeError('"frames": expected at least one slice, got none')
@@ -80,16 +91,17 @@ export function joinSlices(frames: readonly Uint8Array[]): Uint8Array {
   return sealFrame(bytes)
 }
 
-/** Words of a part's data, `words` long, that slice `offset` of `total` gets: see header.ts. */
+/** How many of a part's words slice `offset` of `total` slices has: see header.ts. */
 function share(words: number, offset: number, total: number): number {
   return Math.floor(words / total) + (offset < words % total ? 1 : 0)
 }
 
+/** `splitFrame` for a gathered frame: finds the smallest number of slices by bisection. */
 function splitParts(whole: Frame, maxBytes: number): Uint8Array[] {
   if (whole.total > 1) throw new RangeError('a slice of a gathered frame: join it before splitting')
-  const all = partsOf(whole)
-  const words = all.map(({ data }) => data.length / 4)
-  const head = headerLength(all.length, whole.ranks.length, whole.scalars.length)
+  const parts = partsOf(whole)
+  const words = parts.map(({ data }) => data.length / 4)
+  const head = headerLength(parts.length, whole.ranks.length, whole.scalars.length)
   const fits = (total: number): boolean =>
     words.reduce((sum, w) => sum + partLength(4 * share(w, 0, total)), head) <= maxBytes
   let [few, enough] = [1, words.reduce((most, w) => Math.max(most, w), 1)]
@@ -101,7 +113,7 @@ function splitParts(whole: Frame, maxBytes: number): Uint8Array[] {
   }
   const at = words.map(() => 0)
   return Array.from({ length: enough }, (_, offset) => {
-    const pieces = all.map((part, i) => {
+    const pieces = parts.map((part, i) => {
       const from = at[i]!
       at[i] = from + 4 * share(words[i]!, offset, enough)
       return { ...part, data: part.data.subarray(from, at[i]) }
@@ -111,15 +123,16 @@ function splitParts(whole: Frame, maxBytes: number): Uint8Array[] {
   })
 }
 
+/** `joinSlices` for the slices of a gathered frame, which are complete and in order. */
 function joinParts(slices: readonly Frame[]): Uint8Array {
   const first = slices[0]!
   const pieces = slices.map(partsOf)
   const whole = pieces[0]!.map((part, i): PackedPart => {
-    const own = pieces.map((slice) => slice[i]!)
-    const words = own.reduce((sum, { data }) => sum + data.length / 4, 0)
+    const shares = pieces.map((slice) => slice[i]!)
+    const words = shares.reduce((sum, { data }) => sum + data.length / 4, 0)
     const data = new Uint8Array(4 * words)
     let at = 0
-    for (const [offset, piece] of own.entries()) {
+    for (const [offset, piece] of shares.entries()) {
       const byte = piece.at - PART_AT.data
       if (piece.weight !== part.weight || piece.type !== part.type) {
         throw new FrameError(`part of sender ${part.sender}: weight or type differ`, byte)
@@ -137,9 +150,9 @@ function joinParts(slices: readonly Frame[]): Uint8Array {
   return gathered({ ...first, total: 1 }, whole)
 }
 
-function gathered(header: Header, all: readonly PackedPart[]): Uint8Array {
-  const { bytes, values } = beginFrame(header, partsLength(all))
-  writeParts(all, values)
+function gathered(header: Header, parts: readonly PackedPart[]): Uint8Array {
+  const { bytes, values } = beginFrame(header, partsLength(parts))
+  writeParts(parts, values)
   return sealFrame(bytes)
 }
 
@@ -149,16 +162,25 @@ function tooSmall(room: number): RangeError {
   )
 }
 
+/** The values of one slice. */
 interface Cut {
-  /** where it begins among the encoded values, and how many bytes it has */
+  /** the byte of the encoded values at which it begins */
   at: number
+  /** its bytes */
   length: number
-  /** its first value, and how many it has */
+  /** the index of its first value */
   offset: number
+  /** its values */
   count: number
 }
 
-/** Where to cut if the first slice has room for `first` bytes of values and the others for `later`. */
+/**
+ * Divides the values of a frame.
+ *
+ * @param first  bytes of values that the first slice has room for
+ * @param later  the same for the other slices, which have no scalars
+ * @throws RangeError  if not even one value or block fits
+ */
 function cutsOf({ type, values, count }: Frame, first: number, later: number): Cut[] {
   const wire = wireType(type)
   const cuts: Cut[] = []

@@ -1,8 +1,9 @@
-// Checkpoints: one safetensors file, so that other programs can read and write it.
+// A checkpoint is a safetensors file, so that other programs can read and write it. All tensors are
+// float32; <i> is the index of the parameter.
 //
-//   q/<i>         [rank, cols]      the right factor that the next step begins with, a row per column
-//   p/<i>         [rank, rows]      the left factor, of methods that begin with one
-//   residual/<i>  the parameter's shape
+//   q/<i>         [rank, cols]  the right factor that the next step begins with; row k is its column k
+//   p/<i>         [rank, rows]  the left factor, likewise, of methods that store one
+//   residual/<i>  the shape of the parameter
 //   metadata      format 'lowrank', version, step, ranks, parent, options, weight, notes
 
 import type { LoadedState, SharedState } from '../algorithm.ts'
@@ -13,16 +14,16 @@ import type { Settings, Spec } from '../options.ts'
 import { describe } from '../options.ts'
 import { show } from '../validate.ts'
 
-/** What a checkpoint says, checked against shapes and options. */
+/** The contents of a checkpoint, checked against shapes and options. */
 export interface Checkpoint {
   readonly step: number
-  /** null: the file does not say; then it is the hash of the factors */
+  /** null if the file has none; the parent is then the hash of the factors */
   readonly parent: Uint8Array | null
   readonly weight: number
   readonly ranks: readonly number[]
-  /** what the method is to take over */
+  /** for `Algorithm.load` */
   readonly loaded: LoadedState
-  /** every parameter, in order, unpadded; null where the file has none at all */
+  /** all parameters in order, without padding; zeros for absent ones; null if all are absent */
   readonly residual: Float32Array | null
 }
 
@@ -33,19 +34,20 @@ interface Contents {
   readonly parent: Uint8Array
   readonly weight: number
   readonly layout: Layout
-  readonly kept: SharedState
+  readonly shared: SharedState
   readonly residual: Float32Array | null
 }
 
 const VERSION = '1'
 
+/** Writes a checkpoint. A null residual is left out. */
 export function encodeCheckpoint(contents: Contents): Uint8Array {
-  const { specs, settings, step, parent, weight, layout, kept, residual } = contents
+  const { specs, settings, step, parent, weight, layout, shared, residual } = contents
   const tensors: { name: string; shape: readonly number[]; data: Float32Array }[] = []
   for (const { index, rank, rows, cols, left, right } of layout.matrices) {
-    const q = kept.right.subarray(right, right + rank * cols)
+    const q = shared.right.subarray(right, right + rank * cols)
     if (q.length > 0) tensors.push({ name: `q/${index}`, shape: [rank, cols], data: q })
-    const p = kept.left.subarray(left, left + rank * rows)
+    const p = shared.left.subarray(left, left + rank * rows)
     if (p.length > 0) tensors.push({ name: `p/${index}`, shape: [rank, rows], data: p })
   }
   let at = 0
@@ -62,14 +64,15 @@ export function encodeCheckpoint(contents: Contents): Uint8Array {
     parent: toHex(parent),
     options: describe(settings),
     weight: String(weight),
-    ...(Object.keys(kept.notes).length > 0 && { notes: JSON.stringify(kept.notes) }),
+    ...(Object.keys(shared.notes).length > 0 && { notes: JSON.stringify(shared.notes) }),
   })
 }
 
 /**
- * Reads a checkpoint, of this library or of another program that uses its names.
+ * Reads a checkpoint, written by this library or by another program that uses the same names.
  *
- * @throws RangeError  if it is none, or of other shapes or shared options
+ * @throws TypeError  if `bytes` is not a Uint8Array
+ * @throws RangeError  if it is not a checkpoint, or one of other shapes or shared options
  */
 export function decodeCheckpoint(
   bytes: Uint8Array,
@@ -108,12 +111,12 @@ export function decodeCheckpoint(
   }
 
   const ranks = ranksIn(metadata, tensors, specs, settings)
-  const factors = (name: string, length: (spec: Spec) => number) =>
+  const factorsOf = (name: string, length: (spec: Spec) => number) =>
     specs.map((spec, i) =>
       ranks[i] === 0 ? null : tensor(`${name}/${i}`, [ranks[i]!, length(spec)]),
     )
-  const right = factors('q', ({ cols }) => cols)
-  const left = factors('p', ({ rows }) => rows)
+  const right = factorsOf('q', ({ cols }) => cols)
+  const left = factorsOf('p', ({ rows }) => rows)
   const residuals = specs.map(({ shape }, i) => tensor(`residual/${i}`, shape))
   return {
     step: numberIn(metadata, 'step', 0, (t) => Number.isInteger(t) && t <= 0xffffffff),
@@ -126,18 +129,22 @@ export function decodeCheckpoint(
 }
 
 /**
- * Joins the states of W workers into one for any number of workers. Its residual is the mean of
- * theirs, each weighted as its last gradient was: the update is a mean too, so what is pending
- * stays what it was.
+ * Merges the checkpoints of all workers into one from which any number of workers can continue.
  *
- * @param states  saved after the same step, residuals included
- * @throws RangeError  if they are none, or do not belong together
+ * Its residual is the weighted mean of theirs, with the weight that each worker's last gradient
+ * had. Since the update is a weighted mean as well, the sum of what is still to be sent stays the
+ * same.
+ *
+ * @param checkpoints  the bytes of each worker's `save` after the same step, with residuals
+ * @returns a checkpoint for `restore`, its weight the sum of theirs
+ * @throws RangeError  if there are none, if one is not a checkpoint, or if they differ in step,
+ *   ranks, history, options, notes or shapes
  */
-export function mergeCheckpoints(states: readonly Uint8Array[]): Uint8Array {
-  if (!Array.isArray(states) || states.length === 0) {
+export function mergeCheckpoints(checkpoints: readonly Uint8Array[]): Uint8Array {
+  if (!Array.isArray(checkpoints) || checkpoints.length === 0) {
     throw new RangeError('"states": expected at least one')
   }
-  const files = states.map((bytes) => decodeSafetensors(bytes))
+  const files = checkpoints.map((bytes) => decodeSafetensors(bytes))
   const first = files[0]!
   const weights = files.map(({ metadata }) => weightIn(metadata))
   const weight = weights.reduce((a, b) => a + b, 0)
@@ -176,7 +183,10 @@ export function mergeCheckpoints(states: readonly Uint8Array[]): Uint8Array {
 
 type Metadata = Readonly<Record<string, string | undefined>>
 
-/** In force when it was saved; else as the factors' shapes say; else as the options do. */
+/**
+ * The ranks in the metadata; if absent, those of the factors' shapes; if absent, those of the
+ * options.
+ */
 function ranksIn(
   metadata: Metadata,
   tensors: ReadonlyMap<string, { shape: readonly number[] }>,
@@ -197,10 +207,11 @@ function ranksIn(
     const got = metadata.ranks ?? JSON.stringify(ranks)
     throw new RangeError(`"state": ranks: expected ${specs.length} that fit the shapes, got ${got}`)
   }
-  const { name, supportedOptions: heeds, ranks: ranksOf } = settings.method
-  const flat =
-    !heeds.includes('rank') && ranksOf(specs, settings, settings.rank).every((r) => r === 0)
-  if (flat && ranks.some((rank) => rank > 0)) {
+  const { name, supportedOptions, ranks: ranksOf } = settings.method
+  const rankless =
+    !supportedOptions.includes('rank') &&
+    ranksOf(specs, settings, settings.rank).every((rank) => rank === 0)
+  if (rankless && ranks.some((rank) => rank > 0)) {
     throw new RangeError(`"state": ranks: expected 0 alone for the method ${name}, got ${ranks}`)
   }
   return ranks as number[]
@@ -219,7 +230,7 @@ function parse(text: string): unknown {
   try {
     return JSON.parse(text)
   } catch {
-    return undefined // the caller says what was expected
+    return undefined // the caller reports what it expected
   }
 }
 
@@ -227,6 +238,7 @@ function weightIn(metadata: Metadata): number {
   return numberIn(metadata, 'weight', 1, (weight) => weight > 0 && Number.isFinite(weight))
 }
 
+/** A number in the metadata; `absent` if it is not there. @throws RangeError  unless it is valid */
 function numberIn(
   metadata: Metadata,
   name: string,
@@ -241,6 +253,7 @@ function numberIn(
   return value
 }
 
+/** The residuals of all parameters, one after another; zeros for absent ones. */
 function concat(parts: readonly (Float32Array | null)[], specs: readonly Spec[]): Float32Array {
   const all = new Float32Array(specs.reduce((sum, { length }) => sum + length, 0))
   let at = 0

@@ -1,45 +1,50 @@
-// The facade of one worker: its steps, and what may be called when.
-// For programs whose `lib` does not have Symbol.dispose: the declaration files keep this line.
+// The class Compressor, the interface of one worker: checks arguments and the order of calls.
+// The next line stays in the declaration files, for programs whose `lib` lacks Symbol.dispose.
 /// <reference lib="esnext.disposable" preserve="true" />
 
 import type { Dense, Gradient, Tensor } from '../backend.ts'
 import { DeviceLostError, RoundError, UnsupportedError } from '../errors.ts'
 import { runAsync, runSync, type Task } from '../gensync.ts'
-import { show } from '../validate.ts'
+import { anObject, show } from '../validate.ts'
 import type { Absence, Outcome, Step } from './step.ts'
 import type { WorkerState } from './worker-state.ts'
 
-/** What has happened to a compressor so far. */
+/** Counters of a compressor since it was created, and where it is now. */
 export interface Stats {
-  /** the number of the open step, or of the next */
+  /** the number of the open step; between steps, of the next one */
   readonly step: number
-  /** the round whose mean is awaited; null between steps */
+  /** the round whose mean is awaited; null if none is */
   readonly round: number | null
-  /** in force: one per parameter, 0 where it travels raw */
+  /** the current rank of each parameter; 0: it travels uncompressed */
   readonly ranks: readonly number[]
-  /** steps in which this worker's gradient counted */
+  /** steps whose update contains this worker's gradient */
   readonly counted: number
-  /** steps it was present in, but not in the last mean: its gradient is in the residual */
+  /**
+   * steps in which it sent frames, but the last mean lacks its own: the residual has the gradient
+   */
   readonly missed: number
-  /** steps it sent nothing in, by reason */
+  /** steps in which it sent nothing, by reason */
   readonly absent: Readonly<Record<Absence, number>>
   readonly aborted: number
-  /** of all frames made, and all means received */
+  /** bytes of all frames returned, and of all means received */
   readonly bytesSent: number
   readonly bytesReceived: number
 }
 
-/** Where an update goes. */
+/** How `decompress` writes the update. */
 export interface DecompressOptions {
-  /** Factor of the update: −learningRate, say. Default 1. */
+  /** A finite float32 that multiplies the update, −learningRate for example. Default 1. */
   readonly scale?: number
-  /** true: add to what is there, instead of overwriting it. Default false. */
+  /** true: adds to the contents of the arrays instead of overwriting them. Default false. */
   readonly accumulate?: boolean
 }
 
-/** One worker's compressor; made by `createCompressor`. */
+/**
+ * One worker's compressor; made by `createCompressor`. A step is `compress`, one `receive` for each
+ * round, `decompress`; or all of it in one call, `step`.
+ */
 export class Compressor {
-  readonly #state: WorkerState
+  readonly #worker: WorkerState
   #open: Step | null = null
   #updateNorm: number | null = null
   #busy = false
@@ -53,23 +58,28 @@ export class Compressor {
   #bytesReceived = 0
 
   constructor(workerState: WorkerState) {
-    this.#state = workerState
+    this.#worker = workerState
   }
 
   /**
-   * Begins a step: compresses one gradient into the frame of its first round.
+   * Begins a step: compresses the gradient into the frame of the first round.
    *
-   * The gradient is only read. What earlier steps lost goes in with it. If their sum is not finite
-   * or has an element of 2¹⁰⁰ or more, this worker is absent from the step: the gradient is not
-   * taken, and zeros of weight 0 are sent.
+   * The gradient is only read. It is compressed together with the residual, which holds what
+   * earlier steps could not send. If their sum M has an element that is not finite, or not below
+   * 2¹⁰⁰ in absolute value, this worker is absent from the step: the gradient is not taken, and the
+   * frame has zeros and weight 0.
    *
-   * @param gradients  one array per parameter, in the order of `shapes`, or what else the backend or
-   *   the method takes: `GpuTensor`, `Factored`; null to follow the step without contributing
-   * @param options.weight  of this gradient in the mean: its number of samples, say; ≥ 0, rounded
-   *   to float32. 0 is the same as null. Default 1.
-   * @returns the frame to exchange: fresh bytes, the caller's to keep
-   * @throws RangeError, TypeError  if the arrays do not fit the shapes
-   * @throws RoundError  if the last step was neither decompressed nor aborted
+   * @param gradients  one array per parameter, in the order of `shapes`, each as long as the
+   *   product of its shape; or `GpuTensor`s with the backend webgpu(), or `Factored` with methods
+   *   of lowrank/factored. null: this worker contributes no gradient, but follows the step
+   * @param options.weight  the weight of this gradient in the mean, such as its number of samples:
+   *   ≥ 0, rounded to float32. 0 means the same as `gradients: null`. Default 1
+   * @returns the frame to send: new bytes, which the caller may keep
+   * @throws TypeError, RangeError  if `gradients` or `weight` is not valid; nothing has changed
+   *   then
+   * @throws RoundError  if the last step has neither been decompressed nor aborted, or if another
+   *   call is still running
+   * @throws DeviceLostError  if the GPU is gone; every method that uses the backend may throw it
    */
   compress(
     gradients: readonly Gradient[] | null,
@@ -78,7 +88,11 @@ export class Compressor {
     return runAsync(this.#exclusive(this.#compress(gradients, options)))
   }
 
-  /** `compress` for hosts that cannot await. @throws UnsupportedError  unless on wasm */
+  /**
+   * `compress` without a promise.
+   *
+   * @throws UnsupportedError  if the backend works asynchronously: wasm() does not, webgpu() does
+   */
   compressSync(
     gradients: readonly Gradient[] | null,
     options: { weight?: number } = {},
@@ -93,30 +107,31 @@ export class Compressor {
     this.#expect('idle', 'compress')
     const { weight = 1 } = anObject(options)
     const w = weightOf(weight)
-    if (gradients !== null) this.#state.checkGradients(gradients)
-    const step = this.#state.begin(w)
+    if (gradients !== null) this.#worker.checkGradients(gradients)
+    const step = this.#worker.begin(w)
     const frame = yield* step.begin(gradients)
     this.#open = step
     this.#updateNorm = null
-    if (step.absence === null) this.#state.sent(w)
+    if (step.absence === null) this.#worker.sent(w)
     this.#bytesSent += frame.length
     return frame
   }
 
   /**
-   * Takes the mean of the open round. It may come late; all workers must be given the same bytes.
+   * Receives the mean of the open round. It may arrive at any later time. All workers must receive
+   * the same bytes.
    *
-   * @param mean  what `aggregate` made of the round's frames; at the last round, it must stay as it
-   *   is until `decompress`
-   * @returns the next round's frame, or null after the last: then `decompress`
-   * @throws FrameError  if it is not the mean of this round; nothing has changed then
+   * @param mean  the result of `aggregate` over the frames of the round. Do not change the bytes of
+   *   the last round's mean before `decompress`
+   * @returns the frame of the next round; or null after the last round: then call `decompress`
+   * @throws FrameError  if the bytes are not a mean of this round; nothing has changed then
    * @throws RoundError  if no round is open
    */
   receive(mean: Uint8Array): Promise<Uint8Array | null> {
     return runAsync(this.#exclusive(this.#receive(mean)))
   }
 
-  /** `receive` for hosts that cannot await. @throws UnsupportedError  unless on wasm */
+  /** `receive` without a promise. @throws UnsupportedError  if the backend works asynchronously */
   receiveSync(mean: Uint8Array): Uint8Array | null {
     return this.#now(this.#receive(mean))
   }
@@ -131,17 +146,23 @@ export class Compressor {
   }
 
   /**
-   * Ends the step: writes the update, the weighted mean of all that was sent.
+   * Ends the step: writes the update, P̂·Q̄ᵀ for each matrix and the mean for uncompressed
+   * parameters, and takes what this worker has sent out of its residual.
    *
-   * @param into  one array per parameter, which may be the gradients' or, with `accumulate`, the
-   *   parameters'; null to do without
-   * @throws RoundError  before the last mean has been received
+   * @param into  one array (or `GpuTensor`) per parameter, in the order of `shapes`: the gradients
+   *   themselves, for example, or the parameters with `accumulate` and a `scale` of −learningRate.
+   *   null: writes no update
+   * @returns whose gradients are in the update
+   * @throws TypeError, RangeError  if `into` or an option is not valid; nothing has changed then
+   * @throws RoundError  if the last mean has not been received
    */
   decompress(into: readonly Tensor[] | null, options: DecompressOptions = {}): Promise<Outcome> {
     return runAsync(this.#exclusive(this.#decompress(into, options)))
   }
 
-  /** `decompress` for hosts that cannot await. @throws UnsupportedError  unless on wasm */
+  /**
+   * `decompress` without a promise. @throws UnsupportedError  if the backend works asynchronously
+   */
   decompressSync(into: readonly Tensor[] | null, options: DecompressOptions = {}): Outcome {
     return this.#now(this.#decompress(into, options))
   }
@@ -149,7 +170,7 @@ export class Compressor {
   *#decompress(into: readonly Tensor[] | null, options: DecompressOptions): Task<Outcome> {
     const step = this.#expect('received', 'decompress')
     const { scale = 1, accumulate = false } = anObject(options)
-    if (into !== null) this.#state.check(into, 'into')
+    if (into !== null) this.#worker.check(into, 'into')
     if (typeof scale !== 'number' || !Number.isFinite(Math.fround(scale))) {
       throw new RangeError(`"scale": expected a finite number, got ${show(scale)}`)
     }
@@ -161,94 +182,97 @@ export class Compressor {
   }
 
   /**
-   * A whole step over one exchange: compress, receive until the last mean, decompress.
-   * If `exchange` fails, the step stays open: `receive` the mean later, or `abort`.
+   * One whole step: `compress`, an exchange and a `receive` for each round, `decompress`.
+   *
+   * If `exchange` fails, the step stays open: `receive` its mean later, or `abort`.
    *
    * @param gradients  as for `compress`
-   * @param exchange  sends a frame, and resolves to the mean of all workers' frames
-   * @param options.into  where the update goes; default: over the gradients, if they are tensors all
+   * @param exchange  sends a frame, and returns the mean of all workers' frames or a promise of it
+   * @param options.weight  as for `compress`. Default 1
+   * @param options.into  as for `decompress`. Default: `gradients`, which are overwritten with the
+   *   update and must all be arrays or GPU tensors
+   * @returns whose gradients are in the update
+   * @throws as `compress`, `receive` and `decompress`, and what `exchange` throws
    */
   async step(
     gradients: readonly Gradient[] | null,
     exchange: (frame: Uint8Array) => Uint8Array | PromiseLike<Uint8Array>,
     options: DecompressOptions & { weight?: number; into?: readonly Tensor[] | null } = {},
   ): Promise<Outcome> {
-    const { weight = 1, into = gradients as readonly Tensor[] | null, ...how } = options
-    if (into !== null) this.#state.check(into, 'into')
+    const { weight = 1, into = gradients as readonly Tensor[] | null, ...others } = options
+    if (into !== null) this.#worker.check(into, 'into')
     let frame: Uint8Array | null = await this.compress(gradients, { weight })
     while (frame) frame = await this.receive(await exchange(frame))
-    return this.decompress(into, how)
+    return this.decompress(into, others)
   }
 
   /**
-   * Gives the open step up. Its number is used; its gradient is in the residual now, and goes out
-   * with the next step. Only for steps whose last mean nobody has: a worker that cannot know asks
-   * the others for the means instead, and receives them late.
+   * Gives up the open step. Its number counts as used. Its gradient remains in the residual, and is
+   * sent with the next step.
    *
-   * @throws RoundError  if no step is open, or the last mean has been received
+   * Abort only if no worker has the last mean of the step. A worker that cannot know this should
+   * ask the others for the means, and receive them late.
+   *
+   * @throws RoundError  if no step is open, or if the last mean has been received
    */
   abort(): void {
-    this.#refuseOverlap()
-    const step = this.#expect('open', 'abort')
-    this.#aborted++
-    this.#explaining(() => this.#end(step))
+    this.#immediately(() => {
+      const step = this.#expect('open', 'abort')
+      this.#aborted++
+      this.#end(step)
+    })
   }
 
   #end({ absence }: Step, parent?: Uint8Array, ranks?: readonly number[]): void {
     if (absence !== null) this.#absent[absence]++
     this.#open = null
-    this.#state.end(parent, ranks)
+    this.#worker.end(parent, ranks)
   }
 
   /**
-   * ‖update‖₂ over all parameters, for clipping: known once the last mean has been received, and
-   * until the next step; null otherwise.
+   * ‖update‖₂ over all parameters, without `scale`: for clipping. Known from the last `receive` of
+   * a step until the next `compress`; null otherwise.
    */
   get updateNorm(): number | null {
     return this.#updateNorm
   }
 
   /**
-   * With `resident: true`, the arrays inside the backend's memory, one per parameter: write gradients
-   * there, and give these very arrays to `compress` and `decompress`, which then copy nothing. What
-   * they hold is the caller's; zeros at first.
+   * With `resident: true`, arrays in the backend's memory, one per parameter, for the caller to
+   * write gradients into. `compress` and `decompress` do not copy if they are given these very
+   * arrays. They contain zeros at first; afterwards only the caller and `decompress` write to them.
    *
-   * `setRank` and `join` may enlarge the memory, and so may `decompress` with methods that raise ranks by
-   * themselves: read this again after them, for older arrays may be empty then.
+   * `setRank` and `join` may replace the arrays, because they may enlarge the memory. `decompress`
+   * may too, with methods that raise ranks by themselves. Read this property again after such a
+   * call: the old arrays may be empty then.
    *
-   * @throws TypeError  without that option
+   * @throws TypeError  if the compressor was created without `resident: true`, or its backend has
+   *   no such arrays
    * @throws RoundError  after `dispose`
    */
   get gradients(): readonly Dense[] {
     if (this.#disposed) throw new RoundError('gradients: this compressor has been disposed of')
-    const { gradients } = this.#state
+    const { gradients } = this.#worker
     if (gradients !== null) return gradients
     throw new TypeError('"gradients": expected { resident: true }, and a backend that has them')
   }
 
   /** @internal For `createSgd`. */
   get state(): WorkerState {
-    return this.#state
+    return this.#worker
   }
 
-  /** @internal Runs what `createSgd` has to do on the session. */
-  runExclusive<T>(call: string, work: () => Task<T>): Promise<T> {
-    const expect = () => this.#disposed && this.#expect('idle', call)
-    return runAsync(
-      this.#exclusive(
-        (function* () {
-          expect()
-          return yield* work()
-        })(),
-      ),
-    )
+  /** @internal For `createSgd`: runs work on the session, in any phase but 'disposed'. */
+  runExclusive<T>(call: string, work: Task<T>): Promise<T> {
+    return runAsync(this.#exclusive(work, () => this.#disposed && this.#expect('idle', call)))
   }
 
+  /** Counters and the current position: a new object at each call. */
   get stats(): Stats {
     return {
-      step: this.#state.number,
+      step: this.#worker.number,
       round: this.#phase === 'open' ? this.#open!.round : null,
-      ranks: this.#state.ranks,
+      ranks: this.#worker.ranks,
       counted: this.#counted,
       missed: this.#missed,
       absent: { ...this.#absent },
@@ -259,129 +283,145 @@ export class Compressor {
   }
 
   /**
-   * The state between two steps as a safetensors file: factors, and the residual unless told not to.
+   * Writes a checkpoint, for `restore`, `join` and `adopt`: a safetensors file with factors, ranks,
+   * step and residual.
    *
+   * @param options.residual  false: without the residual, as large as the model; enough for `join`.
+   *   Default true
+   * @returns new bytes, which the caller may keep
    * @throws RoundError  in the middle of a step
    */
   save(options: { residual?: boolean } = {}): Promise<Uint8Array> {
-    return this.#between('save', () => this.#state.save(anObject(options).residual ?? true))
+    return this.#between('save', this.#worker.save(options))
   }
 
   /**
-   * Takes factors, step, ranks and parent from a peer's `save`, and keeps its own residual: how a
-   * worker comes into a fleet, or back to it.
+   * Adopts factors, step, ranks and history of another worker, so that this one can join the
+   * training, or rejoin it. It keeps its own residual.
    *
-   * @throws RangeError  if the state is of other shapes or options
+   * @param checkpoint  the bytes of the other worker's `save`
+   * @throws TypeError, RangeError  if this is no checkpoint, or one of other shapes or options
    * @throws RoundError  in the middle of a step
    */
-  join(state: Uint8Array): void {
-    this.#refuseOverlap()
-    this.#expect('idle', 'join')
-    this.#explaining(() => this.#state.join(state))
+  join(checkpoint: Uint8Array): void {
+    this.#immediately(() => {
+      this.#expect('idle', 'join')
+      this.#worker.join(checkpoint)
+    })
   }
 
   /**
-   * Adds a leaver's residual, times its weight over the own, to the own: nothing that it still had
-   * to send is lost. The weights are those of each one's last gradient.
+   * Adds the residual of a worker that leaves to the own residual, so that what it still had to
+   * send is not lost. Its residual is multiplied by its weight ÷ the own weight; both are the
+   * weights of the last gradient.
    *
-   * @throws RangeError  if the state is of other shapes or options, or without residual
+   * @param checkpoint  the bytes of the other worker's `save`
+   * @throws TypeError, RangeError  if this is no checkpoint, one of other shapes or options, or one
+   *   without residual; or if a sum overflows. Nothing has changed then
    * @throws RoundError  in the middle of a step
    */
-  adopt(state: Uint8Array): Promise<void> {
-    return this.#between('adopt', () => this.#state.adopt(state))
+  adopt(checkpoint: Uint8Array): Promise<void> {
+    return this.#between('adopt', this.#worker.adopt(checkpoint))
   }
 
   /**
-   * Changes ranks from the next step on; all workers must do so before the same step. What pays is
-   * decided anew. Of the factors stays what carried most in the last step, and further columns are
-   * drawn; a tensor that becomes raw sends its residual whole, with its gradient.
+   * Changes the ranks from the next step on. All workers must make this call before the same step.
    *
-   * @param rank  for all parameters without one of their own, or one for each; 0: raw
+   * Which matrices are worth compressing is decided again, by `minCompressionRate`. A smaller rank
+   * keeps the directions of the factors that carried most in the last step; a larger one adds
+   * random columns. A parameter that becomes uncompressed sends its whole residual with its next
+   * gradient.
+   *
+   * @param rank  1 … 65535 for all parameters that have no `rank` in their `ParameterSpec`; or one
+   *   number for each parameter, 0 … 65535, where 0 means uncompressed
+   * @throws TypeError, RangeError  if `rank` is not valid, or if the method has no ranks
    * @throws RoundError  in the middle of a step
    */
   setRank(rank: number | readonly number[]): void {
-    this.#refuseOverlap()
-    this.#expect('idle', 'setRank')
-    this.#explaining(() => this.#state.setRank(rank))
+    this.#immediately(() => {
+      this.#expect('idle', 'setRank')
+      this.#worker.setRank(rank)
+    })
   }
 
   /**
-   * Multiplies the residual: it is in the units of the gradient, so it must follow when those
-   * change (a loss scale, say). 0 drops what was pending.
+   * Multiplies the residual by a number. The residual has the units of the gradient: rescale it
+   * when these change, with a loss scale for example. The factor 0 discards what is pending.
    *
-   * @throws RangeError  if a float32 might overflow
+   * @param factor  a finite float32
+   * @throws RangeError  if `factor` is not finite, or if the product might overflow float32
    * @throws RoundError  in the middle of a step
    */
   rescaleResidual(factor: number): Promise<void> {
-    return this.#between('rescaleResidual', () => this.#state.rescale(factor))
+    return this.#between('rescaleResidual', this.#worker.rescale(factor))
   }
 
   /**
-   * ‖residual‖₂ over all parameters: what is pending.
+   * ‖residual‖₂ over all parameters: how much of earlier gradients has not been sent yet.
    *
    * @throws RoundError  in the middle of a step
    */
   residualNorm(): Promise<number> {
-    return this.#between('residualNorm', () => this.#state.norm())
+    return this.#between('residualNorm', this.#worker.norm())
   }
 
-  /** Gives memory back. Every later call raises a RoundError. */
+  /** Frees the memory. Later calls of other methods throw a RoundError. */
   dispose(): void {
     if (this.#disposed) return
     this.#refuseOverlap()
     this.#disposed = true
     this.#open = null
-    this.#state.dispose()
+    this.#worker.dispose()
   }
 
   [Symbol.dispose](): void {
     this.dispose()
   }
 
-  /** One call at a time: what has to wait must not be overtaken. */
-  *#exclusive<T>(work: Task<T>): Task<T> {
+  /**
+   * Runs a task while no other call may run: a second call must not overtake one that waits.
+   *
+   * @param check  runs before the task; it throws if the call does not fit the phase
+   */
+  *#exclusive<T>(work: Task<T>, check?: () => void): Task<T> {
     this.#refuseOverlap()
     this.#busy = true
     try {
+      check?.()
       return yield* work
     } catch (error) {
-      throw this.#explained(error)
+      throw this.#explain(error)
     } finally {
       this.#busy = false
     }
   }
 
-  /** Runs what waits for nothing. */
-  #explaining(work: () => void): void {
+  /** Runs work that never waits. */
+  #immediately(work: () => void): void {
+    this.#refuseOverlap()
     try {
       work()
     } catch (error) {
-      throw this.#explained(error)
+      throw this.#explain(error)
     }
   }
 
-  /** A lost device's error also says what has been saved. */
-  #explained(error: unknown): unknown {
-    return error instanceof DeviceLostError ? this.#state.lost(error) : error
+  /** Adds to a DeviceLostError what has been saved; returns other errors as they are. */
+  #explain(error: unknown): unknown {
+    return error instanceof DeviceLostError ? this.#worker.lost(error) : error
   }
 
-  /** Runs a call that needs to lie between two steps. */
-  #between<T>(call: string, work: () => Task<T>): Promise<T> {
-    const expect = () => this.#expect('idle', call)
-    return runAsync(
-      this.#exclusive(
-        (function* () {
-          expect()
-          return yield* work()
-        })(),
-      ),
-    )
+  /** Runs a task that is allowed only between two steps. */
+  #between<T>(call: string, work: Task<T>): Promise<T> {
+    return runAsync(this.#exclusive(work, () => this.#expect('idle', call)))
   }
 
-  /** Runs a call to its end at once; refused before it begins where that cannot be. */
+  /**
+   * Runs a task synchronously. @throws UnsupportedError  before it starts, if the backend cannot
+   */
   #now<T>(work: Task<T>): T {
     this.#refuseOverlap()
-    if (!this.#state.synchronous) {
+    if (!this.#worker.synchronous) {
       throw new UnsupportedError(
         'this backend works asynchronously: call the method without "Sync"',
       )
@@ -399,31 +439,31 @@ export class Compressor {
     return this.#open.outcome === null ? 'open' : 'received'
   }
 
-  /** Checks that a call fits where the step is; returns the step if there is one. */
+  /**
+   * Checks that a call is allowed in the current phase.
+   *
+   * @returns the open step, or null if the phase is 'idle'
+   * @throws RoundError
+   */
   #expect(phase: 'open' | 'received', call: string): Step
   #expect(phase: 'idle', call: string): void
   #expect(phase: 'idle' | 'open' | 'received', call: string): Step | null {
     if (this.#phase === phase) return this.#open
     const now = {
       idle: 'no step is open: call compress first',
-      open: `step ${this.#state.number} awaits the mean of round ${this.#open?.round}: receive it, or abort`,
-      received: `step ${this.#state.number} has its last mean: call decompress`,
+      open: `step ${this.#worker.number} awaits the mean of round ${this.#open?.round}: receive it, or abort`,
+      received: `step ${this.#worker.number} has its last mean: call decompress`,
       disposed: 'this compressor has been disposed of',
     }[this.#phase]
     throw new RoundError(`${call}: ${now}`)
   }
 }
 
-function anObject<T extends object>(options: T): T {
-  if (typeof options === 'object' && options !== null) return options
-  throw new TypeError(`"options": expected an object, got ${show(options)}`)
-}
-
-/** As frames carry it: sums of float32 come out exact in float64. */
+/** The weight rounded to float32, as frames carry it: float64 sums of such weights are exact. */
 function weightOf(weight: unknown): number {
   const rounded = typeof weight === 'number' ? Math.fround(weight) : Number.NaN
-  const lost = rounded === 0 && weight !== 0
-  if (!(rounded >= 0 && rounded < Number.POSITIVE_INFINITY) || lost) {
+  const underflows = rounded === 0 && weight !== 0
+  if (!(rounded >= 0 && rounded < Number.POSITIVE_INFINITY) || underflows) {
     throw new RangeError(`"weight": expected 0 or a positive float32, got ${show(weight)}`)
   }
   return Math.abs(rounded) // −0 is 0

@@ -1,4 +1,4 @@
-// `createCompressor`: puts together what one worker's compressor is made of.
+// Makes a compressor: checks the options, opens the backend and loads a checkpoint if there is one.
 import { powerSgd } from '../algorithms/powersgd.ts'
 import { openHost, wasm } from '../backends/wasm/index.ts'
 import { bytesOf } from '../bytes.ts'
@@ -11,12 +11,21 @@ import { Framing, hashConfig } from './framing.ts'
 import { firstParent, WorkerState } from './worker-state.ts'
 
 /**
- * Creates one worker's compressor.
+ * Creates the compressor of one worker: PowerSGD with error feedback (Vogels, Karimireddy & Jaggi
+ * 2019, arXiv 1905.13727, Algorithms 1 and 2), unless `options.method` says otherwise.
  *
- * @param shapes  one entry per parameter, in an order that all workers share
- * @param options  see `Options`; what all must share is hashed into every frame
- * @throws TypeError, RangeError  naming the entry or option at fault
- * @throws UnsupportedError  if this host does not let WebAssembly be compiled
+ * It keeps a residual in the backend's memory, as large as the model (4 bytes per element), and the
+ * factors.
+ *
+ * @param shapes  the shape of each parameter, in an order that all workers share. A tensor is
+ *   compressed as a matrix of shape[0] rows, if that saves enough (`minCompressionRate`); vectors
+ *   and scalars are not compressed
+ * @param options  see `Options`. Those of `SharedOptions` must be equal on all workers; the others
+ *   belong to this one: `sender` must differ from worker to worker. Default: rank 4, float32 on the
+ *   wire, sender 0, on the CPU
+ * @throws TypeError, RangeError  naming the entry or option that is not valid
+ * @throws UnsupportedError  if the host forbids compiling WebAssembly (a content security policy
+ *   without 'wasm-unsafe-eval'), or if the backend lacks what an option needs
  */
 export async function createCompressor(
   shapes: readonly ParameterSpec[],
@@ -25,13 +34,13 @@ export async function createCompressor(
   const settings = settingsOf(options, powerSgd)
   const { sender, wire, resident } = ownOptionsOf(options)
   const specs = specsOf(shapes)
-  const saved = options.restore && decodeCheckpoint(options.restore, specs, settings)
+  const restored = options.restore && decodeCheckpoint(options.restore, specs, settings)
   const { method } = settings
-  const layout = layoutOf(specs, saved?.ranks ?? method.ranks(specs, settings, settings.rank))
-  const step = saved?.step ?? 0
+  const layout = layoutOf(specs, restored?.ranks ?? method.ranks(specs, settings, settings.rank))
+  const step = restored?.step ?? 0
 
   const host = await openHost(settings.seed, options.random)
-  const loaded = saved?.loaded ?? { right: [], left: [], notes: {} }
+  const loaded = restored?.loaded ?? { right: [], left: [], notes: {} }
   const algorithm = await method.create({ host, specs, layout, settings, loaded, step })
   const arranged = method.ownsFactors ? rawLayoutOf(specs) : layout
   const session = await (options.backend ?? wasm()).open(arranged, { resident })
@@ -41,8 +50,8 @@ export async function createCompressor(
       '"orthonormalize": \'device\' is for the backend webgpu(), and this one has none',
     )
   }
-  if (saved?.residual) session.write('residual', bytesOf(saved.residual))
-  const state = new WorkerState({
+  if (restored?.residual) session.write('residual', bytesOf(restored.residual))
+  const workerState = new WorkerState({
     specs,
     settings,
     session,
@@ -51,9 +60,9 @@ export async function createCompressor(
     algorithm,
     layout,
     step,
-    parent: saved?.parent ?? firstParent(algorithm.shared),
-    weight: saved?.weight ?? 1,
-    saved: saved?.residual ? step : null,
+    parent: restored?.parent ?? firstParent(algorithm.shared),
+    weight: restored?.weight ?? 1,
+    saved: restored?.residual ? step : null,
   })
-  return new Compressor(state)
+  return new Compressor(workerState)
 }

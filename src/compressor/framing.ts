@@ -1,5 +1,5 @@
-// Between slots and frames: what a worker sends in a round as bytes, and whether what it is given
-// is the mean of that round.
+// Encodes what a worker sends in a round into a frame, and checks that what it receives is the mean
+// of that round.
 import type { Outgoing } from '../algorithm.ts'
 import type { Layout, Session, Slot } from '../backend.ts'
 import { bytesOf, concatBytes } from '../bytes.ts'
@@ -23,40 +23,43 @@ import { type Task, wait } from '../gensync.ts'
 import { leftColumns, rawLengths, rightColumns } from '../layout.ts'
 import { describe, type Settings, type Spec } from '../options.ts'
 
-/** What stands in the headers of a round's frames. */
+/** The header fields that identify a round. */
 export interface RoundPosition {
   readonly step: number
   readonly round: number
-  /** hash of the history of means; see `nextParent` */
+  /** hash of all means so far; see `nextParent` */
   readonly parent: Uint8Array
 }
 
-/** Hash of what all workers must have in common; the ranks travel beside it. */
+/**
+ * The header's `configHash`: of shapes and shared options, but not of ranks, which the header
+ * lists.
+ */
 export function hashConfig(specs: readonly Spec[], settings: Settings): Uint8Array {
   const shapes = JSON.stringify(specs.map(({ shape, rows }) => [rows, ...shape]))
   return hash64(new TextEncoder().encode(`${shapes}\n${describe(settings)}`))
 }
 
-/** The parent after a mean: whoever has received other means has another one. */
+/** The `parent` after a mean: workers that have received different means have different parents. */
 export function nextParent(parent: Uint8Array, mean: Frame): Uint8Array {
   const checksum = mean.bytes.subarray(AT.checksum, AT.version)
   return hash64(concatBytes(parent, checksum))
 }
 
-/** The parent of workers that have computed this basis: not the same for all by itself. */
+/** The `parent` with a basis hashed in, for bases that may differ between workers. */
 export function withBasis(parent: Uint8Array, basis: Float32Array): Uint8Array {
   return hash64(concatBytes(parent, bytesOf(basis)))
 }
 
-/** One worker's frames: it knows what the fleet agreed on, its own number and its own wire type. */
+/** Writes and checks the frames of one worker, which has one `configHash`, sender and wire type. */
 export class Framing {
   readonly #configHash: Uint8Array
   readonly #sender: number
   readonly #wire: Wire
-  /** Values as read and as others will decode them, for lossy wires. */
+  /** with a lossy wire type: values before encoding, then as others will decode them */
   #scratch = new Float32Array(0)
-  /** What the last frame of raw values lost in encoding, for `settleRaw`. */
-  #lost = new Float32Array(0)
+  /** the rounding error of the last frame's raw values, for `settleRaw` */
+  #rawError = new Float32Array(0)
 
   constructor(configHash: Uint8Array, sender: number, wire: Wire) {
     this.#configHash = configHash
@@ -64,24 +67,24 @@ export class Framing {
     this.#wire = wire
   }
 
-  /** Makes room for a plan's rounds, so that steps need none. */
+  /** Allocates the scratch for a layout, so that steps do not allocate it. */
   reserve(layout: Layout): void {
     if (this.#wire === 'f32') return
     this.#scratch = new Float32Array(
       Math.max(layout.leftFloats, layout.rightFloats) + layout.rawFloats,
     )
-    this.#lost = new Float32Array(layout.rawFloats)
+    this.#rawError = new Float32Array(layout.rawFloats)
   }
 
   /**
-   * The frame of a round.
+   * Makes the frame of a round.
    *
-   * With a lossy wire, factor slots and floats hold afterwards what others will decode: the residual
-   * must be taken from that.
+   * With a lossy wire type, the factor slots (or the algorithm's own floats) are overwritten with
+   * what others will decode, because the residual must be computed from that.
    *
-   * @param weight  0: it has no sender, and zeros for values
-   * @param exact  send float32 whatever the wire
-   * @returns null if a value is not finite: such a frame must not leave
+   * @param weight  0: the frame has no sender, and its values are zeros
+   * @param exact  true: send float32 whatever the wire type
+   * @returns null if a value is not finite, for such a frame must not be sent
    */
   *send(
     session: Session,
@@ -114,32 +117,22 @@ export class Framing {
     const count = sum(segments)
     const header: Header = { kind: 'summed', ...common, total: count, count }
     const wire = wireType(type)
-    const { bytes, values } = beginFrame(header, wire.encodedLength(segments))
-    if ('summed' in outgoing) {
-      const { floats } = outgoing.summed
-      const sent = weight > 0 ? floats : new Float32Array(count)
-      if (f32.firstInvalid(bytesOf(sent), count) >= 0) return null
-      wire.encode(sent, segments, values)
-      if (weight > 0) wire.decode(values, count, floats)
-    } else if (type === 'f32') {
-      if (weight > 0) {
-        const floats = new Float32Array(values.buffer, values.byteOffset, count)
-        yield* wait(session.read(outgoing.slots, floats))
-        if (f32.firstInvalid(values, count) >= 0) return null
-      }
-    } else {
-      const scratch = this.#scratch.subarray(0, count)
-      if (weight > 0) yield* wait(session.read(outgoing.slots, scratch))
-      else scratch.fill(0)
-      if (f32.firstInvalid(bytesOf(scratch), count) >= 0) return null
-      wire.encode(scratch, segments, values)
-      if (weight > 0) this.#keepDecoded(session, outgoing.slots, columns.map(sum), type, values)
-    }
+    const { bytes, values, floats } = beginFrame(header, wire.encodedLength(segments))
+    if (weight > 0) {
+      // Slots in float32 are read into the frame itself.
+      const source =
+        'summed' in outgoing ? outgoing.summed.floats : (floats ?? this.#scratch.subarray(0, count))
+      if ('slots' in outgoing) yield* wait(session.read(outgoing.slots, source))
+      if (f32.firstInvalid(bytesOf(source), count) >= 0) return null
+      if (source !== floats) wire.encode(source, segments, values)
+      if ('summed' in outgoing) wire.decode(values, count, source)
+      else if (!floats) this.#keepDecoded(session, outgoing.slots, columns.map(sum), type, values)
+    } else if (!floats) wire.encode(new Float32Array(count), segments, values)
     sealFrame(bytes)
     return { bytes, header }
   }
 
-  /** A frame with this worker's part; with none if it is absent. */
+  /** A gathered frame with this worker's part, or without parts if the weight is 0. */
   #gather(header: Header, gathering: Gathering): Uint8Array | null {
     const { weight, type } = header
     const own: PackedPart[] = []
@@ -153,7 +146,9 @@ export class Framing {
     return sealFrame(bytes)
   }
 
-  /** Puts into the slots what the frame says, and keeps what raw values lost. */
+  /**
+   * Overwrites factor slots with the decoded values, and stores the rounding error of raw values.
+   */
   #keepDecoded(
     session: Session,
     slots: readonly Slot[],
@@ -163,57 +158,62 @@ export class Framing {
   ): void {
     const raw = slots.indexOf('raw')
     const rawAt = raw < 0 ? 0 : sum(counts.slice(0, raw))
-    if (raw >= 0) this.#lost.set(this.#scratch.subarray(rawAt, rawAt + counts[raw]!))
+    if (raw >= 0) this.#rawError.set(this.#scratch.subarray(rawAt, rawAt + counts[raw]!))
     wireType(wire).decode(values, sum(counts), this.#scratch)
     for (const [i, slot] of slots.entries()) {
       const at = sum(counts.slice(0, i))
       const decoded = this.#scratch.subarray(at, at + counts[i]!)
       if (slot !== 'raw') session.write(slot, bytesOf(decoded))
-      else for (let j = 0; j < decoded.length; j++) this.#lost[j] = this.#lost[j]! - decoded[j]!
+      else for (let j = 0; j < decoded.length; j++) this.#rawError[j]! -= decoded[j]!
     }
   }
 
-  /** Raw parameters after their frame has counted: nothing is left, but for what encoding lost. */
+  /**
+   * Sets M of raw parameters, after their frame has counted, to the rounding error of its values.
+   */
   settleRaw(session: Session, exact: boolean): void {
     if (exact || this.#wire === 'f32') session.scale('raw', 0)
-    else session.write('raw', bytesOf(this.#lost))
+    else session.write('raw', bytesOf(this.#rawError))
   }
 
   /**
-   * The mean of a round, checked against the frame that this worker sent in it.
+   * Checks the mean of a round against the frame that this worker sent in it, and decodes it.
    *
-   * @param outgoing  what the method had for that frame
-   * @returns the mean as float32, or the parts, and whether the worker's own frame is in it
-   * @throws FrameError
+   * @param sent  the header of that frame
+   * @param outgoing  what the algorithm yielded for it
+   * @returns the mean as an f32 frame, the parts of a gathered one, and whether the worker's own
+   *   frame is in it
+   * @throws FrameError  if it is not a mean of this round
    */
   receive(
     mean: Uint8Array,
     sent: Header,
     outgoing: Outgoing,
   ): { frame: Frame; parts: readonly Part[]; counted: boolean } {
-    const given = decodeFrame(mean)
-    assertSameCut(sent, given)
+    const received = decodeFrame(mean)
+    const { senders } = received
+    assertSameCut(sent, received)
     const present = sent.weight > 0
-    // Means from engines that sum by themselves name nobody: whoever sent something is in them.
-    const anonymous = given.weight > 0 && given.senders.length === 0
-    const listed = given.senders.includes(this.#sender)
+    // A mean from `fromPayload` names no senders: it contains every worker that sent something.
+    const anonymous = received.weight > 0 && senders.length === 0
+    const listed = senders.includes(this.#sender)
     if (listed && !present) {
       throw new FrameError(
         `"mean": contains sender ${this.#sender}, but this worker, which has that number, sent ` +
           'nothing: give each worker a number of its own, createCompressor(shapes, { sender })',
-        senderAt(given.senders.indexOf(this.#sender)),
+        senderAt(senders.indexOf(this.#sender)),
       )
     }
-    // A lone worker may give its own frame: what others would have received is the float32 of it.
-    const frame = given.type === 'f32' ? given : decodeFrame(aggregate([mean]))
+    // A worker that trains alone may pass its own frame: `aggregate` decodes it to float32.
+    const frame = received.type === 'f32' ? received : decodeFrame(aggregate([mean]))
     const counted = present && (listed || anonymous)
     const parts =
-      'gathered' in outgoing ? partsOf(given).map((part) => outgoing.gathered.unpack(part)) : []
+      'gathered' in outgoing ? partsOf(received).map((part) => outgoing.gathered.unpack(part)) : []
     return { frame, parts, counted }
   }
 }
 
-/** Lengths of the columns that make up a slot: values that may share a scale on the wire. */
+/** The lengths of a slot's columns. The values of a column may share a scale on the wire. */
 function columnsOf(layout: Layout, slot: Slot): number[] {
   switch (slot) {
     case 'left':

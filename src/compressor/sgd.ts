@@ -1,4 +1,4 @@
-// Algorithm 2 of PowerSGD: error-feedback SGD with momentum, on a compressor.
+// Algorithm 2 of the PowerSGD paper: SGD with error feedback and momentum, on top of a compressor.
 
 import type { Dense, MaybePromise, OptimizerRates, SessionOptimizer, Tensor } from '../backend.ts'
 import { instantiate, type KernelExports, loadModule } from '../backends/wasm/load.ts'
@@ -6,64 +6,65 @@ import {
   decodeSafetensors,
   encodeSafetensors,
   floatsOf,
-  type StoredTensor as Stored,
+  type StoredTensor,
 } from '../codec/safetensors.ts'
 import { RoundError, UnsupportedError } from '../errors.ts'
 import { type Task, wait } from '../gensync.ts'
-import { show } from '../validate.ts'
+import { anObject, noOthers, show } from '../validate.ts'
 import type { Compressor } from './compressor.ts'
 import type { Outcome } from './step.ts'
 
-/** All workers must have the same, or their parameters drift apart. */
+/** Options of the optimizer. They must be equal on all workers, or the parameters drift apart. */
 export interface SgdOptions {
-  /** γ > 0; a property of the optimiser too, for schedules */
+  /** γ > 0, a float32. `Sgd.learningRate` changes it later, for schedules */
   readonly learningRate: number
-  /** λ, from 0 to less than 1. 0: none is kept, and a step is x ← x − γ·d. Default 0.9. */
+  /** λ, 0 ≤ λ < 1. With 0 no momentum is stored, and a step is x ← x − γ·d. Default 0.9. */
   readonly momentum?: number
-  /** Added to the update, not to the gradient: it is not compressed. ≥ 0. Default 0. */
+  /**
+   * ≥ 0. weightDecay·x is added to the update, not to the gradient, so it is not compressed.
+   * Default 0.
+   */
   readonly weightDecay?: number
-  /** The bytes of this optimiser's `save`: the momentum. Without one, it begins at zero. */
+  /** The bytes of `Sgd.save`, for their momentum. Default: the momentum begins at zero. */
   readonly restore?: Uint8Array
 }
 
 /**
- * Creates one worker's optimiser: error-feedback SGD with momentum, Algorithm 2 of Vogels,
+ * Creates the optimizer of one worker: SGD with error feedback and momentum, Algorithm 2 of Vogels,
  * Karimireddy & Jaggi, "PowerSGD" (2019, arXiv 1905.13727), as the authors' code computes it. With
- * the update Δ′ that all workers share,
+ * the update Δ′, which all workers share,
  *
  *   d ← Δ′ + weightDecay·x      m ← momentum·m + d      x ← x − learningRate·(d + m)
  *
- * It keeps m: as much memory as the model, made in the first step. Parameters and gradients may be on
- * the GPU (`GpuTensor`, with the backend `webgpu()`): then so is m, and none of them leaves it.
+ * The momentum m takes as much memory as the model, from the first step on. Parameters and
+ * gradients may be on the GPU (`GpuTensor`, with the backend `webgpu()`); then m is there too, and
+ * no tensor is copied to the CPU.
  *
- * @param compressor  all of whose steps go through this optimiser
- * @throws TypeError, RangeError  naming the option at fault
- * @throws UnsupportedError  if this host does not let WebAssembly be compiled
+ * @param compressor  a compressor whose steps all go through this optimizer
+ * @throws TypeError, RangeError  naming the option that is not valid
+ * @throws UnsupportedError  if the host forbids compiling WebAssembly
  */
 export async function createSgd(compressor: Compressor, options: SgdOptions): Promise<Sgd> {
   return new Sgd(compressor, options, await loadModule())
 }
 
-/** One worker's optimiser; made by `createSgd`. */
+/** The optimizer of one worker; made by `createSgd`. */
 export class Sgd {
   readonly momentum: number
   readonly weightDecay: number
   readonly #compressor: Compressor
   readonly #scratch: Scratch
   #learningRate: number
-  /** null until the first step, and once the momentum is on the device */
+  /** m, one array per parameter; null before the first step, and while m is on the device */
   #velocities: Dense[] | null
-  /** whether it is */
-  #away = false
+  /** true: m is on the device */
+  #onDevice = false
   #busy = false
 
   /** @internal `createSgd` calls it. */
   constructor(compressor: Compressor, options: SgdOptions, module: WebAssembly.Module) {
-    if (typeof options !== 'object' || options === null) {
-      throw new TypeError(`"options": expected an object, got ${show(options)}`)
-    }
-    const { learningRate, momentum = 0.9, weightDecay = 0, restore, ...others } = options
-    for (const name of Object.keys(others)) throw new TypeError(`"${name}": no such option`)
+    const { learningRate, momentum = 0.9, weightDecay = 0, restore, ...others } = anObject(options)
+    noOthers(others)
     this.#learningRate = rate(learningRate)
     this.momentum = inRange('momentum', momentum, 'from 0 to less than 1', (m) => m >= 0 && m < 1)
     this.weightDecay = inRange('weightDecay', weightDecay, '≥ 0', (decay) => decay >= 0)
@@ -76,26 +77,33 @@ export class Sgd {
     }
   }
 
+  /**
+   * γ; a new value is used from the next update on. @throws RangeError, TypeError  unless it is > 0
+   */
   get learningRate(): number {
     return this.#learningRate
   }
 
-  /** From the next update on. @throws RangeError, TypeError  if it is no finite number > 0 */
   set learningRate(value: number) {
     this.#learningRate = rate(value)
   }
 
   /**
-   * A whole step: sends the gradients' compressed frames, and changes the parameters by what comes
-   * back. If `exchange` fails, the parameters are as they were and the compressor's step is open:
-   * receive the means later, decompress and `apply`; or abort.
+   * One whole step: compresses the gradients, exchanges the frames, and applies the update to the
+   * parameters.
    *
-   * @param parameters  one array per parameter, in the order of the compressor's shapes; or tensors
-   *   on the GPU, 'f32' all of them
-   * @param gradients  the same; **overwritten with the update Δ′**
-   * @param exchange  sends a frame, and resolves to the mean of all workers' frames
-   * @param options.weight  of this gradient in the mean. Default 1.
-   * @throws RangeError, TypeError  if they do not fit; nothing has been sent then
+   * If `exchange` fails, the parameters are unchanged and the compressor's step stays open. Then
+   * either call `compressor.receive` and `decompress` later, and `apply` the update; or
+   * `compressor.abort`.
+   *
+   * @param parameters  x: one array per parameter, in the order of the compressor's shapes; or
+   *   tensors on the GPU, all of type 'f32'
+   * @param gradients  of the same form; **overwritten with the update Δ′**
+   * @param exchange  sends a frame, and returns the mean of all workers' frames or a promise of it
+   * @param options.weight  the weight of this gradient in the mean, as for `compress`. Default 1
+   * @returns whose gradients are in the update
+   * @throws TypeError, RangeError  if an argument is not valid; nothing has been sent then
+   * @throws RoundError  if another call is still running, or if a step is open
    */
   async step(
     parameters: readonly Tensor[],
@@ -108,7 +116,7 @@ export class Sgd {
     this.#busy = true
     try {
       const outcome = await this.#compressor.step(gradients, exchange, { weight })
-      await this.#descend(parameters, gradients)
+      await this.#update(parameters, gradients)
       return outcome
     } finally {
       this.#busy = false
@@ -116,21 +124,22 @@ export class Sgd {
   }
 
   /**
-   * Changes the parameters by an update, for callers who drive the rounds themselves: what
-   * `compressor.decompress(update)` wrote. Once for every step, also if its mean had weight 0: then
-   * it only coasts, as on every worker.
+   * Applies an update to the parameters, for callers who run the rounds themselves. Call it exactly
+   * once per step, even if the mean had weight 0: the momentum must decay equally on all workers.
    *
-   * Arrays have changed when it returns. Every operation is rounded to float32, in the order written
-   * at `createSgd`: equal updates give equal bits on every engine.
+   * With arrays it returns nothing, and the parameters have changed on return. Every operation is
+   * rounded to float32, in the order written at `createSgd`: equal updates give equal bits on every
+   * JavaScript engine.
    *
-   * Of tensors on the GPU it returns a promise, **to be awaited**: what goes wrong there is heard in
-   * it alone. GPUs may round a product and a sum together, so each kind has bits of its own. Once
-   * the momentum is there, arrays are refused.
+   * With tensors on the GPU it returns a promise. **Await it**: errors are reported only there.
+   * GPUs may fuse a product and a sum into one rounding, so bits differ between kinds of GPU. Once
+   * the momentum is on the GPU, arrays are refused.
    *
-   * @param update  one array per parameter, or tensors on the GPU, 'f32' all of them; only read, and
-   *   none of the parameters' own
-   * @throws RangeError, TypeError  if they do not fit; nothing has changed then
-   * @throws RoundError  for tensors on the GPU, if another call is still running
+   * @param parameters  x: one array per parameter; or tensors on the GPU, all of type 'f32'
+   * @param update  Δ′, as `compressor.decompress` wrote it: of the same form as `parameters`. It is
+   *   only read, and must not overlap them
+   * @throws TypeError, RangeError  if an argument is not valid; nothing has changed then
+   * @throws RoundError  with tensors on the GPU, if another call is still running
    */
   apply(parameters: readonly Dense[], update: readonly Dense[]): void
   apply(parameters: readonly Tensor[], update: readonly Tensor[]): MaybePromise<void>
@@ -139,27 +148,25 @@ export class Sgd {
     if (this.#busy && !areArrays(parameters)) {
       throw new RoundError('apply: another call is still running')
     }
-    return this.#descend(parameters, update)
+    return this.#update(parameters, update)
   }
 
-  /** @param parameters, update  checked */
-  #descend(parameters: readonly Tensor[], update: readonly Tensor[]): MaybePromise<void> {
+  /** `apply` with checked arguments. */
+  #update(parameters: readonly Tensor[], update: readonly Tensor[]): MaybePromise<void> {
     const { learningRate, momentum, weightDecay } = this
     const rates = { learningRate, momentum, weightDecay }
     if (!areArrays(parameters)) {
-      return this.#compressor.runExclusive('apply', () =>
-        this.#descendOnDevice(parameters, update, rates),
-      )
+      return this.#compressor.runExclusive('apply', this.#updateOnDevice(parameters, update, rates))
     }
     if (momentum > 0) {
       this.#velocities ??= parameters.map(({ length }) => new Float32Array(length))
     }
     for (const [i, x] of parameters.entries()) {
-      this.#scratch.descend(x, this.#velocities?.[i] ?? null, update[i] as Dense, rates)
+      this.#scratch.update(x, this.#velocities?.[i] ?? null, update[i] as Dense, rates)
     }
   }
 
-  *#descendOnDevice(
+  *#updateOnDevice(
     parameters: readonly Tensor[],
     update: readonly Tensor[],
     rates: OptimizerRates,
@@ -167,31 +174,38 @@ export class Sgd {
     if (this.#velocities) {
       yield* wait(this.#optimizer.write(this.#velocities))
       this.#velocities = null
-      this.#away = true
+      this.#onDevice = true
     }
     yield* wait(this.#optimizer.step(parameters, update, rates))
-    this.#away = this.momentum > 0
+    this.#onDevice = this.momentum > 0
   }
 
   /**
-   * The compressor's checkpoint with the momentum in it, `momentum/<i>`, flat: `restore` of both
-   * takes this one file, wherever parameters are. The momentum is the same on all workers.
+   * Writes a checkpoint of compressor and optimizer: the compressor's, with the momentum added as
+   * flat tensors `momentum/<i>`. Give it to `restore` of both `createCompressor` and `createSgd`;
+   * it does not matter whether tensors are on the GPU. The momentum is equal on all workers.
    *
-   * @throws RoundError  in the middle of a step
+   * @param options.residual  false: without the residual. Default true
+   * @returns new bytes, which the caller may keep
+   * @throws RoundError  in the middle of a step, or if another call is still running
    */
   async save({ residual = true }: { readonly residual?: boolean } = {}): Promise<Uint8Array> {
     if (this.#busy) throw new RoundError('save: another call is still running')
-    if (!this.#away) {
-      // As of now: the compressor's part may be waited for.
+    if (!this.#onDevice) {
+      // A copy, because the momentum may change while the compressor's part is awaited.
       return this.#encode(residual, this.#velocities?.map((data) => data.slice()) ?? [])
     }
     this.#busy = true
     try {
-      const reading = () => wait(this.#optimizer.read())
-      return await this.#encode(residual, await this.#compressor.runExclusive('save', reading))
+      const momentum = await this.#compressor.runExclusive('save', this.#readDevice())
+      return await this.#encode(residual, momentum)
     } finally {
       this.#busy = false
     }
+  }
+
+  *#readDevice(): Task<Dense[]> {
+    return yield* wait(this.#optimizer.read())
   }
 
   async #encode(residual: boolean, momentum: readonly Dense[]): Promise<Uint8Array> {
@@ -209,10 +223,10 @@ export class Sgd {
     return encodeSafetensors([...others, ...velocities], metadata)
   }
 
-  /** @throws UnsupportedError  if the backend has none */
+  /** The optimizer of the backend's device. @throws UnsupportedError  if the backend has none */
   get #optimizer(): SessionOptimizer {
-    const { optimizer: descent } = this.#compressor.state
-    if (descent) return descent
+    const { optimizer } = this.#compressor.state
+    if (optimizer) return optimizer
     throw new UnsupportedError('the backend has no momentum where these tensors are: give arrays')
   }
 
@@ -225,21 +239,22 @@ export class Sgd {
       throw new TypeError(`"${name}": expected ${arrays ? 'arrays' : 'GPU buffers'}, as parameters`)
     }
     if (!arrays) this.#optimizer.check(parameters, update, name)
-    else if (this.#away) {
+    else if (this.#onDevice) {
       throw new TypeError('"parameters": expected GPU buffers: the momentum is on the GPU')
     }
   }
 }
 
-/** Of tensors that have been checked: they are of one kind. */
+/** Whether tensors are arrays; they have been checked to be all of one kind. */
 function areArrays(tensors: readonly Tensor[]): tensors is readonly Dense[] {
   return tensors[0] instanceof Float32Array
 }
 
 /**
- * Through here go the caller's arrays, in parts that stay in cache. One thread of an x86 server, 1 M
- * and 11 M parameters: 0.8 ms and 52 ms; the kernel on whole copies, which a model-sized wasm
- * memory has to hold, 1.8 ms and 87 ms; a loop in JS with Math.fround 6.4 ms and 140 ms.
+ * A WebAssembly memory for three tiles. The caller's arrays pass through it tile by tile, so that
+ * the kernel works on data in cache. With 1 M and 11 M parameters on one thread of an x86 server
+ * this took 0.8 ms and 52 ms. Copying whole arrays, which needs a WebAssembly memory as large as
+ * the model, took 1.8 ms and 87 ms; a loop in JavaScript with Math.fround took 6.4 ms and 140 ms.
  */
 class Scratch {
   readonly #kernels: KernelExports
@@ -258,22 +273,25 @@ class Scratch {
     this.#g = part(2)
   }
 
-  /** The kernel `momentum`; without m, x ← x − learningRate·d. */
-  descend(
+  /**
+   * Runs the kernel `momentum` over x, m and g of equal length. If m is null: x ← x −
+   * learningRate·d.
+   */
+  update(
     x: Dense,
     m: Dense | null,
     g: Dense,
     { learningRate, momentum, weightDecay }: OptimizerRates,
   ): void {
     const [tileX, tileM, tileG] = [this.#x, this.#m, this.#g]
-    // Without momentum d + m is d + d: twice and half of a float32 are exact.
+    // From m = 0 the kernel makes m = d and d + m = 2d. Doubling and halving a float32 are exact.
     const rate = m ? learningRate : learningRate / 2
     for (let at = 0; at < x.length; at += TILE_FLOATS) {
       const n = Math.min(TILE_FLOATS, x.length - at)
       tileX.set(x.subarray(at, at + n))
       tileG.set(g.subarray(at, at + n))
       if (m) tileM.set(m.subarray(at, at + n))
-      else tileM.fill(0) // not what was there: 0 times infinity is not 0
+      else tileM.fill(0) // the last tile's m may be infinite, and 0·∞ is not 0
       this.#kernels.momentum(
         tileX.byteOffset,
         tileM.byteOffset,
@@ -289,7 +307,7 @@ class Scratch {
   }
 }
 
-/** Three of them fit a level-2 cache; 4 Ki and 64 Ki were no faster. */
+/** Floats of a tile, 64 KiB: three tiles fit a level-2 cache. 4 Ki and 64 Ki were no faster. */
 const TILE_FLOATS = 1 << 14
 
 const PAGE_BYTES = 1 << 16
@@ -298,7 +316,7 @@ function rate(value: unknown): number {
   return inRange('learningRate', value, '> 0', (rate) => rate > 0)
 }
 
-/** As float32, in which all arithmetic is done. */
+/** The value rounded to float32, the type of all arithmetic here. @throws TypeError, RangeError */
 function inRange(
   name: string,
   value: unknown,
@@ -315,10 +333,10 @@ function inRange(
   return rounded
 }
 
-/** The momentum in a checkpoint; null where there is none. */
+/** The momentum in a checkpoint of `count` parameters; null if it has none. @throws RangeError */
 function velocitiesIn(bytes: Uint8Array, count: number): Dense[] | null {
   const { tensors } = decodeSafetensors(bytes)
-  const found = new Map<number, Stored>()
+  const found = new Map<number, StoredTensor>()
   for (const [name, tensor] of tensors) {
     const index = /^momentum\/(\d+)$/.exec(name)?.[1]
     if (index !== undefined) found.set(Number(index), tensor)

@@ -1,5 +1,6 @@
-// One step of one worker, from its gradient to its update. It knows which round is open and what
-// the worker has sent in it; the compressor keeps what outlives it.
+// One step of one worker, from the gradient to the update: drives the algorithm's generator, and
+// remembers the open round and the frame sent in it. State that outlives the step is in
+// worker-state.ts.
 
 import type {
   Algorithm,
@@ -16,20 +17,27 @@ import { RoundError } from '../errors.ts'
 import { type Task, wait } from '../gensync.ts'
 import { type Framing, nextParent, withBasis } from './framing.ts'
 
-/** Why a worker sent nothing in a step. */
+/**
+ * Why a worker sent nothing in a step.
+ *
+ *   null      `compress` was called without gradients
+ *   weight    the gradient had weight 0
+ *   gradient  an element of M was not finite, or not below 2¹⁰⁰
+ *   factors   a value to send was not finite
+ */
 export type Absence = 'null' | 'weight' | 'gradient' | 'factors'
 
-/** How a step ended: what its last mean says. */
+/** Whose gradients are in the update, as the last mean of the step says. */
 export interface Outcome {
-  /** whether this worker's own gradient is in the update */
+  /** true: this worker's own gradient is in the update */
   readonly counted: boolean
-  /** whose gradients are; empty if the mean names nobody */
+  /** the workers whose gradients are, ascending; empty if the mean names none (`fromPayload`) */
   readonly senders: readonly number[]
-  /** the sum of their weights; 0: the update is zero (of half-steps: the last one's) */
+  /** the sum of their weights; 0: the update is zero (with half-steps, that of the last round) */
   readonly weight: number
 }
 
-/** What a step works with, and where it stands among the others. */
+/** The parts of the worker that a step uses; `WorkerState` provides them. */
 export interface StepSetup {
   readonly session: Session
   readonly host: Host
@@ -38,16 +46,16 @@ export interface StepSetup {
   readonly layout: Layout
   /** the step's number */
   readonly number: number
-  /** hash of the history of means */
+  /** the hash of all means before this step */
   readonly parent: Uint8Array
-  /** send float32 whatever the wire: an uncompressed step */
+  /** true: an uncompressed step, which sends float32 whatever the wire type */
   readonly exact: boolean
 }
 
 export class Step {
-  readonly #ground: StepSetup
+  readonly #setup: StepSetup
   readonly #weight: number
-  #steps: StepGenerator | null = null
+  #generator: StepGenerator | null = null
   #sent: Header | null = null
   #finish: Finish | null = null
   #outgoing: Outgoing | null = null
@@ -58,11 +66,11 @@ export class Step {
   #outcome: Outcome | null = null
   #updateNorm: number | null = null
 
-  /** @param weight  of the gradient, a float32 */
-  constructor(ground: StepSetup, weight: number) {
-    this.#ground = ground
+  /** @param weight  the weight of the gradient, a float32 */
+  constructor(setup: StepSetup, weight: number) {
+    this.#setup = setup
     this.#weight = weight
-    this.#parent = ground.parent
+    this.#parent = setup.parent
   }
 
   /** The round whose mean is awaited. */
@@ -70,33 +78,34 @@ export class Step {
     return this.#round
   }
 
-  /** The hash of the history, the means of this step included. */
+  /** The hash of all means so far, those of this step included. */
   get parent(): Uint8Array {
     return this.#parent
   }
 
+  /** Why this worker sends nothing; null if it takes part. */
   get absence(): Absence | null {
     return this.#absence
   }
 
-  /** Set by the last mean. */
+  /** Set when the last mean has been received; null before. */
   get outcome(): Outcome | null {
     return this.#outcome
   }
 
-  /** Of the next step, if this one has decided about them: set by the last mean. */
+  /** The ranks of the next step, if this one changes them; known with the last mean. */
   get ranks(): readonly number[] | undefined {
     return this.#finish?.ranks
   }
 
-  /** ‖update‖₂, set by the last mean. */
+  /** ‖update‖₂, known with the last mean; null before. */
   get updateNorm(): number | null {
     return this.#updateNorm
   }
 
-  /** Takes the gradient in; returns the first frame. */
+  /** Adds the gradient to M, and returns the first frame. */
   *begin(gradients: readonly Gradient[] | null): Task<Uint8Array> {
-    const { algorithm, session } = this.#ground
+    const { algorithm, session } = this.#setup
     this.#absence = gradients === null ? 'null' : this.#weight === 0 ? 'weight' : null
     if (this.#absence === null) this.#gradients = gradients
     const context = this.#context()
@@ -110,39 +119,39 @@ export class Step {
         this.#absence = 'gradient'
       }
     }
-    this.#steps = algorithm.step(context)
+    this.#generator = algorithm.step(context)
     const frame = (yield* this.#advance(undefined))!
-    this.#gradients = null // the caller's, from now on
+    this.#gradients = null // from now on the caller may overwrite them
     return frame
   }
 
-  /** Takes the mean of the open round in; returns the next frame, or null after the last. */
+  /** Takes the mean of the open round; returns the next frame, or null after the last round. */
   *receive(mean: Uint8Array): Task<Uint8Array | null> {
-    const { layout, framing, algorithm, parent } = this.#ground
+    const { layout, framing, algorithm, parent } = this.#setup
     const outgoing = this.#outgoing!
     const { frame, parts, counted } = framing.receive(mean, this.#sent!, outgoing)
     const { weight, scalars } = frame
     const values = frame.kind === 'gathered' ? frame.values.subarray(0, 0) : frame.values
-    // Nobody's mean changes nothing, and undoes what the step's earlier means have changed.
+    // A mean of weight 0 does not enter the history, and the step's earlier means leave it again.
     if (weight > 0) this.#parent = nextParent(this.#parent, frame)
     else if (!algorithm.incremental) this.#parent = parent
     this.#round++
     const next = yield* this.#advance({ values, parts, scalars, weight, counted })
     if (next === null) {
       this.#outcome = { counted, senders: [...frame.senders], weight }
-      // Of the matrices, ‖P̂·Q̄ᵀ‖ = ‖Q̄‖ where P̂ is orthonormal. The raw values, which come last, are
-      // their own update.
+      // If P̂ is orthonormal, ‖P̂·Q̄ᵀ‖ = ‖Q̄‖. The mean of raw values, which are last, is their
+      // update.
       const { squares } = this.#finish!
-      const raw = endsWithRaw(outgoing) ? 4 * layout.rawFloats : 0
-      const rest = squares === null ? 0 : values.length - raw
-      this.#updateNorm = Math.sqrt((squares ?? 0) + sumOfSquares(values.subarray(rest)))
+      const rawBytes = endsWithRaw(outgoing) ? 4 * layout.rawFloats : 0
+      const from = squares === null ? 0 : values.length - rawBytes
+      this.#updateNorm = Math.sqrt((squares ?? 0) + sumOfSquares(values.subarray(from)))
     }
     return next
   }
 
-  /** Takes from the residual what has counted, and hands out the update. */
+  /** Subtracts from the residual what has been sent and counted, and writes the update. */
   *finish(sink: Sink | null): Task<Outcome> {
-    const { framing, session, exact } = this.#ground
+    const { framing, session, exact } = this.#setup
     const { settle, raw } = this.#finish!
     yield* wait(settle(sink))
     if (this.#outcome!.counted && !raw && endsWithRaw(this.#outgoing!)) {
@@ -151,13 +160,13 @@ export class Step {
     return this.#outcome!
   }
 
-  /** Runs the algorithm to the next frame, or to its end. */
+  /** Runs the algorithm up to its next frame, which is returned, or to its end: null. */
   *#advance(incoming: Incoming | undefined): Task<Uint8Array | null> {
     let reply: unknown = incoming
     for (;;) {
-      const { done, value } = this.#steps!.next(reply)
+      const { done, value } = this.#generator!.next(reply)
       if (done) {
-        // A generator that has thrown is done as well, with nothing to finish the step.
+        // A generator that has thrown is done too, but has not returned a Finish.
         if (value === undefined) throw new RoundError('receive: this step has failed: abort it')
         this.#finish = value
         return null
@@ -167,34 +176,34 @@ export class Step {
     }
   }
 
-  /** The frame of the open round; without a sender if this worker is absent. */
+  /** The frame of the open round, of weight 0 and without sender if this worker is absent. */
   *#frame(outgoing: Outgoing): Task<Uint8Array> {
-    const { framing, session, layout, number, exact } = this.#ground
+    const { framing, session, layout, number, exact } = this.#setup
     const { basis } = outgoing
     if (basis) this.#parent = withBasis(this.#parent, basis)
     const position = { step: number, round: this.#round, parent: this.#parent }
     const weight = this.#absence === null ? this.#weight : 0
-    let made = yield* framing.send(session, layout, outgoing, position, weight, exact)
-    if (made === null) {
-      // The factors overflow. In the first round the gradient can still be taken back; later it
+    let frame = yield* framing.send(session, layout, outgoing, position, weight, exact)
+    if (frame === null) {
+      // A value overflows. In the first round the gradient can still be subtracted from M. Later it
       // stays in the residual, as if the frame had been lost.
       this.#absence = 'factors'
       if (this.#gradients) yield* wait(this.#withdraw(this.#gradients))
-      made = (yield* framing.send(session, layout, outgoing, position, 0, exact))!
+      frame = (yield* framing.send(session, layout, outgoing, position, 0, exact))!
     }
     this.#outgoing = outgoing
-    this.#sent = made.header
-    return made.bytes
+    this.#sent = frame.header
+    return frame.bytes
   }
 
   #withdraw(gradients: readonly Gradient[]): MaybePromise<void> {
-    const { algorithm, session } = this.#ground
+    const { algorithm, session } = this.#setup
     if (algorithm.withdraw) return algorithm.withdraw(this.#context())
     return session.withdraw(tensorsOf(gradients))
   }
 
   #context(): StepContext {
-    const { session, host, layout, number, algorithm } = this.#ground
+    const { session, host, layout, number, algorithm } = this.#setup
     const absence = () => this.#absence
     const gradients = () => (algorithm.take || !this.#gradients ? null : tensorsOf(this.#gradients))
     return {
@@ -212,7 +221,10 @@ export class Step {
   }
 }
 
-/** What `Standing.checkGradients` lets pass where the method has no `takes`, and so no `take`. */
+/**
+ * `WorkerState.checkGradients` accepts only tensors if the method has no `accepts`, hence no
+ * `take`.
+ */
 function tensorsOf(gradients: readonly Gradient[]): readonly Tensor[] {
   return gradients as readonly Tensor[]
 }

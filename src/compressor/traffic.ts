@@ -1,83 +1,88 @@
-// What a step costs in bytes, before anything is created.
+// Predicts the bytes of a step from shapes and options alone.
 
 import { powerSgd } from '../algorithms/powersgd.ts'
 import type { Layout } from '../backend.ts'
 import { dataLength, partLength } from '../codec/gathered.ts'
 import { headerLength } from '../codec/header.ts'
-import type { Wire } from '../codec/wire/index.ts'
-import { wireType } from '../codec/wire/index.ts'
+import { type Wire, wireType } from '../codec/wire/index.ts'
 import { layoutOf, specsOf } from '../layout.ts'
-import type { Round } from '../options.ts'
-import { type Options, ownOptionsOf, type ParameterSpec, settingsOf } from '../options.ts'
+import {
+  type Options,
+  ownOptionsOf,
+  type ParameterSpec,
+  type Round,
+  settingsOf,
+} from '../options.ts'
 import { integer } from '../validate.ts'
 
-/** What one worker exchanges in a step. */
+/** The size of what one worker sends or receives in a step. */
 export interface Traffic {
-  /** and other words of four bytes: indices, bits */
+  /** floats, and other words of four bytes such as indices or bits */
   readonly floats: number
-  /** of the frames: headers and checksums included */
+  /** bytes of the frames, headers and checksums included */
   readonly bytes: number
 }
 
-/** What `plan` tells about a model before anything is created. */
+/** The prediction of `plan`. `floats` and `bytes` are what one worker sends in a step. */
 export interface Plan extends Traffic {
-  /** one per parameter: its matrix, and the rank it is compressed at (0: it travels raw) */
+  /** the matrix view of each parameter, and its rank; 0: it travels uncompressed */
   readonly parameters: readonly {
     shape: readonly number[]
     rows: number
     cols: number
     rank: number
   }[]
-  /** exchanges a step */
+  /** exchanges in a step */
   readonly rounds: number
+  /** elements of all parameters */
   readonly denseFloats: number
-  /** dense floats ÷ floats sent: 1 is no gain, larger is better */
+  /** `denseFloats` ÷ `floats`: 1 is no gain, larger is better. It ignores the wire type */
   readonly ratio: number
   /**
-   * What a worker receives in a step, if it receives what `aggregate` makes of so many workers' frames:
-   * one mean, or, with methods that gather, everyone's.
+   * The size of what a worker receives in a step, if it receives the result of `aggregate`: in each
+   * round a mean in float32 or, with methods that gather, the parts of all workers.
+   *
+   * @param workers  how many workers send frames
    */
   received(workers: number): Traffic
 }
 
 /**
- * Tells what compression would do to a model, without creating anything. Where steps are not all alike, as
- * in alternating half-steps, traffic is that of the average step.
+ * Predicts the traffic of a model without creating a compressor: matrices, ranks, rounds, floats
+ * and bytes. If steps differ, as half-steps do that send P and Q in turn, the traffic is that of
+ * the average step. Steps before `startCompressingAfter` are not counted.
  *
- * @param shapes  one entry per parameter, in the order that all workers share
- * @throws RangeError, TypeError  naming the entry or option at fault
+ * @param shapes  as for `createCompressor`
+ * @param options  as for `createCompressor`
+ * @throws TypeError, RangeError  naming the entry or option that is not valid
  */
 export function plan(shapes: readonly ParameterSpec[], options: Options = {}): Plan {
   const settings = settingsOf(options, powerSgd)
   const { wire } = ownOptionsOf(options)
-  const table = createLayout(shapes, options)
-  const steps = settings.method.cycle(table, settings)
-  const averaged = (one: (round: Round) => Traffic): Traffic => {
-    const all = steps.flat().map(one)
-    const over = (of: (traffic: Traffic) => number) =>
-      all.reduce((sum, traffic) => sum + of(traffic), 0) / steps.length
-    return { floats: over(({ floats }) => floats), bytes: over(({ bytes }) => bytes) }
+  const layout = createLayout(shapes, options)
+  const { parameters, denseFloats } = layout
+  const steps = settings.method.cycle(layout, settings)
+  const perStep = (trafficOf: (round: Round) => Traffic): Traffic => {
+    const rounds = steps.flat().map(trafficOf)
+    const mean = (field: keyof Traffic) =>
+      rounds.reduce((sum, traffic) => sum + traffic[field], 0) / steps.length
+    return { floats: mean('floats'), bytes: mean('bytes') }
   }
   const header = (senders: number, { scalars = 0 }: Round) =>
     headerLength(senders, shapes.length, scalars)
-  const sent = averaged((round) => ({
+  const sent = perStep((round) => ({
     floats: floatsOf(round),
     bytes: header(1, round) + lengthOf(round, 1, wire, wire),
   }))
   return {
     ...sent,
-    parameters: table.parameters.map(({ shape, rows, cols, rank }) => ({
-      shape,
-      rows,
-      cols,
-      rank,
-    })),
+    parameters: parameters.map(({ shape, rows, cols, rank }) => ({ shape, rows, cols, rank })),
     rounds: steps[0]!.length,
-    denseFloats: table.denseFloats,
-    ratio: table.denseFloats / sent.floats,
+    denseFloats,
+    ratio: denseFloats / sent.floats,
     received(workers) {
       integer('workers', workers, 1, 0xffffffff)
-      return averaged((round) => ({
+      return perStep((round) => ({
         floats: (round.kind === 'gathered' ? workers : 1) * floatsOf(round),
         bytes: header(workers, round) + lengthOf(round, workers, wire, 'f32'),
       }))
@@ -86,12 +91,12 @@ export function plan(shapes: readonly ParameterSpec[], options: Options = {}): P
 }
 
 /**
- * The table of a model's parameters, for `wasm().open` and its phases: which are matrices, at which
- * ranks, and where everything lies.
+ * Makes the table of a model's parameters, for `wasm().open`: the matrix view of each, its rank,
+ * and its offsets in the arenas.
  *
- * @param shapes  one entry per parameter
- * @param options  of these, what decides about ranks
- * @throws RangeError, TypeError  naming the entry or option at fault
+ * @param shapes  as for `createCompressor`
+ * @param options  as for `createCompressor`; only those that affect ranks are used
+ * @throws TypeError, RangeError  naming the entry or option that is not valid
  */
 export function createLayout(shapes: readonly ParameterSpec[], options: Options = {}): Layout {
   const settings = settingsOf(options, powerSgd)
@@ -103,9 +108,15 @@ function floatsOf({ words = 0, columns }: Round): number {
   return words + columns.reduce((sum, length) => sum + length, 0)
 }
 
-/** Bytes behind the header. @param wire  of frames that are gathered @param sum  of a summed one */
-function lengthOf(round: Round, workers: number, wire: Wire, sum: Wire): number {
+/**
+ * Bytes of a frame after its header.
+ *
+ * @param workers  how many parts the frame has, if the round is gathered
+ * @param partWire  the wire type of the parts of a gathered frame
+ * @param sumWire  the wire type of a summed frame: a worker's own, or that of means, f32
+ */
+function lengthOf(round: Round, workers: number, partWire: Wire, sumWire: Wire): number {
   const { kind, words = 0, columns } = round
-  if (kind === 'summed') return wireType(sum).encodedLength(columns)
-  return workers * partLength(dataLength(words, wireType(wire).encodedLength(columns)))
+  if (kind === 'summed') return wireType(sumWire).encodedLength(columns)
+  return workers * partLength(dataLength(words, wireType(partWire).encodedLength(columns)))
 }

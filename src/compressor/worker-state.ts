@@ -1,5 +1,5 @@
-// Where a worker stands between two steps: its factors, its residual, its place in the fleet's
-// history; and what may change them there.
+// The state that a worker keeps between two steps: factors, residual, ranks, step number and the
+// hash of the means received so far; and the operations that change it there.
 
 import type { Algorithm, SharedState } from '../algorithm.ts'
 import { keepsNothing } from '../algorithms/feedback.ts'
@@ -13,18 +13,18 @@ import type {
   SessionOptimizer,
   Tensor,
 } from '../backend.ts'
-import { bytesOf } from '../bytes.ts'
+import { bytesOf, concatBytes } from '../bytes.ts'
 import { hash64 } from '../codec/xxh32.ts'
 import { DeviceLostError } from '../errors.ts'
 import { type Task, wait } from '../gensync.ts'
 import { layoutOf, rawLayoutOf } from '../layout.ts'
 import type { Settings, Spec } from '../options.ts'
-import { checkTensors, integer, show } from '../validate.ts'
+import { anObject, checkTensors, integer, show } from '../validate.ts'
 import { decodeCheckpoint, encodeCheckpoint } from './checkpoint.ts'
 import type { Framing } from './framing.ts'
 import { Step } from './step.ts'
 
-/** What a compressor is made of; `createCompressor` puts it together. */
+/** The parts of a compressor, which `createCompressor` makes. */
 export interface WorkerSetup {
   readonly specs: readonly Spec[]
   readonly settings: Settings
@@ -36,58 +36,48 @@ export interface WorkerSetup {
   readonly step: number
   readonly parent: Uint8Array
   readonly weight: number
-  /** as `DeviceLostError` says it */
+  /** see `DeviceLostError.savedStep` */
   readonly saved: number | null
 }
 
-/** Half the largest float32, about: what sums of two still are below. */
+/** About half of the largest float32, so that the sum of two such residuals does not overflow. */
 const MAX_RESIDUAL = 2 ** 127
 
-/** The hash of the factors, which all workers begin with alike. */
+/** The `parent` before the first mean: the hash of the factors, which are equal on all workers. */
 export function firstParent({ right, left }: SharedState): Uint8Array {
-  const factors = new Uint8Array(right.byteLength + left.byteLength)
-  factors.set(bytesOf(right))
-  factors.set(bytesOf(left), right.byteLength)
-  return hash64(factors)
+  return hash64(concatBytes(bytesOf(right), bytesOf(left)))
 }
 
-/** Everything that outlives a step. Its methods are for between two steps; callers see to that. */
+/**
+ * The state of one worker. Its methods may only be called between two steps, which callers ensure.
+ */
 export class WorkerState {
-  readonly #specs: readonly Spec[]
-  readonly #settings: Settings
-  readonly #session: Session
-  readonly #host: Host
-  readonly #framing: Framing
-  readonly #algorithm: Algorithm
-  /** for steps that compress, and for those before `startCompressingAfter` */
+  readonly #setup: WorkerSetup
+  /** the layout of steps that compress */
   #layout: Layout
+  /** the layout with all parameters uncompressed, of steps before `startCompressingAfter` */
   readonly #rawLayout: Layout
-  /** the one that the session is arranged for */
+  /** the layout that the session has now */
   #arranged: Layout
   #number: number
   #parent: Uint8Array
   #weight: number
-  /** the step before which the residual was last saved */
+  /** the step before which the residual was last saved; null: never */
   #saved: number | null
 
   constructor(setup: WorkerSetup) {
-    this.#specs = setup.specs
-    this.#settings = setup.settings
-    this.#session = setup.session
-    this.#host = setup.host
-    this.#framing = setup.framing
-    this.#algorithm = setup.algorithm
+    this.#setup = setup
     this.#layout = setup.layout
     this.#rawLayout = rawLayoutOf(setup.specs)
-    this.#arranged = this.#settings.method.ownsFactors ? this.#rawLayout : setup.layout
+    this.#arranged = this.#sessionLayout(setup.layout)
     this.#number = setup.step
     this.#parent = setup.parent
     this.#weight = setup.weight
     this.#saved = setup.saved
-    this.#framing.reserve(this.#layout)
+    setup.framing.reserve(setup.layout)
   }
 
-  /** the number of the open step, or of the next */
+  /** the number of the open step; between steps, of the next one */
   get number(): number {
     return this.#number
   }
@@ -97,99 +87,104 @@ export class WorkerState {
   }
 
   get gradients(): readonly Dense[] | null {
-    return this.#session.gradients
+    return this.#setup.session.gradients
   }
 
   get optimizer(): SessionOptimizer | undefined {
-    return this.#session.optimizer
+    return this.#setup.session.optimizer
   }
 
   get synchronous(): boolean {
-    return this.#session.synchronous
+    return this.#setup.session.synchronous
   }
 
-  /** @throws TypeError, RangeError  unless these tensors fit the shapes and the backend */
+  /** Checks tensors against the shapes and the backend. @throws TypeError, RangeError */
   check(tensors: readonly Tensor[], name: string): void {
-    checkTensors(tensors, this.#specs, name, (...other) => this.#session.check(...other))
+    const { specs, session } = this.#setup
+    checkTensors(tensors, specs, name, (...other) => session.check(...other))
   }
 
-  /** The same for what `compress` is given. */
+  /** Checks the argument of `compress`. @throws TypeError, RangeError */
   checkGradients(gradients: readonly Gradient[]): void {
-    const { name, accepts: takes } = this.#settings.method
-    const other = (tensor: unknown, length: number, at: string) => {
+    const { specs, settings, session } = this.#setup
+    const { name, accepts } = settings.method
+    const checkOther = (tensor: unknown, length: number, at: string) => {
       const factored = typeof tensor === 'object' && tensor !== null && 'activations' in tensor
-      if (!factored) return this.#session.check(tensor, length, at)
+      if (!factored) return session.check(tensor, length, at)
       throw new TypeError(`"${at}": the method ${name} takes no factored gradients`)
     }
-    checkTensors(gradients, this.#specs, 'gradients', other, takes)
+    checkTensors(gradients, specs, 'gradients', checkOther, accepts)
   }
 
-  /** The next step, with the session arranged for it. */
+  /** Makes the next step, and rearranges the session if that step has another layout. */
   begin(weight: number): Step {
-    const exact = this.#number < this.#settings.startCompressingAfter
+    const exact = this.#number < this.#setup.settings.startCompressingAfter
     const layout = exact ? this.#rawLayout : this.#layout
     this.#arrange(layout)
-    const ground = {
-      session: this.#session,
-      host: this.#host,
-      framing: this.#framing,
-      algorithm: exact ? wholeSteps : this.#algorithm,
+    const setup = {
+      ...this.#setup,
+      algorithm: exact ? wholeSteps : this.#setup.algorithm,
       layout,
       number: this.#number,
       parent: this.#parent,
       exact,
     }
-    return new Step(ground, weight)
+    return new Step(setup, weight)
   }
 
-  /** Memory may grow here: not in a step, for the caller's gradients may lie there. */
+  /**
+   * Gives the session another layout. This may enlarge its memory, so it must not happen within a
+   * step: the caller's gradients may lie in that memory.
+   */
   #arrange(layout: Layout): void {
-    const arranged = this.#settings.method.ownsFactors ? this.#rawLayout : layout
+    const arranged = this.#sessionLayout(layout)
     if (arranged === this.#arranged) return
-    this.#session.rearrange(arranged)
+    this.#setup.session.rearrange(arranged)
     this.#arranged = arranged
   }
 
-  /** A gradient has been taken in with this weight. */
+  /** The session's layout in steps with this layout. */
+  #sessionLayout(layout: Layout): Layout {
+    return this.#setup.settings.method.ownsFactors ? this.#rawLayout : layout
+  }
+
+  /** Notes the weight of the gradient that has just been taken in. */
   sent(weight: number): void {
     this.#weight = weight
   }
 
   /**
-   * A step is over.
+   * Ends a step.
    *
-   * @param parent  with its means; none if they do not count
-   * @param ranks  from now on, if the step has decided about them
+   * @param parent  the history hash with the means of the step; absent if the step was aborted
+   * @param ranks  new ranks, if the step has decided about them
    */
   end(parent?: Uint8Array, ranks?: readonly number[]): void {
-    if (keepsNothing(this.#settings)) this.#clear()
+    const { settings, session, algorithm } = this.#setup
+    if (keepsNothing(settings) && !settings.method.ownsFactors) {
+      session.scale(algorithm.take ? 'raw' : 'residual', 0) // M ← 0, where the method uses it
+    }
     this.#parent = parent ?? this.#parent
     this.#number++
     if (ranks && String(ranks) !== String(this.ranks)) this.#rearrange(ranks)
   }
 
-  /** M ← 0, as far as the method has put something there. */
-  #clear(): void {
-    if (this.#settings.method.ownsFactors) return
-    this.#session.scale(this.#algorithm.take ? 'raw' : 'residual', 0)
-  }
-
-  *save(residual: boolean): Task<Uint8Array> {
-    const state = encodeCheckpoint({
-      specs: this.#specs,
-      settings: this.#settings,
+  *save(options: { residual?: boolean }): Task<Uint8Array> {
+    const residual = anObject(options).residual ?? true
+    const checkpoint = encodeCheckpoint({
+      ...this.#setup,
       step: this.#number,
       parent: this.#parent,
       weight: this.#weight,
       layout: this.#layout,
-      kept: this.#algorithm.shared,
+      shared: this.#setup.algorithm.shared,
       residual: residual ? yield* this.#residual() : null,
     })
     if (residual) this.#saved = this.#number
-    return state
+    return checkpoint
   }
 
-  /** What a lost device means for this worker. */
+  /** The error for a lost device, with what it means for this worker's residual. */
   lost(cause: DeviceLostError): DeviceLostError {
     const from = this.#saved
     const safe =
@@ -199,19 +194,21 @@ export class WorkerState {
     return new DeviceLostError(`${cause.message}; ${safe}`, from, { cause })
   }
 
-  join(state: Uint8Array): void {
-    const read = decodeCheckpoint(state, this.#specs, this.#settings)
-    const layout = layoutOf(this.#specs, read.ranks)
+  join(checkpoint: Uint8Array): void {
+    const { specs, settings, algorithm, framing } = this.#setup
+    const { ranks, loaded, step, parent } = decodeCheckpoint(checkpoint, specs, settings)
+    const layout = layoutOf(specs, ranks)
     this.#arrange(layout)
-    this.#algorithm.load(layout, read.loaded, read.step) // it may refuse a note: before all else
+    algorithm.load(layout, loaded, step) // first, because it may refuse a note
     this.#layout = layout
-    this.#number = read.step
-    this.#parent = read.parent ?? firstParent(this.#algorithm.shared)
-    this.#framing.reserve(this.#layout)
+    this.#number = step
+    this.#parent = parent ?? firstParent(algorithm.shared)
+    framing.reserve(layout)
   }
 
-  *adopt(state: Uint8Array): Task<void> {
-    const { residual, weight } = decodeCheckpoint(state, this.#specs, this.#settings)
+  *adopt(checkpoint: Uint8Array): Task<void> {
+    const { specs, settings, session } = this.#setup
+    const { residual, weight } = decodeCheckpoint(checkpoint, specs, settings)
     if (!residual) throw new RangeError('"state": expected one with its residual')
     const own = yield* this.#residual()
     const factor = weight / this.#weight
@@ -220,32 +217,34 @@ export class WorkerState {
       if (Math.abs(own[i]!) <= MAX_RESIDUAL) continue
       throw new RangeError(`"state": its residual times ${factor}, the ratio of weights, overflows`)
     }
-    this.#session.write('residual', bytesOf(own))
+    session.write('residual', bytesOf(own))
   }
 
   setRank(rank: number | readonly number[]): void {
-    const { method } = this.#settings
+    const { specs, settings } = this.#setup
+    const { method } = settings
     if (!method.supportedOptions.includes('rank')) {
       throw new RangeError(`"rank": the method ${method.name} has no use for it`)
     }
     if (typeof rank !== 'number') {
-      if (!Array.isArray(rank) || rank.length !== this.#specs.length) {
+      if (!Array.isArray(rank) || rank.length !== specs.length) {
         throw new RangeError(
-          `"rank": expected a number or ${this.#specs.length} of them, got ${show(rank)}` +
+          `"rank": expected a number or ${specs.length} of them, got ${show(rank)}` +
             (Array.isArray(rank) ? ` of ${rank.length}` : ''),
         )
       }
       for (const [i, one] of rank.entries()) integer(`rank[${i}]`, one, 0, 65535)
     } else integer('rank', rank, 1, 65535)
-    this.#rearrange(this.#settings.method.ranks(this.#specs, this.#settings, rank))
+    this.#rearrange(method.ranks(specs, settings, rank))
   }
 
   #rearrange(ranks: readonly number[]): void {
-    const layout = layoutOf(this.#specs, ranks)
+    const { specs, algorithm, framing } = this.#setup
+    const layout = layoutOf(specs, ranks)
     this.#arrange(layout)
     this.#layout = layout
-    this.#algorithm.rearrange(this.#layout, this.#number)
-    this.#framing.reserve(this.#layout)
+    algorithm.rearrange(layout, this.#number)
+    framing.reserve(layout)
   }
 
   *rescale(factor: number): Task<void> {
@@ -256,22 +255,22 @@ export class WorkerState {
     if (norm * Math.abs(factor) > MAX_RESIDUAL) {
       throw new RangeError(`"factor": ${factor} times a residual of norm ${norm} might overflow`)
     }
-    yield* wait(this.#session.scale('residual', factor))
+    yield* wait(this.#setup.session.scale('residual', factor))
   }
 
   /** ‖residual‖₂ */
   *norm(): Task<number> {
-    const squares = yield* wait(this.#session.norms())
+    const squares = yield* wait(this.#setup.session.norms())
     return Math.sqrt(squares.reduce((sum, square) => sum + square, 0))
   }
 
   dispose(): void {
-    this.#session.dispose()
+    this.#setup.session.dispose()
   }
 
   *#residual(): Task<Float32Array> {
     const values = new Float32Array(this.#layout.denseFloats)
-    yield* wait(this.#session.read(['residual'], values))
+    yield* wait(this.#setup.session.read(['residual'], values))
     return values
   }
 }

@@ -1,4 +1,5 @@
-// bfloat16: the upper half of a float32, rounded; saturating at the largest finite value.
+// bfloat16: the upper half of a float32, rounded to nearest; it saturates at the largest finite
+// value.
 import { halfFloat } from './half-floats.ts'
 import type { WireType } from './wire-type.ts'
 
@@ -8,7 +9,7 @@ export const bf16: WireType<'bf16'> = {
   ...halfFloat({ exponent: 0x7f80, round, table }),
 }
 
-/** The bf16 nearest to n float32 with these bits; what is too large saturates. */
+/** codes ← the bf16 nearest to n float32, given as bits. Too large values saturate. */
 function round(bits: Int32Array, n: number, codes: Uint16Array): void {
   for (let i = 0; i < n; i++) codes[i] = nearest(bits[i]!)
 }
@@ -20,7 +21,7 @@ function nearest(bits: number): number {
   return sign | (code >= 0x7f80 ? 0x7f7f : code)
 }
 
-/** The value of every code. Shifting in place of a table takes as long. */
+/** The value of every code. Decoding by a shift instead takes equally long. */
 function table(): Float32Array {
   return new Float32Array(Int32Array.from({ length: 1 << 16 }, (_, code) => code << 16).buffer)
 }

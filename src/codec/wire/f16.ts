@@ -1,4 +1,4 @@
-// float16 (IEEE 754 binary16), saturating at ±65504.
+// float16, IEEE 754 binary16, rounded to nearest; it saturates at ±65504.
 import { halfFloat } from './half-floats.ts'
 import type { WireType } from './wire-type.ts'
 
@@ -8,7 +8,7 @@ export const f16: WireType<'f16'> = {
   ...halfFloat({ exponent: 0x7c00, round, table }),
 }
 
-/** The f16 nearest to n float32 with these bits; what is too large saturates. */
+/** codes ← the f16 nearest to n float32, given as bits. Too large values saturate. */
 function round(bits: Int32Array, n: number, codes: Uint16Array): void {
   for (let i = 0; i < n; i++) codes[i] = nearest(bits[i]!)
 }
@@ -16,7 +16,7 @@ function round(bits: Int32Array, n: number, codes: Uint16Array): void {
 function nearest(bits: number): number {
   const sign = (bits >>> 16) & 0x8000
   const magnitude = bits & 0x7fffffff
-  if (magnitude >= 0x477ff000) return sign | 0x7bff // 65520 and more would round to infinity
+  if (magnitude >= 0x477ff000) return sign | 0x7bff // from 65520 on, rounding would give infinity
   if (magnitude >= 0x38800000) {
     return sign | ((magnitude - 0x38000000 + 0xfff + ((magnitude >>> 13) & 1)) >>> 13)
   }
@@ -28,8 +28,8 @@ function nearest(bits: number): number {
 }
 
 /**
- * The value of every code. Arithmetic in place of a table takes twice as long, and longer still with
- * subnormals, which are usual in gradients.
+ * The value of every code. Decoding by arithmetic takes twice as long, and longer still for
+ * subnormals, which are common in gradients.
  */
 function table(): Float32Array {
   const values = new Float32Array(1 << 16)

@@ -1,22 +1,23 @@
-// float32: values as they are.
-import { chunks } from '../chunks.ts'
-import { fixedSize, reader } from './fixed-size.ts'
-import type { Accumulator, Summand, WireType } from './wire-type.ts'
+// float32: the values themselves.
+import { bytesOf } from '../../bytes.ts'
+import { type ChunkViews, chunks } from '../chunks.ts'
+import { accumulateChunks, fixedSize } from './fixed-size.ts'
+import type { WireType } from './wire-type.ts'
 
 export const f32: WireType<'f32'> = {
   name: 'f32',
   id: 0,
   ...fixedSize(4, 0x7f800000),
   encode(values, _segments, into) {
-    into.set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength))
+    into.set(bytesOf(values))
   },
   decode(bytes, count, into) {
-    new Uint8Array(into.buffer, into.byteOffset, 4 * count).set(bytes.subarray(0, 4 * count))
+    bytesOf(into).set(bytes.subarray(0, 4 * count))
   },
-  accumulate: (summands) => (summands.length === 4 ? four(summands) : one(summands[0]!)),
+  accumulate: (summands) => accumulateChunks(4, summands, addOne, addFour),
 }
 
-/** Σ x² of f32 values, at any alignment, in float64; the order of the sum is fixed. */
+/** Σ x² of float32 values at any alignment, in float64 and in a fixed order. */
 export function sumOfSquares(bytes: Uint8Array): number {
   let sum = 0
   for (const { views, length } of chunks(bytes)) sum += squares(views.floats, length >> 2)
@@ -39,25 +40,7 @@ function squares(floats: Float32Array, n: number): number {
   return a + c + (b + d)
 }
 
-function one(summand: Summand): Accumulator {
-  const { views, next } = reader(4)(summand)
-  return (sums, n) => {
-    next(n)
-    addOne(sums, n, views.floats, summand.weight)
-  }
-}
-
-function four(summands: readonly Summand[]): Accumulator {
-  const weights = summands.map(({ weight }) => weight)
-  const readers = summands.map(reader(4))
-  const [a, b, c, d] = readers.map(({ views }) => views.floats)
-  return (sums, n) => {
-    for (const { next } of readers) next(n)
-    addFour(sums, n, a!, b!, c!, d!, weights)
-  }
-}
-
-function addOne(sums: Float64Array, n: number, x: Float32Array, weight: number): void {
+function addOne(sums: Float64Array, n: number, { floats: x }: ChunkViews, weight: number): void {
   for (let i = 0; i < n; i += 4) {
     sums[i] = sums[i]! + x[i]! * weight
     sums[i + 1] = sums[i + 1]! + x[i + 1]! * weight
@@ -69,10 +52,10 @@ function addOne(sums: Float64Array, n: number, x: Float32Array, weight: number):
 function addFour(
   sums: Float64Array,
   n: number,
-  a: Float32Array,
-  b: Float32Array,
-  c: Float32Array,
-  d: Float32Array,
+  { floats: a }: ChunkViews,
+  { floats: b }: ChunkViews,
+  { floats: c }: ChunkViews,
+  { floats: d }: ChunkViews,
   weights: readonly number[],
 ): void {
   const [wa, wb, wc, wd] = [weights[0]!, weights[1]!, weights[2]!, weights[3]!]

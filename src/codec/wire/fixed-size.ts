@@ -1,12 +1,12 @@
-// What wire types have in common whose values have two or four bytes each.
-import { CHUNK_VALUES, chunks, createChunk } from '../chunks.ts'
-import type { Summand, WireType } from './wire-type.ts'
+// The common part of wire types whose values have two or four bytes each.
+import { CHUNK_VALUES, type ChunkViews, chunks, createChunk } from '../chunks.ts'
+import type { Accumulator, Summand, WireType } from './wire-type.ts'
 
 /**
- * The part of a record that follows from the size of a value.
+ * The fields of a wire type that follow from the size of a value.
  *
- * @param size  bytes of a value: 2 or 4
- * @param exponent  the bits of a value that are all set if it is not finite
+ * @param size  bytes of a value
+ * @param exponent  the exponent bits of a value, which are all set if it is not finite
  */
 export function fixedSize(size: 2 | 4, exponent: number) {
   const leastLength = (count: number) => size * count
@@ -19,17 +19,20 @@ export function fixedSize(size: 2 | 4, exponent: number) {
       return length <= bytes.length ? length : -1 - bytes.length
     },
     firstInvalid(bytes, count, zero = false) {
-      // A full exponent + 1 carries into the sign, and so does any bit but the sign + the same ones.
+      // Adding `carry` to the masked bits sets the sign bit exactly if the value is not valid. To
+      // find a full exponent, it adds 1 to it. To find a bit other than the sign, it adds all those
+      // bits.
       const sign = 2 ** (8 * size - 1)
       const mask = zero ? sign - 1 : exponent
       const carry = zero ? mask : mask & -mask
-      const both = size === 2 ? 0x10001 : 1 // two values to a word, and no carry from one to the other
+      const both = size === 2 ? 0x10001 : 1 // a word has two values; no carry crosses them
       for (const { views, length, from } of chunks(bytes.subarray(0, leastLength(count)))) {
-        // Behind the last value lie zeros, or values that have been looked at.
-        const any = carries(views.words, (length + 3) >> 2, mask * both, carry * both)
-        if ((any & (sign * both)) === 0) continue
+        // After the last value the buffer has zeros, or values of an earlier chunk, which are
+        // valid.
+        const bits = carries(views.words, (length + 3) >> 2, mask * both, carry * both)
+        if ((bits & (sign * both)) === 0) continue
         const values = size === 2 ? views.halves : views.words
-        return from + size * values.findIndex((bits) => (((bits & mask) + carry) & sign) !== 0)
+        return from + size * values.findIndex((value) => (((value & mask) + carry) & sign) !== 0)
       }
       return -1
     },
@@ -40,28 +43,49 @@ export function fixedSize(size: 2 | 4, exponent: number) {
   } satisfies Partial<WireType>
 }
 
-/** Copies the next n values, so many bytes each, to where they are fast to read. */
-export function reader(size: 2 | 4) {
-  return ({ values }: Summand) => {
-    const views = createChunk(size * CHUNK_VALUES)
-    let at = 0
-    const next = (n: number) => {
-      views.bytes.set(values.subarray(at, at + size * n))
-      at += size * n
-    }
-    return { views, next }
+/** sums ← sums + weight · values, for the n values of one view of the chunk. */
+export type AddOne = (sums: Float64Array, n: number, values: ChunkViews, weight: number) => void
+
+/** sums ← sums + Σ weight · values, for the n values of each of four chunks. */
+export type AddFour = (
+  sums: Float64Array,
+  n: number,
+  a: ChunkViews,
+  b: ChunkViews,
+  c: ChunkViews,
+  d: ChunkViews,
+  weights: readonly number[],
+) => void
+
+/** `WireType.accumulate`: copies the next n values of each summand to a chunk, then adds the chunks. */
+export function accumulateChunks(
+  size: 2 | 4,
+  summands: readonly Summand[],
+  addOne: AddOne,
+  addFour: AddFour,
+): Accumulator {
+  const weights = summands.map(({ weight }) => weight)
+  const views = summands.map(() => createChunk(size * CHUNK_VALUES))
+  const [a, b, c, d] = views
+  let at = 0
+  return (sums, n) => {
+    const end = at + size * n
+    for (const [i, { bytes }] of views.entries()) bytes.set(summands[i]!.values.subarray(at, end))
+    at = end
+    if (d) addFour(sums, n, a!, b!, c!, d, weights)
+    else addOne(sums, n, a!, weights[0]!)
   }
 }
 
-/** All bits that any (word & mask) + carry has, in n words and up to three more. */
+/** The bitwise or of (word & mask) + carry over n words, rounded up to a multiple of 4. */
 function carries(words: Int32Array, n: number, mask: number, carry: number): number {
-  let any = 0
+  let bits = 0
   for (let i = 0; i < n; i += 4) {
-    any |=
+    bits |=
       ((words[i]! & mask) + carry) |
       ((words[i + 1]! & mask) + carry) |
       ((words[i + 2]! & mask) + carry) |
       ((words[i + 3]! & mask) + carry)
   }
-  return any
+  return bits
 }

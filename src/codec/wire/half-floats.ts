@@ -1,17 +1,20 @@
-// What the two floating-point types of 16 bits have in common: a table gives the value of every code.
+// The common part of the two 16-bit floating-point types, which decode through a table of all
+// codes.
 import { CHUNK_VALUES, chunks, createChunk } from '../chunks.ts'
-import { fixedSize, reader } from './fixed-size.ts'
-import type { Accumulator, Summand, WireType } from './wire-type.ts'
+import { accumulateChunks, fixedSize } from './fixed-size.ts'
+import type { WireType } from './wire-type.ts'
 
+/** The part of a 16-bit type that differs between f16 and bf16. */
 interface HalfFloat {
-  /** the bits of a code that are all set if its value is not finite */
+  /** the exponent bits of a code, which are all set if its value is not finite */
   readonly exponent: number
-  /** The codes nearest to n float32 with these bits. */
+  /** codes ← the codes nearest to n float32, given as bits. Too large values saturate. */
   round(bits: Int32Array, n: number, codes: Uint16Array): void
-  /** The value of every code. Made when first needed, in 0.1 ms. */
+  /** The value of every code. It is computed at first use, in 0.1 ms. */
   table(): Float32Array
 }
 
+/** The fields of a 16-bit wire type, except name and id. */
 export function halfFloat({ exponent, round, table }: HalfFloat) {
   let made: Float32Array | undefined
   const values = () => {
@@ -21,11 +24,11 @@ export function halfFloat({ exponent, round, table }: HalfFloat) {
   return {
     ...fixedSize(2, exponent),
     encode(floats, _segments, into) {
-      const [near, codes] = [createChunk(4 * CHUNK_VALUES), createChunk(2 * CHUNK_VALUES)]
+      const [floatBits, codes] = [createChunk(4 * CHUNK_VALUES), createChunk(2 * CHUNK_VALUES)]
       for (let from = 0; from < floats.length; from += CHUNK_VALUES) {
         const chunk = floats.subarray(from, from + CHUNK_VALUES)
-        near.floats.set(chunk)
-        round(near.words, chunk.length, codes.halves)
+        floatBits.floats.set(chunk)
+        round(floatBits.words, chunk.length, codes.halves)
         into.set(codes.bytes.subarray(0, 2 * chunk.length), 2 * from)
       }
     },
@@ -34,32 +37,22 @@ export function halfFloat({ exponent, round, table }: HalfFloat) {
         lookUp(views.halves, length / 2, values(), into.subarray(from / 2))
       }
     },
-    accumulate: (summands) =>
-      summands.length === 4 ? four(summands, values()) : one(summands[0]!, values()),
+    accumulate(summands) {
+      const decoded = values()
+      return accumulateChunks(
+        2,
+        summands,
+        (sums, n, { halves }, weight) => addOne(sums, n, decoded, halves, weight),
+        (sums, n, a, b, c, d, weights) =>
+          addFour(sums, n, decoded, a.halves, b.halves, c.halves, d.halves, weights),
+      )
+    },
   } satisfies Partial<WireType>
 }
 
-/** floats ← the values of n codes; what is not finite stays so. */
+/** floats ← the values of n codes, which may be infinite or NaN. */
 function lookUp(codes: Uint16Array, n: number, values: Float32Array, floats: Float32Array): void {
   for (let i = 0; i < n; i++) floats[i] = values[codes[i]!]!
-}
-
-function one(summand: Summand, values: Float32Array): Accumulator {
-  const { views, next } = reader(2)(summand)
-  return (sums, n) => {
-    next(n)
-    addOne(sums, n, values, views.halves, summand.weight)
-  }
-}
-
-function four(summands: readonly Summand[], values: Float32Array): Accumulator {
-  const weights = summands.map(({ weight }) => weight)
-  const readers = summands.map(reader(2))
-  const [a, b, c, d] = readers.map(({ views }) => views.halves)
-  return (sums, n) => {
-    for (const { next } of readers) next(n)
-    addFour(sums, n, values, a!, b!, c!, d!, weights)
-  }
 }
 
 function addOne(

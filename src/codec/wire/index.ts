@@ -1,23 +1,23 @@
-// The wire types. A new one is a file beside this one, and a line in types.ts.
+// The table of wire types. To add one, write a file beside this one and add a line to types.ts.
 import * as types from './types.ts'
 import type { WireType } from './wire-type.ts'
 
-/** The name of a wire type: how the values of a frame are encoded. */
+/** The name of a wire type, the encoding of a frame's values: 'f32', 'f16', 'bf16' or 'int8'. */
 export type Wire = (typeof types)[keyof typeof types]['name']
 
 const byId: readonly WireType<Wire>[] = Object.values(types).sort((a, b) => a.id - b.id)
 
-/** The names of all wire types, in the order of their numbers in frames. */
+/** The names of all wire types, in the order of their ids. */
 export const WIRES: readonly Wire[] = byId.map(({ name }) => name)
 
-/** The record of a wire type. @throws RangeError  if there is none of this name */
+/** The wire type of this name. @throws RangeError  if there is none */
 export function wireType(name: Wire): WireType<Wire> {
   const found = byId.find((type) => type.name === name)
   if (found) return found
   throw new RangeError(`"wire": expected one of ${WIRES.join(', ')}, got ${String(name)}`)
 }
 
-/** The wire type with this number in frames; undefined if no type has it. */
+/** The wire type with this id; undefined if there is none. */
 export function wireTypeOf(id: number): WireType<Wire> | undefined {
   return byId.find((type) => type.id === id)
 }

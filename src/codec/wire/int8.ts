@@ -1,21 +1,28 @@
-// Signed bytes in blocks that share a scale.
+// int8: signed bytes in blocks that share a scale.
 //
-//   0  u8 n − 1 (n is 1 … 64) │ 1  f32 scale │ 5  n signed bytes       value = scale · byte, as float32
+//   byte  size  field of a block
+//      0     1  n − 1, where n is 1 … 64
+//      1     4  scale: f32
+//      5     n  signed bytes; value = scale · byte, rounded to float32
 //
-// The scale is max|x| / 127 of the block (rounded up where that is subnormal), so a value errs by at most
-// half of it; values beyond 127 / 128 of the largest float32 saturate.
+// The scale is max|x| / 127 over the block, rounded up if that is subnormal. The error of a value
+// is at most half the scale. Values beyond 127 / 128 of the largest float32 saturate.
 import { dataView } from '../../bytes.ts'
 import type { Accumulator, Summand, WireType } from './wire-type.ts'
 
-/** Values in a full block; the last block of a segment has the rest of its values. */
+/** Values of a full block. The last block of a segment has the remaining values. */
 const BLOCK = 64
 
-/** Where the fields of a block lie. */
+/** The byte at which each field of a block begins. */
 const BLOCK_AT = { count: 0, scale: 1, values: 5 } as const
 
+/** Bytes of a full block. */
 const FULL_BLOCK = BLOCK_AT.values + BLOCK
 
-/** The largest scale: 128 of them, the most that a signed byte can ask for, are a finite float32. */
+/**
+ * The largest scale. Times 128, the largest absolute value of a signed byte, it is a finite
+ * float32.
+ */
 const MAX_SCALE = 2 ** 120 * (2 - 2 ** -23)
 
 export const int8: WireType<'int8'> = {
@@ -80,8 +87,9 @@ function lengthIn(bytes: Uint8Array, count: number): number {
   let left = count
   const full = BLOCK - 1
   while (left > 0) {
-    // Four full blocks at once. The first byte of a block says where it ends; read one after another, from
-    // memory that is far away, they take 17 ns each.
+    // Four full blocks at once: the four reads do not depend on each other. The first byte of a
+    // block says where it ends, and reading these one after another from far memory takes 17 ns
+    // each.
     if (left >= 4 * BLOCK && at + 4 * FULL_BLOCK <= bytes.length) {
       const [a, b] = [bytes[at]!, bytes[at + FULL_BLOCK]!]
       const [c, d] = [bytes[at + 2 * FULL_BLOCK]!, bytes[at + 3 * FULL_BLOCK]!]
@@ -101,16 +109,17 @@ function lengthIn(bytes: Uint8Array, count: number): number {
   return at
 }
 
-/** Goes through blocks that `lengthIn` has let pass, a run of values of one block at a time. */
+/** An iterator over the values of blocks that `lengthIn` has accepted, in runs within one block. */
 class Blocks {
   readonly bytes: Int8Array
-  /** where the run begins in `bytes` */
+  /** the offset of the run in `bytes` */
   at = 0
-  /** of its block */
+  /** the scale of its block */
   scale = 0
   readonly #view: DataView
+  /** the offset of the first byte after the run */
   #end = 0
-  /** behind the run, to the end of the block */
+  /** values of the block after the run */
   #left = 0
 
   constructor(bytes: Uint8Array) {
@@ -118,7 +127,9 @@ class Blocks {
     this.#view = dataView(bytes)
   }
 
-  /** The next run; returns its length. @param most  values of it, ≥ 1 */
+  /**
+   * Goes to the next run, and returns its length, at least 1. @param most  the length at most, ≥ 1
+   */
   next(most: number): number {
     this.at = this.#end
     if (this.#left === 0) {
@@ -132,7 +143,7 @@ class Blocks {
     return n
   }
 
-  /** Leaves the last n of the run for the next one. */
+  /** Shortens the run by n values, which the next run begins with. */
   back(n: number): void {
     this.#left += n
     this.#end -= n
@@ -161,7 +172,7 @@ function four(summands: readonly Summand[]): Accumulator {
       const inB = b!.next(inA)
       const inC = c!.next(inB)
       const some = d!.next(inC)
-      a!.back(inA - some) // none, but for frames that were cut in unlike places
+      a!.back(inA - some) // 0 values, unless the frames' blocks end at different values
       b!.back(inB - some)
       c!.back(inC - some)
       scales[0] = a!.scale
@@ -175,7 +186,7 @@ function four(summands: readonly Summand[]): Accumulator {
   }
 }
 
-/** n sums from `to` on ← themselves + scale · byte, as a float32, · weight */
+/** sums[to + i] += float32(scale · bytes[at + i]) · weight, for i from 0 to n − 1. */
 function addOne(
   sums: Float64Array,
   to: number,
@@ -214,7 +225,7 @@ function addFour(
   }
 }
 
-/** n floats from `to` on ← scale · the bytes from `at` on */
+/** floats[to + i] ← scale · bytes[at + i], for i from 0 to n − 1. */
 function scaled(
   bytes: Int8Array,
   at: number,
@@ -226,19 +237,19 @@ function scaled(
   for (let i = 0; i < n; i++) floats[to + i] = scale * bytes[at + i]!
 }
 
-/** Whether a block may have this scale. */
+/** Whether the scale is valid: not negative, and not so large that a value overflows. */
 function isScale(scale: number): boolean {
   return scale >= 0 && scale <= MAX_SCALE
 }
 
-/** max / 127 as a float32; rounded up where it is subnormal, so that 127 scales still reach max. */
+/** max / 127 as float32. If that is subnormal it is rounded up, so that 127 · scale ≥ max. */
 function scaleOf(max: number): number {
   const scale = max / 127
   if (scale < 2 ** -126) return Math.ceil(scale * 2 ** 149) / 2 ** 149
   return Math.min(Math.fround(scale), MAX_SCALE)
 }
 
-/** The nearest integer, ties to even: beyond 2⁵² a float64 has no digits after the point. */
+/** The nearest integer, ties to even: from 2⁵² on, a float64 has no fractional digits. */
 function roundEven(x: number): number {
   return x + 1.5 * 2 ** 52 - 1.5 * 2 ** 52
 }

@@ -1,4 +1,4 @@
-// One line for each wire type.
+// The list of wire types, one line each.
 export { bf16 } from './bf16.ts'
 export { f16 } from './f16.ts'
 export { f32 } from './f32.ts'
