@@ -152,7 +152,7 @@ export class PublishedMoniquaCoding extends MoniquaCoding {
     const sent = isHi ? lo : hi
     for (let i = 0; i < x.length; i++) {
       const received = modulo(this.#valueAt(sent, i) - x[i]!, this.modulus)
-      this.difference[i] = isHi ? this.#error[i]! - there : there - this.#error[i]!
+      this.difference[i] = isHi ? this.#error[i]! - received : received - this.#error[i]!
     }
     return true
   }

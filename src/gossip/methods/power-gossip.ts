@@ -23,8 +23,9 @@ export interface PowerGossipOptions {
   readonly minCompressionRate?: number
   /**
    * true: as the authors' program (epfml/powergossip). Iteration 0 exchanges only the parameters
-   * without factors, the first half-step with factors orthonormalizes P or Q according to `iterations`,
-   * and parameters without factors are mixed with γ = 1 whatever `gamma` is. Default false.
+   * without factors. Its half-steps count all the same, so with an odd `iterations` the first one with
+   * factors orthonormalizes Q rather than P. Parameters without factors are mixed with γ = 1, whatever
+   * `gamma` is. Default false.
    */
   readonly published?: boolean
 }
