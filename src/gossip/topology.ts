@@ -235,7 +235,7 @@ function finite(name: string, value: unknown): void {
 function weighted(
   nodes: number,
   weight: number,
-  links: (node: number) => readonly number[],
+  neighboursOf: (node: number) => readonly number[],
 ): Topology {
   return Array.from({ length: nodes }, (_, i) => {
     const times = new Map<number, number>()
