@@ -54,7 +54,7 @@ export class ThreadPool {
   readonly #others: Thread[] = []
   readonly #ended: () => void
   /** whoever waits for all to have read a message, by session */
-  readonly #waiting = new Map<unknown, { left: number; done(): void; failed(error: Error): void }>()
+  readonly #waiting = new Map<unknown, { left: number; done(): void; onError(error: Error): void }>()
   #failure: Error | null = null
   readonly #sessions = new Set<number>()
   #last = 0
@@ -76,11 +76,11 @@ export class ThreadPool {
     this.words = new Int32Array(this.#control)
     this.operands = new Float64Array(this.#control, 4 * WORD.operands, MOST_OPERANDS)
     this.#ended = ended
-    const heard = (session: unknown) => this.#heard(session)
-    const failed = (reason: string) => this.#failed(reason)
+    const onMessage = (session: unknown) => this.#onMessage(session)
+    const failed = (reason: string) => this.#onError(reason)
     try {
       while (this.#others.length < threads - 1) {
-        this.#others.push(startThread(SOURCE, heard, failed))
+        this.#others.push(startThread(SOURCE, onMessage, failed))
       }
     } catch (error) {
       this.#end()
@@ -103,7 +103,7 @@ export class ThreadPool {
       await new Promise<void>((done, failed) => {
         if (this.#failure) throw this.#failure
         this.#waiting.set(session, { left: this.#others.length, done, failed })
-        for (const other of this.#others) other.hold(true)
+        for (const other of this.#others) other.keepAlive(true)
         this.#post({ session, module, memory, ...control })
       })
     } catch (error) {
@@ -135,7 +135,7 @@ export class ThreadPool {
     Atomics.notify(this.words, WORD.turn)
   }
 
-  #heard(session: unknown): void {
+  #onMessage(session: unknown): void {
     const waiting = this.#waiting.get(session)
     if (!waiting || --waiting.left > 0) return
     this.#waiting.delete(session)
@@ -143,16 +143,16 @@ export class ThreadPool {
     waiting.done()
   }
 
-  #failed(reason: string): void {
+  #onError(reason: string): void {
     this.#failure = new UnsupportedError(`"threads": a worker could not be started: ${reason}`)
-    for (const { failed } of this.#waiting.values()) failed(this.#failure)
+    for (const { failed } of this.#waiting.values()) onError(this.#failure)
     this.#waiting.clear()
     this.#rest()
   }
 
   /** With nobody waiting, sleeping threads do not keep the process from ending. */
   #rest(): void {
-    if (this.#waiting.size === 0) for (const other of this.#others) other.hold(false)
+    if (this.#waiting.size === 0) for (const other of this.#others) other.keepAlive(false)
   }
 }
 

@@ -5,12 +5,12 @@ import { UnsupportedError } from '../../errors.ts'
 export interface Thread {
   post(message: unknown): void
   /** Whether it keeps the process from ending, as it does at first. */
-  hold(yes: boolean): void
+  keepAlive(yes: boolean): void
   end(): void
 }
 
 interface NodeWorker {
-  on(event: 'message' | 'error', hear: (what: unknown) => void): void
+  on(event: 'message' | 'error', listener: (value: unknown) => void): void
   postMessage(message: unknown): void
   ref(): void
   unref(): void
@@ -28,25 +28,25 @@ interface Process {
 
 /**
  * @param source  JavaScript that listens to messages
- * @param heard  gets its messages
- * @param failed  gets why it could not be started, or has ended
+ * @param onMessage  gets its messages
+ * @param onError gets why it could not be started, or has ended
  * @throws UnsupportedError  if this host has no threads, or a policy forbids them
  */
 export function startThread(
   source: string,
-  heard: (message: unknown) => void,
-  failed: (reason: string) => void,
+  onMessage: (message: unknown) => void,
+  onError: (reason: string) => void,
 ): Thread {
   const { process } = globalThis as { process?: Process }
   const node = process?.getBuiltinModule?.('node:worker_threads')
   if (node) {
     // Without the arguments of this process: a loader, say, that the source has no use for.
     const worker = new node.Worker(source, { eval: true, execArgv: [] })
-    worker.on('message', heard)
-    worker.on('error', (error) => failed(String(error)))
+    worker.on('message', onMessage)
+    worker.on('error', (error) => onError(String(error)))
     return {
       post: (message) => worker.postMessage(message),
-      hold: (yes) => (yes ? worker.ref() : worker.unref()),
+      keepAlive: (yes) => (yes ? worker.ref() : worker.unref()),
       end: () => void worker.terminate(),
     }
   }
@@ -54,14 +54,14 @@ export function startThread(
     throw new UnsupportedError('"threads": this host has no workers')
   }
   const worker = startWeb(source)
-  worker.onmessage = ({ data }) => heard(data)
+  worker.onmessage = ({ data }) => onMessage(data)
   worker.onerror = (event) => {
     event.preventDefault() // it is told to who waits
-    failed(event.message ?? "add 'blob:' to worker-src in the content security policy")
+    onError(event.message ?? "add 'blob:' to worker-src in the content security policy")
   }
   return {
     post: (message) => worker.postMessage(message),
-    hold: () => {}, // a page ends when it ends
+    keepAlive: () => {}, // a page ends when it ends
     end: () => worker.terminate(),
   }
 }
