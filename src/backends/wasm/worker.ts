@@ -1,10 +1,10 @@
-// One more thread, in Node (or what is like it) and in browsers.
+// Starts a thread: a worker thread in Node, Bun and Deno, a web worker in browsers.
 import { UnsupportedError } from '../../errors.ts'
 
-/** A thread as its owner sees it. */
+/** A running thread. */
 export interface Thread {
   post(message: unknown): void
-  /** Whether it keeps the process from ending, as it does at first. */
+  /** Sets whether the thread keeps the process from ending. At first, it does. */
   keepAlive(yes: boolean): void
   end(): void
 }
@@ -17,7 +17,7 @@ interface NodeWorker {
   terminate(): Promise<number>
 }
 
-/** What Node, Bun and Deno have, and no bundler sees. */
+/** The part of `process` in Node, Bun and Deno that loads a built-in module unseen by bundlers. */
 interface Process {
   getBuiltinModule?(
     name: 'node:worker_threads',
@@ -27,9 +27,11 @@ interface Process {
 }
 
 /**
- * @param source  JavaScript that listens to messages
- * @param onMessage  gets its messages
- * @param onError gets why it could not be started, or has ended
+ * Starts a thread.
+ *
+ * @param source  its program: JavaScript that listens to messages
+ * @param onMessage  called with each of its messages
+ * @param onError  called with the reason if it could not be started, or has failed
  * @throws UnsupportedError  if this host has no threads, or a policy forbids them
  */
 export function startThread(
@@ -40,7 +42,7 @@ export function startThread(
   const { process } = globalThis as { process?: Process }
   const node = process?.getBuiltinModule?.('node:worker_threads')
   if (node) {
-    // Without the arguments of this process: a loader, say, that the source has no use for.
+    // Without this process's arguments, such as a loader: the program needs none.
     const worker = new node.Worker(source, { eval: true, execArgv: [] })
     worker.on('message', onMessage)
     worker.on('error', (error) => onError(String(error)))
@@ -56,12 +58,12 @@ export function startThread(
   const worker = startWeb(source)
   worker.onmessage = ({ data }) => onMessage(data)
   worker.onerror = (event) => {
-    event.preventDefault() // it is told to who waits
+    event.preventDefault() // `onError` reports it
     onError(event.message ?? "add 'blob:' to worker-src in the content security policy")
   }
   return {
     post: (message) => worker.postMessage(message),
-    keepAlive: () => {}, // a page ends when it ends
+    keepAlive: () => {}, // a worker does not outlive its page
     end: () => worker.terminate(),
   }
 }
@@ -73,6 +75,6 @@ function startWeb(source: string): Worker {
   } catch (cause) {
     throw new UnsupportedError(`"threads": a worker could not be started: ${cause}`, { cause })
   } finally {
-    URL.revokeObjectURL(url) // it has been taken
+    URL.revokeObjectURL(url) // the worker has the source already
   }
 }
