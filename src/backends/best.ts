@@ -16,7 +16,8 @@ export interface Best extends Backend {
 }
 
 /**
- * Chooses WebGPU if this host has a GPU for it, otherwise wasm. `name` and `reason` say which, and why.
+ * Chooses WebGPU if this host has a GPU for it, otherwise wasm. `name` and `reason` say which, and
+ * why.
  */
 export async function best(): Promise<Best> {
   try {

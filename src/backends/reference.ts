@@ -1,5 +1,5 @@
-// The reference kernels: plain loops with sums in float64, each rounded once, when it is stored. They are
-// slow, and define what each kernel computes. Read this file first.
+// The reference kernels: plain loops with sums in float64, each rounded once, when it is stored.
+// They are slow, and define what each kernel computes. Read this file first.
 import type { Dims, Kernels } from '../backend.ts'
 import { normal } from '../linalg/normal.ts'
 
@@ -7,8 +7,8 @@ import { normal } from '../linalg/normal.ts'
 const LIMIT = 2 ** 100
 
 /**
- * The reference kernels, on single matrices in the caller's arrays. `Kernels` describes each. The fast
- * kernels are tested against them.
+ * The reference kernels, on single matrices in the caller's arrays. `Kernels` describes each. The
+ * fast kernels are tested against them.
  */
 export const reference: Kernels = {
   name: 'reference',

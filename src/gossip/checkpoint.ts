@@ -2,12 +2,14 @@
 //
 //   edge<lo>-<hi>/p/<i>        [rank, rows]: left factor of parameter i, one row per column
 //   edge<lo>-<hi>/q/<i>        [rank, cols]: right factor of parameter i, one row per column
-//   edge<lo>-<hi>/before/<i>   [rank, rows or cols]: the factor that the last exchange began with, as it
-//                              was before that exchange. Absent if there is none to take back.
-//   edge<lo>-<hi>/<name>/<i>   the parameter's shape: the arrays that the method's coding keeps for a
-//                              parameter without factors, such as `difference` of the last exchange
-//   metadata                   format 'lowrank-gossip', version, layout (the configHash), self, step,
-//                              edges (JSON: a list of EdgeRecord)
+//   edge<lo>-<hi>/before/<i>   [rank, rows or cols]: the factor that the last exchange began
+//                              with, as it was before that exchange. Absent if there is no
+//                              exchange to take back.
+//   edge<lo>-<hi>/<name>/<i>   the parameter's shape: an array that the method's coding keeps
+//                              for a parameter without factors, such as `difference` of the
+//                              last exchange
+//   metadata                   format 'lowrank-gossip', version, layout (the configHash), self,
+//                              step, edges (JSON: a list of EdgeRecord)
 
 import type { Layout } from '../backend.ts'
 import { fromHex, toHex } from '../bytes.ts'
@@ -36,7 +38,9 @@ export interface EdgeCheckpoint {
   readonly step: number
   /** the weights that the node asked for, by neighbour */
   readonly neighbours: ReadonlyMap<number, number>
-  /** Restores a newly created edge. Leaves it alone if the checkpoint does not know the neighbour. */
+  /**
+   * Restores a newly created edge. Leaves it alone if the checkpoint does not know the neighbour.
+   */
   fill(neighbour: number, edge: Edge): void
 }
 
@@ -73,7 +77,8 @@ export function encodeEdges(
  *
  * @param newEdge  creates an edge of this node; only the names and shapes of its tensors are read
  * @throws TypeError  if `bytes` is not a Uint8Array
- * @throws RangeError  if it is not a checkpoint, or one of another node, other shapes or other options
+ * @throws RangeError  if it is not a checkpoint, or one of another node, other shapes or other
+ *   options
  */
 export function decodeEdges(
   bytes: Uint8Array,
@@ -155,7 +160,9 @@ function tensorsOf(
   return tensors
 }
 
-/** @throws RangeError, TypeError  unless the text is a JSON list of records of different neighbours */
+/**
+ * @throws RangeError, TypeError  unless the text is a JSON list of records of different neighbours
+ */
 function parseRecords(text: string | undefined, self: number): EdgeRecord[] {
   const fail = () => new RangeError(`"restore": edges: expected a list of them, got ${text}`)
   let list: unknown

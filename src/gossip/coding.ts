@@ -1,5 +1,5 @@
-// A method's coding of the parameters without factors: how one end encodes its values, and what both
-// ends compute from the two messages. The codings are in methods/, one for each method.
+// A method's coding of the parameters without factors: how one end encodes its values, and what
+// both ends compute from the two messages. The codings are in methods/, one for each method.
 import type { EdgePayload } from './compression.ts'
 import type { Noise } from './noise.ts'
 
@@ -44,10 +44,10 @@ export interface Coding {
    *
    * @param lo, hi  the ends' messages, as decoded from their frames
    * @param isHi  true: this node is `hi`
-   * @param x  this node's values as encoded. A sequential method has already moved them by the edges
-   *   applied before this one.
-   * @returns false if a difference is too large. Both ends find the same. `difference` is then zero,
-   *   and the rest of the state is unchanged.
+   * @param x  this node's values as encoded. A sequential method has already moved them by the
+   *   edges applied before this one.
+   * @returns false if a difference is too large. Both ends find the same. `difference` is then
+   *   zero, and the rest of the state is unchanged.
    */
   commit(lo: EdgePayload, hi: EdgePayload, isHi: boolean, x: Float32Array): boolean
   /** Takes the last exchange back: the state is as it was before its `commit`. */

@@ -12,8 +12,8 @@ export interface EdgePayload {
 }
 
 /**
- * A compression operator without state. Its arrays of values hold the parameters without factors, one
- * after another, unpadded.
+ * A compression operator without state. Its arrays of values hold the parameters without factors,
+ * one after another, unpadded.
  */
 export interface Compression {
   /** 32-bit words in a message */
@@ -65,8 +65,8 @@ export function compressionOf(compression: unknown): (layout: Layout) => Compres
 /**
  * Signs: C(x) = mean|x|·sign(x), for each parameter by itself.
  *
- * The message has one bit per entry, in order, from the lowest bit of each word (0: ≥ 0, 1: < 0), and
- * one float per parameter, its mean magnitude.
+ * The message has one bit per entry, in order, from the lowest bit of each word (0: ≥ 0, 1: < 0),
+ * and one float per parameter, its mean magnitude.
  */
 export class Signs implements Compression {
   readonly words: number
@@ -114,8 +114,8 @@ export class Signs implements Compression {
 /**
  * Top-k: the k = max(1, ⌊keep · length⌋) entries of each parameter with the largest magnitudes.
  *
- * The message has their indices as words and their values as floats, by parameter and ascending index.
- * An index counts from the first entry of the first parameter.
+ * The message has their indices as words and their values as floats, by parameter and ascending
+ * index. An index counts from the first entry of the first parameter.
  */
 export class Largest implements Compression {
   readonly words: number

@@ -21,13 +21,13 @@ import { checkNoise, NOISE, type Noise, uniform } from './noise.ts'
 import { checkMethod } from './traffic.ts'
 
 /**
- * A source of random numbers for edge lo–hi. It returns standard normals: elements 0 … length − 1 of one
- * column of a factor. For `use` 64, Moniqua's noise, it returns numbers uniform in [0, 1): elements of
- * a parameter, with column 0. The same arguments must give the same bits at both ends.
+ * A source of random numbers for edge lo–hi. It returns standard normals: elements 0 … length − 1
+ * of one column of a factor. For `use` 64, Moniqua's noise, it returns numbers uniform in [0, 1):
+ * elements of a parameter, with column 0. The same arguments must give the same bits at both ends.
  *
  * @param lo, hi  the nodes' numbers, lo < hi; lo = hi: a node's own noise (Moniqua, `published`)
- * @param use  0: Q. 1: P. 2 and 3: a replaced column of P, of Q; plus 4 for each further attempt, at
- *   most 60. 64: noise
+ * @param use  0: Q. 1: P. 2 and 3: a replaced column of P, of Q; plus 4 for each further attempt,
+ *   at most 60. 64: noise
  * @param parameter  its index
  * @param step  of normals: the half-step's number, from 1; 0: the initial factors. Of noise: the
  *   iteration's number, from 0
@@ -48,9 +48,10 @@ export interface GossipOptions {
   /**
    * The neighbours' numbers, with the weights wᵢⱼ of their edges: 0 < w ≤ 1.
    *
-   * If the two ends of an edge ask for different weights, the smaller one is used. So W is symmetric; and
-   * if each node asks for 1 / (1 + the number of its neighbours), the result is Metropolis weights,
-   * though no node knows the graph. Default: the neighbours of `restore`, or none. See `addNeighbour`.
+   * If the two ends of an edge ask for different weights, the smaller one is used. So W is
+   * symmetric; and if each node asks for 1 / (1 + the number of its neighbours), the result is
+   * Metropolis weights, though no node knows the graph. Default: the neighbours of `restore`, or
+   * none. See `addNeighbour`.
    */
   readonly neighbours?: Readonly<Record<number, number>>
   /** The gossip method. Both ends of an edge must agree on it. Default `powerGossip()`. */
@@ -65,9 +66,9 @@ export interface GossipOptions {
   /**
    * The backend that computes on the parameters: `wasm()`, `webgpu()`, … Default `wasm()`.
    *
-   * On a GPU, parameters may be buffers or arrays, like the gradients of `createCompressor`. Parameters
-   * with factors stay there: bases are uploaded, and products are read back. Parameters without factors
-   * are read back whole, for the codings compute on the CPU.
+   * On a GPU, parameters may be buffers or arrays, like the gradients of `createCompressor`.
+   * Parameters with factors stay there: bases are uploaded, and products are read back. Parameters
+   * without factors are read back whole, for the codings compute on the CPU.
    */
   readonly backend?: Backend
   /** A checkpoint that `save` returned, of the same node, shapes, method and seed. */
@@ -81,25 +82,26 @@ export interface GossipOptions {
  *
  *   for (const [id, frame] of await node.begin(parameters)) send(id, frame)
  *   node.receive(id, frame)          for each neighbour's frame, or node.giveUp(id)
- *   await node.apply(parameters)     // the parameters have moved; frames of the next half-step, if any
+ *   await node.apply(parameters)     // moves the parameters; returns the next half-step's frames
  *
- * **One end of an edge adds what the other subtracts**, so the sum of all nodes' parameters stays, to
- * rounding: each addition errs by at most half a unit in the last place of a float32.
+ * **One end of an edge adds what the other subtracts**, so the sum of all nodes' parameters stays,
+ * to rounding: each addition errs by at most half a unit in the last place of a float32.
  *
- * Frames need no acknowledgement and may get lost. If one frame of an edge gets lost, one end applies an
- * exchange that the other does not. No protocol can rule that out (the two generals' problem), and
- * waiting for acknowledgements would cost a round trip in each iteration. Instead, the nodes detect it
- * and take it back. A frame says with which history of exchanges it was computed. So the next frame
- * that arrives shows the end that is ahead that it must subtract its last exchange again; it has kept
- * the factors for that. Until then, the sum is off by one edge's exchange, and the edge exchanges
- * nothing in the iteration in which the loss is detected. If both frames get lost, neither end applies
- * anything.
+ * Frames need no acknowledgement and may get lost. If one frame of an edge gets lost, one end
+ * applies an exchange that the other does not. No protocol can rule that out (the two generals'
+ * problem), and waiting for acknowledgements would cost a round trip in each iteration. Instead,
+ * the nodes detect it and take it back. A frame says with which history of exchanges it was
+ * computed. So the next frame that arrives shows the end that is ahead that it must subtract its
+ * last exchange again; it has kept the factors for that. Until then, the sum is off by one edge's
+ * exchange, and the edge exchanges nothing in the iteration in which the loss is detected. If both
+ * frames get lost, neither end applies anything.
  *
- * If the ends have no common history, because one lost its state or was restored from an old checkpoint,
- * they return to the initial factors by themselves. Their earlier exchanges stay applied.
+ * If the ends have no common history, because one lost its state or was restored from an old
+ * checkpoint, they return to the initial factors by themselves. Their earlier exchanges stay
+ * applied.
  *
- * Both ends need bases with the same bits. They orthonormalize differences of the bytes that both have,
- * always in the plain wasm module, whatever the backend and engine.
+ * Both ends need bases with the same bits. They orthonormalize differences of the bytes that both
+ * have, always in the plain wasm module, whatever the backend and engine.
  *
  * @param shapes  one entry per parameter, the same on all nodes
  * @throws TypeError, RangeError  naming the entry or option at fault

@@ -1,5 +1,5 @@
-// The state that a node keeps of one edge: factors, the coding's state, and the history of exchanges.
-// Both ends compute it from the same bytes.
+// The state that a node keeps of one edge: factors, the coding's state, and the history of
+// exchanges. Both ends compute it from the same bytes.
 
 import type { Host, Layout, Side } from '../backend.ts'
 import { bytesOf, concatBytes } from '../bytes.ts'
@@ -28,8 +28,8 @@ export interface HalfStepScope {
 }
 
 /**
- * The state of the edge between nodes `lo` and `hi`, lo < hi. Both ends have the same bits as long as
- * they have the same history (`parent`).
+ * The state of the edge between nodes `lo` and `hi`, lo < hi. Both ends have the same bits as long
+ * as they have the same history (`parent`).
  */
 export class Edge {
   readonly lo: number
@@ -50,7 +50,9 @@ export class Edge {
   readonly #layout: Layout
   readonly #host: Host
   readonly #method: GossipMethod
-  /** the history: a hash of the initial factors and of all exchanges that have not been taken back */
+  /**
+   * the history: a hash of the initial factors and of all exchanges that have not been taken back
+   */
   parent: Uint8Array
   /** the number of those exchanges that had factors */
   turns = 0
@@ -102,9 +104,9 @@ export class Edge {
   /**
    * The buffers of this end's message.
    *
-   * @returns the message; the lengths of its columns of floats; and `factors`, the part of the floats
-   *   that takes the matrices' products with the basis (the other side's arena). The coding's floats
-   *   follow it.
+   * @returns the message; the lengths of its columns of floats; and `factors`, the part of the
+   *   floats that takes the matrices' products with the basis (the other side's arena). The
+   *   coding's floats follow it.
    */
   room({
     matrices,
@@ -122,7 +124,8 @@ export class Edge {
   }
 
   /**
-   * Encodes the parameters without factors into this end's message, if the half-step exchanges them.
+   * Encodes the parameters without factors into this end's message, if the half-step exchanges
+   * them.
    *
    * @param x  `layout.rawFloats` values
    * @param step  number of the iteration
@@ -200,7 +203,10 @@ export class Edge {
     return true
   }
 
-  /** Takes the last exchange back. The caller has already subtracted its products from the parameters. */
+  /**
+   * Takes the last exchange back. The caller has already subtracted its products from the
+   * parameters.
+   */
   retract(): void {
     const { previous, matrices, raws, side } = this.last!
     if (raws !== 0) this.coding.retract()

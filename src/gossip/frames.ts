@@ -1,8 +1,8 @@
 // The frames that the ends of an edge exchange: kind 'gathered', with one part, the sender's.
 //
 // `parent` in the header is the sender's history of the edge. The part's weight is the one that the
-// sender asks for. Its first two words are the history before the sender's last exchange; they are zero
-// if there is no exchange to take back.
+// sender asks for. Its first two words are the history before the sender's last exchange; they are
+// zero if there is no exchange to take back.
 import type { Layout } from '../backend.ts'
 import { equalBytes } from '../bytes.ts'
 import { beginFrame, decodeFrame, type Frame, sealFrame } from '../codec/frame.ts'
@@ -63,7 +63,9 @@ export class EdgeFrames {
     this.#ranks = Uint16Array.from(layout.parameters, ({ rank }) => rank)
   }
 
-  /** Hash of all that both ends of an edge must agree on: shapes, method, its options, and the seed. */
+  /**
+   * Hash of all that both ends of an edge must agree on: shapes, method, its options, and the seed.
+   */
   get configHash(): Uint8Array {
     return this.#configHash
   }
@@ -119,8 +121,8 @@ export class EdgeFrames {
    * Decodes the content of a frame that `open` has returned.
    *
    * @param history  this end's
-   * @param refuse  checks the payload of a sender with the same history; returns a description of the
-   *   error, or null
+   * @param refuse  checks the payload of a sender with the same history; returns a description of
+   *   the error, or null
    * @throws FrameError  with the byte where the error is
    */
   read(

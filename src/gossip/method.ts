@@ -5,8 +5,9 @@ import { show } from '../validate.ts'
 import type { Coding, EdgeEnd } from './coding.ts'
 
 /**
- * A gossip method: what neighbours exchange. Created by `powerGossip()`, `choco()`, `deepSqueeze()`,
- * `moniqua()` or `plain()`. Programs pass it on; its fields are for the library's own use.
+ * A gossip method: what neighbours exchange. Created by `powerGossip()`, `choco()`,
+ * `deepSqueeze()`, `moniqua()` or `plain()`. Programs pass it on; its fields are for the library's
+ * own use.
  */
 export interface GossipMethod {
   readonly name: string
@@ -16,15 +17,22 @@ export interface GossipMethod {
   readonly iterations: number
   /** false: each half-step begins with a new random factor */
   readonly warmStart: boolean
-  /** consensus step size γ of the parameters with factors (`matrices`) and of those without (`raws`) */
+  /**
+   * consensus step size γ of the parameters with factors (`matrices`) and of those without (`raws`)
+   */
   readonly gamma: { readonly matrices: number; readonly raws: number }
   /** true: iteration 0 exchanges only parameters without factors, as in PowerGossip's program */
   readonly published: boolean
-  /** true: edges are applied one after another, each to the values that those before it have moved */
+  /**
+   * true: edges are applied one after another, each to the values that those before it have moved
+   */
   readonly sequential: boolean
   /** The rank of each parameter's factors; 0: it has none. */
   ranks(specs: readonly Spec[]): readonly number[]
-  /** A message's content for the parameters without factors: words, and lengths of columns of floats. */
+  /**
+   * A message's content for the parameters without factors: words, and lengths of columns of
+   * floats.
+   */
   sends(layout: Layout): { readonly words: number; readonly columns: readonly number[] }
   /** Creates the coding of the parameters without factors, for one end of an edge. */
   coding(layout: Layout, end: EdgeEnd): Coding

@@ -1,5 +1,5 @@
-// A node's arithmetic on its parameters, on any backend: their products with the bases of its edges, and
-// the addition of its moves towards its neighbours.
+// A node's arithmetic on its parameters, on any backend: their products with the bases of its
+// edges, and the addition of its moves towards its neighbours.
 
 import type { Backend, Layout, Parameter, Session, Side, Tensor } from '../backend.ts'
 import { bytesOf } from '../bytes.ts'
@@ -9,8 +9,8 @@ import type { Spec } from '../options.ts'
 import type { Edge, HalfStepScope } from './edge.ts'
 
 /**
- * One edge's move: matrices · left·rightᵀ is added to the parameters with factors, and raws · difference
- * to those without.
+ * One edge's move: matrices · left·rightᵀ is added to the parameters with factors, and raws ·
+ * difference to those without.
  */
 export interface EdgeMove {
   readonly edge: Edge
@@ -19,9 +19,9 @@ export interface EdgeMove {
 }
 
 /**
- * One session for all edges of a node. Its factors have the columns of all edges side by side: k edges
- * of rank r make one factor of rank k·r. So the parameters are read once for all products, and written
- * once for all moves. The session's M is a snapshot of the parameters.
+ * One session for all edges of a node. Its factors have the columns of all edges side by side: k
+ * edges of rank r make one factor of rank k·r. So the parameters are read once for all products,
+ * and written once for all moves. The session's M is a snapshot of the parameters.
  */
 export class Mixer {
   readonly #session: Session
@@ -57,11 +57,12 @@ export class Mixer {
   }
 
   /**
-   * Takes a snapshot of the parameters, and writes to each edge's message (`room`) the products of the
-   * matrices with the edge's basis.
+   * Takes a snapshot of the parameters, and writes to each edge's message (`room`) the products of
+   * the matrices with the edge's basis.
    *
    * @param edges  of which `prepare` has computed the bases
-   * @param raws  out: the parameters without factors, `layout.rawFloats` values, if `scope` has them
+   * @param raws  out: the parameters without factors, `layout.rawFloats` values, if `scope` has
+   *   them
    * @returns false if a value is not finite or not below 2¹⁰⁰; the messages are then unchanged
    */
   *take(

@@ -20,12 +20,13 @@ import {
 /**
  * The result of a half-step on one edge:
  *
- *   exchanged   this node moved towards the neighbour. So did the neighbour, unless this node's frame
- *               got lost.
+ *   exchanged   this node moved towards the neighbour. So did the neighbour, unless this node's
+ *               frame got lost.
  *   missed      the neighbour did not answer. This node did nothing.
- *   retracted   the neighbour had not applied this node's last exchange, or had applied another one in
- *               its place. This node has taken that exchange back.
- *   waited      the neighbour has applied an exchange that this node has not, and will take it back.
+ *   retracted   the neighbour had not applied this node's last exchange, or had applied another
+ *               one in its place. This node has taken that exchange back.
+ *   waited      the neighbour has applied an exchange that this node has not, and will take it
+ *               back.
  *   restarted   the ends had no common history, and have returned to the initial factors.
  *   overflowed  an element of the difference is 2¹⁰⁰ or more. Both ends ignore the exchange.
  */
@@ -112,16 +113,17 @@ export class Gossip {
   }
 
   /**
-   * Begins an iteration. Its frames are of the parameters' current values; the parameters may change
-   * before `apply`.
+   * Begins an iteration. Its frames are of the parameters' current values; the parameters may
+   * change before `apply`.
    *
    * @param parameters  one tensor per parameter, in the order of `shapes`; only read
-   * @param options.step  the iteration's number, for a node that is behind the others or joins later.
-   *   Default: one more than the last.
+   * @param options.step  the iteration's number, for a node that is behind the others or joins
+   *   later. Default: one more than the last.
    * @returns the frames to send, by neighbour
-   * @throws TypeError, RangeError  if the parameters do not fit the shapes, or have values that are not
-   *   finite or not below 2¹⁰⁰
-   * @throws RoundError  if an iteration is open, another call is running, or the node is disposed of
+   * @throws TypeError, RangeError  if the parameters do not fit the shapes, or have values that are
+   *   not finite or not below 2¹⁰⁰
+   * @throws RoundError  if an iteration is open, another call is running, or the node is disposed
+   *   of
    * @throws DeviceLostError  (lowrank/webgpu) if the GPU is lost, and with it the parameters on it
    */
   async begin(
@@ -131,7 +133,11 @@ export class Gossip {
     return runAsync(this.#exclusive(this.#begin(parameters, options)))
   }
 
-  /** `begin` for hosts that cannot await. @throws UnsupportedError  if the backend is asynchronous */
+  /**
+   * `begin` for hosts that cannot await.
+   *
+   * @throws UnsupportedError  if the backend is asynchronous
+   */
   beginSync(
     parameters: readonly Tensor[],
     options: { readonly step?: number } = {},
@@ -142,8 +148,8 @@ export class Gossip {
   /**
    * Takes a neighbour's frame. The parameters change only in `apply`.
    *
-   * @returns 'taken'. 'late': the frame is of a half-step that is over; drop it. 'early': it is of a
-   *   later half-step, or no iteration is open; pass it again then.
+   * @returns 'taken'. 'late': the frame is of a half-step that is over; drop it. 'early': it is of
+   *   a later half-step, or no iteration is open; pass it again then.
    * @throws RangeError  if `neighbour` is not a neighbour
    * @throws FrameError  if this is not a valid frame of that neighbour. The node is unchanged.
    * @throws RoundError  if the neighbour has answered already
@@ -183,24 +189,31 @@ export class Gossip {
    * another half-step, begins it.
    *
    * @param parameters  changed in place; training may have changed them since `begin`
-   * @throws TypeError, RangeError  if the parameters do not fit the shapes. Also if another half-step
-   *   follows and they are not finite after this one; this one is then applied, and the iteration is
-   *   over.
-   * @throws RoundError  if no iteration is open, or a neighbour has neither answered nor been given up
-   * @throws DeviceLostError  as `begin`; neighbours may have applied exchanges that this node has not
+   * @throws TypeError, RangeError  if the parameters do not fit the shapes. Also if another
+   *   half-step follows and they are not finite after this one; this one is then applied, and the
+   *   iteration is over.
+   * @throws RoundError  if no iteration is open, or a neighbour has neither answered nor been given
+   *   up
+   * @throws DeviceLostError  as `begin`; neighbours may have applied exchanges that this node has
+   *   not
    */
   async apply(parameters: readonly Tensor[]): Promise<Applied> {
     return runAsync(this.#exclusive(this.#apply(parameters)))
   }
 
-  /** `apply` for hosts that cannot await. @throws UnsupportedError  if the backend is asynchronous */
+  /**
+   * `apply` for hosts that cannot await.
+   *
+   * @throws UnsupportedError  if the backend is asynchronous
+   */
   applySync(parameters: readonly Tensor[]): Applied {
     return this.#runNow(this.#apply(parameters))
   }
 
   /**
-   * Adds a neighbour; or, if it is one already, changes the weight that this node asks for. The neighbour
-   * must add this node, too. Of the weights that the two ends ask for, the smaller one is used.
+   * Adds a neighbour; or, if it is one already, changes the weight that this node asks for. The
+   * neighbour must add this node, too. Of the weights that the two ends ask for, the smaller one is
+   * used.
    *
    * @param weight  0 < weight ≤ 1
    * @throws TypeError, RangeError  naming the argument
@@ -215,11 +228,12 @@ export class Gossip {
   }
 
   /**
-   * Removes a neighbour and the state of its edge. The neighbour must remove this node, too, or be gone.
+   * Removes a neighbour and the state of its edge. The neighbour must remove this node, too, or be
+   * gone.
    *
-   * If one frame of the last half-step got lost, one of the two has applied an exchange that the other
-   * has not, and it will not be taken back: the sum of the two nodes' parameters stays off by that
-   * exchange.
+   * If one frame of the last half-step got lost, one of the two has applied an exchange that the
+   * other has not, and it will not be taken back: the sum of the two nodes' parameters stays off by
+   * that exchange.
    *
    * @throws RangeError  if `neighbour` is not a neighbour
    * @throws RoundError  if an iteration is open
@@ -242,8 +256,8 @@ export class Gossip {
   }
 
   /**
-   * Releases the node's memory. Later calls throw a RoundError, except that `dispose` does nothing and
-   * `receive` takes no frame.
+   * Releases the node's memory. Later calls throw a RoundError, except that `dispose` does nothing
+   * and `receive` takes no frame.
    *
    * @throws RoundError  if another call is running
    */
@@ -339,8 +353,8 @@ export class Gossip {
     const { step, round } = this.#position
     const next = { step, round: round + 1 }
     const last = next.round === this.#parts.method.iterations
-    // The next line comes before any await: from here on, `receive` calls this half-step's frames late
-    // and the next one's early.
+    // The next line comes before any await: from here on, `receive` calls this half-step's frames
+    // late and the next one's early.
     this.#exchanges = null
     this.#position = last ? { step: step + 1, round: 0 } : next
     yield* mixer.add(parameters, moves)
@@ -382,7 +396,9 @@ export class Gossip {
     }
   }
 
-  /** Runs a call to its end without waiting; on an asynchronous backend, throws before it begins. */
+  /**
+   * Runs a call to its end without waiting; on an asynchronous backend, throws before it begins.
+   */
   #runNow<T>(work: Task<T>): T {
     this.#refuseOverlap()
     if (!this.#parts.mixer.synchronous) {

@@ -4,8 +4,8 @@ import { philox } from '../linalg/philox.ts'
 import { show } from '../validate.ts'
 
 /**
- * Draws uniform numbers in [0, 1) for the first `length` entries of a parameter. Both ends of the edge
- * lo–hi draw the same. With lo = hi, the numbers are that node's own.
+ * Draws uniform numbers in [0, 1) for the first `length` entries of a parameter. Both ends of the
+ * edge lo–hi draw the same. With lo = hi, the numbers are that node's own.
  *
  * @param parameter  its index
  * @param step  number of the iteration

@@ -22,8 +22,8 @@ const ZERO = 1e-12
 const MOST_NODES = 2 ** 16
 
 /**
- * A ring: each node has two neighbours, each with weight 1/3. With two nodes, each has one neighbour,
- * with weight 2/3.
+ * A ring: each node has two neighbours, each with weight 1/3. With two nodes, each has one
+ * neighbour, with weight 2/3.
  *
  * @param nodes  how many: 1 … 65,536
  * @throws TypeError, RangeError  if `nodes` is no such number
@@ -34,7 +34,8 @@ export function ring(nodes: number): Topology {
 }
 
 /**
- * A torus, a grid whose opposite edges are joined: each node has four neighbours, each with weight 1/5.
+ * A torus, a grid whose opposite edges are joined: each node has four neighbours, each with weight
+ * 1/5.
  *
  * If two of them are the same node, that node has both weights; so 2 × 2 gives two neighbours with
  * weight 2/5. Along a side of 1, a node is its own neighbour: both weights go to the node itself.
@@ -78,15 +79,15 @@ export function star(nodes: number): Topology {
 }
 
 /**
- * Metropolis weights for any graph: an edge has the weight 1 / (1 + the larger degree of its two ends).
- * The matrix is symmetric and doubly stochastic, and each node's own weight is positive (Xiao, Boyd &
- * Kim, "Distributed average consensus with least-mean-square deviation", 2007, §4).
+ * Metropolis weights for any graph: an edge has the weight 1 / (1 + the larger degree of its two
+ * ends). The matrix is symmetric and doubly stochastic, and each node's own weight is positive
+ * (Xiao, Boyd & Kim, "Distributed average consensus with least-mean-square deviation", 2007, §4).
  *
- * A node need not know the graph: `createGossip` uses the smaller of the two weights that the ends of an
- * edge ask for, so each node may ask for 1 / (1 + its own degree).
+ * A node need not know the graph: `createGossip` uses the smaller of the two weights that the ends
+ * of an edge ask for, so each node may ask for 1 / (1 + its own degree).
  *
- * @param adjacency  the lists of neighbours of nodes 0 … n − 1. It must be symmetric: if j is in the list
- *   of i, i is in the list of j.
+ * @param adjacency  the lists of neighbours of nodes 0 … n − 1. It must be symmetric: if j is in
+ *   the list of i, i is in the list of j.
  * @throws TypeError, RangeError  naming the entry at fault
  */
 export function metropolis(adjacency: readonly (readonly number[])[]): Topology {
@@ -156,8 +157,8 @@ export function isDoublyStochastic(topology: Topology): boolean {
 
 /**
  * The spectral gap 1 − |λ|, where λ is the eigenvalue of W with the second largest magnitude. An
- * iteration of `plain` with γ = 1 reduces the nodes' distance from their mean to |λ| of it, or less.
- * 0 if the graph is not connected.
+ * iteration of `plain` with γ = 1 reduces the nodes' distance from their mean to |λ| of it, or
+ * less. 0 if the graph is not connected.
  *
  * Takes about n³ operations: seconds for a few hundred nodes.
  *
@@ -169,10 +170,10 @@ export function spectralGap(topology: Topology): number {
 }
 
 /**
- * The consensus step size γ* = 2 / (λ₂ + λₘₐₓ), where λ₂ and λₘₐₓ are the second smallest and the largest
- * eigenvalue of I − W. With it plain gossip converges fastest (Xiao & Boyd, "Fast linear iterations for
- * distributed averaging", 2004, §4.1, constant edge weights). PowerGossip's authors use it both for
- * plain gossip and for PowerGossip.
+ * The consensus step size γ* = 2 / (λ₂ + λₘₐₓ), where λ₂ and λₘₐₓ are the second smallest and the
+ * largest eigenvalue of I − W. With it plain gossip converges fastest (Xiao & Boyd, "Fast linear
+ * iterations for distributed averaging", 2004, §4.1, constant edge weights). PowerGossip's authors
+ * use it both for plain gossip and for PowerGossip.
  *
  * @throws RangeError, TypeError  if it is no symmetric, connected topology of two nodes or more
  */
@@ -201,7 +202,9 @@ function spectrum(topology: Topology): { second: number; largest: number } {
   return { second: values[n - 2]!, largest: values[0]! }
 }
 
-/** @throws TypeError, RangeError  unless all weights are finite, and of other nodes in the topology */
+/**
+ * @throws TypeError, RangeError  unless all weights are finite, and of other nodes in the topology
+ */
 function check(topology: Topology): void {
   if (!Array.isArray(topology)) {
     throw new TypeError(`"topology": expected an array of rows, got ${show(topology)}`)
@@ -228,7 +231,8 @@ function finite(name: string, value: unknown): void {
 }
 
 /**
- * Gives each neighbour the same weight. A neighbour that is listed several times has it several times.
+ * Gives each neighbour the same weight. A neighbour that is listed several times has it several
+ * times.
  *
  * @param neighboursOf  the neighbours of a node; their numbers count modulo `nodes`
  */

@@ -22,7 +22,9 @@ export interface GossipPlanOptions {
 
 /** The data that a node sends to all its neighbours in an iteration. It receives as much. */
 export interface GossipPlan {
-  /** One entry per parameter: its shape, its matrix, and the rank of its factors (0: it has none). */
+  /**
+   * One entry per parameter: its shape, its matrix, and the rank of its factors (0: it has none).
+   */
   readonly parameters: readonly {
     readonly shape: readonly number[]
     readonly rows: number
@@ -91,7 +93,9 @@ export function planGossip(
   }
 }
 
-/** @throws TypeError  unless it was created by a function of lowrank/gossip, such as `powerGossip()` */
+/**
+ * @throws TypeError  unless it was created by a function of lowrank/gossip, such as `powerGossip()`
+ */
 export function checkMethod(method: unknown): void {
   const { ranks, sends } = (method ?? {}) as Partial<GossipMethod>
   if (typeof ranks === 'function' && typeof sends === 'function') return

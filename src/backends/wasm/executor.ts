@@ -1,5 +1,5 @@
-// Executors run the phases of one session: on the calling thread alone (here), or on several threads
-// (threads.ts).
+// Executors run the phases of one session: on the calling thread alone (here), or on several
+// threads (threads.ts).
 import { instantiate, type KernelExports } from './load.ts'
 
 /** The kernels that walk a table of blocks. */
@@ -11,7 +11,10 @@ export type PhaseKernel =
   | 'residual'
   | 'settle'
 
-/** Consecutive blocks of a table, for one call of a kernel. The units of a phase may run in any order. */
+/**
+ * Consecutive blocks of a table, for one call of a kernel. The units of a phase may run in any
+ * order.
+ */
 export interface Unit {
   /** address of the first block */
   readonly table: number
@@ -45,7 +48,8 @@ export interface Executor {
   /** the number of tiles that the session must provide; unit u uses tile u mod `tiles` */
   readonly tiles: number
   /**
-   * Runs a phase: one kernel on all units. It goes on with the next unit where a kernel refuses a block.
+   * Runs a phase: one kernel on all units. It goes on with the next unit where a kernel refuses a
+   * block.
    *
    * @param before  operands before the table of blocks
    * @param after  operands after the count of blocks

@@ -4,9 +4,9 @@ import type { Host, Layout, Parameter, Random, Side } from '../../backend.ts'
 import { instantiate, type KernelExports } from './load.ts'
 
 /**
- * The uses of random numbers; the seed and the use are the generator's key. If a replaced column depends
- * on those before it again (which may happen with a caller's `random`), it is redrawn with a use that
- * is 4 higher, and so on.
+ * The uses of random numbers; the seed and the use are the generator's key. If a replaced column
+ * depends on those before it again (which may happen with a caller's `random`), it is redrawn with
+ * a use that is 4 higher, and so on.
  */
 const USE = { right: 0, left: 1, replacedLeft: 2, replacedRight: 3, nextAttempt: 4 } as const
 
@@ -76,8 +76,8 @@ class WasmHost implements Host {
    * Orthonormalizes one matrix's factor.
    *
    * @param factor  in and out: length × rank, by column
-   * @param replace  writes a new column over one that is zero or dependent. `into` is in wasm memory, so
-   *   it must not grow the memory.
+   * @param replace  writes a new column over one that is zero or dependent. `into` is in wasm
+   *   memory, so it must not grow the memory.
    */
   #basis(
     factor: Float32Array,

@@ -8,10 +8,10 @@ import { WasmSession } from './session.ts'
 /** Options of the wasm backend. Workers need not agree on them. */
 export interface WasmOptions {
   /**
-   * Whether to use relaxed SIMD, with multiply-adds that the engine may fuse. Only kernels whose bits
-   * workers need not agree on use it: those that compute a worker's own P and Q. true: use it, or raise
-   * an UnsupportedError. false: never; a worker's frames then have the same bits on every engine.
-   * Default: use it if the engine has it.
+   * Whether to use relaxed SIMD, with multiply-adds that the engine may fuse. Only kernels whose
+   * bits workers need not agree on use it: those that compute a worker's own P and Q. true: use it,
+   * or raise an UnsupportedError. false: never; a worker's frames then have the same bits on every
+   * engine. Default: use it if the engine has it.
    */
   readonly relaxed?: boolean
 }
@@ -19,8 +19,9 @@ export interface WasmOptions {
 /**
  * The wasm backend, on the calling thread. `wasm` of `lowrank/threads` uses several threads.
  *
- * The module is compiled when the first session is opened, and shared by all sessions. Opening a session
- * raises an UnsupportedError if this host lacks WebAssembly, its SIMD, or the relaxed SIMD asked for.
+ * The module is compiled when the first session is opened, and shared by all sessions. Opening a
+ * session raises an UnsupportedError if this host lacks WebAssembly, its SIMD, or the relaxed SIMD
+ * asked for.
  *
  * @throws TypeError  naming the option at fault
  */
@@ -60,7 +61,10 @@ export function backendOf(createExecutor: () => Promise<Executor>): Backend {
   }
 }
 
-/** Creates the host of a compressor: what workers must agree on to the bit is always computed in wasm. */
+/**
+ * Creates the host of a compressor: what workers must agree on to the bit is always computed in
+ * wasm.
+ */
 export async function openHost(seed: number, random?: Random): Promise<Host> {
   return createHost(await loadModule(), seed, random)
 }

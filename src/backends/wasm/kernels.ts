@@ -6,15 +6,15 @@ import { instantiate, type KernelExports, moduleFor } from './load.ts'
 /** Kernels that can work in place, on arrays in their own memory. */
 export interface WasmKernels extends Kernels {
   /**
-   * Allocates an array in wasm memory. It holds zeros, or anything after a `reserve`, and stays valid
-   * until `reserve`.
+   * Allocates an array in wasm memory. It holds zeros, or anything after a `reserve`, and stays
+   * valid until `reserve`.
    *
    * @throws RangeError  if fewer floats are left of those reserved
    */
   alloc(floats: number): Float32Array
   /**
-   * Frees all arrays of `alloc`, and reserves memory for so many floats in new ones. New arrays may hold
-   * anything. The memory never shrinks.
+   * Frees all arrays of `alloc`, and reserves memory for so many floats in new ones. New arrays may
+   * hold anything. The memory never shrinks.
    *
    * @throws RangeError  if the host cannot provide the memory
    */
@@ -24,12 +24,13 @@ export interface WasmKernels extends Kernels {
 /**
  * Creates the kernels in WebAssembly.
  *
- * If all arrays of a call came from `alloc`, the kernel works on them in place. Otherwise the call copies
- * its arrays into a second memory, which grows as needed, and copies the outputs back.
+ * If all arrays of a call came from `alloc`, the kernel works on them in place. Otherwise the call
+ * copies its arrays into a second memory, which grows as needed, and copies the outputs back.
  *
- * @param options.floats  the floats that `alloc` can give in all, each array rounded up to a multiple of
- *   4. Default 0.
- * @param options.relaxed  true: with relaxed SIMD; false: the same bits on every engine. Default false.
+ * @param options.floats  the floats that `alloc` can give in all, each array rounded up to a
+ *   multiple of 4. Default 0.
+ * @param options.relaxed  true: with relaxed SIMD; false: the same bits on every engine. Default
+ *   false.
  * @throws UnsupportedError  if this host cannot compile the module
  * @throws RangeError  if the host cannot provide the memory
  */
@@ -49,8 +50,8 @@ export async function createWasmKernels({
    *
    * @param changed  the number of operands, the first ones, that are outputs
    * @param roomBytes  scratch that the kernel needs
-   * @param kernel  gets the addresses of the operands and of the scratch. If it returns false, nothing
-   *   is copied back.
+   * @param kernel  gets the addresses of the operands and of the scratch. If it returns false,
+   *   nothing is copied back.
    */
   function run<T>(
     operands: readonly Float32Array[],
@@ -81,7 +82,9 @@ export async function createWasmKernels({
     return result
   }
 
-  /** Like `run`, for a kernel that takes a table of blocks: a table of one block, the whole matrix. */
+  /**
+   * Like `run`, for a kernel that takes a table of blocks: a table of one block, the whole matrix.
+   */
   function runMatrix<T>(
     operands: readonly Float32Array[],
     changed: number,
@@ -169,7 +172,10 @@ export async function createWasmKernels({
   }
 }
 
-/** Room for tables and scratch, below the arrays of `alloc`. Enough for columns of 131,072 rows in place. */
+/**
+ * Room for tables and scratch, below the arrays of `alloc`. Enough for columns of 131,072 rows in
+ * place.
+ */
 const ROOM_BYTES = 1 << 20
 
 const PAGE_BYTES = 1 << 16
@@ -186,14 +192,20 @@ class Instance {
     this.reserve(this.heap + bytes)
   }
 
-  /** Grows the memory until it has `end` bytes. @throws RangeError  if the host cannot provide it */
+  /**
+   * Grows the memory until it has `end` bytes.
+   *
+   * @throws RangeError  if the host cannot provide it
+   */
   reserve(end: number): void {
     const missing = Math.ceil((end - this.memory.buffer.byteLength) / PAGE_BYTES)
     if (missing > 0) this.memory.grow(missing)
   }
 }
 
-/** The 12 words of a block that is a whole matrix; assembly/inline/block.ts says what each means. */
+/**
+ * The 12 words of a block that is a whole matrix; assembly/inline/block.ts says what each means.
+ */
 function wholeMatrix({ rows, cols, rank }: Dims): number[] {
   return [0, cols, rows, cols, rank, 0, rows, 0, cols, 0, cols, 1]
 }

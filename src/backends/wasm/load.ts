@@ -1,13 +1,14 @@
-// The kernels' WebAssembly modules: compiled at first use, shared by all, instantiated once per memory.
+// The kernels' WebAssembly modules: compiled at first use, shared by all, instantiated once per
+// memory.
 import { UnsupportedError } from '../../errors.ts'
 import { type Binaries, unpackBinaries } from './unpack.ts'
 
 /**
  * The exports of assembly/index.ts.
  *
- * All pointers are byte addresses in the imported memory, aligned to 4. `blocks` points to a table of
- * `count` blocks of BLOCK_WORDS words each (blocks.ts). Matrices lie by row, factors by column. Outputs
- * overlap no other operand, unless said otherwise.
+ * All pointers are byte addresses in the imported memory, aligned to 4. `blocks` points to a table
+ * of `count` blocks of BLOCK_WORDS words each (blocks.ts). Matrices lie by row, factors by column.
+ * Outputs overlap no other operand, unless said otherwise.
  */
 export interface KernelExports {
   /** the first address that the host may use */
@@ -52,8 +53,8 @@ export interface KernelExports {
   backproject(q: number, m: number, p: number, blocks: number, count: number): void
 
   /**
-   * Y ← scale·P·Qᵀ, or Y ← Y + scale·P·Qᵀ. Products are added in ascending order of rank, in float32.
-   * The bits are the same on every engine.
+   * Y ← scale·P·Qᵀ, or Y ← Y + scale·P·Qᵀ. Products are added in ascending order of rank, in
+   * float32. The bits are the same on every engine.
    *
    * @param y  out: the caller's arrays, at the offsets in the blocks' word g
    * @param p  in: left factors
@@ -107,14 +108,15 @@ export interface KernelExports {
    * @param columns  in and out: rows × rank, by column
    * @param from  the first column to work on; those before it are orthonormal already
    * @param scratch  out: rows float64, aligned to 8
-   * @returns rank; or the number of the first column that is zero, not finite, or dependent on those
-   *   before it. That column is unchanged: replace it, and call again with its number as `from`.
+   * @returns rank; or the number of the first column that is zero, not finite, or dependent on
+   *   those before it. That column is unchanged: replace it, and call again with its number as
+   *   `from`.
    */
   orthonormalize(columns: number, rows: number, rank: number, from: number, scratch: number): number
 
   /**
-   * x ← standard normals. Element i is the normal quantile of lane i mod 4 of Philox4x32-10 at counter
-   * (⌊i/4⌋, column, parameter, step) under key (seed, use).
+   * x ← standard normals. Element i is the normal quantile of lane i mod 4 of Philox4x32-10 at
+   * counter (⌊i/4⌋, column, parameter, step) under key (seed, use).
    *
    * @param x  out: n floats
    */
@@ -173,10 +175,11 @@ export function loadBinaries(): Promise<Binaries> {
 }
 
 /**
- * The plain module: its results have the same bits on every engine. Compiled at the first call and shared
- * by all callers, for it has no state.
+ * The plain module: its results have the same bits on every engine. Compiled at the first call and
+ * shared by all callers, for it has no state.
  *
- * @throws UnsupportedError  if this host lacks WebAssembly or its SIMD, or does not allow compiling it
+ * @throws UnsupportedError  if this host lacks WebAssembly or its SIMD, or does not allow compiling
+ *   it
  */
 export function loadModule(): Promise<WebAssembly.Module> {
   plain ??= compile()
@@ -192,8 +195,8 @@ function loadRelaxed(): Promise<WebAssembly.Module | null> {
 /**
  * The module for an option `relaxed`.
  *
- * @param relaxed  true: the module with relaxed SIMD; false: the plain one; undefined: the former if the
- *   engine supports it, else the latter
+ * @param relaxed  true: the module with relaxed SIMD; false: the plain one; undefined: the former
+ *   if the engine supports it, else the latter
  * @throws UnsupportedError  if this host does not support that module
  */
 export async function moduleFor(relaxed: boolean | undefined): Promise<WebAssembly.Module> {

@@ -1,9 +1,9 @@
 // One compressor's memory and phases in WebAssembly.
 //
-// From low to high addresses, the memory holds: the residual arena; a gradient arena of the same size, if
-// the caller asked for one (these two never move); the tiles, through which the caller's other arrays
-// are streamed; the factors; the tables of blocks. After creation, memory grows only when new ranks need
-// larger factors.
+// From low to high addresses, the memory holds: the residual arena; a gradient arena of the same
+// size, if the caller asked for one (these two never move); the tiles, through which the caller's
+// other arrays are streamed; the factors; the tables of blocks. After creation, memory grows only
+// when new ranks need larger factors.
 
 import type { Dense, Layout, Parameter, Session, Sink, Slot, Tensor } from '../../backend.ts'
 import { bytesOf } from '../../bytes.ts'
@@ -225,7 +225,9 @@ export class WasmSession implements Session {
     if (raw) this.#settleRaw(raw, sink)
   }
 
-  /** Hooks that copy matrices between the caller's arrays and the tiles. Raw tensors are skipped. */
+  /**
+   * Hooks that copy matrices between the caller's arrays and the tiles. Raw tensors are skipped.
+   */
   #tileHooks({ into, accumulate }: Sink): SingleThreadHooks {
     const arrays = arraysOf(into)
     const matrices = (i: number) => this.#tiles[i]!.filter(({ parameter }) => parameter.rank > 0)
@@ -233,7 +235,10 @@ export class WasmSession implements Session {
     return accumulate ? { fill: (i) => this.#fill(i, matrices(i), arrays), empty } : { empty }
   }
 
-  /** into ← scale · raw, or into ← into + scale · raw. `raw` may be unaligned, so it is copied to a tile. */
+  /**
+   * into ← scale · raw, or into ← into + scale · raw. `raw` may be unaligned, so it is copied to a
+   * tile.
+   */
   #settleRaw(raw: Uint8Array, { into, scale, accumulate }: Sink): void {
     const tile = this.#view(this.#tile, this.#tileFloats)
     const factor = Math.fround(scale) // as in the matrices' kernel

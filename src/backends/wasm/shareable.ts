@@ -1,5 +1,5 @@
-// Makes the module for shared memory out of the one for ordinary memory. The two differ only in the flags
-// and limits of the imported memory.
+// Makes the module for shared memory out of the one for ordinary memory. The two differ only in the
+// flags and limits of the imported memory.
 
 const IMPORTS = 2 // id of the import section
 const MEMORY = 2 // kind of an import: a memory

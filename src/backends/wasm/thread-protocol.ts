@@ -1,5 +1,5 @@
-// The protocol between threads: control words in shared memory, apart from the sessions' memories, and
-// the messages and program of the threads.
+// The protocol between threads: control words in shared memory, apart from the sessions' memories,
+// and the messages and program of the threads.
 import type { PhaseKernel } from './executor.ts'
 
 /** The kernels by number: word `kernel` holds an index into this list. */
@@ -20,17 +20,28 @@ export const WORD = {
   busy: 1,
   /** the next unit to be taken */
   next: 2,
-  /** units below this number may run, for their tiles are filled; FAILED: no more units will be ready */
+  /**
+   * units below this number may run, for their tiles are filled; FAILED: no more units will be
+   * ready
+   */
   ready: 3,
-  /** number of messages posted to each thread; a thread that has read fewer returns to its event loop */
+  /**
+   * number of messages posted to each thread; a thread that has read fewer returns to its event
+   * loop
+   */
   posted: 4,
-  /** the phase: session and kernel by number, number of units, of operands before and after the table */
+  /**
+   * the phase: session and kernel by number, number of units, of operands before and after the
+   * table
+   */
   session: 5,
   kernel: 6,
   units: 7,
   before: 8,
   after: 9,
-  /** the operands, as float64: at an even index, for they need an address that is a multiple of 8 */
+  /**
+   * the operands, as float64: at an even index, for they need an address that is a multiple of 8
+   */
   operands: 16,
   /** UNIT_WORDS words per unit: address of its first block, number of its blocks, its state */
   table: 32,
@@ -44,12 +55,17 @@ export const UNIT_WORDS = 3
 /** Operands of a kernel, apart from the table of blocks and its count. */
 export const MOST_OPERANDS = 8
 
-/** A unit's state is 0 before it has run, then 1 + the number of blocks done, or FAILED if it threw. */
+/**
+ * A unit's state is 0 before it has run, then 1 + the number of blocks done, or FAILED if it threw.
+ */
 export const FAILED = -1
 
 export const CONTROL_BYTES = 4 * (WORD.table + UNIT_WORDS * MOST_UNITS)
 
-/** Tells a thread that a session begins or ends. The first message to a thread has the control words. */
+/**
+ * Tells a thread that a session begins or ends. The first message to a thread has the control
+ * words.
+ */
 export interface Message {
   readonly session: number
   readonly control?: SharedArrayBuffer
@@ -59,9 +75,9 @@ export interface Message {
 }
 
 /**
- * The program of a thread, as text: plain JavaScript, for it is evaluated in a new worker. A thread sleeps
- * until a phase is open, runs units until none is left, and answers each message with the session's
- * number.
+ * The program of a thread, as text: plain JavaScript, for it is evaluated in a new worker. A thread
+ * sleeps until a phase is open, runs units until none is left, and answers each message with the
+ * session's number.
  */
 export const SOURCE = `
 const { parentPort } = globalThis.process?.getBuiltinModule?.('node:worker_threads') ?? {}
@@ -81,7 +97,8 @@ function onMessage({ session, control, module, memory }) {
   read++
   port.postMessage(session)
   for (;;) {
-    // The turn is read first: a message is posted before the turn changes, so none is slept through.
+    // The turn is read first: a message is posted before the turn changes, so none is slept
+    // through.
     const turn = Atomics.load(words, W.turn)
     if (Atomics.load(words, W.posted) !== read) return
     if (turn & 1) work(turn)
@@ -90,8 +107,8 @@ function onMessage({ session, control, module, memory }) {
 }
 
 function work(turn) {
-  // The calling thread closes the phase, then waits until busy is 0. A thread that has counted itself
-  // and still sees the phase open may rely on the phase's words not changing.
+  // The calling thread closes the phase, then waits until busy is 0. A thread that has counted
+  // itself and still sees the phase open may rely on the phase's words not changing.
   Atomics.add(words, W.busy, 1)
   try {
     if (Atomics.load(words, W.turn) === turn) takeUnits()

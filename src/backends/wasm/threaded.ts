@@ -10,19 +10,20 @@ const MOST_THREADS = 64
 /** Options of the wasm backend of lowrank/threads. */
 export interface ThreadsOptions extends WasmOptions {
   /**
-   * The number of threads that compute, the calling one included: 1 … 64. The results have the same bits
-   * for any number. The other threads start with the backend's first session and end with its last.
+   * The number of threads that compute, the calling one included: 1 … 64. The results have the same
+   * bits for any number. The other threads start with the backend's first session and end with its
+   * last.
    */
   readonly threads: number
 }
 
 /**
- * The wasm backend on several threads over shared memory; otherwise like `wasm` of `lowrank`. A web page
- * must be cross-origin isolated, and its content security policy must allow workers from `blob:`. With
- * one thread it needs neither.
+ * The wasm backend on several threads over shared memory; otherwise like `wasm` of `lowrank`. A web
+ * page must be cross-origin isolated, and its content security policy must allow workers from
+ * `blob:`. With one thread it needs neither.
  *
- * Opening a session raises an UnsupportedError if this host lacks threads, shared memory, WebAssembly, its
- * SIMD, or the relaxed SIMD asked for.
+ * Opening a session raises an UnsupportedError if this host lacks threads, shared memory,
+ * WebAssembly, its SIMD, or the relaxed SIMD asked for.
  *
  * @throws TypeError, RangeError  naming the option at fault
  */

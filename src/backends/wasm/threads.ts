@@ -1,6 +1,6 @@
-// A pool of threads over shared memory. The calling thread takes part. Each thread takes the next unit
-// as soon as it is free, so a thread that is late, or busy with messages, costs only time. The results
-// do not depend on which thread runs a unit.
+// A pool of threads over shared memory. The calling thread takes part. Each thread takes the next
+// unit as soon as it is free, so a thread that is late, or busy with messages, costs only time. The
+// results do not depend on which thread runs a unit.
 import { UnsupportedError } from '../../errors.ts'
 import {
   type Executor,
@@ -25,7 +25,9 @@ import {
 } from './thread-protocol.ts'
 import { startThread, type Thread } from './worker.ts'
 
-/** A phase of fewer floats runs on the calling thread: it ends before another thread has woken up. */
+/**
+ * A phase of fewer floats runs on the calling thread: it ends before another thread has woken up.
+ */
 const LEAST_FLOATS = 100_000
 
 /** How often a word is read before the thread sleeps on it, if it may. */
@@ -285,7 +287,8 @@ class PooledExecutor implements Executor {
   }
 
   /**
-   * Waits until a word differs from `value`. Where the thread may not sleep, waits only for a while.
+   * Waits until a word differs from `value`. Where the thread may not sleep, waits only for a
+   * while.
    *
    * @returns the word
    */
@@ -305,8 +308,8 @@ function stateOf(unit: number): number {
 }
 
 /**
- * Whether this thread may sleep in Atomics.wait. A web page's main thread may not: it reads the word again
- * and again, for no longer than a unit takes.
+ * Whether this thread may sleep in Atomics.wait. A web page's main thread may not: it reads the
+ * word again and again, for no longer than a unit takes.
  */
 function maySleep(words: Int32Array): boolean {
   try {

@@ -10,9 +10,9 @@ import {
 import { checkGamma, codedMethod, type GossipMethod } from '../method.ts'
 
 /**
- * Choco (Koloskova, Stich & Jaggi, "Decentralized Stochastic Optimization and Gossip Algorithms with
- * Compressed Communication", 2019). A node's neighbours keep an estimate of its parameters, and the
- * node sends the compressed difference between its parameters and that estimate.
+ * Choco (Koloskova, Stich & Jaggi, "Decentralized Stochastic Optimization and Gossip Algorithms
+ * with Compressed Communication", 2019). A node's neighbours keep an estimate of its parameters,
+ * and the node sends the compressed difference between its parameters and that estimate.
  *
  * Keeps six copies of the model for each neighbour.
  *
@@ -27,12 +27,12 @@ export function choco({ compression, gamma }: CompressedOptions): GossipMethod {
 }
 
 /**
- * Choco at one end of an edge. Both ends keep the same estimates x̂ of both. Each end sends C(x − x̂) for
- * its own x, both add the two messages to the estimates, and the ends move along the difference of the
- * estimates.
+ * Choco at one end of an edge. Both ends keep the same estimates x̂ of both. Each end sends C(x −
+ * x̂) for its own x, both add the two messages to the estimates, and the ends move along the
+ * difference of the estimates.
  *
- * The paper has one estimate per node, shared by all its edges. Here each edge has its own. As long as
- * all frames arrive, the results are the same; and here frames may get lost.
+ * The paper has one estimate per node, shared by all its edges. Here each edge has its own. As long
+ * as all frames arrive, the results are the same; and here frames may get lost.
  */
 export class ChocoCoding implements Coding {
   readonly words: number

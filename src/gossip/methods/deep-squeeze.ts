@@ -10,8 +10,9 @@ import {
 import { checkGamma, codedMethod, type GossipMethod } from '../method.ts'
 
 /**
- * DeepSqueeze (Tang et al., "DeepSqueeze: Decentralization Meets Error-Compensated Compression", 2019).
- * A node compresses its parameters plus the error of its last compression, and sends the result.
+ * DeepSqueeze (Tang et al., "DeepSqueeze: Decentralization Meets Error-Compensated Compression",
+ * 2019). A node compresses its parameters plus the error of its last compression, and sends the
+ * result.
  *
  * Keeps six copies of the model for each neighbour.
  *

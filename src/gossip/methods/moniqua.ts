@@ -1,5 +1,5 @@
-// Moniqua: values modulo B, quantized to two bits. B is a multiple of the largest difference between
-// neighbours.
+// Moniqua: values modulo B, quantized to two bits. B is a multiple of the largest difference
+// between neighbours.
 import type { Layout } from '../../backend.ts'
 import { flag, show } from '../../validate.ts'
 import type { Coding, EdgeEnd } from '../coding.ts'
@@ -8,28 +8,28 @@ import { checkGamma, codedMethod, type GossipMethod } from '../method.ts'
 
 export interface MoniquaOptions {
   /**
-   * θ, a bound on the difference between two neighbours in any entry: 2⁻¹⁰⁰ … 2⁹⁶. A rounding error is
-   * at most 2θ.
+   * θ, a bound on the difference between two neighbours in any entry: 2⁻¹⁰⁰ … 2⁹⁶. A rounding error
+   * is at most 2θ.
    */
   readonly theta: number
   /** Consensus step size γ, 0 < γ ≤ 2. Default 1. */
   readonly gamma?: number
   /**
-   * true: as the program of PowerGossip's authors. Each node has noise of its own. It applies its edges
-   * one after another, each to the values that those before it have moved. So the mean is not kept.
-   * Default false.
+   * true: as the program of PowerGossip's authors. Each node has noise of its own. It applies its
+   * edges one after another, each to the values that those before it have moved. So the mean is not
+   * kept. Default false.
    */
   readonly published?: boolean
 }
 
 /**
- * Moniqua (Lu & De Sa, "Moniqua: Modulo Quantized Communication in Decentralized SGD", 2020) with two
- * bits per entry. A node sends x modulo 6θ, rounded at random to a multiple of 2θ.
+ * Moniqua (Lu & De Sa, "Moniqua: Modulo Quantized Communication in Decentralized SGD", 2020) with
+ * two bits per entry. A node sends x modulo 6θ, rounded at random to a multiple of 2θ.
  *
- * Both ends of an edge round with the same noise and find the same difference, so the mean is kept. Its
- * expectation is the true difference if that is at most 2θ; beyond that, the ends may move the wrong
- * way. Nodes agree up to about 2γwθ, the distance by which one exchange over an edge of weight w moves
- * them.
+ * Both ends of an edge round with the same noise and find the same difference, so the mean is kept.
+ * Its expectation is the true difference if that is at most 2θ; beyond that, the ends may move the
+ * wrong way. Nodes agree up to about 2γwθ, the distance by which one exchange over an edge of
+ * weight w moves them.
  *
  * Keeps one copy of the model for each neighbour.
  *
@@ -54,7 +54,9 @@ function moduli({ rawFloats }: Layout) {
   return { words: wordsOf(rawFloats), columns: [] }
 }
 
-/** Quantization steps in a modulus B. Two bits hold 0 … 3, of which 0 and 3 are the same modulo 3. */
+/**
+ * Quantization steps in a modulus B. Two bits hold 0 … 3, of which 0 and 3 are the same modulo 3.
+ */
 const STEPS = 3
 
 /** B ÷ θ. The paper has B = 2θ / (1 − 2δ), with a quantization step of δ·B; here δ = 1/3. */
@@ -64,9 +66,10 @@ const MODULUS = 6
  * Moniqua at one end of an edge, with noise u that both ends share.
  *
  * With x taken modulo B into [−B/2, B/2], an end sends the level ℓ = ⌊(x/B + ½)/δ + u⌋ ∈ {0, …, 3},
- * which stands for x̂ = B·(ℓ·δ − ½). If the two x differ by at most δ·B = 2θ, their levels differ by at
- * most one step, up to a multiple of 3; so the difference of the levels modulo 3 tells its sign. Both
- * ends compute that difference from the two messages. Its expectation is the difference of the x.
+ * which stands for x̂ = B·(ℓ·δ − ½). If the two x differ by at most δ·B = 2θ, their levels differ
+ * by at most one step, up to a multiple of 3; so the difference of the levels modulo 3 tells its
+ * sign. Both ends compute that difference from the two messages. Its expectation is the difference
+ * of the x.
  *
  * A message holds the levels in order, 16 to a word, from the lowest bits up.
  */
@@ -127,9 +130,10 @@ export class MoniquaCoding implements Coding {
 }
 
 /**
- * Moniqua as in the program of PowerGossip's authors. Each node has noise of its own. An end compares
- * its neighbour's message with its own x, which the edges applied before have already moved, but uses
- * the rounding error x̂ − x of the x before those edges. So the two ends find different differences.
+ * Moniqua as in the program of PowerGossip's authors. Each node has noise of its own. An end
+ * compares its neighbour's message with its own x, which the edges applied before have already
+ * moved, but uses the rounding error x̂ − x of the x before those edges. So the two ends find
+ * different differences.
  */
 export class PublishedMoniquaCoding extends MoniquaCoding {
   /** this end's rounding error x̂ − x modulo B, of the values as sent */
@@ -164,8 +168,8 @@ export class PublishedMoniquaCoding extends MoniquaCoding {
 }
 
 /**
- * The number in [−a/2, a/2] that differs from x by a multiple of a. Maps a/2 to −a/2 and −a/2 to a/2,
- * as the published program does.
+ * The number in [−a/2, a/2] that differs from x by a multiple of a. Maps a/2 to −a/2 and −a/2 to
+ * a/2, as the published program does.
  */
 function modulo(x: number, a: number): number {
   const half = x < 0 ? -a / 2 : a / 2

@@ -24,7 +24,9 @@ export function wholeValues(layout: Layout) {
   return { words: 0, columns: rawLengths(layout) }
 }
 
-/** The coding of `plain`, and of PowerGossip's parameters without factors: the values themselves. */
+/**
+ * The coding of `plain`, and of PowerGossip's parameters without factors: the values themselves.
+ */
 export class WholeCoding implements Coding {
   readonly words = 0
   readonly columns: readonly number[]

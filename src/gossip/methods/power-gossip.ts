@@ -14,32 +14,36 @@ export interface PowerGossipOptions {
   readonly iterations?: number
   /** Consensus step size γ, 0 < γ ≤ 2: see `optimalGamma` of lowrank/topology. Default 1. */
   readonly gamma?: number
-  /** false: each half-step begins with a new random factor, which converges far slower. Default true. */
+  /**
+   * false: each half-step begins with a new random factor, which converges far slower. Default
+   * true.
+   */
   readonly warmStart?: boolean
   /**
-   * A matrix is compressed if and only if the floats sent for it in an iteration, times this number,
-   * are fewer than its own. Default 2.
+   * A matrix is compressed if and only if the floats sent for it in an iteration, times this
+   * number, are fewer than its own. Default 2.
    */
   readonly minCompressionRate?: number
   /**
    * true: as the authors' program (epfml/powergossip). Iteration 0 exchanges only the parameters
-   * without factors. Its half-steps count all the same, so with an odd `iterations` the first one with
-   * factors orthonormalizes Q rather than P. Parameters without factors are mixed with γ = 1, whatever
-   * `gamma` is. Default false.
+   * without factors. Its half-steps count all the same, so with an odd `iterations` the first one
+   * with factors orthonormalizes Q rather than P. Parameters without factors are mixed with γ = 1,
+   * whatever `gamma` is. Default false.
    */
   readonly published?: boolean
 }
 
 /**
  * PowerGossip (Vogels, Karimireddy & Jaggi, "Practical Low-Rank Communication Compression in
- * Decentralized Deep Learning", 2020). The two ends of an edge run power iteration on the difference
- * X − Y of their matrices: one half-step computes P̂ᵀ·(X − Y), the next one (X − Y)·Q̂. Both ends move
- * towards each other by the low-rank product. One adds what the other subtracts, so the mean stays.
+ * Decentralized Deep Learning", 2020). The two ends of an edge run power iteration on the
+ * difference X − Y of their matrices: one half-step computes P̂ᵀ·(X − Y), the next one (X − Y)·Q̂.
+ * Both ends move towards each other by the low-rank product. One adds what the other subtracts, so
+ * the mean stays.
  *
  * If X − Y has rank `rank` or less, and nothing else changes the two, two half-steps recover it.
  *
- * A parameter without factors (a vector, or a matrix that compression would not make smaller) travels
- * whole, in the last half-step of an iteration.
+ * A parameter without factors (a vector, or a matrix that compression would not make smaller)
+ * travels whole, in the last half-step of an iteration.
  *
  * @throws TypeError, RangeError  naming the option at fault
  */
