@@ -20,22 +20,21 @@ import { below, limits, magnitudeMask, tile2x4, tile4 } from './inline/tiles'
 import { scattered, touch } from './inline/touch'
 
 /**
- * Adds the gradient to what is left of earlier ones and projects the sum, in one reading of both.
+ * Adds the gradient to the residual and projects the sum onto the right factor. Reads each once.
  *
  *   p       out     rows × rank  by column; overlaps nothing else
- *   m       in/out  rows × cols  by row
+ *   m       in/out  rows × cols  by row; overlaps nothing else
  *   g       in      rows × cols  by row, with a stride of its own
  *   q       in      cols × rank  by column
- *   blocks  in      count blocks, see inline/block.ts; of raw tensors only M + g is formed
+ *   blocks  in      count blocks, see inline/block.ts; for raw tensors (rank 0) only M ← M + g
  *
- * Returns count; or, where some g or some M + g is not finite or not below 2¹⁰⁰, the number of its
- * block. M in that block is then what it was, to the rounding of g where g had been added and
- * taken back and else to the bit; P in it is undefined; the blocks before it are done, and those
- * after it untouched.
+ * Returns count; or, if some g or some M + g is not finite or not below 2¹⁰⁰ in magnitude, the
+ * number of the first such block. In that block, P is undefined, and M is as it was: to the bit
+ * where g was not added, to the rounding of g where it was added and subtracted again. The blocks
+ * before it are done; those after it are untouched.
  *
- * An M below 2¹⁰⁰ has no factor that overflows, and leaves no residual that does: no element of
- * P·Qᵀ is larger than ‖M‖, which is below 2¹⁰⁰·√(rows·cols) ≤ 2¹¹⁶. The twin of this number is in
- * src/backends/reference.ts.
+ * If M is below 2¹⁰⁰, neither its factors nor its residual overflow: no element of P·Qᵀ is larger
+ * than ‖M‖, which is below 2¹⁰⁰·√(rows·cols) ≤ 2¹¹⁶. src/backends/reference.ts has the same number.
  */
 export function accumulateProject(
   p: usize,
@@ -51,13 +50,14 @@ export function accumulateProject(
   return count
 }
 
-/** One block; false where something is too large. */
+/** Does one block. Returns false if a value is too large. */
 function add(p: usize, m: usize, g: usize, q: usize, block: usize): bool {
   const rows = rowsOf(block)
   const cols = colsOf(block)
-  // V8 makes a vector constant anew at each use, in three instructions, and whatever it can compute
-  // in a loop as well. What a function is given stays in a register; and no compiler on the way
-  // may know that it is always the same: rows is never negative.
+  // V8 builds a vector constant anew at each use, in three instructions, even in a loop. A
+  // function's parameter stays in a register. So the constants are passed as parameters, and they
+  // are made to depend on rows, lest a compiler see that they are constant: rows >> 31 is always 0,
+  // for rows is never negative.
   const mask4 = magnitudeMask(rows >> 31)
   const limit4 = limits(rows >> 31)
   const rank = rankOf(block)
@@ -78,7 +78,8 @@ function add(p: usize, m: usize, g: usize, q: usize, block: usize): bool {
       const at = <usize>j << 2
       const width = min(strip, cols - j)
       const first = firstOf(block) && j == 0
-      // A strip is finished even so: all of its g has been added, or is too large itself.
+      // Even a failed strip has been run to its end: each g in it was added, or was too large
+      // itself.
       if (!addStrip(left, m0 + at, g0 + at, q + at, height, width, first, block, mask4, limit4)) {
         takeRows(m, nextInM, g, nextInG, i, cols)
         takeRows(m0, nextInM, g0, nextInG, height, j + width)
@@ -89,7 +90,11 @@ function add(p: usize, m: usize, g: usize, q: usize, block: usize): bool {
   return true
 }
 
-/** One to four rows by one strip of columns; false where something is too large. */
+/**
+ * Does one to four rows by one strip of columns. Returns false if a value is too large.
+ *
+ *   first  overwrite P rather than add to it
+ */
 function addStrip(
   p: usize,
   m: usize,
@@ -110,7 +115,8 @@ function addStrip(
   const whole = rows == 4 && rank > 0 ? cols & ~3 : 0
   let largest4 = i32x4.splat(0)
   if (whole > 0) {
-    // The sums go on to the first columns of Q while they are in registers.
+    // The sums M + g are multiplied with the first columns of Q while they are in registers; `dots`
+    // does the other columns.
     let ranks = 1
     if (rank >= 4) {
       const m2 = m + 2 * nextInM
@@ -146,6 +152,7 @@ function addStrip(
   return !v128.any_true(i32x4.ge_s(largest4, limit4))
 }
 
+/** Four columns of Q and two rows: tile2x4 with M ← M + g. */
 function add2x4(
   p: usize,
   nextInP: usize,
@@ -178,6 +185,7 @@ function add2x4(
   )
 }
 
+/** Two columns of Q and four rows: tile4 with M ← M + g. */
 function add4x2(
   p: usize,
   nextInP: usize,
@@ -211,6 +219,7 @@ function add4x2(
   )
 }
 
+/** One column of Q and four rows: tile4 with M ← M + g. */
 function add4x1(
   p: usize,
   m: usize,
@@ -226,7 +235,7 @@ function add4x1(
   return tile4(false, p, 4, 0, m, nextInM, g, nextInG, q, 0, cols, first, true, mask4, limit4)
 }
 
-/** M ← M + g on n floats; returns the larger of largest4 and what it met. */
+/** M ← M + g on n floats. Returns largest4, updated with the magnitudes of g and M + g, as bits. */
 function addRow(
   m: usize,
   g: usize,
@@ -253,7 +262,10 @@ function addRow(
   return largest4
 }
 
-/** M ← M − g on rows × cols, of a g that had been added. */
+/**
+ * M ← M − g on rows × cols, where g had been added. A g that is too large was not added: see
+ * below().
+ */
 function takeRows(m: usize, nextInM: usize, g: usize, nextInG: usize, rows: i32, cols: i32): void {
   const mask4 = magnitudeMask(0)
   const limit4 = limits(0)

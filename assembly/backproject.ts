@@ -15,21 +15,22 @@ import { loadFirst, relaxedMadd, storeFirst } from './inline/lanes'
 import { scattered, touch } from './inline/touch'
 
 /**
- * Floats of Q that are kept near while the rows of M go by: 64 KB, of the second cache. With 16 KB,
- * of the first, segments of rows are short, and memory slower by a fifth at 4096².
+ * Floats of Q that stay in cache while the rows of M pass: 64 KB, which fit the second cache. With
+ * 16 KB, for the first cache, the segments of rows are short, and memory is slower by a fifth at
+ * 4096².
  */
 const STRIP_FLOATS: i32 = 16384
 
 /**
- * Projects every matrix of the table onto its left factor; raw tensors are passed over.
+ * Projects every matrix of the table onto its left factor; raw tensors are skipped.
  *
  *   q       out  cols × rank  by column; overlaps neither m nor p
  *   m       in   rows × cols  by row
  *   p       in   rows × rank  by column
  *   blocks  in   count blocks, see inline/block.ts; each must hold all rows of its columns
  *
- * The order of each sum is that of the rows, from the first on. It does not depend on the columns
- * or the ranks beside it.
+ * Each sum is over the rows in ascending order. So a column of Q has the same bits, whatever other
+ * columns and ranks are computed with it.
  */
 export function backproject(q: usize, m: usize, p: usize, blocks: usize, count: i32): void {
   const end = blocks + <usize>count * BLOCK_BYTES
@@ -66,7 +67,9 @@ function backprojectBlock(q: usize, m: usize, p: usize, block: usize): void {
   }
 }
 
-/** Q ← Q + Mᵀ·P for few rows or few columns: one row and one rank at a time. */
+/**
+ * Q ← Q + Mᵀ·P for any rows and cols, one row and one rank at a time: for the edges of a matrix.
+ */
 function addRows(
   q: usize,
   nextInQ: usize,
@@ -113,9 +116,12 @@ function addFour(
   if (rank & 1) add4x1(q, m, nextInM, p, cols)
 }
 
-// Addresses are walked by strides, as in inline/dots.ts, for want of registers.
+// Addresses are advanced by strides, as in inline/tiles.ts, because registers for pointers are few.
 
-/** Four ranks: P does not fit the registers beside M, and is read for every four columns. */
+/**
+ * Four rows and four ranks. P does not fit the registers beside M, and is read for each four
+ * columns.
+ */
 function add4x4(
   q: usize,
   nextInQ: usize,
@@ -149,7 +155,7 @@ function add4x4(
   }
 }
 
-/** q ← q + a·p0 + b·p1 + c·p2 + d·p3, from the left. */
+/** q ← q + a·p0 + b·p1 + c·p2 + d·p3, added from left to right. */
 // @ts-ignore: decorator
 @inline
 function addTo(q: usize, a4: v128, b4: v128, c4: v128, d4: v128, p: usize): void {
@@ -159,6 +165,7 @@ function addTo(q: usize, a4: v128, b4: v128, c4: v128, d4: v128, p: usize): void
   v128.store(q, relaxedMadd(sum4, d4, v128.load_splat<f32>(p, 12)))
 }
 
+/** Four rows and two ranks, with P in registers. */
 function add4x2(
   q: usize,
   nextInQ: usize,
@@ -197,6 +204,7 @@ function add4x2(
   }
 }
 
+/** Four rows and one rank, with P in registers. */
 function add4x1(q: usize, m: usize, nextInM: usize, p: usize, cols: i32): void {
   const p0 = v128.load_splat<f32>(p)
   const p1 = v128.load_splat<f32>(p, 4)

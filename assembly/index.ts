@@ -1,10 +1,10 @@
-// The kernels for the CPU: the whole ABI on one screen. The TypeScript side, with a line on each
-// operand, is `Exports` in src/backends/wasm/load.ts.
+// The kernels for the CPU: the whole ABI on one screen. `KernelExports` in
+// src/backends/wasm/load.ts declares it in TypeScript, with a line on each operand.
 //
-// Memory is imported, and the caller's: no kernel allocates, keeps state or has static data.
+// The memory is imported from the host. No kernel allocates, keeps state or has static data.
 // Pointers are byte addresses, aligned to 4; outputs come first.
 
-// On plans: tables of blocks, see inline/block.ts.
+// On layouts: tables of blocks, see inline/block.ts.
 export { accumulateProject } from './accumulateProject'
 export { project } from './project'
 export { backproject } from './backproject'
@@ -12,7 +12,7 @@ export { reconstruct } from './reconstruct'
 export { residual } from './residual'
 export { settle } from './settle'
 
-// On one matrix's factor.
+// On the factor of one matrix.
 export { orthonormalize } from './orthonormalize'
 
 // On vectors.

@@ -3,14 +3,14 @@
 import { loadFirst, madd, storeFirst } from './inline/lanes'
 
 /**
- * One step of stochastic gradient descent with Nesterov-like momentum (PowerSGD, Algorithm 2,
- * lines 13 and 14).
+ * One step of stochastic gradient descent with momentum and weight decay (PowerSGD, Algorithm 2,
+ * lines 13 and 14). Like Nesterov's, the step adds d once more to the momentum.
  *
  *   x  in/out  n floats: the parameters
  *   m  in/out  n floats: the momentum
  *   g  in      n floats: the update
  *
- * None overlaps another. Each operation is rounded to float32, in the order written above.
+ * No two of them overlap. Each operation is rounded to float32, in the order of the formulas above.
  */
 export function momentum(
   x: usize,

@@ -2,9 +2,10 @@
 import { high, low, madd64, total64 } from './inline/lanes'
 
 /**
- * The squared Euclidean norm of n floats, in float64, where no square of a float overflows.
+ * The squared Euclidean norm of n floats. In float64, no square of a float32 overflows.
  *
- * The order of the sum is fixed: four running lanes, added as (0 + 2) + (1 + 3), then what remains.
+ * The order of the sum is fixed: four running lanes, added as (0 + 2) + (1 + 3), then the one to
+ * three floats past a multiple of four.
  */
 export function norm(x: usize, n: i32): f64 {
   const end = x + (<usize>n << 2)

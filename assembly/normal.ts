@@ -4,9 +4,9 @@ import { philox4 } from './inline/philox'
 import { quantile } from './inline/quantile'
 
 /**
- * Seeded Gaussian numbers, the same bits on every engine, any element at once: element i is lane
- * i mod 4 of Philox4x32-10 at counter (⌊i/4⌋, column, parameter, step) under key (seed, use),
- * through the inverse of the normal distribution in float64, rounded once.
+ * Seeded standard normals, with the same bits on every engine. Element i depends on no other
+ * element: it is the normal quantile of lane i mod 4 of Philox4x32-10 at counter (⌊i/4⌋, column,
+ * parameter, step) under key (seed, use), computed in float64 and rounded once.
  *
  *   x  out  n floats
  */

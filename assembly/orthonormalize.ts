@@ -2,26 +2,29 @@
 import { high, low, madd64, total64 } from './inline/lanes'
 
 /**
- * A column depends on those before it if no more than this part of its length is left when they
- * are projected out: 2⁻²⁰. What rounding the columns to float32 leaves of a copy is √rank·2⁻²⁴ at
- * most, below this for 64 columns and more; what is left at a condition number of 1e5 is above it.
+ * A column depends on those before it if at most this fraction of its length, 2⁻²⁰, remains when
+ * they are projected out. If a column is a copy of another, rounding to float32 leaves at most
+ * √rank·2⁻²⁴ of it, which is at most 2⁻²⁰ up to 256 columns. At a condition number of 1e5, more
+ * than 2⁻²⁰ remains.
  */
 const DEPENDENT: f64 = 1.0 / 1048576.0
 
 /**
- * Modified Gram–Schmidt, each column projected twice ("twice is enough": Giraud, Langou,
- * Rozložník, van den Eshof, 2005), with one column at a time held in float64 and rounded once.
- * Squares of float32 neither overflow nor vanish in float64, so nothing depends on the scale.
+ * Modified Gram–Schmidt with each column projected twice ("twice is enough": Giraud, Langou,
+ * Rozložník, van den Eshof, 2005). One column at a time is held in float64, and rounded once.
+ * Squares of float32 neither overflow nor underflow in float64, so the scale of a column does not
+ * matter.
  *
  *   columns  in/out  rows × rank  by column
- *   from             the first column to work on; those before it are orthonormal
+ *   from             the first column to work on; those before it are orthonormal already
  *   scratch  out     rows float64; overlaps nothing else
  *
- * Returns rank; or the number of a column that is zero, not finite, or dependent on those before
- * it, left as it was: the caller replaces it and calls again with that number as `from`.
+ * Returns rank; or the number of the first column that is zero, not finite, or dependent on those
+ * before it. That column is unchanged: the caller replaces it, and calls again with its number as
+ * `from`.
  *
- * The order of all sums is fixed: four running lanes, added as (0 + 2) + (1 + 3), then what
- * remains. Workers must agree on these bits.
+ * Workers must agree on these bits. So the order of all sums is fixed: four running lanes, added as
+ * (0 + 2) + (1 + 3), then the one to three elements past a multiple of four.
  */
 export function orthonormalize(
   columns: usize,
@@ -37,7 +40,7 @@ export function orthonormalize(
     if (!(before > 0 && before < Infinity)) return k
     let after = before
     if (k > 0) {
-      // Each former column is subtracted in the pass that multiplies by the one after it.
+      // One pass both subtracts a former column and multiplies by the next one.
       let amount = dot(scratch, columns, rows)
       const turns = 2 * k
       for (let turn = 1; turn < turns; turn++) {
@@ -52,9 +55,10 @@ export function orthonormalize(
   return rank
 }
 
-// The five passes: four elements at a time, then the one to three that remain.
+// The five passes over a column c (float32) and the column v in scratch (float64): four elements at
+// a time, then the one to three that remain.
 
-/** v ← c in float64; returns Σ c². */
+/** v ← c. Returns Σ c². */
 function widen(v: usize, c: usize, rows: i32): f64 {
   const end = c + (<usize>rows << 2)
   let low2 = f64x2.splat(0)
@@ -77,7 +81,7 @@ function widen(v: usize, c: usize, rows: i32): f64 {
   return sum
 }
 
-/** c·v */
+/** Returns c·v. */
 function dot(v: usize, c: usize, rows: i32): f64 {
   const end = c + (<usize>rows << 2)
   let low2 = f64x2.splat(0)
@@ -92,7 +96,7 @@ function dot(v: usize, c: usize, rows: i32): f64 {
   return sum
 }
 
-/** v ← v − amount·c; returns d·v. */
+/** v ← v − amount·c. Returns d·v. */
 function subtractAndDot(v: usize, c: usize, amount: f64, d: usize, rows: i32): f64 {
   const end = c + (<usize>rows << 2)
   const amount2 = f64x2.splat(amount)
@@ -117,7 +121,7 @@ function subtractAndDot(v: usize, c: usize, amount: f64, d: usize, rows: i32): f
   return sum
 }
 
-/** v ← v − amount·c; returns Σ v². */
+/** v ← v − amount·c. Returns Σ v². */
 function subtract(v: usize, c: usize, amount: f64, rows: i32): f64 {
   const end = c + (<usize>rows << 2)
   const amount2 = f64x2.splat(amount)

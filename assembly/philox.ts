@@ -2,7 +2,7 @@
 import { philox4 } from './inline/philox'
 
 /**
- * The generator under `normal`, by itself: for the published known answers.
+ * The generator of `normal` alone, exported so that a test can check the published known answers.
  *
  *   out  out  4 words
  */

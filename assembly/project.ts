@@ -16,12 +16,13 @@ import { dots, STRIP } from './inline/dots'
 import { scattered, touch } from './inline/touch'
 
 /**
- * Projects every matrix of the table onto its right factor; raw tensors are passed over.
+ * Projects every matrix of the table onto its right factor; raw tensors are skipped.
  *
  *   p       out  rows × rank  by column; overlaps neither m nor q
  *   m       in   rows × cols  by row
  *   q       in   cols × rank  by column
- *   blocks  in   count blocks, see inline/block.ts; those of one row in the order of their columns
+ *   blocks  in   count blocks, see inline/block.ts; blocks that share rows come in the order of
+ *                their columns
  */
 export function project(p: usize, m: usize, q: usize, blocks: usize, count: i32): void {
   const end = blocks + <usize>count * BLOCK_BYTES
@@ -39,7 +40,7 @@ function projectBlock(p: usize, m: usize, q: usize, block: usize): void {
   const nextInQ = nextInQOf(block)
   const first = firstOf(block)
   const touching = rank > 2 && scattered(nextInM, rows, cols)
-  // Rows outermost: M is far larger than Q, and so is read from memory once.
+  // Rows outermost: M is far larger than Q, and in this order is read from memory once.
   for (let i = 0; i < rows; i += 4, m += 4 * nextInM, p += 16) {
     const height = min(4, rows - i)
     if (touching) touch(m, nextInM, height, cols)

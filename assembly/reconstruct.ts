@@ -14,10 +14,10 @@ import {
 import { product } from './inline/product'
 
 /**
- * Writes every matrix's update, or adds it; raw tensors are passed over. The order of each sum is
- * in inline/product.ts: workers must agree on the bits.
+ * Writes every matrix's update, or adds it; raw tensors are skipped. Workers must agree on the
+ * bits: inline/product.ts has the order of each sum.
  *
- *   y       out  rows × cols  by row, where the blocks' word g says; overlaps neither p nor q
+ *   y       out  rows × cols  by row, at the offset in the block's word g; overlaps neither p nor q
  *   p       in   rows × rank  by column
  *   q       in   cols × rank  by column
  *   blocks  in   count blocks, see inline/block.ts

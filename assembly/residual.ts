@@ -14,8 +14,8 @@ import {
 import { product } from './inline/product'
 
 /**
- * Takes every matrix's low-rank part away; raw tensors are passed over. What is taken has the bits
- * that `reconstruct` gives.
+ * Subtracts every matrix's low-rank product; raw tensors are skipped. The product has the same bits
+ * as in `reconstruct`.
  *
  *   m       in/out  rows × cols  by row; overlaps neither p nor q
  *   p       in      rows × rank  by column

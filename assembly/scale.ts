@@ -2,7 +2,7 @@
 import { loadFirst, storeFirst } from './inline/lanes'
 
 /**
- * Multiplies a vector by a number; by 0, clears it, whatever it held: NaN too.
+ * Multiplies a vector by a number. With a = 0 it clears the vector, even NaN and ∞.
  *
  *   x  in/out  n floats
  */

@@ -17,19 +17,23 @@ import { product } from './inline/product'
 import { settle2x3, settle2x4, settle4x1, settle4x2 } from './inline/settling'
 import { scattered, touch } from './inline/touch'
 
-/** Columns taken at a time, of two rows and then of the two below: both pairs come from memory. */
+/**
+ * Columns done at a time by the tiles of two rows, first for the upper pair of rows and then for
+ * the lower one, so that all four rows are read from memory together.
+ */
 const STRIP: i32 = 256
 
 /**
- * Ends a step: `reconstruct` from everyone's factor and `residual` with the worker's own, four rows
- * at a time, so that P is read once. The bits are those of the two.
+ * Ends a step: `reconstruct` from the mean of all workers' Q, and `residual` from the worker's own
+ * Q. It does four rows at a time, so that P is read once. The bits are the same as those of the two
+ * kernels.
  *
- *   y       out     rows × cols  by row, where the blocks' word g says; overlaps nothing else
+ *   y       out     rows × cols  by row, at the offset in the block's word g; overlaps nothing else
  *   m       in/out  rows × cols  by row; overlaps nothing else
  *   p       in      rows × rank  by column
- *   qLocal     in      cols × rank  by column
- *   qMean    in      cols × rank  by column; may be qLocal
- *   blocks  in      count blocks, see inline/block.ts; raw tensors are passed over
+ *   qLocal  in      cols × rank  by column
+ *   qMean   in      cols × rank  by column; may be qLocal
+ *   blocks  in      count blocks, see inline/block.ts; raw tensors are skipped
  */
 export function settle(
   y: usize,
@@ -72,7 +76,8 @@ function settleBlock(
   const touching = scattered(nextInM, rows, cols)
   for (let i = 0; i < rows; i += 4) {
     const height = min(4, rows - i)
-    // At higher ranks products take longer than memory, and one after the other will do.
+    // At ranks above 4, arithmetic takes longer than memory, so the two products are done one after
+    // the other.
     const whole = height == 4 && rank <= 4 ? cols & ~3 : 0
     if (touching) {
       touch(m, nextInM, height, cols)
@@ -95,7 +100,10 @@ function settleBlock(
   }
 }
 
-/** Four rows, up to four ranks; cols is a multiple of four; qMean's columns lie shift from qLocal's. */
+/**
+ * Settles four rows. rank is 1 … 4, cols a multiple of four. qMean's columns lie `shift` bytes from
+ * qLocal's.
+ */
 function settleFour(
   y: usize,
   m: usize,

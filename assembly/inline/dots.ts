@@ -2,22 +2,24 @@ import { loadFirst, total } from './lanes'
 import { put, tile2x4, tile4 } from './tiles'
 
 /**
- * Columns taken at a time by `project` and `accumulateProject`: four rows of M are 4 KB, and still
- * in the first cache when the next ranks read them. Part of the order of the sums in P.
+ * Columns that `project` and `accumulateProject` do at a time. Four rows of M are then 4 KB, and
+ * still in the first cache when they are read for the next ranks. This number is part of the order
+ * of the sums in P.
  */
 export const STRIP: i32 = 256
 
 /**
- * P ← M·Q, or P ← P + M·Q, for one to four neighbouring rows and all columns of Q.
+ * P ← M·Q, or P ← P + M·Q, for one to four consecutive rows and all columns of Q.
  *
  *   p      out     rows × rank  by column, nextInP bytes from one to the next
  *   m      in      rows × cols  by row, nextInM bytes from one to the next; rows ≤ 4
  *   q      in      cols × rank  by column, nextInQ bytes from one to the next
  *   first          overwrite P rather than add to it
  *
- * The order of each sum is fixed: product j is added to lane j mod 4, the lanes are added as
- * (0 + 2) + (1 + 3), and that to P; then the same of the one to three columns past a multiple of
- * four. It does not depend on the rows or the ranks beside it.
+ * The order of each sum is fixed. Product j is added to lane j mod 4; the lanes are added as
+ * (0 + 2) + (1 + 3); the result is added to P. Then the one to three columns past a multiple of
+ * four are added in the same way. So an element of P has the same bits, whatever other rows and
+ * ranks are computed with it.
  */
 export function dots(
   p: usize,
@@ -35,7 +37,7 @@ export function dots(
   if (whole > 0 && rows == 4) {
     wholeDots(p, 4, nextInP, m, nextInM, q, nextInQ, whole, rank, first)
   } else if (whole > 0) {
-    // A row by itself, as if it were four: nextRow and nextInM are 0.
+    // One row, computed as if it were four: with nextRow and nextInM 0, all four are this one.
     for (let i = 0; i < rows; i++) {
       const left = p + (<usize>i << 2)
       wholeDots(left, 0, nextInP, m + <usize>i * nextInM, 0, q, nextInQ, whole, rank, first)
@@ -47,7 +49,11 @@ export function dots(
   }
 }
 
-/** `dots` of four rows, nextRow bytes apart in P, or of one; cols: a positive multiple of four. */
+/**
+ * `dots` of four rows, or of one row (nextRow = nextInM = 0). cols is a positive multiple of four.
+ *
+ *   nextRow  bytes from row to row in P
+ */
 function wholeDots(
   p: usize,
   nextRow: usize,
@@ -96,6 +102,7 @@ function fewDots(
   }
 }
 
+/** Two rows and four columns of Q: tile2x4 without M ← M + g. */
 function dots2x4(
   p: usize,
   nextRow: usize,
@@ -111,6 +118,7 @@ function dots2x4(
   tile2x4(p, nextRow, nextInP, m, nextInM, 0, 0, q, nextInQ, cols, first, false, none4, none4)
 }
 
+/** Four rows and two columns of Q: tile4 without M ← M + g. */
 function dots4x2(
   p: usize,
   nextRow: usize,
@@ -126,6 +134,7 @@ function dots4x2(
   tile4(true, p, nextRow, nextInP, m, nextInM, 0, 0, q, nextInQ, cols, first, false, none4, none4)
 }
 
+/** Four rows and one column of Q: tile4 without M ← M + g. */
 function dots4x1(
   p: usize,
   nextRow: usize,

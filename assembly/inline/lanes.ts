@@ -1,6 +1,6 @@
-// Four floats at a time, and the one to three that remain at the end of a row.
+// Arithmetic on vectors of four floats, and access to the one to three floats at the end of a row.
 
-/** sum4 + a4·b4, rounded twice: never fused, so that every engine has the same bits. */
+/** sum4 + a4·b4, rounded twice. Never fused, so the bits are the same on every engine. */
 // @ts-ignore: decorator
 @inline
 export function madd(sum4: v128, a4: v128, b4: v128): v128 {
@@ -8,8 +8,8 @@ export function madd(sum4: v128, a4: v128, b4: v128): v128 {
 }
 
 /**
- * sum4 + a4·b4: rounded once in the relaxed build where the machine can, else twice. Only for
- * what workers need not agree on.
+ * sum4 + a4·b4. In the relaxed build it is rounded once if the processor can fuse it; otherwise
+ * twice. Only for results whose bits workers need not agree on.
  */
 // @ts-ignore: decorator
 @inline
@@ -18,7 +18,7 @@ export function relaxedMadd(sum4: v128, a4: v128, b4: v128): v128 {
   return madd(sum4, a4, b4)
 }
 
-/** The four lanes as one number: (0 + 2) + (1 + 3). */
+/** The sum of the four lanes: (0 + 2) + (1 + 3). */
 // @ts-ignore: decorator
 @inline
 export function total(sum4: v128): f32 {
@@ -33,7 +33,7 @@ export function madd64(sum2: v128, a2: v128, b2: v128): v128 {
   return f64x2.add(sum2, f64x2.mul(a2, b2))
 }
 
-/** Lanes 0 and 1, lanes 2 and 3 as one number: (0 + 2) + (1 + 3). */
+/** The sum of four lanes, 0 and 1 in low2, 2 and 3 in high2: (0 + 2) + (1 + 3). */
 // @ts-ignore: decorator
 @inline
 export function total64(low2: v128, high2: v128): f64 {
@@ -55,7 +55,9 @@ export function high(x4: v128): v128 {
   return f64x2.promote_low_f32x4(v128.shuffle<f32>(x4, x4, 2, 3, 2, 3))
 }
 
-/** The first n = 1 … 4 floats at x, and zeros; nothing past the n-th is read. */
+/**
+ * Loads the first n floats at x, and zeros. n ≥ 1; from 4 on, all four. Reads none past the n-th.
+ */
 export function loadFirst(x: usize, n: i32): v128 {
   if (n >= 4) return v128.load(x)
   if (n == 1) return v128.load32_zero(x)
@@ -63,7 +65,9 @@ export function loadFirst(x: usize, n: i32): v128 {
   return n == 2 ? pair : f32x4.replace_lane(pair, 2, load<f32>(x, 8))
 }
 
-/** The first n = 1 … 4 lanes of a4 to x; nothing past the n-th is written. */
+/**
+ * Stores the first n lanes of a4 at x. n ≥ 1; from 4 on, all four. Writes nothing past the n-th.
+ */
 export function storeFirst(x: usize, a4: v128, n: i32): void {
   if (n >= 4) {
     v128.store(x, a4)

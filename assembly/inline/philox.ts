@@ -1,6 +1,6 @@
 /**
  * Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", 2011):
- * four random 32-bit words, one a lane, from a counter of four words and a key of two.
+ * four random 32-bit words, one per lane, from a counter of four words and a key of two.
  */
 export function philox4(c0: u32, c1: u32, c2: u32, c3: u32, k0: u32, k1: u32): v128 {
   for (let round = 0; round < 10; round++) {

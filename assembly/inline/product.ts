@@ -1,15 +1,15 @@
 import { loadFirst, madd, storeFirst } from './lanes'
 
 /**
- * Y ← scale·P·Qᵀ, or Y ← Y + scale·P·Qᵀ, for one to four neighbouring rows.
+ * Y ← scale·P·Qᵀ, or Y ← Y + scale·P·Qᵀ, for one to four consecutive rows.
  *
  *   y      out  rows × cols  by row, nextInY bytes from one to the next; rows ≤ 4
  *   p      in   rows × rank  by column, nextInP bytes from one to the next
  *   q      in   cols × rank  by column, nextInQ bytes from one to the next; rank ≥ 1
  *
- * Workers must agree on these bits. An element is p_0·q_0, then + p_k·q_k in ascending k, each
- * product and each sum rounded to float32; then times scale; then added to y. With scale −1 that
- * is Y − P·Qᵀ to the bit.
+ * Workers must agree on these bits. An element is p₀·q₀, then + p_k·q_k in ascending k; each
+ * product and each sum is rounded to float32. The sum is multiplied by scale, then added to y. With
+ * scale −1 the result is Y − P·Qᵀ to the bit.
  */
 export function product(
   y: usize,
@@ -24,7 +24,8 @@ export function product(
   scale: f32,
   accumulate: bool,
 ): void {
-  // A row that is not there is the row before it, computed again and stored to the same place.
+  // With fewer than four rows, each missing one is the row before it: computed again, and stored to
+  // the same place.
   const at1: usize = rows > 1 ? 4 : 0
   const at2: usize = rows > 2 ? at1 + 4 : at1
   const at3: usize = rows > 3 ? at2 + 4 : at2
@@ -101,7 +102,7 @@ export function product(
     y2 += 32
     y3 += 32
   }
-  // What remains, up to four columns at a time.
+  // The remaining columns, up to four at a time.
   for (; j < cols; j += 4, q += 16) {
     const n = cols - j
     let at = q

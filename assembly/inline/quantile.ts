@@ -1,4 +1,4 @@
-// ln 2 in two parts: products of the first with small integers are exact.
+// ln 2 as a sum of two float64. The product of the first with a small integer is exact.
 const LN2_HIGH: f64 = 0.6931471803691238
 const LN2_LOW: f64 = 1.9082149292705877e-10
 
@@ -6,8 +6,9 @@ const TWO_TO_MINUS_32: f64 = 2.3283064365386963e-10
 
 /**
  * The standard normal quantile at u = (x + ½)·2⁻³²: Wichura, "Algorithm AS 241" (1988), PPND16,
- * accurate to 1e-16. Only + − × ÷ and sqrt, which every engine rounds alike. As u stays 2⁻³³ away
- * from 0 and 1, no value exceeds 6.4 and the routine's far tail is never reached.
+ * accurate to 1e-16. It uses only + − × ÷ and sqrt, which all engines round alike. As u is at least
+ * 2⁻³³ away from 0 and 1, no value exceeds 6.4 in magnitude, and the routine's far tail is never
+ * needed.
  */
 export function quantile(x: u32): f64 {
   const q = (<f64>x + 0.5) * TWO_TO_MINUS_32 - 0.5
@@ -32,7 +33,7 @@ export function quantile(x: u32): f64 {
     return (q * above) / below
   }
   const negative = x < 0x80000000
-  // The smaller tail is an odd number of 2⁻³³.
+  // The smaller of u and 1 − u is (2·tail + 1)·2⁻³³.
   const tail = negative ? x : ~x
   const t = Math.sqrt(33 * LN2_HIGH - logarithm(2 * tail + 1) + 33 * LN2_LOW) - 1.6
   const above =
@@ -54,7 +55,10 @@ export function quantile(x: u32): f64 {
   return negative ? -above / below : above / below
 }
 
-/** ln a for a positive integer below 2³¹, as fdlibm has it: exponent, then a polynomial. */
+/**
+ * ln a for a positive integer below 2³², as in fdlibm: the exponent plus a polynomial in the
+ * mantissa.
+ */
 function logarithm(a: u32): f64 {
   let exponent = 31 - clz<u32>(a)
   let mantissa = <f64>a / <f64>((<u32>1) << exponent)

@@ -1,8 +1,9 @@
-// The tiles of settle: M ← M − P·qLocalᵀ, Y ← scale·P·qMeanᵀ (+ Y), on rows × ranks.
+// The tiles of settle: M ← M − P·qLocalᵀ, Y ← scale·P·qMeanᵀ (+ Y). `settle2x3` does two rows at
+// rank 3.
 //
-// cols is a positive multiple of four; qMean's columns lie shift bytes from qLocal's. The elements of P
-// are in registers. Each tile is a function of its own: in one with all four, V8 keeps part of them
-// on the stack, and takes half as long again.
+// cols is a positive multiple of four. qMean's columns lie `shift` bytes from qLocal's. The
+// elements of P stay in registers. Each tile is a function of its own: in one function with all
+// four, V8 keeps some of them on the stack, and takes half as long again.
 import { madd } from './lanes'
 
 export function settle4x1(
@@ -73,7 +74,7 @@ export function settle2x4(
   tile2(true, y, nextInY, m, nextInM, p, nextInP, qLocal, shift, nextInQ, cols, scale, accumulate)
 }
 
-/** Four rows, one rank or two. */
+/** Four rows, at rank 1 or (two) 2. */
 // @ts-ignore: decorator
 @inline
 function tile4(
@@ -126,7 +127,7 @@ function tile4(
   }
 }
 
-/** Two rows, three ranks or four. */
+/** Two rows, at rank 3 or (four) 4. */
 // @ts-ignore: decorator
 @inline
 function tile2(
@@ -186,7 +187,7 @@ function pair(two: bool, a4: v128, w4: v128, b4: v128, x4: v128): v128 {
   return two ? madd(sum4, b4, x4) : sum4
 }
 
-/** a·w + b·x + c·y, or a·w + b·x + c·y + d·z, from the left */
+/** a·w + b·x + c·y, or a·w + b·x + c·y + d·z, added from left to right */
 // @ts-ignore: decorator
 @inline
 function quad(

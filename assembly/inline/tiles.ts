@@ -1,28 +1,37 @@
-// The tiles of P ← M·Q, with or without M ← M + g on the way.
+// The tiles of P ← M·Q, with or without M ← M + g before it.
 //
-// They keep eight running sums: with the operands these fill the 16 registers of x86. Addresses are
-// walked from row to row and column to column, for there are no more than a dozen registers for
-// pointers: with one for each, engines keep them on the stack, and take half as long again.
+// A tile keeps eight running sums: with the operands, they fill the 16 vector registers of x86.
+// Addresses are advanced from row to row and from column to column, for there are at most a dozen
+// registers for pointers. With one pointer per row and column, engines keep them on the stack, and
+// take half as long again.
 import { relaxedMadd, total } from './lanes'
 
-/** The bits of 2¹⁰⁰: what gradients and matrices stay below; why: accumulateProject. */
+/** The bits of 2¹⁰⁰, the bound for gradients and matrices; accumulateProject gives the reason. */
 const LIMIT: i32 = 0x71800000
 
-/** All bits but the sign in all lanes: what they leave of a number are the bits of its magnitude. */
+/**
+ * All bits but the sign, in all lanes: masks a number to the bits of its magnitude. As integers,
+ * these are in the order of the magnitudes, with ∞ and NaN above all finite ones.
+ *
+ *   zero  0, in a form that no compiler recognizes: see accumulateProject
+ */
 // @ts-ignore: decorator
 @inline
 export function magnitudeMask(zero: i32): v128 {
   return i32x4.splat(0x7fffffff | zero)
 }
 
-/** LIMIT in all lanes. */
+/** LIMIT in all lanes. zero is as above. */
 // @ts-ignore: decorator
 @inline
 export function limits(zero: i32): v128 {
   return i32x4.splat(LIMIT | zero)
 }
 
-/** g4, with 0 where its magnitude is not below limit4: added, it could not be taken back. */
+/**
+ * g4, with 0 in place of elements whose magnitude (size4) is not below limit4. Adding them to M
+ * could not be undone.
+ */
 // @ts-ignore: decorator
 @inline
 export function below(g4: v128, size4: v128, limit4: v128): v128 {
@@ -30,9 +39,16 @@ export function below(g4: v128, size4: v128, limit4: v128): v128 {
 }
 
 /**
- * Two rows by four columns of Q; with `adding` M ← M + g on the way.
+ * Two rows by four columns of Q.
  *
- * Returns the largest magnitudes of g and M + g, as bits; 0 without `adding`.
+ *   p       out     2 × 4     nextRow bytes from row to row, nextInP from column to column
+ *   m       in      2 × cols  by row; with `adding`, M ← M + g first
+ *   g       in      2 × cols  by row; unused without `adding`
+ *   q       in      cols × 4  by column
+ *   cols            a multiple of four
+ *   first           overwrite P rather than add to it
+ *
+ * Returns, in each lane, the largest magnitude of g and M + g, as bits; 0 without `adding`.
  */
 // @ts-ignore: decorator
 @inline
@@ -109,7 +125,7 @@ export function tile2x4(
   return largest4
 }
 
-/** Four rows by one column of Q, or two; else as tile2x4. */
+/** Four rows by one column of Q, or (two) by two columns; otherwise like tile2x4. */
 // @ts-ignore: decorator
 @inline
 export function tile4(
@@ -199,14 +215,17 @@ export function tile4(
   return largest4
 }
 
+/** p ← sum, or p ← p + sum */
 // @ts-ignore: decorator
 @inline
 export function put(p: usize, sum: f32, first: bool): void {
   store<f32>(p, first ? sum : load<f32>(p) + sum)
 }
 
-// Places may coincide, with equal sums: so all is read before anything is written.
+// With nextRow 0, the rows coincide and have equal sums. So all of P is read before any of it is
+// written.
 
+/** Stores the totals of two rows' sums. */
 // @ts-ignore: decorator
 @inline
 function put2(p: usize, nextRow: usize, s0: v128, s1: v128, first: bool): void {
@@ -220,6 +239,7 @@ function put2(p: usize, nextRow: usize, s0: v128, s1: v128, first: bool): void {
   store<f32>(p + nextRow, sum1)
 }
 
+/** Stores the totals of four rows' sums. */
 function put4(
   p: usize,
   nextRow: usize,

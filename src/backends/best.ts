@@ -1,20 +1,24 @@
-// The backend that suits this machine.
+// `best`: the fastest backend that this machine has.
 import type { Backend } from '../backend.ts'
 import { UnsupportedError } from '../errors.ts'
 import { wasm } from './wasm/index.ts'
 import { type GpuDevice, webgpu } from './webgpu/index.ts'
 
-/** A backend, and why it is this one. */
+/** The backend that `best` has chosen. */
 export interface Best extends Backend {
   readonly name: 'webgpu' | 'wasm'
+  /** why it was chosen: a description of the GPU, or the reason why there is none */
   readonly reason: string
-  /** where GPU tensors must lie; null on wasm, which takes arrays alone */
+  /** the device on which GPU tensors must lie; null on wasm, which takes arrays only */
   readonly device: GpuDevice | null
-  /** Destroys the device, if there is one; after its compressors have been disposed of. */
+  /** Destroys the device, if there is one. Dispose of its compressors first. */
   dispose(): void
 }
 
-/** WebGPU where there is hardware for it, else wasm. Which, and why, is in `name` and `reason`. */
+/**
+ * Chooses WebGPU if this host has a GPU for it, otherwise wasm. `name` and `reason` say which, and
+ * why.
+ */
 export async function best(): Promise<Best> {
   try {
     const backend = await webgpu()

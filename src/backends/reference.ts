@@ -1,12 +1,15 @@
-// Every kernel as float64 loops: slow, the text of the contract, and the file to read first.
-// Sums are kept in float64 and rounded once, when they are stored.
+// The reference kernels: plain loops with sums in float64, each rounded once, when it is stored.
+// They are slow, and define what each kernel computes. Read this file first.
 import type { Dims, Kernels } from '../backend.ts'
 import { normal } from '../linalg/normal.ts'
 
-/** What gradient and matrix must stay below; why, is said in assembly/accumulateProject.ts. */
+/** Bound for gradient and matrix; assembly/accumulateProject.ts gives the reason. */
 const LIMIT = 2 ** 100
 
-/** The kernels that the fast ones are tested against. */
+/**
+ * The reference kernels, on single matrices in the caller's arrays. `Kernels` describes each. The
+ * fast kernels are tested against them.
+ */
 export const reference: Kernels = {
   name: 'reference',
 
@@ -45,8 +48,9 @@ export const reference: Kernels = {
       const v = Float64Array.from(column(k))
       const before = Math.sqrt(dot(v, v))
       if (before === 0 || !Number.isFinite(before)) return k
-      // Twice: what rounding leaves of the former columns after once may be all that there is.
-      for (let turn = 0; turn < 2; turn++) {
+      // Twice: after the first pass, v may consist of little but rounding errors, which need not be
+      // orthogonal to the former columns.
+      for (let pass = 0; pass < 2; pass++) {
         for (let j = 0; j < k; j++) {
           const former = column(j)
           const amount = dot(v, former)
@@ -78,7 +82,10 @@ export const reference: Kernels = {
   },
 }
 
-/** A column is dependent if this part of its length, or less, is left; as in assembly. */
+/**
+ * A column depends on those before it if at most this fraction of its length remains when they are
+ * projected out. The same number is in assembly/orthonormalize.ts.
+ */
 const DEPENDENT = 2 ** -20
 
 function project(p: Float32Array, m: Float32Array, q: Float32Array, dims: Dims): void {

@@ -1,10 +1,15 @@
-// What a node keeps of its edges, as one safetensors file.
+// The checkpoint of a gossip node: the state of all its edges, as one safetensors file.
 //
-//   edge<lo>-<hi>/p/<i>, q/<i>     [rank, rows], [rank, cols]: the factors, a row per column
-//   edge<lo>-<hi>/before/<i>       [rank, rows or cols]: the factor that the last exchange began with, before it
-//   edge<lo>-<hi>/<name>/<i>       the parameter's shape: what the coding of those without factors keeps, such as
-//                                  difference, what the last exchange found
-//   metadata                       format 'lowrank-gossip', version, layout, self, step, edges
+//   edge<lo>-<hi>/p/<i>        [rank, rows]: left factor of parameter i, one row per column
+//   edge<lo>-<hi>/q/<i>        [rank, cols]: right factor of parameter i, one row per column
+//   edge<lo>-<hi>/before/<i>   [rank, rows or cols]: the factor that the last exchange began
+//                              with, as it was before that exchange. Absent if there is no
+//                              exchange to take back.
+//   edge<lo>-<hi>/<name>/<i>   the parameter's shape: an array that the method's coding keeps
+//                              for a parameter without factors, such as `difference` of the
+//                              last exchange
+//   metadata                   format 'lowrank-gossip', version, layout (the configHash), self,
+//                              step, edges (JSON: a list of EdgeRecord)
 
 import type { Layout } from '../backend.ts'
 import { fromHex, toHex } from '../bytes.ts'
@@ -18,8 +23,8 @@ import { show } from '../validate.ts'
 import type { Edge, EdgeExchange } from './edge.ts'
 import { checkNeighbour, type Neighbour } from './neighbour.ts'
 
-/** What the metadata say of an edge; histories in hexadecimal. */
-interface Noted {
+/** An edge's entry in the metadata. Histories are 8 bytes, in hexadecimal. */
+interface EdgeRecord {
   readonly neighbour: number
   readonly weight: number
   readonly parent: string
@@ -27,31 +32,35 @@ interface Noted {
   readonly last: (Omit<EdgeExchange, 'previous'> & { readonly previous: string }) | null
 }
 
-/** A file that has passed every check. */
+/** A checkpoint that has passed every check. */
 export interface EdgeCheckpoint {
+  /** number of the next iteration */
   readonly step: number
-  /** the weights asked for, by neighbour */
+  /** the weights that the node asked for, by neighbour */
   readonly neighbours: ReadonlyMap<number, number>
-  /** Puts into an edge at its beginning what the file says of it. */
+  /**
+   * Restores a newly created edge. Leaves it alone if the checkpoint does not know the neighbour.
+   */
   fill(neighbour: number, edge: Edge): void
 }
 
 const FORMAT = 'lowrank-gossip'
 const VERSION = '1'
 
+/** Encodes the state of all edges of node `self`. */
 export function encodeEdges(
   layout: Layout,
   configHash: Uint8Array,
   self: number,
   step: number,
-  links: ReadonlyMap<number, Neighbour>,
+  neighbours: ReadonlyMap<number, Neighbour>,
 ): Uint8Array {
   const tensors: NamedFloats[] = []
-  const edges: Noted[] = []
-  for (const [neighbour, { edge, weight }] of links) {
-    tensors.push(...fields(layout, edge, edge.last))
+  const records: EdgeRecord[] = []
+  for (const [neighbour, { edge, weight }] of neighbours) {
+    tensors.push(...tensorsOf(layout, edge, edge.last))
     const last = edge.last && { ...edge.last, previous: toHex(edge.last.previous) }
-    edges.push({ neighbour, weight, parent: toHex(edge.parent), turns: edge.turns, last })
+    records.push({ neighbour, weight, parent: toHex(edge.parent), turns: edge.turns, last })
   }
   return encodeSafetensors(tensors, {
     format: FORMAT,
@@ -59,20 +68,24 @@ export function encodeEdges(
     layout: toHex(configHash),
     self: String(self),
     step: String(step),
-    edges: JSON.stringify(edges),
+    edges: JSON.stringify(records),
   })
 }
 
 /**
- * @param like  an edge at its beginning
- * @throws TypeError, RangeError  if it is no such file, or of another node, other shapes or options
+ * Decodes and checks a checkpoint.
+ *
+ * @param newEdge  creates an edge of this node; only the names and shapes of its tensors are read
+ * @throws TypeError  if `bytes` is not a Uint8Array
+ * @throws RangeError  if it is not a checkpoint, or one of another node, other shapes or other
+ *   options
  */
 export function decodeEdges(
   bytes: Uint8Array,
   layout: Layout,
   configHash: Uint8Array,
   self: number,
-  like: (neighbour: number) => Edge,
+  newEdge: (neighbour: number) => Edge,
 ): EdgeCheckpoint {
   if (!(bytes instanceof Uint8Array)) {
     throw new TypeError(`"restore": expected a Uint8Array, got ${show(bytes)}`)
@@ -92,9 +105,9 @@ export function decodeEdges(
   if (!Number.isInteger(step) || step < 0 || step > 0xffffffff) {
     throw new RangeError(`"restore": step: expected a number that fits, got ${metadata.step}`)
   }
-  const edges = notedIn(metadata.edges, self)
-  for (const { neighbour, last } of edges) {
-    for (const { name, shape } of fields(layout, like(neighbour), last)) {
+  const records = parseRecords(metadata.edges, self)
+  for (const { neighbour, last } of records) {
+    for (const { name, shape } of tensorsOf(layout, newEdge(neighbour), last)) {
       const tensor = tensors.get(name)
       if (!tensor || String(tensor.shape) !== String(shape)) {
         throw new RangeError(`"restore": expected ${name} of shape [${shape.join(', ')}]`)
@@ -105,30 +118,34 @@ export function decodeEdges(
   }
   return {
     step,
-    neighbours: new Map(edges.map(({ neighbour, weight }) => [neighbour, weight])),
+    neighbours: new Map(records.map(({ neighbour, weight }) => [neighbour, weight])),
     fill(neighbour, edge) {
-      const noted = edges.find((one) => one.neighbour === neighbour)
-      if (!noted) return
-      edge.parent = fromHex(noted.parent)
-      edge.turns = noted.turns
-      edge.last = noted.last && { ...noted.last, previous: fromHex(noted.last.previous) }
-      for (const { name, data } of fields(layout, edge, edge.last)) {
+      const record = records.find((one) => one.neighbour === neighbour)
+      if (!record) return
+      edge.parent = fromHex(record.parent)
+      edge.turns = record.turns
+      edge.last = record.last && { ...record.last, previous: fromHex(record.last.previous) }
+      for (const { name, data } of tensorsOf(layout, edge, edge.last)) {
         data.set(floatsOf(tensors.get(name)!))
       }
     },
   }
 }
 
-/** What is kept of an edge whose last exchange is this. */
-function fields(
+/**
+ * The tensors that a checkpoint has of an edge, as views of the edge's arrays.
+ *
+ * @param last  the edge's last exchange, in memory or from the metadata
+ */
+function tensorsOf(
   layout: Layout,
   { lo, hi, left, right, before, coding }: Edge,
   last: Pick<EdgeExchange, 'matrices' | 'side'> | null,
 ): NamedFloats[] {
-  const found: NamedFloats[] = []
+  const tensors: NamedFloats[] = []
   const add = (name: string, shape: readonly number[], array: Float32Array, at: number) => {
     const length = shape.reduce((a, b) => a * b, 1)
-    found.push({ name: `edge${lo}-${hi}/${name}`, shape, data: array.subarray(at, at + length) })
+    tensors.push({ name: `edge${lo}-${hi}/${name}`, shape, data: array.subarray(at, at + length) })
   }
   for (const { index, rank, rows, cols, left: l, right: r } of layout.matrices) {
     add(`p/${index}`, [rank, rows], left, l)
@@ -140,10 +157,13 @@ function fields(
   for (const [name, array] of Object.entries(coding.kept)) {
     for (const { index, shape, raw } of layout.raws) add(`${name}/${index}`, shape, array, raw)
   }
-  return found
+  return tensors
 }
 
-function notedIn(text: string | undefined, self: number): Noted[] {
+/**
+ * @throws RangeError, TypeError  unless the text is a JSON list of records of different neighbours
+ */
+function parseRecords(text: string | undefined, self: number): EdgeRecord[] {
   const fail = () => new RangeError(`"restore": edges: expected a list of them, got ${text}`)
   let list: unknown
   try {
@@ -152,16 +172,16 @@ function notedIn(text: string | undefined, self: number): Noted[] {
     throw new RangeError('"restore": edges: expected JSON', { cause })
   }
   if (!Array.isArray(list)) throw fail()
-  const history = (value: unknown) => typeof value === 'string' && /^[0-9a-f]{16}$/.test(value)
-  for (const edge of list) {
-    if (typeof edge !== 'object' || edge === null) throw fail()
-    const { neighbour, weight, parent, turns, last } = edge
+  const isHistory = (value: unknown) => typeof value === 'string' && /^[0-9a-f]{16}$/.test(value)
+  for (const record of list) {
+    if (typeof record !== 'object' || record === null) throw fail()
+    const { neighbour, weight, parent, turns, last } = record
     checkNeighbour(self, neighbour, weight)
-    if (!history(parent) || !Number.isSafeInteger(turns) || turns < 0) throw fail()
+    if (!isHistory(parent) || !Number.isSafeInteger(turns) || turns < 0) throw fail()
     if (last === null) continue
     const { previous, matrices, raws, side } = last ?? {}
     const numbers = Number.isFinite(matrices) && Number.isFinite(raws)
-    if (!history(previous) || !numbers || !['left', 'right'].includes(side)) throw fail()
+    if (!isHistory(previous) || !numbers || !['left', 'right'].includes(side)) throw fail()
   }
   if (new Set(list.map(({ neighbour }) => neighbour)).size < list.length) throw fail()
   return list

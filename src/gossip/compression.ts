@@ -1,41 +1,55 @@
-// What makes few bytes of many values: signs, or the largest.
+// The compression operators C(x) of Choco and DeepSqueeze: signs, or the largest entries (top-k).
 
 import { largest } from '../algorithms/baselines/largest.ts'
 import type { Layout } from '../backend.ts'
 import { rawLengths } from '../layout.ts'
 import { show } from '../validate.ts'
 
-/** What an end sends: words as they are, and floats that its wire type encodes. */
+/** A message of one end: words travel as they are, the sender's wire type encodes the floats. */
 export interface EdgePayload {
   readonly words: Uint32Array
   readonly floats: Float32Array
 }
 
-/** What makes few bytes of many values, and keeps nothing. */
+/**
+ * A compression operator without state. Its arrays of values hold the parameters without factors,
+ * one after another, unpadded.
+ */
 export interface Compression {
+  /** 32-bit words in a message */
   readonly words: number
+  /** lengths of the columns of floats in a message */
   readonly columns: readonly number[]
+  /** into ← C(x) */
   compress(x: Float32Array, into: EdgePayload): void
-  /** y ← y + what was sent */
+  /** y ← y + the values that a message stands for */
   add(sent: EdgePayload, y: Float32Array): void
+  /** Checks a message of the right length. @returns a description of the error, or null */
   refuse(sent: EdgePayload): string | null
 }
 
-/** How Choco and DeepSqueeze compress. */
+/** Options of `choco` and `deepSqueeze`. Both ends of an edge must agree on them. */
 export interface CompressedOptions {
   /**
-   * 'sign': each entry's sign, and the mean magnitude of each parameter. { keep }: the part of each
-   * parameter's entries that travel, those with the largest magnitudes, one at least.
+   * 'sign': each entry's sign, and each parameter's mean magnitude.
+   *
+   * { keep }: the entries with the largest magnitudes. `keep` is their fraction of each parameter's
+   * entries, 0 < keep ≤ 1; at least one entry of each parameter travels.
    */
   readonly compression: 'sign' | { readonly keep: number }
-  /** To be tuned: 0.45 with signs, 0.0375 for 1 % of the entries (Choco), 0.01 (DeepSqueeze) in the papers. */
+  /**
+   * Consensus step size γ, 0 < γ ≤ 2. It has to be tuned. The papers use 0.45 for Choco with signs,
+   * 0.0375 for Choco with 1 % of the entries, and 0.01 for DeepSqueeze.
+   */
   readonly gamma: number
 }
 
 /**
- * The compression that is asked for.
+ * Checks the option `compression`.
  *
- * @throws TypeError, RangeError
+ * @returns a function that creates the operator for a layout
+ * @throws TypeError  unless it is 'sign' or an object with `keep`
+ * @throws RangeError  unless 0 < keep ≤ 1
  */
 export function compressionOf(compression: unknown): (layout: Layout) => Compression {
   if (compression === 'sign') return (layout) => new Signs(layout)
@@ -48,7 +62,12 @@ export function compressionOf(compression: unknown): (layout: Layout) => Compres
   throw new RangeError(`"compression.keep": expected more than 0, at most 1, got ${show(keep)}`)
 }
 
-/** Of each entry its sign (0: +), of each parameter its mean magnitude. */
+/**
+ * Signs: C(x) = mean|x|·sign(x), for each parameter by itself.
+ *
+ * The message has one bit per entry, in order, from the lowest bit of each word (0: ≥ 0, 1: < 0),
+ * and one float per parameter, its mean magnitude.
+ */
 export class Signs implements Compression {
   readonly words: number
   readonly columns: readonly number[]
@@ -57,7 +76,7 @@ export class Signs implements Compression {
   constructor(layout: Layout) {
     this.#lengths = rawLengths(layout)
     this.words = Math.ceil(layout.rawFloats / 32)
-    this.columns = this.#lengths.map(() => 1) // a scale of its own on any wire
+    this.columns = this.#lengths.map(() => 1) // so that int8 scales each magnitude by itself
   }
 
   compress(x: Float32Array, { words, floats }: EdgePayload): void {
@@ -86,13 +105,18 @@ export class Signs implements Compression {
   refuse({ words, floats }: EdgePayload): string | null {
     const negative = floats.findIndex((norm) => norm < 0)
     if (negative >= 0) return `norm ${negative}: expected ≥ 0, got ${floats[negative]}`
-    const used = this.#lengths.reduce((a, b) => a + b, 0) % 32
+    const used = this.#lengths.reduce((a, b) => a + b, 0) % 32 // bits of the last word
     if (used > 0 && words.at(-1)! >>> used !== 0) return 'bits after the last entry are not zero'
     return null
   }
 }
 
-/** Of each parameter the max(1, ⌊keep · length⌋) entries with the largest magnitudes. */
+/**
+ * Top-k: the k = max(1, ⌊keep · length⌋) entries of each parameter with the largest magnitudes.
+ *
+ * The message has their indices as words and their values as floats, by parameter and ascending
+ * index. An index counts from the first entry of the first parameter.
+ */
 export class Largest implements Compression {
   readonly words: number
   readonly columns: readonly number[]

@@ -1,4 +1,4 @@
-// `createGossip`: puts together what one node is made of.
+// `createGossip`: checks the options and creates one node.
 
 import type { Backend } from '../backend.ts'
 import { createHost } from '../backends/wasm/host.ts'
@@ -21,13 +21,16 @@ import { checkNoise, NOISE, type Noise, uniform } from './noise.ts'
 import { checkMethod } from './traffic.ts'
 
 /**
- * Where random numbers come from: standard normals, elements 0 … length − 1 of one column of a factor of
- * the edge lo–hi. The same arguments must give the same bits on both ends. Also Moniqua's noise, uniform
- * in [0, 1): elements of a parameter, column 0.
+ * A source of random numbers for edge lo–hi. It returns standard normals: elements 0 … length − 1
+ * of one column of a factor. For `use` 64, Moniqua's noise, it returns numbers uniform in [0, 1):
+ * elements of a parameter, with column 0. The same arguments must give the same bits at both ends.
  *
- * @param lo, hi  lo = hi: of that node alone, in Moniqua as published
- * @param use  0: Q; 1: P; 2, 3: a replaced column of P, of Q; + 4 per further attempt, 60 at most; 64: noise
- * @param step  number of the half-step, from 1; 0: the first factors. Of noise: the iteration's, from 0
+ * @param lo, hi  the nodes' numbers, lo < hi; lo = hi: a node's own noise (Moniqua, `published`)
+ * @param use  0: Q. 1: P. 2 and 3: a replaced column of P, of Q; plus 4 for each further attempt,
+ *   at most 60. 64: noise
+ * @param parameter  its index
+ * @param step  of normals: the half-step's number, from 1; 0: the initial factors. Of noise: the
+ *   iteration's number, from 0
  */
 export type EdgeRandom = (
   lo: number,
@@ -40,58 +43,69 @@ export type EdgeRandom = (
 ) => Float32Array
 
 export interface GossipOptions {
-  /** This node's number, another for each: 0 … 2³² − 1. */
+  /** This node's number: 0 … 2³² − 1, different for each node. */
   readonly self: number
   /**
-   * The weights wᵢⱼ of neighbours by their numbers, 0 < w ≤ 1. If both ends of an edge ask for different
-   * ones, the smaller is used: so W is symmetric, and 1 / (1 + number of neighbours) gives Metropolis
-   * weights without anyone's knowing the graph. Default: those of `restore`, or none; see `join`.
+   * The neighbours' numbers, with the weights wᵢⱼ of their edges: 0 < w ≤ 1.
+   *
+   * If the two ends of an edge ask for different weights, the smaller one is used. So W is
+   * symmetric; and if each node asks for 1 / (1 + the number of its neighbours), the result is
+   * Metropolis weights, though no node knows the graph. Default: the neighbours of `restore`, or
+   * none. See `addNeighbour`.
    */
   readonly neighbours?: Readonly<Record<number, number>>
-  /** What is exchanged. Default `powerGossip()`. Both ends must agree on it. */
+  /** The gossip method. Both ends of an edge must agree on it. Default `powerGossip()`. */
   readonly method?: GossipMethod
-  /** Of the first factors. Default 0. Both ends must agree on it. */
+  /** Seed of the random numbers: 0 … 2³² − 1. Both ends must agree on it. Default 0. */
   readonly seed?: number
-  /** How this node's numbers travel. There is no error feedback; the mean is kept all the same. Default 'f32'. */
+  /**
+   * Wire type of the floats that this node sends. Rounding to it loses something, without error
+   * feedback, but both ends compute with the rounded values, so the mean is kept. Default 'f32'.
+   */
   readonly wire?: Wire
   /**
-   * What the node computes on: `wasm()`, `webgpu()`, … On a GPU, parameters are buffers or arrays, as gradients are for
-   * `createCompressor`, and what has factors stays there: bases go in, products come out. What travels whole
-   * has to come out, and codings compute on the CPU. Default `wasm()`.
+   * The backend that computes on the parameters: `wasm()`, `webgpu()`, … Default `wasm()`.
+   *
+   * On a GPU, parameters may be buffers or arrays, like the gradients of `createCompressor`.
+   * Parameters with factors stay there: bases are uploaded, and products are read back. Parameters
+   * without factors are read back whole, for the codings compute on the CPU.
    */
   readonly backend?: Backend
-  /** What `save` gave. */
+  /** A checkpoint that `save` returned, of the same node, shapes, method and seed. */
   readonly restore?: Uint8Array
-  /** In place of the seeded numbers. */
+  /** Replaces the seeded random numbers. */
   readonly random?: EdgeRandom
 }
 
 /**
- * Creates one node. An iteration, between two steps of training say, is
+ * Creates one node of a gossip network. An iteration, for example between two training steps, is
  *
  *   for (const [id, frame] of await node.begin(parameters)) send(id, frame)
  *   node.receive(id, frame)          for each neighbour's frame, or node.giveUp(id)
- *   await node.apply(parameters)     // the parameters have moved; frames of the next half-step, if any
+ *   await node.apply(parameters)     // moves the parameters; returns the next half-step's frames
  *
- * Frames need not be acknowledged, and may be lost. **What one end adds, the other subtracts**, so the sum
- * of all parameters stays, to rounding: each addition errs by half a unit in the last place of a
- * float32. If a frame gets lost, one end applies what the other does not. No protocol can rule
- * that out (it is the problem of the two generals), and waiting for acknowledgements would cost a way
- * and back in each iteration; so it is found and taken back instead: a frame says what history of
- * exchanges it was computed with, and the next that arrives shows the end that is ahead that it must
- * subtract again what it has added, which it has kept: the factors of one exchange. The price of a
- * frame lost one way is that the sum is off by one edge's exchange until then, and that this edge
- * exchanges nothing in the iteration in which it is found. If both are lost, nothing has happened.
+ * **One end of an edge adds what the other subtracts**, so the sum of all nodes' parameters stays,
+ * to rounding: each addition errs by at most half a unit in the last place of a float32.
  *
- * Ends that have nothing in common, because one lost its state or came back from an old one, begin anew
- * by themselves; what they had exchanged before stays.
+ * Frames need no acknowledgement and may get lost. If one frame of an edge gets lost, one end
+ * applies an exchange that the other does not. No protocol can rule that out (the two generals'
+ * problem), and waiting for acknowledgements would cost a round trip in each iteration. Instead,
+ * the nodes detect it and take it back. A frame says with which history of exchanges it was
+ * computed. So the next frame that arrives shows the end that is ahead that it must subtract its
+ * last exchange again; it has kept the factors for that. Until then, the sum is off by one edge's
+ * exchange, and the edge exchanges nothing in the iteration in which the loss is detected. If both
+ * frames get lost, neither end applies anything.
  *
- * The bases that both ends must have with the same bits are made by the plain wasm module on all engines and
- * backends, from factors that are differences of the bytes that both have.
+ * If the ends have no common history, because one lost its state or was restored from an old
+ * checkpoint, they return to the initial factors by themselves. Their earlier exchanges stay
+ * applied.
+ *
+ * Both ends need bases with the same bits. They orthonormalize differences of the bytes that both
+ * have, always in the plain wasm module, whatever the backend and engine.
  *
  * @param shapes  one entry per parameter, the same on all nodes
  * @throws TypeError, RangeError  naming the entry or option at fault
- * @throws UnsupportedError  if this host does not let WebAssembly be compiled
+ * @throws UnsupportedError  if this host cannot, or is not allowed to, compile WebAssembly
  */
 export async function createGossip(
   shapes: readonly ParameterSpec[],
@@ -127,30 +141,31 @@ export async function createGossip(
   const seedOf = (lo: number, hi: number) =>
     xxh32(new Uint8Array(Uint32Array.of(seed, lo, hi).buffer))
   const host = (lo: number, hi: number) =>
-    createHost(module, seedOf(lo, hi), random && ((...of) => random(lo, hi, ...of)))
+    createHost(module, seedOf(lo, hi), random && ((...args) => random(lo, hi, ...args)))
   const noise: Noise = (lo, hi, parameter, step, length) =>
     random
       ? checkNoise(random(lo, hi, NOISE, parameter, 0, step, length), length)
       : uniform(seedOf(lo, hi), parameter, step, length)
   const common = { self, specs, layout, method, frames, host, noise }
-  const like = (neighbour: number) => createNeighbour(common, neighbour, 1).edge
-  const saved = restore && decodeEdges(restore, layout, frames.configHash, self, like)
+  const newEdge = (neighbour: number) => createNeighbour(common, neighbour, 1).edge
+  const saved = restore && decodeEdges(restore, layout, frames.configHash, self, newEdge)
   const weights = neighbours === undefined ? saved?.neighbours : weightsOf(self, neighbours)
   const parts = {
     ...common,
     step: saved?.step ?? 0,
-    save: (step: number, links: ReadonlyMap<number, Neighbour>) =>
-      encodeEdges(layout, frames.configHash, self, step, links),
+    save: (step: number, current: ReadonlyMap<number, Neighbour>) =>
+      encodeEdges(layout, frames.configHash, self, step, current),
   }
-  const links = new Map<number, Neighbour>()
-  for (const [neighbour, weight] of weights ?? []) {
-    const link = createNeighbour(parts, neighbour, weight)
-    saved?.fill(neighbour, link.edge)
-    links.set(neighbour, link)
+  const initial = new Map<number, Neighbour>()
+  for (const [id, weight] of weights ?? []) {
+    const neighbour = createNeighbour(parts, id, weight)
+    saved?.fill(id, neighbour.edge)
+    initial.set(id, neighbour)
   }
-  return new Gossip({ ...parts, mixer: await Mixer.open(backend, specs, layout) }, links)
+  return new Gossip({ ...parts, mixer: await Mixer.open(backend, specs, layout) }, initial)
 }
 
+/** The option `neighbours` as a map. @throws TypeError, RangeError  naming what is wrong in it */
 function weightsOf(self: number, neighbours: unknown): Map<number, number> {
   if (typeof neighbours !== 'object' || neighbours === null) {
     throw new TypeError(`"neighbours": expected weights by number, got ${show(neighbours)}`)

@@ -1,4 +1,5 @@
-// One end's part of what both ends of an edge keep: factors, and the history of their exchanges.
+// The state that a node keeps of one edge: factors, the coding's state, and the history of
+// exchanges. Both ends compute it from the same bytes.
 
 import type { Host, Layout, Side } from '../backend.ts'
 import { bytesOf, concatBytes } from '../bytes.ts'
@@ -8,55 +9,60 @@ import { type Coding, type EdgeEnd, subtract } from './coding.ts'
 import type { EdgePayload } from './compression.ts'
 import type { GossipMethod } from './method.ts'
 
-/** An exchange that this end has applied: all that it takes to take it back. */
+/** An exchange that this end has applied, with everything needed to take it back. */
 export interface EdgeExchange {
-  /** the history before it */
+  /** the history before the exchange */
   readonly previous: Uint8Array
-  /** what P·Qᵀ, and the coding's difference, have been added times; 0: nothing of that kind was */
+  /** P·Qᵀ was added to the parameters times this number; 0: the exchange had no factors */
   readonly matrices: number
+  /** the coding's difference was added times this number; 0: the exchange had none */
   readonly raws: number
-  /** the side whose factor it began with */
+  /** the side of the factor that was orthonormalized */
   readonly side: Side
 }
 
-/** What a half-step exchanges. */
+/** The parameters that a half-step exchanges: those with factors, those without, or both. */
 export interface HalfStepScope {
   readonly matrices: boolean
   readonly raws: boolean
 }
 
 /**
- * The state of an edge between `lo` and `hi`, lo < hi, the same to the bit on both ends as long as their
- * histories are.
+ * The state of the edge between nodes `lo` and `hi`, lo < hi. Both ends have the same bits as long
+ * as they have the same history (`parent`).
  */
 export class Edge {
   readonly lo: number
   readonly hi: number
-  /** rows × rank and cols × rank of each matrix, by column */
+  /** P of each matrix: rows × rank, by column; one matrix after another */
   readonly left: Float32Array
+  /** Q of each matrix: cols × rank, by column; one matrix after another */
   readonly right: Float32Array
-  /** for what has no factors */
+  /** coding of the parameters without factors */
   readonly coding: Coding
-  /** the factor that the last exchange began with, as it was before */
+  /** the factor that the last exchange overwrote with its basis, as it was before */
   readonly before: Float32Array
-  /** of the open half-step: the orthonormal factor, and what this end sends */
+  /** the orthonormal factor of the open half-step */
   readonly #basis: Float32Array
+  /** this end's message in the open half-step: products with the basis, then the coding's floats */
   readonly #sent: EdgePayload
-  readonly #own: boolean
+  readonly #isHi: boolean
   readonly #layout: Layout
   readonly #host: Host
   readonly #method: GossipMethod
-  /** hash of all exchanges that count */
+  /**
+   * the history: a hash of the initial factors and of all exchanges that have not been taken back
+   */
   parent: Uint8Array
-  /** how many of them had factors */
+  /** the number of those exchanges that had factors */
   turns = 0
-  /** the last one, unless it has been taken back */
+  /** the last of those exchanges; null: there is none, or it was taken back */
   last: EdgeExchange | null = null
 
   constructor(end: EdgeEnd, layout: Layout, host: Host, method: GossipMethod) {
     this.lo = end.lo
     this.hi = end.hi
-    this.#own = end.own
+    this.#isHi = end.isHi
     this.#layout = layout
     this.#host = host
     this.#method = method
@@ -72,13 +78,13 @@ export class Edge {
     this.parent = hash64(concatBytes(hash64(bytesOf(this.left)), bytesOf(this.right)))
   }
 
-  /** which factor the next exchange begins with */
+  /** The side whose factor the next exchange orthonormalizes. The sides take turns. */
   get side(): Side {
     const first = this.#method.published ? this.#method.iterations : 0
     return (first + this.turns) % 2 === 0 ? 'left' : 'right'
   }
 
-  /** Of that factor: an orthonormal basis, made anew for a half-step. */
+  /** Computes `basis` for a new half-step. */
   prepare(): void {
     const { side } = this
     const basis = this.#basis.subarray(0, this.#factor(side).length)
@@ -87,12 +93,21 @@ export class Edge {
     this.#host.orthonormalize(this.#layout, side, basis, this.turns)
   }
 
-  /** What `prepare` has made. */
+  /**
+   * The orthonormal factor on `side`, as `prepare` has computed it: rows × rank or cols × rank, by
+   * column, one matrix after another.
+   */
   get basis(): Float32Array {
     return this.#basis.subarray(0, this.#factor(this.side).length)
   }
 
-  /** Room for what this end sends, with the lengths of its columns. */
+  /**
+   * The buffers of this end's message.
+   *
+   * @returns the message; the lengths of its columns of floats; and `factors`, the part of the
+   *   floats that takes the matrices' products with the basis (the other side's arena). The
+   *   coding's floats follow it.
+   */
   room({
     matrices,
     raws,
@@ -104,67 +119,79 @@ export class Edge {
       words: words.subarray(0, raws ? words.length : 0),
       floats: floats.subarray(0, sum(columns)),
       columns,
-      // The matrices times the basis, a right or left arena of the plan, come first.
       factors: floats.subarray(0, matrices ? sum(factors) : 0),
     }
   }
 
-  /** Codes the values that have no factors, in the iteration of this number. */
-  code(x: Float32Array, share: HalfStepScope, step: number): void {
-    if (share.raws) this.coding.code(x, this.#coded(this.room(share), share), step)
+  /**
+   * Encodes the parameters without factors into this end's message, if the half-step exchanges
+   * them.
+   *
+   * @param x  `layout.rawFloats` values
+   * @param step  number of the iteration
+   */
+  code(x: Float32Array, scope: HalfStepScope, step: number): void {
+    if (scope.raws) this.coding.code(x, this.#coded(this.room(scope), scope), step)
   }
 
-  /** What is wrong with what the other end sent, if its history is this end's. */
-  refuse(sent: EdgePayload, share: HalfStepScope): string | null {
-    const { words, floats } = this.room(share)
+  /**
+   * Checks a message of the other end, which has the same history.
+   *
+   * @returns a description of the error, or null
+   */
+  refuse(sent: EdgePayload, scope: HalfStepScope): string | null {
+    const { words, floats } = this.room(scope)
     if (sent.words.length !== words.length || sent.floats.length !== floats.length) {
       const want = `${words.length} words and ${floats.length} floats`
       return `expected ${want}, got ${sent.words.length} and ${sent.floats.length}`
     }
-    return share.raws ? this.coding.refuse(this.#coded(sent, share)) : null
+    return scope.raws ? this.coding.refuse(this.#coded(sent, scope)) : null
   }
 
   /**
-   * Takes over an exchange: left·rightᵀ and the coding's difference are what the ends' difference is then
-   * to be reduced by, and `last` says how far.
+   * Applies an exchange to the edge's state. left·rightᵀ and `coding.difference` then estimate the
+   * difference hi − lo of the parameters. This node has to add them times `last.matrices` and
+   * `last.raws`.
    *
-   * @param received  what the other end sent
-   * @param checksums  of the frames of lo and hi
-   * @param weight  of the edge
-   * @param x  this node's values as coded; where edges are applied one after another, moved by this one
-   * @returns false if a difference is too large, and nothing has changed, as on the other end
+   * @param received  the other end's message
+   * @param checksums  of the frames of lo and of hi
+   * @param weight  the edge's weight wᵢⱼ
+   * @param x  this node's values without factors, as encoded. A sequential method moves them here.
+   * @returns false if a difference is too large. The other end finds the same. Factors, coding and
+   *   history are then unchanged, but the exchange before this one cannot be taken back any more.
    */
   commit(
-    share: HalfStepScope,
+    scope: HalfStepScope,
     received: EdgePayload,
     checksums: readonly [number, number],
     weight: number,
     x: Float32Array,
   ): boolean {
-    const sent = this.room(share)
-    const [hi, lo] = this.#own ? [sent, received] : [received, sent]
+    const sent = this.room(scope)
+    const [hi, lo] = this.#isHi ? [sent, received] : [received, sent]
     const { side } = this
     const difference = new Float32Array(sent.factors.length)
     const done =
       subtract(difference, hi.floats, lo.floats) &&
-      (!share.raws ||
-        this.coding.commit(this.#coded(lo, share), this.#coded(hi, share), this.#own, x))
+      (!scope.raws ||
+        this.coding.commit(this.#coded(lo, scope), this.#coded(hi, scope), this.#isHi, x))
     if (!done) {
-      this.last = null // the other end has it, too: its history is the same
+      // The other end has applied the last exchange, too, for it has the same history.
+      this.last = null
       return false
     }
-    const toward = this.#own ? -weight : weight
+    const sign = this.#isHi ? -weight : weight
     const { matrices, raws } = this.#method.gamma
     this.last = {
       previous: this.parent,
-      matrices: share.matrices ? toward * matrices : 0,
-      raws: share.raws ? toward * raws : 0,
+      matrices: scope.matrices ? sign * matrices : 0,
+      raws: scope.raws ? sign * raws : 0,
       side,
     }
-    if (share.raws && this.#method.sequential) {
+    if (scope.raws && this.#method.sequential) {
       for (let i = 0; i < x.length; i++) x[i]! += this.last.raws * this.coding.difference[i]!
     }
-    if (share.matrices) {
+    if (scope.matrices) {
       this.before.set(this.#factor(side))
       this.#factor(side).set(this.basis)
       this.#factor(otherSide(side)).set(difference)
@@ -176,7 +203,10 @@ export class Edge {
     return true
   }
 
-  /** Forgets the last exchange, whose products have been taken back from the parameters. */
+  /**
+   * Takes the last exchange back. The caller has already subtracted its products from the
+   * parameters.
+   */
   retract(): void {
     const { previous, matrices, raws, side } = this.last!
     if (raws !== 0) this.coding.retract()
@@ -189,7 +219,11 @@ export class Edge {
     this.last = null
   }
 
-  /** Begins anew, as the other end does that has come to know of the same two histories. */
+  /**
+   * Returns to the initial factors. The other end does the same and hence gets the same history.
+   *
+   * @param histories  those of lo and of hi
+   */
   restart(histories: readonly [Uint8Array, Uint8Array]): void {
     const [lo, hi] = histories
     this.parent = hash64(concatBytes(lo, hi))
@@ -199,9 +233,9 @@ export class Edge {
     this.#draw()
   }
 
-  /** What is the coding's of what an end sent: it comes after the factors. */
-  #coded({ words, floats }: EdgePayload, share: HalfStepScope): EdgePayload {
-    return { words, floats: floats.subarray(this.room(share).factors.length) }
+  /** The coding's part of an end's message: all words, and the floats after the factors. */
+  #coded({ words, floats }: EdgePayload, scope: HalfStepScope): EdgePayload {
+    return { words, floats: floats.subarray(this.room(scope).factors.length) }
   }
 
   #draw(): void {
@@ -209,6 +243,7 @@ export class Edge {
     this.#fill('right', this.right, 0)
   }
 
+  /** Fills a factor of each matrix with seeded normals. @param step  0: the initial ones */
   #fill(side: Side, into: Float32Array, step: number): void {
     for (const matrix of this.#layout.matrices) this.#host.fill(matrix, side, into, 0, step)
   }

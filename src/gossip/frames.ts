@@ -1,5 +1,8 @@
-// Frames of edges: kind gathered, one part, the sender's. Its weight is the sender's weight of the edge,
-// its first two words are the history before the sender's last exchange (zeros: it has none to take back).
+// The frames that the ends of an edge exchange: kind 'gathered', with one part, the sender's.
+//
+// `parent` in the header is the sender's history of the edge. The part's weight is the one that the
+// sender asks for. Its first two words are the history before the sender's last exchange; they are
+// zero if there is no exchange to take back.
 import type { Layout } from '../backend.ts'
 import { equalBytes } from '../bytes.ts'
 import { beginFrame, decodeFrame, type Frame, sealFrame } from '../codec/frame.ts'
@@ -13,28 +16,31 @@ import type { Spec } from '../options.ts'
 import type { EdgePayload } from './compression.ts'
 import type { GossipMethod } from './method.ts'
 
-/** Where an iteration stands. */
+/** A half-step: the number of its iteration, and its own within the iteration. */
 export interface IterationPosition {
   readonly step: number
   readonly round: number
 }
 
-/** What an end says in a half-step. */
+/** A frame of an edge, as decoded. */
 export interface EdgeMessage {
+  /** of the frame */
   readonly checksum: number
-  /** the sender's history, and that before its last exchange */
+  /** the sender's history */
   readonly parent: Uint8Array
+  /** the history before the sender's last exchange; zeros: there is none to take back */
   readonly previous: Uint8Array
+  /** the weight that the sender asks for */
   readonly weight: number
   readonly sent: EdgePayload
 }
 
-/** In front of an end's own words: the history before its last exchange. */
+/** Words before those of the coding: the history before the sender's last exchange. */
 export const HISTORY_WORDS = 2
 
-const NONE = new Uint8Array(4 * HISTORY_WORDS)
+const NO_HISTORY = new Uint8Array(4 * HISTORY_WORDS)
 
-/** Makes and reads the frames of one node. */
+/** Encodes the frames of one node and decodes those of its neighbours. */
 export class EdgeFrames {
   readonly #configHash: Uint8Array
   readonly #self: number
@@ -57,12 +63,20 @@ export class EdgeFrames {
     this.#ranks = Uint16Array.from(layout.parameters, ({ rank }) => rank)
   }
 
+  /**
+   * Hash of all that both ends of an edge must agree on: shapes, method, its options, and the seed.
+   */
   get configHash(): Uint8Array {
     return this.#configHash
   }
 
   /**
-   * @param own  the floats hold afterwards what the other end will decode
+   * Encodes a frame.
+   *
+   * @param parent  this end's history
+   * @param previous  the history before its last exchange; null: there is none to take back
+   * @param weight  the weight that this node asks for
+   * @param payload  its floats are overwritten with the values that the other end will decode
    * @returns null if a number is not finite
    */
   write(
@@ -70,12 +84,12 @@ export class EdgeFrames {
     parent: Uint8Array,
     previous: Uint8Array | null,
     weight: number,
-    own: EdgePayload & Columns,
+    payload: EdgePayload & Columns,
   ): Uint8Array | null {
-    const words = new Uint32Array(HISTORY_WORDS + own.words.length)
-    words.set(new Uint32Array((previous ?? NONE).slice().buffer))
-    words.set(own.words, HISTORY_WORDS)
-    const data = gathering({ ...own, words }, () => null).pack(this.#wire)
+    const words = new Uint32Array(HISTORY_WORDS + payload.words.length)
+    words.set(new Uint32Array((previous ?? NO_HISTORY).slice().buffer))
+    words.set(payload.words, HISTORY_WORDS)
+    const data = gathering({ ...payload, words }, () => null).pack(this.#wire)
     if (data === null) return null
     const part = { sender: this.#self, weight, type: this.#wire, data }
     const header = this.#header(position, parent, weight, this.#self)
@@ -84,7 +98,11 @@ export class EdgeFrames {
     return sealFrame(bytes)
   }
 
-  /** @throws FrameError  unless it is a frame, from this sender, of the same shapes and options */
+  /**
+   * Decodes a frame's header and checks it, except for step, round, history and weight.
+   *
+   * @throws FrameError  unless it is a frame of this sender, with the same shapes and options
+   */
   open(bytes: Uint8Array, sender: number): Frame {
     const frame = decodeFrame(bytes)
     const { step, round, parent, weight } = frame
@@ -100,9 +118,12 @@ export class EdgeFrames {
   }
 
   /**
-   * @param history  that of this end
-   * @param refuse  what is wrong with what one of the same history sent
-   * @throws FrameError  with the byte of what is wrong
+   * Decodes the content of a frame that `open` has returned.
+   *
+   * @param history  this end's
+   * @param refuse  checks the payload of a sender with the same history; returns a description of
+   *   the error, or null
+   * @throws FrameError  with the byte where the error is
    */
   read(
     frame: Frame,
@@ -110,23 +131,23 @@ export class EdgeFrames {
     refuse: (sent: EdgePayload) => string | null,
   ): EdgeMessage {
     const [packed] = partsOf(frame)
-    const like = equalBytes(frame.parent, history)
-    const sentIn = ({ words, floats }: EdgePayload) => ({
+    const sameHistory = equalBytes(frame.parent, history)
+    const payloadOf = ({ words, floats }: EdgePayload) => ({
       words: words.subarray(HISTORY_WORDS),
       floats,
     })
-    const none = { words: new Uint32Array(0), floats: NOTHING, columns: [] }
+    const none = { words: new Uint32Array(0), floats: NO_FLOATS, columns: [] }
     const part = gathering(none, (part) => {
       if (part.words.length < HISTORY_WORDS)
         return `expected ${HISTORY_WORDS} words or more, got ${part.words.length}`
-      return like ? refuse(sentIn(part)) : null
+      return sameHistory ? refuse(payloadOf(part)) : null
     }).unpack(packed!)
     return {
       checksum: frame.checksum,
       parent: frame.parent,
       previous: new Uint8Array(part.words.buffer, 0, 4 * HISTORY_WORDS),
       weight: part.weight,
-      sent: sentIn(part),
+      sent: payloadOf(part),
     }
   }
 
@@ -140,7 +161,7 @@ export class EdgeFrames {
       weight,
       senders: Uint32Array.of(sender),
       ranks: this.#ranks,
-      scalars: NOTHING,
+      scalars: NO_FLOATS,
       total: 1,
       offset: 0,
       count: 1,
@@ -148,4 +169,4 @@ export class EdgeFrames {
   }
 }
 
-const NOTHING = new Float32Array(0)
+const NO_FLOATS = new Float32Array(0)

@@ -1,30 +1,44 @@
-// What a method of gossip tells the node. The methods are in methods/, one file each.
+// The interface between a gossip method and the node. The methods are in methods/, one file each.
 import type { Layout } from '../backend.ts'
 import type { Spec } from '../options.ts'
 import { show } from '../validate.ts'
 import type { Coding, EdgeEnd } from './coding.ts'
 
-/** What neighbours exchange. Made by `powerGossip()`, `plain()`, …; its fields are the library's own. */
+/**
+ * A gossip method: what neighbours exchange. Created by `powerGossip()`, `choco()`,
+ * `deepSqueeze()`, `moniqua()` or `plain()`. Programs pass it on; its fields are for the library's
+ * own use.
+ */
 export interface GossipMethod {
   readonly name: string
-  /** written out: both ends of an edge must agree on them */
+  /** all options, written out and JSON-serializable: both ends of an edge must agree on them */
   readonly options: Readonly<Record<string, unknown>>
+  /** half-steps in an iteration */
   readonly iterations: number
+  /** false: each half-step begins with a new random factor */
   readonly warmStart: boolean
-  /** γ of what has factors, and of all else */
+  /**
+   * consensus step size γ of the parameters with factors (`matrices`) and of those without (`raws`)
+   */
   readonly gamma: { readonly matrices: number; readonly raws: number }
+  /** true: iteration 0 exchanges only parameters without factors, as in PowerGossip's program */
   readonly published: boolean
-  /** true: edges are applied one after another, each to what those before have left */
+  /**
+   * true: edges are applied one after another, each to the values that those before it have moved
+   */
   readonly sequential: boolean
-  /** of each parameter; 0: it has no factors */
+  /** The rank of each parameter's factors; 0: it has none. */
   ranks(specs: readonly Spec[]): readonly number[]
-  /** What of the values without factors an end sends: so many words, and columns of floats. */
+  /**
+   * A message's content for the parameters without factors: words, and lengths of columns of
+   * floats.
+   */
   sends(layout: Layout): { readonly words: number; readonly columns: readonly number[] }
-  /** For what has no factors, at an end of an edge. */
+  /** Creates the coding of the parameters without factors, for one end of an edge. */
   coding(layout: Layout, end: EdgeEnd): Coding
 }
 
-/** A method without factors. */
+/** A method that gives no parameter factors: its coding handles all of them. */
 export function codedMethod(
   name: string,
   gamma: number,

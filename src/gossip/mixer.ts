@@ -1,5 +1,5 @@
-// What a node computes of its parameters, on either backend: their products with the bases of its edges, and
-// the way towards its neighbours.
+// A node's arithmetic on its parameters, on any backend: their products with the bases of its
+// edges, and the addition of its moves towards its neighbours.
 
 import type { Backend, Layout, Parameter, Session, Side, Tensor } from '../backend.ts'
 import { bytesOf } from '../bytes.ts'
@@ -8,7 +8,10 @@ import { layoutOf } from '../layout.ts'
 import type { Spec } from '../options.ts'
 import type { Edge, HalfStepScope } from './edge.ts'
 
-/** One edge's part of what is added to the parameters: so many times left·rightᵀ, and the difference. */
+/**
+ * One edge's move: matrices · left·rightᵀ is added to the parameters with factors, and raws ·
+ * difference to those without.
+ */
 export interface EdgeMove {
   readonly edge: Edge
   readonly matrices: number
@@ -16,21 +19,24 @@ export interface EdgeMove {
 }
 
 /**
- * A session for all edges of a node: of each matrix, its factors hold those of one edge after another, so that
- * the parameters are read once for all products, and changed once for all moves. Its M is the snapshot.
+ * One session for all edges of a node. Its factors have the columns of all edges side by side: k
+ * edges of rank r make one factor of rank k·r. So the parameters are read once for all products,
+ * and written once for all moves. The session's M is a snapshot of the parameters.
  */
 export class Mixer {
   readonly #session: Session
   readonly #specs: readonly Spec[]
-  /** of one edge */
+  /** layout of one edge's factors */
   readonly #layout: Layout
+  /** number of edges that `#wide` is for */
   #edges = 0
+  /** layout of the session's factors: all edges side by side */
   #wide: Layout
-  /** scratch: a left and a right arena of `wide`, the latter with the raw values behind it */
+  /** scratch: a left arena of `#wide`, and a right arena followed by the raw values */
   #left = new Float32Array(0)
   #right = new Float32Array(0)
 
-  /** @throws RangeError  if the backend has not the memory */
+  /** @throws RangeError  if the backend does not have the memory */
   static async open(backend: Backend, specs: readonly Spec[], layout: Layout): Promise<Mixer> {
     return new Mixer(await backend.open(layout), specs, layout)
   }
@@ -51,46 +57,50 @@ export class Mixer {
   }
 
   /**
-   * Takes a snapshot, and writes to each edge's `room` the matrices times its basis.
+   * Takes a snapshot of the parameters, and writes to each edge's message (`room`) the products of
+   * the matrices with the edge's basis.
    *
-   * @param raws  gets the values that have no factors, if they are shared
-   * @returns false if a value is not finite or not below 2¹⁰⁰; the edges' rooms are as they were
+   * @param edges  of which `prepare` has computed the bases
+   * @param raws  out: the parameters without factors, `layout.rawFloats` values, if `scope` has
+   *   them
+   * @returns false if a value is not finite or not below 2¹⁰⁰; the messages are then unchanged
    */
   *take(
     parameters: readonly Tensor[],
     edges: readonly Edge[],
-    share: HalfStepScope,
+    scope: HalfStepScope,
     raws: Float32Array,
   ): Task<boolean> {
     const session = this.#session
     this.#arrange(edges.length)
-    const turned = (side: Side) => (share.matrices ? edges.filter((one) => one.side === side) : [])
-    const [lefts, rights] = [turned('left'), turned('right')]
+    const startingWith = (side: Side) =>
+      scope.matrices ? edges.filter((one) => one.side === side) : []
+    const [lefts, rights] = [startingWith('left'), startingWith('right')]
     const { rightFloats } = this.#wide
     session.write('qHat', this.#bases(rights, 'right'))
     yield* wait(session.scale('residual', 0))
     if (!(yield* wait(session.accumulateProject(parameters)))) return false
     if (rights.length > 0) {
       yield* wait(session.read(['left'], this.#left))
-      this.#part(this.#left, rights, 'left')
+      this.#distribute(this.#left, rights, 'left')
     }
     if (lefts.length === 0) {
-      if (share.raws) yield* wait(session.read(['raw'], raws))
+      if (scope.raws) yield* wait(session.read(['raw'], raws))
       return true
     }
     session.write('left', this.#bases(lefts, 'left'))
     yield* wait(session.backproject())
-    // Both in one readback.
-    yield* wait(session.read(share.raws ? ['qLocal', 'raw'] : ['qLocal'], this.#right))
-    this.#part(this.#right, lefts, 'right')
-    if (share.raws) raws.set(this.#right.subarray(rightFloats))
+    // In one call, so that a GPU reads back once.
+    yield* wait(session.read(scope.raws ? ['qLocal', 'raw'] : ['qLocal'], this.#right))
+    this.#distribute(this.#right, lefts, 'right')
+    if (scope.raws) raws.set(this.#right.subarray(rightFloats))
     return true
   }
 
-  /** x ← x + Σ moves, in one pass. */
+  /** parameters ← parameters + Σ moves, in one pass. */
   *add(parameters: readonly Tensor[], moves: readonly EdgeMove[]): Task<void> {
-    const whole = moves.some(({ raws }) => raws !== 0)
-    if (!whole && moves.every(({ matrices }) => matrices === 0)) return
+    const anyRaw = moves.some(({ raws }) => raws !== 0)
+    if (!anyRaw && moves.every(({ matrices }) => matrices === 0)) return
     const left = this.#left.fill(0)
     const mean = this.#right.subarray(0, this.#wide.rightFloats).fill(0)
     const raw = this.#right.subarray(this.#wide.rightFloats)
@@ -110,14 +120,14 @@ export class Mixer {
     this.#session.write('left', bytesOf(left))
     this.#session.write('qMean', bytesOf(mean))
     const sink = { into: parameters, scale: 1, accumulate: true }
-    yield* wait(this.#session.settle(false, whole ? bytesOf(raw) : null, sink))
+    yield* wait(this.#session.settle(false, anyRaw ? bytesOf(raw) : null, sink))
   }
 
   dispose(): void {
     this.#session.dispose()
   }
 
-  /** Makes room for so many edges; what the factors held is gone. */
+  /** Lays the session's factors out for so many edges. Their contents are lost. */
   #arrange(edges: number): void {
     const wanted = Math.max(1, edges)
     if (this.#edges === wanted) return
@@ -130,25 +140,26 @@ export class Mixer {
     this.#right = new Float32Array(wide.rightFloats + wide.rawFloats)
   }
 
+  /** A left or right arena of `#wide` with the bases of these edges. Valid until the next call. */
   #bases(edges: readonly Edge[], side: Side): Uint8Array {
     const { rightFloats } = this.#wide
-    const room = side === 'left' ? this.#left : this.#right.subarray(0, rightFloats)
-    room.fill(0)
-    for (const [k, edge] of edges.entries()) this.#put(room, k, edge.basis, side, 1)
-    return bytesOf(room)
+    const arena = side === 'left' ? this.#left : this.#right.subarray(0, rightFloats)
+    arena.fill(0)
+    for (const [k, edge] of edges.entries()) this.#put(arena, k, edge.basis, side, 1)
+    return bytesOf(arena)
   }
 
-  /** Writes the k-th edge's factors, times a number, to where the session has them. */
-  #put(room: Float32Array, k: number, factors: Float32Array, side: Side, times: number): void {
+  /** Copies the k-th edge's factors, times a number, into an arena of `#wide`. */
+  #put(arena: Float32Array, k: number, factors: Float32Array, side: Side, times: number): void {
     for (const [narrow, wide] of this.#pairs()) {
       const [from, length] = [narrow[side], lengthOf(narrow, side)]
       const to = wide[side] + k * length
-      for (let i = 0; i < length; i++) room[to + i] = times * factors[from + i]!
+      for (let i = 0; i < length; i++) arena[to + i] = times * factors[from + i]!
     }
   }
 
-  /** Gives each edge its own of what the session has. */
-  #part(products: Float32Array, edges: readonly Edge[], side: Side): void {
+  /** Copies each edge's products from an arena of `#wide` into the edge's message. */
+  #distribute(products: Float32Array, edges: readonly Edge[], side: Side): void {
     for (const [k, edge] of edges.entries()) {
       const { factors } = edge.room({ matrices: true, raws: false })
       for (const [narrow, wide] of this.#pairs()) {
@@ -159,12 +170,14 @@ export class Mixer {
     }
   }
 
+  /** Each matrix in the layout of one edge, and in that of all. */
   *#pairs(): Generator<[narrow: Parameter, wide: Parameter]> {
     for (const [i, narrow] of this.#layout.matrices.entries())
       yield [narrow, this.#wide.matrices[i]!]
   }
 }
 
+/** Floats in a factor. */
 function lengthOf({ rows, cols, rank }: Parameter, side: Side): number {
   return rank * (side === 'left' ? rows : cols)
 }

@@ -1,4 +1,4 @@
-// A neighbour, as a node knows it.
+// A neighbour of a node: the edge to it, and the weight that the node asks for.
 
 import type { Host, Layout } from '../backend.ts'
 import { integer, show } from '../validate.ts'
@@ -6,34 +6,40 @@ import { Edge } from './edge.ts'
 import type { GossipMethod } from './method.ts'
 import type { Noise } from './noise.ts'
 
-/** A neighbour: the weight that this node asks for, and what both ends keep. */
+/** A neighbour, as this node knows it. */
 export interface Neighbour {
+  /** the weight that this node asks for, rounded to float32; the neighbour may ask for another */
   weight: number
   readonly edge: Edge
 }
 
-/** What all edges of a node are made of. */
+/** The parts that all edges of a node share. */
 export interface NeighbourParts {
+  /** this node's number */
   readonly self: number
   readonly layout: Layout
   readonly method: GossipMethod
-  /** of an edge: the same random numbers on both ends */
+  /** creates the host of edge lo–hi, which draws the same random numbers on both ends */
   readonly host: (lo: number, hi: number) => Host
   readonly noise: Noise
 }
 
-/** An edge at its beginning. */
+/** Creates a neighbour, with its edge in the initial state. */
 export function createNeighbour(
   { self, layout, host, noise, method }: NeighbourParts,
   neighbour: number,
   weight: number,
 ): Neighbour {
   const [lo, hi] = [Math.min(self, neighbour), Math.max(self, neighbour)]
-  const edge = new Edge({ lo, hi, own: self === hi, noise }, layout, host(lo, hi), method)
+  const edge = new Edge({ lo, hi, isHi: self === hi, noise }, layout, host(lo, hi), method)
   return { weight: Math.fround(weight), edge }
 }
 
-/** @throws TypeError, RangeError  unless it is the number of another node, and a weight */
+/**
+ * Checks a neighbour's number and the weight to be asked for.
+ *
+ * @throws TypeError, RangeError  unless 0 ≤ neighbour < 2³², neighbour ≠ self and 0 < weight ≤ 1
+ */
 export function checkNeighbour(self: number, neighbour: unknown, weight: unknown): void {
   integer('neighbour', neighbour, 0, 0xffffffff)
   if (neighbour === self) throw new RangeError(`"neighbour": expected another than self, ${self}`)

@@ -1,4 +1,4 @@
-// One node: who its neighbours are, and where its iteration stands.
+// One gossip node: its neighbours, and the half-steps of its iterations.
 
 import type { Tensor } from '../backend.ts'
 import { equalBytes } from '../bytes.ts'
@@ -18,15 +18,17 @@ import {
 } from './neighbour.ts'
 
 /**
- * What became of an edge in a half-step:
+ * The result of a half-step on one edge:
  *
- *   exchanged  both moved towards each other (the other end, unless this node's frame got lost)
- *   missed     the neighbour did not answer
- *   retracted  the neighbour had not got this node's last frame, or another one: what this node had
- *              applied then has been taken back
- *   waited     the neighbour has applied what this node has not, and will take it back
- *   restarted  the ends had nothing in common: their factors begin anew
- *   overflowed a difference of the two is 2¹⁰⁰ or more, and both leave it
+ *   exchanged   this node moved towards the neighbour. So did the neighbour, unless this node's
+ *               frame got lost.
+ *   missed      the neighbour did not answer. This node did nothing.
+ *   retracted   the neighbour had not applied this node's last exchange, or had applied another
+ *               one in its place. This node has taken that exchange back.
+ *   waited      the neighbour has applied an exchange that this node has not, and will take it
+ *               back.
+ *   restarted   the ends had no common history, and have returned to the initial factors.
+ *   overflowed  an element of the difference is 2¹⁰⁰ or more. Both ends ignore the exchange.
  */
 export type EdgeOutcome =
   | 'exchanged'
@@ -36,80 +38,93 @@ export type EdgeOutcome =
   | 'restarted'
   | 'overflowed'
 
+/** The result of `apply`. */
 export interface Applied {
   /** The next half-step's frames, by neighbour; null: the iteration is over. */
   readonly frames: ReadonlyMap<number, Uint8Array> | null
-  /** by neighbour */
+  /** The half-step's result on each edge, by neighbour. */
   readonly outcomes: ReadonlyMap<number, EdgeOutcome>
 }
 
-/** What a node is made of; `createGossip` puts it together. */
+/** The parts of a node, as `createGossip` creates them. */
 export interface NodeParts extends NeighbourParts {
   readonly specs: readonly Spec[]
   readonly frames: EdgeFrames
   readonly mixer: Mixer
+  /** number of the first iteration */
   readonly step: number
-  readonly save: (step: number, links: ReadonlyMap<number, Neighbour>) => Uint8Array
+  /** encodes a checkpoint */
+  readonly save: (step: number, neighbours: ReadonlyMap<number, Neighbour>) => Uint8Array
 }
 
-/** A neighbour in an open half-step. */
-interface Conversation {
+/** The exchange with one neighbour in the open half-step. */
+interface OpenExchange {
+  /** this node's frame */
   readonly sent: Uint8Array
-  said: EdgeMessage | null
-  given: boolean
+  /** the neighbour's; null: it has not answered */
+  received: EdgeMessage | null
+  /** true: `apply` does not wait for an answer */
+  givenUp: boolean
 }
 
-/** Made by `createGossip`. */
+/** One node of a gossip network. Created by `createGossip`, which describes an iteration. */
 export class Gossip {
   readonly #parts: NodeParts
-  readonly #links: Map<number, Neighbour>
-  /** the values that have no factors, one after another */
+  readonly #neighbours: Map<number, Neighbour>
+  /** scratch: the parameters without factors, one after another, as of the open half-step */
   readonly #raws: Float32Array
+  /** the open half-step, or the next one */
   #position: IterationPosition
-  /** null: between two iterations */
-  #talks: Map<number, Conversation> | null = null
+  /** the open half-step's exchanges, by neighbour; null: no iteration is open */
+  #exchanges: Map<number, OpenExchange> | null = null
+  /** true: a call is running */
   #busy = false
   #disposed = false
 
   /** @internal */
-  constructor(parts: NodeParts, links: Map<number, Neighbour>) {
+  constructor(parts: NodeParts, neighbours: Map<number, Neighbour>) {
     this.#parts = parts
-    this.#links = links
+    this.#neighbours = neighbours
     this.#raws = new Float32Array(parts.layout.rawFloats)
     this.#position = { step: parts.step, round: 0 }
   }
 
-  /** The number of the open iteration, or of the next. */
+  /** The number of the open iteration, or of the next one. */
   get step(): number {
     return this.#position.step
   }
 
   /** The neighbours' numbers, ascending. */
   get neighbours(): number[] {
-    return [...this.#links.keys()].sort((a, b) => a - b)
+    return [...this.#neighbours.keys()].sort((a, b) => a - b)
   }
 
-  /** Those that have neither answered nor been given up. */
+  /** The neighbours that have neither answered nor been given up; none if no iteration is open. */
   get waiting(): number[] {
-    const open = [...(this.#talks ?? [])].filter(([, { said, given }]) => !said && !given)
+    const open = [...(this.#exchanges ?? [])].filter(
+      ([, { received, givenUp }]) => !received && !givenUp,
+    )
     return open.map(([id]) => id)
   }
 
-  /** The rank of each parameter; 0: it travels whole. */
+  /** The rank of each parameter's factors; 0: it has none, and is left to the method's coding. */
   get ranks(): number[] {
     return this.#parts.layout.parameters.map(({ rank }) => rank)
   }
 
   /**
-   * Begins an iteration: what is sent is of these values, whatever becomes of them until `apply`.
+   * Begins an iteration. Its frames are of the parameters' current values; the parameters may
+   * change before `apply`.
    *
-   * @param parameters  one array per parameter; only read
-   * @param options.step  the iteration's number, for a node that has been left behind, or comes later
-   *   than others. Default: one more than the last.
-   * @returns a frame for each neighbour
-   * @throws TypeError, RangeError  if they do not fit, or are not finite
-   * @throws RoundError  if an iteration is open
-   * @throws DeviceLostError  (lowrank/webgpu) if the GPU is lost, and with it the parameters that were there
+   * @param parameters  one tensor per parameter, in the order of `shapes`; only read
+   * @param options.step  the iteration's number, for a node that is behind the others or joins
+   *   later. Default: one more than the last.
+   * @returns the frames to send, by neighbour
+   * @throws TypeError, RangeError  if the parameters do not fit the shapes, or have values that are
+   *   not finite or not below 2¹⁰⁰
+   * @throws RoundError  if an iteration is open, another call is running, or the node is disposed
+   *   of
+   * @throws DeviceLostError  (lowrank/webgpu) if the GPU is lost, and with it the parameters on it
    */
   async begin(
     parameters: readonly Tensor[],
@@ -118,116 +133,139 @@ export class Gossip {
     return runAsync(this.#exclusive(this.#begin(parameters, options)))
   }
 
-  /** `begin` for hosts that cannot await. @throws UnsupportedError  unless on wasm */
+  /**
+   * `begin` for hosts that cannot await.
+   *
+   * @throws UnsupportedError  if the backend is asynchronous
+   */
   beginSync(
     parameters: readonly Tensor[],
     options: { readonly step?: number } = {},
   ): Map<number, Uint8Array> {
-    return this.#now(this.#begin(parameters, options))
+    return this.#runNow(this.#begin(parameters, options))
   }
 
   /**
-   * Takes a neighbour's answer.
+   * Takes a neighbour's frame. The parameters change only in `apply`.
    *
-   * @returns 'taken'; 'late': it is of a half-step that is over, forget it; 'early': of one to come, give
-   *   it again then
-   * @throws RangeError  if this is no neighbour
-   * @throws FrameError  if it is not a frame of this neighbour's; everything is as it was
-   * @throws RoundError  if no iteration is open, or the neighbour has answered
+   * @returns 'taken'. 'late': the frame is of a half-step that is over; drop it. 'early': it is of
+   *   a later half-step, or no iteration is open; pass it again then.
+   * @throws RangeError  if `neighbour` is not a neighbour
+   * @throws FrameError  if this is not a valid frame of that neighbour. The node is unchanged.
+   * @throws RoundError  if the neighbour has answered already
    */
   receive(neighbour: number, frame: Uint8Array): 'taken' | 'late' | 'early' {
-    const { edge } = this.#link(neighbour)
+    const { edge } = this.#neighbourOf(neighbour)
     const opened = this.#parts.frames.open(frame, neighbour)
     const { step, round } = this.#position
     const ahead = opened.step - step || opened.round - round
-    if (ahead > 0 || (this.#talks === null && ahead === 0)) return 'early'
+    if (ahead > 0 || (this.#exchanges === null && ahead === 0)) return 'early'
     if (ahead < 0) return 'late'
-    const talk = this.#talks!.get(neighbour)!
-    if (talk.said) {
+    const exchange = this.#exchanges!.get(neighbour)!
+    if (exchange.received) {
       throw new RoundError(`neighbour ${neighbour} has answered in iteration ${step}, ${round}`)
     }
-    const share = this.#share()
-    talk.said = this.#parts.frames.read(opened, edge.parent, (sent) => edge.refuse(sent, share))
+    const scope = this.#scope()
+    exchange.received = this.#parts.frames.read(opened, edge.parent, (sent) =>
+      edge.refuse(sent, scope),
+    )
     return 'taken'
   }
 
   /**
-   * Does not wait for this neighbour any more; its answer is taken all the same if it comes before
+   * Stops waiting for a neighbour in this half-step. Its frame still counts if it arrives before
    * `apply`.
    *
-   * @throws RangeError  if this is no neighbour
+   * @throws RangeError  if `neighbour` is not a neighbour
    * @throws RoundError  if no iteration is open
    */
   giveUp(neighbour: number): void {
-    this.#link(neighbour)
-    this.#open('giveUp').get(neighbour)!.given = true
+    this.#neighbourOf(neighbour)
+    this.#openExchanges('giveUp').get(neighbour)!.givenUp = true
   }
 
   /**
-   * Moves the parameters towards those of the neighbours who have answered. With several half-steps in an
-   * iteration, begins the next.
+   * Moves the parameters towards those of the neighbours that have answered. If the iteration has
+   * another half-step, begins it.
    *
-   * @param parameters  changed in place; they may have been trained since `begin`
-   * @throws TypeError, RangeError  if they do not fit, or, where another half-step follows, are not finite
-   *   after this one, which then is done: the iteration is over
-   * @throws RoundError  if no iteration is open, or a neighbour is waited for
-   * @throws DeviceLostError  as `begin`; neighbours may have applied what this node has not
+   * @param parameters  changed in place; training may have changed them since `begin`
+   * @throws TypeError, RangeError  if the parameters do not fit the shapes. Also if another
+   *   half-step follows and they are not finite after this one; this one is then applied, and the
+   *   iteration is over.
+   * @throws RoundError  if no iteration is open, or a neighbour has neither answered nor been given
+   *   up
+   * @throws DeviceLostError  as `begin`; neighbours may have applied exchanges that this node has
+   *   not
    */
   async apply(parameters: readonly Tensor[]): Promise<Applied> {
     return runAsync(this.#exclusive(this.#apply(parameters)))
   }
 
-  /** `apply` for hosts that cannot await. @throws UnsupportedError  unless on wasm */
+  /**
+   * `apply` for hosts that cannot await.
+   *
+   * @throws UnsupportedError  if the backend is asynchronous
+   */
   applySync(parameters: readonly Tensor[]): Applied {
-    return this.#now(this.#apply(parameters))
+    return this.#runNow(this.#apply(parameters))
   }
 
   /**
-   * Adds a neighbour, who does the same; or, if it is one, asks for another weight. Of the weights that
-   * both ends ask for, the smaller is used.
+   * Adds a neighbour; or, if it is one already, changes the weight that this node asks for. The
+   * neighbour must add this node, too. Of the weights that the two ends ask for, the smaller one is
+   * used.
    *
+   * @param weight  0 < weight ≤ 1
    * @throws TypeError, RangeError  naming the argument
    * @throws RoundError  if an iteration is open
    */
   addNeighbour(neighbour: number, weight: number): void {
-    this.#between('join')
+    this.#assertBetweenIterations('addNeighbour')
     checkNeighbour(this.#parts.self, neighbour, weight)
-    const known = this.#links.get(neighbour)
+    const known = this.#neighbours.get(neighbour)
     if (known) known.weight = Math.fround(weight)
-    else this.#links.set(neighbour, createNeighbour(this.#parts, neighbour, weight))
+    else this.#neighbours.set(neighbour, createNeighbour(this.#parts, neighbour, weight))
   }
 
   /**
-   * Forgets a neighbour, who does the same or is gone. If it had not got this node's last frame, or this
-   * node its last, one of the two has applied an exchange that the other has not, and nobody will take
-   * it back: then the sum of both has moved by that exchange.
+   * Removes a neighbour and the state of its edge. The neighbour must remove this node, too, or be
+   * gone.
    *
-   * @throws RangeError  if this is no neighbour
+   * If one frame of the last half-step got lost, one of the two has applied an exchange that the
+   * other has not, and it will not be taken back: the sum of the two nodes' parameters stays off by
+   * that exchange.
+   *
+   * @throws RangeError  if `neighbour` is not a neighbour
    * @throws RoundError  if an iteration is open
    */
   removeNeighbour(neighbour: number): void {
-    this.#between('leave')
-    this.#link(neighbour)
-    this.#links.delete(neighbour)
+    this.#assertBetweenIterations('removeNeighbour')
+    this.#neighbourOf(neighbour)
+    this.#neighbours.delete(neighbour)
   }
 
   /**
-   * What is kept of all edges, for `createGossip(shapes, { restore })`; keep the parameters of the same
-   * moment with it.
+   * Saves the state of all edges as a checkpoint, a safetensors file, for `createGossip(shapes,
+   * { restore })`. It does not hold the parameters: save those of the same moment with it.
    *
    * @throws RoundError  if an iteration is open
    */
   save(): Uint8Array {
-    this.#between('save')
-    return this.#parts.save(this.#position.step, this.#links)
+    this.#assertBetweenIterations('save')
+    return this.#parts.save(this.#position.step, this.#neighbours)
   }
 
-  /** Gives memory back. Every later call raises a RoundError. */
+  /**
+   * Releases the node's memory. Later calls throw a RoundError, except that `dispose` does nothing
+   * and `receive` takes no frame.
+   *
+   * @throws RoundError  if another call is running
+   */
   dispose(): void {
     if (this.#disposed) return
     this.#refuseOverlap()
     this.#disposed = true
-    this.#talks = null
+    this.#exchanges = null
     this.#parts.mixer.dispose()
   }
 
@@ -239,7 +277,7 @@ export class Gossip {
     parameters: readonly Tensor[],
     { step = this.#position.step }: { readonly step?: number },
   ): Task<Map<number, Uint8Array>> {
-    this.#closed('begin')
+    this.#assertNoneOpen('begin')
     this.#check(parameters)
     integer('step', step, this.#position.step, 0xfffffffe)
     const { iterations, published } = this.#parts.method
@@ -247,34 +285,34 @@ export class Gossip {
     return yield* this.#send(parameters, { step, round })
   }
 
-  /** Opens a half-step. */
+  /** Opens a half-step and encodes its frames. */
   *#send(
     parameters: readonly Tensor[],
     position: IterationPosition,
   ): Task<Map<number, Uint8Array>> {
     const { mixer, frames } = this.#parts
-    const share = this.#share(position)
-    const edges = [...this.#links.values()].map(({ edge }) => edge)
-    if (share.matrices) for (const edge of edges) edge.prepare()
-    if (!(yield* mixer.take(parameters, edges, share, this.#raws))) {
+    const scope = this.#scope(position)
+    const edges = [...this.#neighbours.values()].map(({ edge }) => edge)
+    if (scope.matrices) for (const edge of edges) edge.prepare()
+    if (!(yield* mixer.take(parameters, edges, scope, this.#raws))) {
       throw new RangeError('"parameters": expected finite numbers below 2¹⁰⁰ only')
     }
-    const talks = new Map<number, Conversation>()
-    for (const [id, { edge, weight }] of this.#links) {
-      edge.code(this.#raws, share, position.step)
+    const exchanges = new Map<number, OpenExchange>()
+    for (const [id, { edge, weight }] of this.#neighbours) {
+      edge.code(this.#raws, scope, position.step)
       const { parent, last } = edge
       const previous = last?.previous ?? null
-      const sent = frames.write(position, parent, previous, weight, edge.room(share))
+      const sent = frames.write(position, parent, previous, weight, edge.room(scope))
       if (!sent) throw new RangeError('"parameters": expected products that the wire can carry')
-      talks.set(id, { sent, said: null, given: false })
+      exchanges.set(id, { sent, received: null, givenUp: false })
     }
     this.#position = position
-    this.#talks = talks
-    return new Map([...talks].map(([id, { sent }]) => [id, sent]))
+    this.#exchanges = exchanges
+    return new Map([...exchanges].map(([id, { sent }]) => [id, sent]))
   }
 
   *#apply(parameters: readonly Tensor[]): Task<Applied> {
-    const talks = this.#open('apply')
+    const exchanges = this.#openExchanges('apply')
     const { mixer, self } = this.#parts
     this.#check(parameters)
     const { waiting } = this
@@ -284,37 +322,40 @@ export class Gossip {
     const outcomes = new Map<number, EdgeOutcome>()
     const moves: EdgeMove[] = []
     const retracted: Edge[] = []
-    for (const [id, { edge, weight }] of this.#links) {
-      const { sent, said } = talks.get(id)!
+    for (const [id, { edge, weight }] of this.#neighbours) {
+      const { sent, received } = exchanges.get(id)!
       const { last } = edge
-      const same = said !== null && equalBytes(said.parent, edge.parent)
-      const parted =
-        said && last && [said.parent, said.previous].some((p) => equalBytes(p, last.previous))
-      if (!said) outcomes.set(id, 'missed')
+      const same = received !== null && equalBytes(received.parent, edge.parent)
+      const neighbourLacksLast =
+        received &&
+        last &&
+        [received.parent, received.previous].some((p) => equalBytes(p, last.previous))
+      if (!received) outcomes.set(id, 'missed')
       else if (same) {
         const high = edge.hi === self
-        const sums = [checksumIn(sent), said.checksum] as const
+        const sums = [checksumIn(sent), received.checksum] as const
         const ordered = high ? ([sums[1], sums[0]] as const) : sums
-        const agreed = Math.min(weight, said.weight)
-        const done = edge.commit(this.#share(), said.sent, ordered, agreed, this.#raws)
+        const agreed = Math.min(weight, received.weight)
+        const done = edge.commit(this.#scope(), received.sent, ordered, agreed, this.#raws)
         if (done) moves.push({ edge, ...edge.last! })
         outcomes.set(id, done ? 'exchanged' : 'overflowed')
-      } else if (parted) {
+      } else if (neighbourLacksLast) {
         moves.push({ edge, matrices: -last.matrices, raws: -last.raws })
         retracted.push(edge)
         outcomes.set(id, 'retracted')
-      } else if (equalBytes(said.previous, edge.parent)) outcomes.set(id, 'waited')
+      } else if (equalBytes(received.previous, edge.parent)) outcomes.set(id, 'waited')
       else {
         const low = edge.lo === self
-        edge.restart(low ? [edge.parent, said.parent] : [said.parent, edge.parent])
+        edge.restart(low ? [edge.parent, received.parent] : [received.parent, edge.parent])
         outcomes.set(id, 'restarted')
       }
     }
     const { step, round } = this.#position
     const next = { step, round: round + 1 }
     const last = next.round === this.#parts.method.iterations
-    // From here on this half-step's frames are late, and the next one's early, while others wait.
-    this.#talks = null
+    // The next line comes before any await: from here on, `receive` calls this half-step's frames
+    // late and the next one's early.
+    this.#exchanges = null
     this.#position = last ? { step: step + 1, round: 0 } : next
     yield* mixer.add(parameters, moves)
     for (const edge of retracted) edge.retract()
@@ -327,7 +368,7 @@ export class Gossip {
     }
   }
 
-  #share({ step, round } = this.#position): HalfStepScope {
+  #scope({ step, round } = this.#position): HalfStepScope {
     const { iterations, published } = this.#parts.method
     const matrices = !(published && step === 0) && this.#parts.layout.matrices.length > 0
     return { matrices, raws: round === iterations - 1 }
@@ -337,14 +378,14 @@ export class Gossip {
     checkTensors(parameters, this.#parts.specs, 'parameters', this.#parts.mixer.check)
   }
 
-  #link(neighbour: number): Neighbour {
-    const link = this.#links.get(neighbour)
-    if (link) return link
+  #neighbourOf(neighbour: number): Neighbour {
+    const found = this.#neighbours.get(neighbour)
+    if (found) return found
     const known = this.neighbours.join(', ') || 'none'
     throw new RangeError(`"neighbour": expected one of ${known}, got ${show(neighbour)}`)
   }
 
-  /** One call at a time: what has to wait must not be overtaken. */
+  /** Runs a call that may have to wait. No other call may run meanwhile. */
   *#exclusive<T>(work: Task<T>): Task<T> {
     this.#refuseOverlap()
     this.#busy = true
@@ -355,8 +396,10 @@ export class Gossip {
     }
   }
 
-  /** Runs a call to its end at once; refused before it begins where that cannot be. */
-  #now<T>(work: Task<T>): T {
+  /**
+   * Runs a call to its end without waiting; on an asynchronous backend, throws before it begins.
+   */
+  #runNow<T>(work: Task<T>): T {
     this.#refuseOverlap()
     if (!this.#parts.mixer.synchronous) {
       throw new UnsupportedError(
@@ -371,19 +414,19 @@ export class Gossip {
     if (this.#disposed) throw new RoundError('this node has been disposed of')
   }
 
-  #open(call: string): Map<number, Conversation> {
-    if (this.#talks) return this.#talks
+  #openExchanges(call: string): Map<number, OpenExchange> {
+    if (this.#exchanges) return this.#exchanges
     throw new RoundError(`${call}: expected an open iteration; call begin first`)
   }
 
-  /** Between two iterations, and in none of its calls. @param call  that is made */
-  #between(call: string): void {
+  /** @param call  the method's name, for the message */
+  #assertBetweenIterations(call: string): void {
     this.#refuseOverlap()
-    this.#closed(call)
+    this.#assertNoneOpen(call)
   }
 
-  #closed(call: string): void {
-    if (!this.#talks) return
+  #assertNoneOpen(call: string): void {
+    if (!this.#exchanges) return
     throw new RoundError(`${call}: iteration ${this.#position.step} is open; call apply first`)
   }
 }

@@ -1,12 +1,13 @@
-// Uniform random numbers, which both ends of an edge draw alike, or a node for itself.
+// Seeded uniform random numbers for stochastic rounding (Moniqua).
 
 import { philox } from '../linalg/philox.ts'
 import { show } from '../validate.ts'
 
 /**
- * Numbers in [0, 1) for the entries of a parameter: the edge lo–hi's, the same on both ends, or, where
- * lo = hi, a node's own.
+ * Draws uniform numbers in [0, 1) for the first `length` entries of a parameter. Both ends of the
+ * edge lo–hi draw the same. With lo = hi, the numbers are that node's own.
  *
+ * @param parameter  its index
  * @param step  number of the iteration
  */
 export type Noise = (
@@ -17,12 +18,15 @@ export type Noise = (
   length: number,
 ) => Float32Array
 
-/** What they are for, beside the uses of factors; with the seed, the key of their generator. */
+/**
+ * The `use` of noise, apart from those of factors (see EdgeRandom). The seed and the use are the
+ * generator's key.
+ */
 export const NOISE = 64
 
 /**
- * Multiples of 2⁻²⁴: element i is from lane i mod 4 of Philox4x32-10 at counter (⌊i/4⌋, 0, parameter, step)
- * under key (seed, 64).
+ * Uniform numbers in [0, 1), multiples of 2⁻²⁴. Element i is the upper 24 bits of lane i mod 4 of
+ * Philox4x32-10 at counter (⌊i/4⌋, 0, parameter, step) under key (seed, 64).
  */
 export function uniform(
   seed: number,
@@ -41,7 +45,11 @@ export function uniform(
   return x
 }
 
-/** @throws RangeError  unless a caller's numbers are as many as they must be, from 0 and below 1 */
+/**
+ * Checks numbers that a caller's `random` has drawn.
+ *
+ * @throws RangeError  unless they are a Float32Array of `length` numbers in [0, 1)
+ */
 export function checkNoise(x: unknown, length: number): Float32Array {
   if (!(x instanceof Float32Array) || x.length !== length) {
     throw new RangeError(`"random": expected a Float32Array of ${length} numbers`)

@@ -1,48 +1,53 @@
-// Who mixes with whom, and how fast that brings everyone together.
+// Gossip topologies: mixing matrices W, and the rate at which they reach consensus.
 import { eigen } from '../linalg/eigen.ts'
 import { integer, show } from '../validate.ts'
 
-/** One node's row of a mixing matrix W. What is not listed is 0. */
+/** One node's row of a mixing matrix W. Weights of nodes that are not listed are 0. */
 export interface Mixing {
-  /** its own weight: 1 less those of its neighbours */
+  /** its own weight: 1 minus the sum of its neighbours' weights */
   readonly self: number
-  /** by the neighbours' numbers, as `createGossip` takes them */
+  /** the weights of its neighbours, by number: the option `neighbours` of `createGossip` */
   readonly neighbours: Readonly<Record<number, number>>
 }
 
 /** A mixing matrix: the rows of nodes 0 … n − 1. */
 export type Topology = readonly Mixing[]
 
-/** What a sum of weights may be off by, for each of them. */
+/** Tolerance for a sum of weights, per node. */
 const ROUNDING = 4 * Number.EPSILON
 
-/** Eigenvalues of I − W that are taken for 0: the largest is at most 2. */
-const NOTHING = 1e-12
+/** An eigenvalue of I − W up to this counts as 0; the largest is at most 2. */
+const ZERO = 1e-12
 
 const MOST_NODES = 2 ** 16
 
 /**
- * Everyone has two neighbours, each with weight 1/3; of two nodes, one with 2/3.
+ * A ring: each node has two neighbours, each with weight 1/3. With two nodes, each has one
+ * neighbour, with weight 2/3.
  *
- * @throws TypeError, RangeError  if there is less than one node
+ * @param nodes  how many: 1 … 65,536
+ * @throws TypeError, RangeError  if `nodes` is no such number
  */
 export function ring(nodes: number): Topology {
   integer('nodes', nodes, 1, MOST_NODES)
-  return linked(nodes, 1 / 3, (i) => (nodes === 1 ? [] : [i - 1 + nodes, i + 1]))
+  return weighted(nodes, 1 / 3, (i) => (nodes === 1 ? [] : [i - 1 + nodes, i + 1]))
 }
 
 /**
- * A grid whose edges are joined: everyone has four neighbours, each with weight 1/5. Where two of them
- * are the same node it has both weights (2 × 2: two neighbours with 2/5), and a side of 1 adds them to
- * the node's own.
+ * A torus, a grid whose opposite edges are joined: each node has four neighbours, each with weight
+ * 1/5.
  *
- * @throws TypeError, RangeError  naming the side at fault
+ * If two of them are the same node, that node has both weights; so 2 × 2 gives two neighbours with
+ * weight 2/5. Along a side of 1, a node is its own neighbour: both weights go to the node itself.
+ *
+ * @param rows, cols  the sides; rows · cols is 1 … 65,536
+ * @throws TypeError, RangeError  naming the argument at fault
  */
 export function torus(rows: number, cols: number): Topology {
   integer('rows', rows, 1, MOST_NODES)
   integer('cols', cols, 1, MOST_NODES)
   integer('rows · cols', rows * cols, 1, MOST_NODES)
-  return linked(rows * cols, 1 / 5, (node) => {
+  return weighted(rows * cols, 1 / 5, (node) => {
     const [i, j] = [Math.floor(node / cols), node % cols]
     const at = (row: number, col: number) => ((row + rows) % rows) * cols + ((col + cols) % cols)
     return [at(i - 1, j), at(i + 1, j), at(i, j - 1), at(i, j + 1)]
@@ -50,20 +55,22 @@ export function torus(rows: number, cols: number): Topology {
 }
 
 /**
- * Everyone with everyone: the mean after one iteration.
+ * The complete graph with weights 1/n. One iteration of `plain` yields the mean.
  *
- * @throws TypeError, RangeError
+ * @param nodes  n: 1 … 65,536
+ * @throws TypeError, RangeError  if `nodes` is no such number
  */
 export function complete(nodes: number): Topology {
   integer('nodes', nodes, 1, MOST_NODES)
   const all = Array.from({ length: nodes }, (_, i) => i)
-  return linked(nodes, 1 / nodes, (i) => all.filter((j) => j !== i))
+  return weighted(nodes, 1 / nodes, (i) => all.filter((j) => j !== i))
 }
 
 /**
- * Node 0 with everyone else; Metropolis weights.
+ * A star: node 0 is the neighbour of all others. It has Metropolis weights.
  *
- * @throws TypeError, RangeError
+ * @param nodes  how many: 1 … 65,536
+ * @throws TypeError, RangeError  if `nodes` is no such number
  */
 export function star(nodes: number): Topology {
   integer('nodes', nodes, 1, MOST_NODES)
@@ -72,14 +79,15 @@ export function star(nodes: number): Topology {
 }
 
 /**
- * Metropolis weights for any graph: 1 / (1 + the larger number of neighbours of both ends). Symmetric
- * and doubly stochastic, and everyone keeps something of its own (Xiao, Boyd & Kim, "Distributed average
- * consensus with least-mean-square deviation", 2007, §4).
+ * Metropolis weights for any graph: an edge has the weight 1 / (1 + the larger degree of its two
+ * ends). The matrix is symmetric and doubly stochastic, and each node's own weight is positive
+ * (Xiao, Boyd & Kim, "Distributed average consensus with least-mean-square deviation", 2007, §4).
  *
- * No node need know the graph for it: `createGossip` takes the smaller of what both ends ask for, so
- * each may ask for 1 / (1 + the number of its own neighbours).
+ * A node need not know the graph: `createGossip` uses the smaller of the two weights that the ends
+ * of an edge ask for, so each node may ask for 1 / (1 + its own degree).
  *
- * @param adjacency  the neighbours of nodes 0 … n − 1; who is in a node's list has the node in its own
+ * @param adjacency  the lists of neighbours of nodes 0 … n − 1. It must be symmetric: if j is in
+ *   the list of i, i is in the list of j.
  * @throws TypeError, RangeError  naming the entry at fault
  */
 export function metropolis(adjacency: readonly (readonly number[])[]): Topology {
@@ -108,12 +116,12 @@ export function metropolis(adjacency: readonly (readonly number[])[]): Topology 
   return adjacency.map((list: readonly number[]) => {
     const neighbours: Record<number, number> = {}
     for (const j of list) neighbours[j] = 1 / (1 + Math.max(list.length, adjacency[j]!.length))
-    return { self: rest(neighbours), neighbours }
+    return { self: selfWeight(neighbours), neighbours }
   })
 }
 
 /**
- * Whether weights are the same from both ends of each edge, to the bit: what keeps the mean.
+ * Whether both ends of each edge give it the same weight, to the bit. That keeps the mean.
  *
  * @throws TypeError, RangeError  if it is no topology, naming the entry at fault
  */
@@ -127,7 +135,7 @@ export function isSymmetric(topology: Topology): boolean {
 }
 
 /**
- * Whether no weight is negative, and those of each row and of each column sum to 1, to rounding.
+ * Whether no weight is negative, and each row and each column sums to 1, all to rounding.
  *
  * @throws TypeError, RangeError  if it is no topology, naming the entry at fault
  */
@@ -148,10 +156,11 @@ export function isDoublyStochastic(topology: Topology): boolean {
 }
 
 /**
- * 1 − |λ|, λ being the eigenvalue of W next to 1 in magnitude: each iteration with γ = 1 brings what is
- * left of disagreement to |λ| of it, or less. 0 where the graph is not connected.
+ * The spectral gap 1 − |λ|, where λ is the eigenvalue of W with the second largest magnitude. An
+ * iteration of `plain` with γ = 1 reduces the nodes' distance from their mean to |λ| of it, or
+ * less. 0 if the graph is not connected.
  *
- * Takes some n³ operations: seconds for some hundred nodes.
+ * Takes about n³ operations: seconds for a few hundred nodes.
  *
  * @throws RangeError, TypeError  if it is no symmetric topology of two nodes or more
  */
@@ -161,21 +170,22 @@ export function spectralGap(topology: Topology): number {
 }
 
 /**
- * γ* = 2 / (λ₂ + λₘₐₓ), with the second smallest and the largest eigenvalue of I − W: with it plain
- * gossip converges fastest (Xiao & Boyd, "Fast linear iterations for distributed averaging", 2004, §4.1,
- * constant edge weights), and PowerGossip's authors use it for both.
+ * The consensus step size γ* = 2 / (λ₂ + λₘₐₓ), where λ₂ and λₘₐₓ are the second smallest and the
+ * largest eigenvalue of I − W. With it plain gossip converges fastest (Xiao & Boyd, "Fast linear
+ * iterations for distributed averaging", 2004, §4.1, constant edge weights). PowerGossip's authors
+ * use it both for plain gossip and for PowerGossip.
  *
  * @throws RangeError, TypeError  if it is no symmetric, connected topology of two nodes or more
  */
 export function optimalGamma(topology: Topology): number {
   const { second, largest } = spectrum(topology)
-  if (second <= NOTHING) {
+  if (second <= ZERO) {
     throw new RangeError('"topology": expected a connected graph: there is no way to some node')
   }
   return 2 / (second + largest)
 }
 
-/** Of the eigenvalues of I − W; the smallest is 0. */
+/** The second smallest and the largest eigenvalue of I − W; the smallest is 0. */
 function spectrum(topology: Topology): { second: number; largest: number } {
   check(topology)
   const n = topology.length
@@ -192,7 +202,9 @@ function spectrum(topology: Topology): { second: number; largest: number } {
   return { second: values[n - 2]!, largest: values[0]! }
 }
 
-/** @throws TypeError, RangeError  unless all weights are numbers, of nodes that there are */
+/**
+ * @throws TypeError, RangeError  unless all weights are finite, and of other nodes in the topology
+ */
 function check(topology: Topology): void {
   if (!Array.isArray(topology)) {
     throw new TypeError(`"topology": expected an array of rows, got ${show(topology)}`)
@@ -218,22 +230,28 @@ function finite(name: string, value: unknown): void {
   throw new TypeError(`"${name}": expected a finite number, got ${show(value)}`)
 }
 
-/** The same weight for each link; several links to one node add up. */
-function linked(
+/**
+ * Gives each neighbour the same weight. A neighbour that is listed several times has it several
+ * times.
+ *
+ * @param neighboursOf  the neighbours of a node; their numbers count modulo `nodes`
+ */
+function weighted(
   nodes: number,
   weight: number,
-  links: (node: number) => readonly number[],
+  neighboursOf: (node: number) => readonly number[],
 ): Topology {
   return Array.from({ length: nodes }, (_, i) => {
     const times = new Map<number, number>()
-    for (const link of links(i)) times.set(link % nodes, (times.get(link % nodes) ?? 0) + 1)
+    for (const j of neighboursOf(i)) times.set(j % nodes, (times.get(j % nodes) ?? 0) + 1)
     times.delete(i)
     const neighbours: Record<number, number> = {}
     for (const [j, count] of times) neighbours[j] = count * weight
-    return { self: rest(neighbours), neighbours }
+    return { self: selfWeight(neighbours), neighbours }
   })
 }
 
-function rest(neighbours: Readonly<Record<number, number>>): number {
+/** A node's own weight: 1 minus those of its neighbours. */
+function selfWeight(neighbours: Readonly<Record<number, number>>): number {
   return Object.values(neighbours).reduce((left, weight) => left - weight, 1)
 }

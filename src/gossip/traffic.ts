@@ -1,4 +1,4 @@
-// What an iteration of a node costs in bytes, before anything is created.
+// `planGossip`: the traffic of an iteration, computed from the shapes alone.
 
 import { dataLength, partLength } from '../codec/gathered.ts'
 import { headerLength } from '../codec/header.ts'
@@ -10,38 +10,44 @@ import { HISTORY_WORDS } from './frames.ts'
 import type { GossipMethod } from './method.ts'
 import { powerGossip } from './methods/power-gossip.ts'
 
+/** Options of `planGossip`. */
 export interface GossipPlanOptions {
-  /** Default `powerGossip()`. */
+  /** As in `createGossip`. Default `powerGossip()`. */
   readonly method?: GossipMethod
-  /** How many. Default 2, as in a ring. */
+  /** The number of neighbours. Default 2, as in a ring. */
   readonly neighbours?: number
-  /** Default 'f32'. */
+  /** As in `createGossip`. Default 'f32'. */
   readonly wire?: Wire
 }
 
-/** What a node sends to all its neighbours in an iteration, and as much it receives. */
+/** The data that a node sends to all its neighbours in an iteration. It receives as much. */
 export interface GossipPlan {
-  /** one per parameter: its matrix, and the rank of its factors (0: it has none) */
+  /**
+   * One entry per parameter: its shape, its matrix, and the rank of its factors (0: it has none).
+   */
   readonly parameters: readonly {
     readonly shape: readonly number[]
     readonly rows: number
     readonly cols: number
     readonly rank: number
   }[]
-  /** half-steps in an iteration, each with a frame for each neighbour */
+  /** The number of half-steps in an iteration. Each has one frame for each neighbour. */
   readonly rounds: number
-  /** and words of four bytes: signs, indices */
+  /** Floats sent, and words of four bytes that are not floats: signs, indices, levels. */
   readonly floats: number
-  /** of the frames: headers and checksums included */
+  /** Bytes of the frames, with headers and checksums. */
   readonly bytes: number
+  /** Floats of all parameters: what `plain` sends to each neighbour. */
   readonly denseFloats: number
-  /** as many floats whole ÷ floats sent */
+  /** denseFloats · neighbours ÷ floats, the compression without regard to the wire type. */
   readonly ratio: number
 }
 
 /**
- * Tells what an iteration sends. P and Q take turns, so it is the average of two iterations; of `published`
- * methods, after the first.
+ * Computes the traffic of an iteration, without creating a node.
+ *
+ * P and Q take turns and may differ in size, so the numbers are averages over two iterations. With
+ * `published: true` they do not hold for iteration 0, which sends less.
  *
  * @param shapes  one entry per parameter
  * @throws TypeError, RangeError  naming the entry or option at fault
@@ -71,7 +77,7 @@ export function planGossip(
       bytes += partLength(dataLength(HISTORY_WORDS + words, encoded))
     }
   }
-  const each = neighbours / 2
+  const each = neighbours / 2 // `floats` and `bytes` are of two iterations with one neighbour
   return {
     parameters: layout.parameters.map(({ shape, rows, cols, rank }) => ({
       shape,
@@ -87,7 +93,9 @@ export function planGossip(
   }
 }
 
-/** @throws TypeError  unless it is a method of lowrank/gossip */
+/**
+ * @throws TypeError  unless it was created by a function of lowrank/gossip, such as `powerGossip()`
+ */
 export function checkMethod(method: unknown): void {
   const { ranks, sends } = (method ?? {}) as Partial<GossipMethod>
   if (typeof ranks === 'function' && typeof sends === 'function') return

@@ -1,4 +1,5 @@
-// Who runs the phases of one session: the calling thread singleThread, or with others (threads.ts).
+// Executors run the phases of one session: on the calling thread alone (here), or on several
+// threads (threads.ts).
 import { instantiate, type KernelExports } from './load.ts'
 
 /** The kernels that walk a table of blocks. */
@@ -10,62 +11,68 @@ export type PhaseKernel =
   | 'residual'
   | 'settle'
 
-/** Neighbouring blocks of a table, for one call of a kernel. Units of a table may run in any order. */
+/**
+ * Consecutive blocks of a table, for one call of a kernel. The units of a phase may run in any
+ * order.
+ */
 export interface Unit {
   /** address of the first block */
   readonly table: number
   readonly blocks: number
 }
 
-/** Units, and how much work they are. */
+/** The units of a phase. */
 export interface Work {
   readonly units: readonly Unit[]
+  /** floats of M in all units: too few are not worth several threads */
   readonly floats: number
 }
 
-/** What only the calling thread can do: it singleThread sees the caller's arrays. */
+/** Work for the calling thread, the only one that sees the caller's arrays. */
 export interface ExecutorHooks {
-  /** before a unit runs: fills its tile */
+  /** Fills a unit's tile. Called for each unit before it runs. */
   fill?(unit: number): void
-  /** while the others take units */
+  /** Called once, while the other threads run units. */
   meanwhile?(): void
 }
 
+/** Runs the phases of one session, in one memory. */
 export interface Executor {
-  /** of the calling thread */
+  /** the calling thread's instance */
   readonly kernels: KernelExports
   readonly memory: WebAssembly.Memory
-  /** how many run units at the same time */
+  /** the number of threads that run units, the calling one included */
   readonly threads: number
-  /** the calling thread's part of it */
+  /** an executor for the calling thread alone, in the same memory */
   readonly singleThread: SingleThread
-  /** how many tiles there must be; unit u has tile u mod this */
+  /** the number of tiles that the session must provide; unit u uses tile u mod `tiles` */
   readonly tiles: number
   /**
-   * Runs a phase: one kernel on all units, also where a block of one is refused.
+   * Runs a phase: one kernel on all units. It goes on with the next unit where a kernel refuses a
+   * block.
    *
    * @param before  operands before the table of blocks
    * @param after  operands after the count of blocks
-   * @returns of each unit, how many blocks were done before one was refused
+   * @returns for each unit, the number of blocks done before one was refused
    */
   run(
     kernel: PhaseKernel,
     before: readonly number[],
     after: readonly number[],
     work: Work,
-    own?: ExecutorHooks,
+    hooks?: ExecutorHooks,
   ): number[]
-  /** Nothing is run any more. */
+  /** Releases the threads. No phase may run afterwards. */
   release(): void
 }
 
-/** What it can do besides if it runs all units itself. */
+/** Hooks that need all units to run on the calling thread. */
 export interface SingleThreadHooks extends ExecutorHooks {
-  /** after a unit has run: empties its tile */
+  /** Copies a unit's tile out. Called for each unit after it has run. */
   empty?(unit: number): void
 }
 
-/** The calling thread, with a memory of its own. */
+/** Runs all units on the calling thread, in order. */
 export class SingleThread implements Executor {
   readonly memory: WebAssembly.Memory
   readonly kernels: KernelExports
@@ -83,14 +90,14 @@ export class SingleThread implements Executor {
     before: readonly number[],
     after: readonly number[],
     work: Work,
-    own: SingleThreadHooks = {},
+    hooks: SingleThreadHooks = {},
   ): number[] {
-    own.meanwhile?.()
+    hooks.meanwhile?.()
     const call = this.kernels[kernel] as (...operands: number[]) => number | undefined
     return work.units.map(({ table, blocks }, i) => {
-      own.fill?.(i)
+      hooks.fill?.(i)
       const done = call(...before, table, blocks, ...after) ?? blocks
-      own.empty?.(i)
+      hooks.empty?.(i)
       return done
     })
   }

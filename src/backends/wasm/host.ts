@@ -1,19 +1,22 @@
-// The deterministic part, which every worker computes alike whatever its backend: seeded normals,
-// and orthonormal bases of the means that all have received.
+// The arithmetic whose bits all workers must agree on, whatever their backend: seeded normals, and
+// orthonormal bases of the means that all have received. Always the plain wasm module.
 import type { Host, Layout, Parameter, Random, Side } from '../../backend.ts'
 import { instantiate, type KernelExports } from './load.ts'
 
 /**
- * What random numbers are for; with the seed, the key of their generator. A replaced column that
- * depends on the others once more (a source other than the seeded one could do that) is drawn anew
- * with a use 4 higher, and so on.
+ * The uses of random numbers; the seed and the use are the generator's key. If a replaced column
+ * depends on those before it again (which may happen with a caller's `random`), it is redrawn with
+ * a use that is 4 higher, and so on.
  */
 const USE = { right: 0, left: 1, replacedLeft: 2, replacedRight: 3, nextAttempt: 4 } as const
 
 const MOST_ATTEMPTS = 16
 
 /**
- * @param random  instead of Philox4x32-10 normals keyed with the seed
+ * Creates a host.
+ *
+ * @param module  the plain module
+ * @param random  replaces the Philox4x32-10 normals that are keyed with the seed
  */
 export function createHost(module: WebAssembly.Module, seed: number, random?: Random): Host {
   return new WasmHost(module, seed, random)
@@ -55,7 +58,7 @@ class WasmHost implements Host {
       const { rank, index } = parameter
       this.#basis(factor, length, rank, (into, column, attempt) => {
         if (units) {
-          // Those that a few columns nearly span are as few: one of the next will do.
+          // k columns can nearly span at most k unit vectors, so one of the next will do.
           into.fill(0)[(column + attempt) % length] = 1
         } else if (attempt < MOST_ATTEMPTS) {
           this.#draw(into, use + USE.nextAttempt * attempt, index, column, step)
@@ -69,14 +72,20 @@ class WasmHost implements Host {
     }
   }
 
-  /** @param replace  may not grow the memory */
+  /**
+   * Orthonormalizes one matrix's factor.
+   *
+   * @param factor  in and out: length × rank, by column
+   * @param replace  writes a new column over one that is zero or dependent. `into` is in wasm
+   *   memory, so it must not grow the memory.
+   */
   #basis(
     factor: Float32Array,
     length: number,
     rank: number,
     replace: (into: Float32Array, column: number, attempt: number) => void,
   ): void {
-    // The scratch lies first: its float64 want an address that is a multiple of 8.
+    // The kernel's scratch comes first: its float64 need an address that is a multiple of 8.
     const at = this.#base + 8 * length
     this.#reserve(at + factor.byteLength)
     const copy = new Float32Array(this.#memory.buffer, at, factor.length)
@@ -94,6 +103,7 @@ class WasmHost implements Host {
     factor.set(copy)
   }
 
+  /** into ← normals of one column. */
   #draw(into: Float32Array, use: number, parameter: number, column: number, step: number): void {
     if (this.#random) {
       const values = this.#random(use, parameter, column, step, into.length)
@@ -110,13 +120,14 @@ class WasmHost implements Host {
     if (!inside) into.set(new Float32Array(this.#memory.buffer, at, into.length))
   }
 
+  /** Grows the memory until it has `end` bytes. */
   #reserve(end: number): void {
     const missing = end - this.#memory.buffer.byteLength
     if (missing > 0) this.#memory.grow(Math.ceil(missing / (1 << 16)))
   }
 }
 
-/** Length of a factor's columns, and where in its arena they begin. */
+/** The length of a factor's columns, and the index of its first float in its arena. */
 function factorOf(parameter: Parameter, side: Side): { length: number; at: number } {
   return side === 'left'
     ? { length: parameter.rows, at: parameter.left }

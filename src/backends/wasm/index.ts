@@ -5,21 +5,23 @@ import { createHost } from './host.ts'
 import { loadModule, moduleFor } from './load.ts'
 import { WasmSession } from './session.ts'
 
-/** How the kernels run; each worker's own choice. */
+/** Options of the wasm backend. Workers need not agree on them. */
 export interface WasmOptions {
   /**
-   * Relaxed SIMD: multiply-adds that the engine may fuse, where workers need not agree on bits: in
-   * their own P and Q, and what these leave in the residual. true: with it, or not at all; false: a
-   * worker's frames are the same on every engine. Default: where the engine has it.
+   * Whether to use relaxed SIMD, with multiply-adds that the engine may fuse. Only kernels whose
+   * bits workers need not agree on use it: those that compute a worker's own P and Q. true: use it,
+   * or raise an UnsupportedError. false: never; a worker's frames then have the same bits on every
+   * engine. Default: use it if the engine has it.
    */
   readonly relaxed?: boolean
 }
 
 /**
- * The kernels in WebAssembly, on the calling thread; for several there is `wasm` of
- * `lowrank/threads`. Compiled at the first use, shared by all compressors.
+ * The wasm backend, on the calling thread. `wasm` of `lowrank/threads` uses several threads.
  *
- * Opening a session raises an UnsupportedError if this host has not what is asked for.
+ * The module is compiled when the first session is opened, and shared by all sessions. Opening a
+ * session raises an UnsupportedError if this host lacks WebAssembly, its SIMD, or the relaxed SIMD
+ * asked for.
  *
  * @throws TypeError  naming the option at fault
  */
@@ -31,7 +33,7 @@ export function wasm(options: WasmOptions = {}): Backend {
   return backendOf(async () => new SingleThread(await moduleFor(relaxed)))
 }
 
-/** The options as they are. @throws TypeError  if `relaxed` is neither true nor false nor absent */
+/** Returns the options. @throws TypeError  unless `relaxed` is true, false or absent */
 export function checkedOptions<T extends WasmOptions>(options: T): T {
   const { relaxed } = options
   if (relaxed !== undefined && typeof relaxed !== 'boolean') {
@@ -42,13 +44,13 @@ export function checkedOptions<T extends WasmOptions>(options: T): T {
 
 /**
  * @internal
- * @param gather  those who run the phases of one session
+ * @param createExecutor  called once for each session
  */
-export function backendOf(gather: () => Promise<Executor>): Backend {
+export function backendOf(createExecutor: () => Promise<Executor>): Backend {
   return {
     name: 'wasm',
     async open(layout, { resident = false } = {}) {
-      const executor = await gather()
+      const executor = await createExecutor()
       try {
         return new WasmSession(executor, layout, resident)
       } catch (error) {
@@ -59,7 +61,10 @@ export function backendOf(gather: () => Promise<Executor>): Backend {
   }
 }
 
-/** The part that must agree bit for bit between workers: always this one. */
+/**
+ * Creates the host of a compressor: what workers must agree on to the bit is always computed in
+ * wasm.
+ */
 export async function openHost(seed: number, random?: Random): Promise<Host> {
   return createHost(await loadModule(), seed, random)
 }

@@ -1,49 +1,57 @@
-// The kernels in WebAssembly, on single matrices in arrays of the caller's.
+// The kernels in WebAssembly, each on a single matrix in the caller's arrays.
 import type { Dims, Kernels } from '../../backend.ts'
 import { BLOCK_WORDS } from './blocks.ts'
 import { instantiate, type KernelExports, moduleFor } from './load.ts'
 
-/** Kernels whose arrays may lie where they work, so that nothing is copied. */
+/** Kernels that can work in place, on arrays in their own memory. */
 export interface WasmKernels extends Kernels {
   /**
-   * A new array of zeros in wasm memory, valid as long as the kernels are, or until `reserve`.
+   * Allocates an array in wasm memory. It holds zeros, or anything after a `reserve`, and stays
+   * valid until `reserve`.
    *
-   * @throws RangeError  if fewer floats are left of those that were asked for at creation
+   * @throws RangeError  if fewer floats are left of those reserved
    */
   alloc(floats: number): Float32Array
   /**
-   * Takes all of these arrays back, and makes room for so many floats in new ones, which may hold
-   * anything. The memory never shrinks.
+   * Frees all arrays of `alloc`, and reserves memory for so many floats in new ones. New arrays may
+   * hold anything. The memory never shrinks.
    *
-   * @throws RangeError  if the host cannot give so much
+   * @throws RangeError  if the host cannot provide the memory
    */
   reserve(floats: number): void
 }
 
 /**
- * The kernels in WebAssembly.
+ * Creates the kernels in WebAssembly.
  *
- * A call all of whose arrays came from `alloc` works on them in place; any other copies its arrays
- * into a memory of its own, which grows as needed, and its outputs back.
+ * If all arrays of a call came from `alloc`, the kernel works on them in place. Otherwise the call
+ * copies its arrays into a second memory, which grows as needed, and copies the outputs back.
  *
- * @param options.floats  how many `alloc` can give in all, each array rounded up to a multiple of 4
- * @param options.relaxed  true: with relaxed SIMD; false: the same bits on every engine. Default false.
+ * @param options.floats  the floats that `alloc` can give in all, each array rounded up to a
+ *   multiple of 4. Default 0.
+ * @param options.relaxed  true: with relaxed SIMD; false: the same bits on every engine. Default
+ *   false.
  * @throws UnsupportedError  if this host cannot compile the module
+ * @throws RangeError  if the host cannot provide the memory
  */
 export async function createWasmKernels({
   floats = 0,
   relaxed = false,
 } = {}): Promise<WasmKernels> {
   const module = await moduleFor(relaxed)
-  // Two memories: growing one would detach every array that lies in it.
-  const own = new Workplace(module, ROOM_BYTES + align(4 * floats))
-  const lent = new Workplace(module, 0)
+  // There are two memories, for growing one detaches all arrays in it.
+  const own = new Instance(module, ROOM_BYTES + align(4 * floats))
+  const scratch = new Instance(module, 0)
   let free = own.heap + ROOM_BYTES
   let end = align(free + 4 * floats)
 
   /**
-   * Runs a kernel on operands, of which the first `changed` are outputs. `kernel` gets their
-   * addresses, and that of `roomBytes` for scratch; if it returns false, nothing is copied back.
+   * Runs a kernel.
+   *
+   * @param changed  the number of operands, the first ones, that are outputs
+   * @param roomBytes  scratch that the kernel needs
+   * @param kernel  gets the addresses of the operands and of the scratch. If it returns false,
+   *   nothing is copied back.
    */
   function run<T>(
     operands: readonly Float32Array[],
@@ -56,25 +64,27 @@ export async function createWasmKernels({
       const at = operands.map(({ byteOffset }) => byteOffset)
       return kernel(own.exports, at, own.heap, own.memory)
     }
-    let next = lent.heap + align(roomBytes)
+    let next = scratch.heap + align(roomBytes)
     const at = operands.map(({ byteLength }) => {
       const here = next
       next = align(next + byteLength)
       return here
     })
-    lent.reserve(next)
+    scratch.reserve(next)
     const copies = operands.map(
-      ({ length }, i) => new Float32Array(lent.memory.buffer, at[i]!, length),
+      ({ length }, i) => new Float32Array(scratch.memory.buffer, at[i]!, length),
     )
     for (const [i, operand] of operands.entries()) copies[i]!.set(operand)
-    const result = kernel(lent.exports, at, lent.heap, lent.memory)
+    const result = kernel(scratch.exports, at, scratch.heap, scratch.memory)
     if (result !== false) {
       for (const [i, operand] of operands.slice(0, changed).entries()) operand.set(copies[i]!)
     }
     return result
   }
 
-  /** As `run`, with the address of a table of one block: the whole matrix. */
+  /**
+   * Like `run`, for a kernel that takes a table of blocks: a table of one block, the whole matrix.
+   */
   function runMatrix<T>(
     operands: readonly Float32Array[],
     changed: number,
@@ -107,7 +117,7 @@ export async function createWasmKernels({
     },
 
     accumulateProject(p, m, g, q, dims) {
-      const before = p.slice() // the kernel leaves p undefined where it fails
+      const before = p.slice() // the kernel may have written to p where it returns false
       return runMatrix([p, m, g, q], 2, dims, (exports, [p0, m0, g0, q0], table) => {
         const done = exports.accumulateProject(p0!, m0!, g0!, q0!, table, 1) === 1
         if (!done) p.set(before)
@@ -141,8 +151,8 @@ export async function createWasmKernels({
       ),
 
     orthonormalize: (columns, rows, rank, from = 0) =>
-      run([columns], 1, 8 * rows, (exports, [columns], scratch) =>
-        exports.orthonormalize(columns!, rows, rank, from, scratch),
+      run([columns], 1, 8 * rows, (exports, [columns], room) =>
+        exports.orthonormalize(columns!, rows, rank, from, room),
       ),
 
     normal: (x, seed, use, parameter, column, step) =>
@@ -162,13 +172,16 @@ export async function createWasmKernels({
   }
 }
 
-/** For tables and scratch below what `alloc` gives: columns of up to 131,072 rows in place. */
+/**
+ * Room for tables and scratch, below the arrays of `alloc`. Enough for columns of 131,072 rows in
+ * place.
+ */
 const ROOM_BYTES = 1 << 20
 
 const PAGE_BYTES = 1 << 16
 
-/** An instance with a memory of its own. */
-class Workplace {
+/** An instance of the module with its memory. */
+class Instance {
   readonly memory = new WebAssembly.Memory({ initial: 1 })
   readonly exports: KernelExports
   readonly heap: number
@@ -179,14 +192,20 @@ class Workplace {
     this.reserve(this.heap + bytes)
   }
 
-  /** @throws RangeError  if the host cannot give so much */
+  /**
+   * Grows the memory until it has `end` bytes.
+   *
+   * @throws RangeError  if the host cannot provide it
+   */
   reserve(end: number): void {
     const missing = Math.ceil((end - this.memory.buffer.byteLength) / PAGE_BYTES)
     if (missing > 0) this.memory.grow(missing)
   }
 }
 
-/** One matrix as a block; its words are in assembly/inline/block.ts. */
+/**
+ * The 12 words of a block that is a whole matrix; assembly/inline/block.ts says what each means.
+ */
 function wholeMatrix({ rows, cols, rank }: Dims): number[] {
   return [0, cols, rows, cols, rank, 0, rows, 0, cols, 0, cols, 1]
 }

@@ -1,25 +1,29 @@
-// The kernels' module: compiled once, when it is first asked for; instantiated per memory.
+// The kernels' WebAssembly modules: compiled at first use, shared by all, instantiated once per
+// memory.
 import { UnsupportedError } from '../../errors.ts'
 import { type Binaries, unpackBinaries } from './unpack.ts'
 
 /**
- * What assembly/index.ts exports. All pointers are byte addresses in the imported memory, aligned
- * to 4; `blocks` is a table of `count` blocks of BLOCK_WORDS words (blocks.ts). Matrices are by
- * row, factors by column. Outputs overlap nothing else.
+ * The exports of assembly/index.ts.
+ *
+ * All pointers are byte addresses in the imported memory, aligned to 4. `blocks` points to a table
+ * of `count` blocks of BLOCK_WORDS words each (blocks.ts). Matrices lie by row, factors by column.
+ * Outputs overlap no other operand, unless said otherwise.
  */
 export interface KernelExports {
   /** the first address that the host may use */
   readonly heapBase: WebAssembly.Global
 
   /**
-   * M ← M + g, P ← M·Q; of blocks of rank 0, M ← M + g singleThread.
+   * M ← M + g, P ← M·Q; for blocks of rank 0 only M ← M + g.
    *
    * @param p  out: left factors
    * @param m  in and out: matrices
-   * @param g  in: the caller's arrays, where the blocks' word g says
+   * @param g  in: the caller's arrays, at the offsets in the blocks' word g
    * @param q  in: right factors
-   * @returns count; or the first block with a g or an M + g not below 2¹⁰⁰: its M is as it was (to
-   *   the rounding of g), its P undefined; blocks before it are done, those after it untouched
+   * @returns count; or the number of the first block in which some g or M + g is not below 2¹⁰⁰ in
+   *   magnitude. In that block M is as it was (to the rounding of g) and P is undefined. The blocks
+   *   before it are done, those after it untouched.
    */
   accumulateProject(
     p: number,
@@ -40,7 +44,7 @@ export interface KernelExports {
   project(p: number, m: number, q: number, blocks: number, count: number): void
 
   /**
-   * Q ← Mᵀ·P; a block must hold all rows of its columns.
+   * Q ← Mᵀ·P. Each block must hold all rows of its columns.
    *
    * @param q  out: right factors
    * @param m  in: matrices
@@ -49,10 +53,10 @@ export interface KernelExports {
   backproject(q: number, m: number, p: number, blocks: number, count: number): void
 
   /**
-   * Y ← scale·P·Qᵀ, or Y ← Y + scale·P·Qᵀ; products are added in ascending order of rank, in
-   * float32, the same bits on every engine.
+   * Y ← scale·P·Qᵀ, or Y ← Y + scale·P·Qᵀ. Products are added in ascending order of rank, in
+   * float32. The bits are the same on every engine.
    *
-   * @param y  out: the caller's arrays, where the blocks' word g says
+   * @param y  out: the caller's arrays, at the offsets in the blocks' word g
    * @param p  in: left factors
    * @param q  in: right factors
    * @param accumulate  1: add to Y; 0: overwrite it
@@ -68,7 +72,7 @@ export interface KernelExports {
   ): void
 
   /**
-   * M ← M − P·Qᵀ, the product with the bits of `reconstruct`.
+   * M ← M − P·Qᵀ. The product has the same bits as in `reconstruct`.
    *
    * @param m  in and out: matrices
    * @param p  in: left factors
@@ -77,9 +81,9 @@ export interface KernelExports {
   residual(m: number, p: number, q: number, blocks: number, count: number): void
 
   /**
-   * `reconstruct` from qMean and `residual` from qLocal, with their bits.
+   * `reconstruct` from qMean and `residual` from qLocal, in one pass and with the same bits.
    *
-   * @param y  out: the caller's arrays, where the blocks' word g says
+   * @param y  out: the caller's arrays, at the offsets in the blocks' word g
    * @param m  in and out: matrices
    * @param p  in: left factors
    * @param qLocal  in: right factors, for M
@@ -99,19 +103,20 @@ export interface KernelExports {
   ): void
 
   /**
-   * Columns ← an orthonormal basis of their span, the same bits on every engine.
+   * Columns ← an orthonormal basis of their span. The bits are the same on every engine.
    *
-   * @param columns  in and out: rows × rank
-   * @param from  the first column to work on; those before it are orthonormal
-   * @param scratch  out: rows float64
-   * @returns rank; or the number of a column that is zero, not finite or dependent on those before
-   *   it, as it was: replace it, and call again from there
+   * @param columns  in and out: rows × rank, by column
+   * @param from  the first column to work on; those before it are orthonormal already
+   * @param scratch  out: rows float64, aligned to 8
+   * @returns rank; or the number of the first column that is zero, not finite, or dependent on
+   *   those before it. That column is unchanged: replace it, and call again with its number as
+   *   `from`.
    */
   orthonormalize(columns: number, rows: number, rank: number, from: number, scratch: number): number
 
   /**
-   * x ← standard normals: element i is lane i mod 4 of Philox4x32-10 at counter (⌊i/4⌋, column,
-   * parameter, step) under key (seed, use), through the inverse of the distribution.
+   * x ← standard normals. Element i is the normal quantile of lane i mod 4 of Philox4x32-10 at
+   * counter (⌊i/4⌋, column, parameter, step) under key (seed, use).
    *
    * @param x  out: n floats
    */
@@ -126,7 +131,7 @@ export interface KernelExports {
   ): void
 
   /**
-   * Four words of Philox4x32-10 at a counter of four and a key of two.
+   * out ← Philox4x32-10 of the counter (c0, c1, c2, c3) under the key (k0, k1).
    *
    * @param out  out: 4 words
    */
@@ -138,7 +143,7 @@ export interface KernelExports {
   /** y ← y + a·x over n floats; y may be x */
   accumulate(y: number, x: number, n: number, a: number): void
 
-  /** x ← a·x over n floats; a = 0 clears them, whatever they are */
+  /** x ← a·x over n floats; a = 0 clears them, NaN and ∞ too */
   scale(x: number, n: number, a: number): void
 
   /**
@@ -163,32 +168,36 @@ let binaries: Promise<Binaries> | undefined
 let plain: Promise<WebAssembly.Module> | undefined
 let relaxed: Promise<WebAssembly.Module | null> | undefined
 
-/** The modules' bytes, unpacked at the first call. */
+/** The bytes of both modules, unpacked at the first call. */
 export function loadBinaries(): Promise<Binaries> {
   binaries ??= unpackBinaries()
   return binaries
 }
 
 /**
- * The module whose bits are the same on every engine, compiled at the first call and shared by all:
- * it holds code only, no state.
+ * The plain module: its results have the same bits on every engine. Compiled at the first call and
+ * shared by all callers, for it has no state.
  *
- * @throws UnsupportedError  if WebAssembly, its SIMD, or compiling it is not to be had here
+ * @throws UnsupportedError  if this host lacks WebAssembly or its SIMD, or does not allow compiling
+ *   it
  */
 export function loadModule(): Promise<WebAssembly.Module> {
   plain ??= compile()
   return plain
 }
 
-/** The module with fused multiply-adds; null where the engine does not know relaxed SIMD. */
+/** The module with relaxed SIMD; null if the engine does not support it. */
 function loadRelaxed(): Promise<WebAssembly.Module | null> {
   relaxed ??= compileRelaxed()
   return relaxed
 }
 
 /**
- * @param relaxed  true: the one with relaxed SIMD; false: the plain one; undefined: what there is
- * @throws UnsupportedError  if it is not to be had here
+ * The module for an option `relaxed`.
+ *
+ * @param relaxed  true: the module with relaxed SIMD; false: the plain one; undefined: the former
+ *   if the engine supports it, else the latter
+ * @throws UnsupportedError  if this host does not support that module
  */
 export async function moduleFor(relaxed: boolean | undefined): Promise<WebAssembly.Module> {
   const fused = relaxed === false ? null : await loadRelaxed()
@@ -196,7 +205,7 @@ export async function moduleFor(relaxed: boolean | undefined): Promise<WebAssemb
   return fused ?? loadModule()
 }
 
-/** An instance over the given memory, at once: the module is small and compiled already. */
+/** Instantiates a module over a memory, synchronously: the module is small and already compiled. */
 export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory): KernelExports {
   const { exports } = new WebAssembly.Instance(module, { env: { memory } })
   return exports as unknown as KernelExports
@@ -210,8 +219,8 @@ async function compile(): Promise<WebAssembly.Module> {
   try {
     return await WebAssembly.compile(bytes)
   } catch (cause) {
-    // A content security policy raises the same CompileError as bytes that are not understood:
-    // validation, which no policy forbids, tells them apart.
+    // A content security policy and missing SIMD raise the same CompileError. Validation, which no
+    // policy forbids, tells them apart.
     throw new UnsupportedError(
       WebAssembly.validate(bytes)
         ? "compiling WebAssembly is not allowed here: add 'wasm-unsafe-eval' to script-src in " +
@@ -224,8 +233,8 @@ async function compile(): Promise<WebAssembly.Module> {
 
 async function compileRelaxed(): Promise<WebAssembly.Module | null> {
   const [bytes] = await Promise.all([loadBinaries(), loadModule()])
-  // Compiled rather than validated: some engines validate what their processor cannot run. The
-  // plain module has been compiled, so that no policy is in the way.
+  // Compiled rather than validated, for some engines validate code that their processor cannot run.
+  // The plain module has been compiled, so an error is not due to a content security policy.
   return WebAssembly.compile(bytes.relaxed).catch((error) => {
     if (error instanceof WebAssembly.CompileError) return null
     throw error

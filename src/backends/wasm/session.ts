@@ -1,9 +1,9 @@
 // One compressor's memory and phases in WebAssembly.
 //
-// The memory, from low to high addresses: the residual arena; if asked for, one like it for the
-// caller's gradients; both stay where they are. Then the tiles, through which other arrays are
-// streamed; the factors; the tables of blocks. Nothing is allocated after creation, except where
-// new ranks need larger factors.
+// From low to high addresses, the memory holds: the residual arena; a gradient arena of the same
+// size, if the caller asked for one (these two never move); the tiles, through which the caller's
+// other arrays are streamed; the factors; the tables of blocks. After creation, memory grows only
+// when new ranks need larger factors.
 
 import type { Dense, Layout, Parameter, Session, Sink, Slot, Tensor } from '../../backend.ts'
 import { bytesOf } from '../../bytes.ts'
@@ -21,34 +21,45 @@ import type { Executor, SingleThreadHooks, Unit, Work } from './executor.ts'
 const PAGE_BYTES = 1 << 16
 const MOST_PAGES = 1 << 16
 
-/** Where the caller's arrays are for kernels: base, units whose blocks say where, how they get there. */
-interface Place {
+/** Where kernels find the caller's arrays. */
+interface Location {
+  /** address of the tiles or of the gradient arena: the kernels' base g or y */
   readonly base: number
+  /** units whose blocks have their offsets from `base` */
   readonly work: Work
+  /** true: the arrays have to be copied through the tiles; false: they lie in the gradient arena */
   readonly streamed: boolean
 }
 
 export class WasmSession implements Session {
   readonly synchronous = true
   readonly #executor: Executor
+  /** address of the residual arena */
   readonly #residual: number
-  /** 0: there are none */
+  /** address of the gradient arena; 0: there is none */
   readonly #gradients: number
+  /** address of the first tile */
   readonly #tile: number
   #layout: Layout
+  // addresses of the factors' arenas
   #left = 0
   #qHat = 0
   #qLocal = 0
   #qMean = 0
+  /** size of a tile */
   #tileFloats = 0
+  /** the blocks in each unit's tile */
   #tiles: readonly StreamTile[] = []
-  /** all parameters in blocks of rows: through tiles, and in place */
+  /** all parameters in blocks of rows, with the caller's arrays in tiles */
   #streamed: Work = { units: [], floats: 0 }
+  /** all parameters in blocks of rows, with the caller's arrays in the gradient arena */
   #resident: Work = { units: [], floats: 0 }
-  /** matrices in blocks of columns */
+  /** the matrices in blocks of columns */
   #columns: Work = { units: [], floats: 0 }
+  /** view of the whole memory */
   #floats = new Float32Array(0)
-  #lent: readonly Dense[] | null = null
+  /** views of the gradient arena, one per parameter; null: there is none */
+  #lentGradients: readonly Dense[] | null = null
 
   /** @throws RangeError  if the model does not fit the 4 GiB that wasm can address */
   constructor(executor: Executor, layout: Layout, resident: boolean) {
@@ -62,7 +73,7 @@ export class WasmSession implements Session {
   }
 
   get gradients(): readonly Dense[] | null {
-    return this.#lent
+    return this.#lentGradients
   }
 
   rearrange(layout: Layout): void {
@@ -70,7 +81,7 @@ export class WasmSession implements Session {
     this.#layout = layout
   }
 
-  /** Gives the factors and tables their places, and writes the tables. */
+  /** Assigns addresses to tiles, factors and tables, and writes the tables. */
   #arrange(layout: Layout): void {
     const floats = Math.ceil(tileFloats(layout) / 4) * 4
     const tiles = tilesOf(layout, floats)
@@ -91,7 +102,7 @@ export class WasmSession implements Session {
     this.#tileFloats = floats
     this.#tiles = tiles
     let at = tables
-    const lay = (list: readonly Block[], g: (block: Block) => [number, number]): Unit => {
+    const writeUnit = (list: readonly Block[], g: (block: Block) => [number, number]): Unit => {
       const table = new Int32Array(this.#executor.memory.buffer, at, BLOCK_WORDS * list.length)
       for (const [i, block] of list.entries()) writeBlock(table, i, block, ...g(block))
       const unit = { table: at, blocks: list.length }
@@ -103,14 +114,15 @@ export class WasmSession implements Session {
     const inPlace = ({ parameter, start, cols }: Block) =>
       [parameter.offset + start, parameter.rank === 0 ? cols : parameter.cols] as [number, number]
     const all = layout.denseFloats
-    this.#streamed = { units: tiles.map((tile, i) => lay(tile, inTile(i))), floats: all }
+    this.#streamed = { units: tiles.map((tile, i) => writeUnit(tile, inTile(i))), floats: all }
     if (this.#gradients) {
-      this.#resident = { units: tiles.map((tile) => lay(tile, inPlace)), floats: all }
+      this.#resident = { units: tiles.map((tile) => writeUnit(tile, inPlace)), floats: all }
     }
-    const units = columns.map((block) => lay([block], inPlace))
+    const units = columns.map((block) => writeUnit([block], inPlace))
     this.#columns = { units, floats: all - layout.rawFloats }
   }
 
+  /** Grows the memory until it has so many bytes. @throws RangeError  if that is impossible */
   #reserve(bytes: number, layout: Layout): void {
     const { memory } = this.#executor
     const pages = Math.ceil(bytes / PAGE_BYTES)
@@ -130,15 +142,15 @@ export class WasmSession implements Session {
         })
       }
     }
-    if (missing > 0 || this.#floats.length === 0) this.#renew(layout)
+    if (missing > 0 || this.#floats.length === 0) this.#renewViews(layout)
   }
 
-  /** Views on all of the memory: older ones are detached, or too short. */
-  #renew({ parameters }: Layout): void {
+  /** Renews the views of the memory: after growth, older ones are detached or too short. */
+  #renewViews({ parameters }: Layout): void {
     this.#floats = new Float32Array(this.#executor.memory.buffer)
     if (this.#gradients === 0) return
     const view = ({ offset, length }: Parameter) => this.#view(this.#gradients + 4 * offset, length)
-    this.#lent = parameters.map(view)
+    this.#lentGradients = parameters.map(view)
   }
 
   check(tensor: unknown, _length: number, name: string): void {
@@ -148,11 +160,11 @@ export class WasmSession implements Session {
 
   accumulateProject(tensors: readonly Tensor[]): boolean {
     const gradients = arraysOf(tensors)
-    const { base, work, streamed } = this.#placeOf(gradients)
+    const { base, work, streamed } = this.#locationOf(gradients)
     const before = [this.#left, this.#residual, base, this.#qHat]
     const fill = (i: number) => this.#fill(i, this.#tiles[i]!, gradients)
-    const own = streamed ? { fill } : {}
-    const done = this.#executor.run('accumulateProject', before, [], work, own)
+    const hooks = streamed ? { fill } : {}
+    const done = this.#executor.run('accumulateProject', before, [], work, hooks)
     const tiles = this.#tiles.map((tile, i) => tile.slice(0, done[i]!))
     if (tiles.every((tile, i) => tile.length === this.#tiles[i]!.length)) return true
     this.#subtract(gradients, tiles)
@@ -163,9 +175,9 @@ export class WasmSession implements Session {
     this.#subtract(arraysOf(gradients), this.#tiles)
   }
 
-  /** M ← M − g, for these blocks. */
+  /** M ← M − g, for the blocks in `tiles`. */
   #subtract(gradients: readonly Dense[], tiles: readonly StreamTile[]): void {
-    const { base, streamed } = this.#placeOf(gradients)
+    const { base, streamed } = this.#locationOf(gradients)
     for (const [i, tile] of tiles.entries()) {
       if (streamed) this.#fill(i, tile, gradients)
       for (const { parameter, start, rows, cols, at } of tile) {
@@ -192,7 +204,7 @@ export class WasmSession implements Session {
       if (deflate) this.#executor.run('residual', [m, p, qLocal], [], this.#streamed)
       return
     }
-    const { base, work, streamed } = this.#placeOf(arraysOf(sink.into))
+    const { base, work, streamed } = this.#locationOf(arraysOf(sink.into))
     const after = [sink.scale, sink.accumulate ? 1 : 0]
     const { singleThread, threads } = this.#executor
     const qMean = this.#qMean
@@ -200,27 +212,33 @@ export class WasmSession implements Session {
       if (deflate) this.#executor.run('settle', [base, m, p, qLocal, qMean], after, work)
       else this.#executor.run('reconstruct', [base, p, qMean], after, work)
     } else {
-      const through = this.#through(sink)
-      const write = () => singleThread.run('reconstruct', [base, p, qMean], after, work, through)
+      const tileHooks = this.#tileHooks(sink)
+      const write = () => singleThread.run('reconstruct', [base, p, qMean], after, work, tileHooks)
       if (!deflate) write()
       else if (threads === 1)
-        singleThread.run('settle', [base, m, p, qLocal, qMean], after, work, through)
-      // Updates through a tile of this thread's, while the others see to M: no tile goes from one
-      // core's cache to another's. With two threads a third faster than `settle` on both.
+        singleThread.run('settle', [base, m, p, qLocal, qMean], after, work, tileHooks)
+      // This thread writes the updates through its own tile while the others subtract from M. So no
+      // tile moves from one core's cache to another's. With two threads this is a third faster than
+      // `settle` on both.
       else this.#executor.run('residual', [m, p, qLocal], [], work, { meanwhile: write })
     }
     if (raw) this.#settleRaw(raw, sink)
   }
 
-  /** Updates on their way through the tiles; raw tensors do not take it. */
-  #through({ into, accumulate }: Sink): SingleThreadHooks {
+  /**
+   * Hooks that copy matrices between the caller's arrays and the tiles. Raw tensors are skipped.
+   */
+  #tileHooks({ into, accumulate }: Sink): SingleThreadHooks {
     const arrays = arraysOf(into)
     const matrices = (i: number) => this.#tiles[i]!.filter(({ parameter }) => parameter.rank > 0)
     const empty = (i: number) => this.#empty(i, matrices(i), arrays)
     return accumulate ? { fill: (i) => this.#fill(i, matrices(i), arrays), empty } : { empty }
   }
 
-  /** into ← scale · raw, or into ← into + scale · raw; through the tile, for alignment. */
+  /**
+   * into ← scale · raw, or into ← into + scale · raw. `raw` may be unaligned, so it is copied to a
+   * tile.
+   */
   #settleRaw(raw: Uint8Array, { into, scale, accumulate }: Sink): void {
     const tile = this.#view(this.#tile, this.#tileFloats)
     const factor = Math.fround(scale) // as in the matrices' kernel
@@ -277,7 +295,7 @@ export class WasmSession implements Session {
     this.#executor.release()
   }
 
-  /** Where a slot's values lie, in order: [address, floats]. */
+  /** The ranges of memory that hold a slot's values, in order: [address, floats]. */
   #parts(slot: Slot): [number, number][] {
     const { parameters, raws, leftFloats, rightFloats } = this.#layout
     switch (slot) {
@@ -296,23 +314,23 @@ export class WasmSession implements Session {
     }
   }
 
-  /** In place if these are the very arrays that `gradients` gives; any others go through the tiles. */
-  #placeOf(arrays: readonly Dense[]): Place {
-    const lent = this.#lent?.every(
+  /** In place if these are the arrays that `gradients` returned; otherwise through the tiles. */
+  #locationOf(arrays: readonly Dense[]): Location {
+    const areLent = this.#lentGradients?.every(
       ({ buffer, byteOffset }, i) =>
         arrays[i]!.buffer === buffer && arrays[i]!.byteOffset === byteOffset,
     )
-    return lent
+    return areLent
       ? { base: this.#gradients, work: this.#resident, streamed: false }
       : { base: this.#tile, work: this.#streamed, streamed: true }
   }
 
-  /** Where the tile of unit i begins, in floats from the first tile. */
+  /** Offset of unit i's tile from the first tile, in floats. */
   #tileAt(i: number): number {
     return (i % this.#executor.tiles) * this.#tileFloats
   }
 
-  /** Copies blocks of the caller's arrays into unit i's tile. */
+  /** Copies blocks from the caller's arrays into unit i's tile. */
   #fill(i: number, blocks: readonly Block[], from: readonly Dense[]): void {
     const tile = this.#tile / 4 + this.#tileAt(i)
     for (const { parameter, start, rows, cols, at } of blocks) {
@@ -321,7 +339,7 @@ export class WasmSession implements Session {
     }
   }
 
-  /** Copies blocks of unit i's tile into the caller's arrays. */
+  /** Copies blocks from unit i's tile into the caller's arrays. */
   #empty(i: number, blocks: readonly Block[], to: readonly Dense[]): void {
     const tile = this.#tile + 4 * this.#tileAt(i)
     for (const { parameter, start, rows, cols, at } of blocks) {
@@ -334,7 +352,7 @@ export class WasmSession implements Session {
   }
 }
 
-/** What `check` lets pass. */
+/** The tensors as arrays: `check` has refused all others. */
 function arraysOf(tensors: readonly Tensor[]): readonly Dense[] {
   return tensors as readonly Dense[]
 }

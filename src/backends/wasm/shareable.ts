@@ -1,18 +1,19 @@
-// A module for shared memory, from the same bytes: its import says whether its memory is shared;
-// instructions, and all else, are the same for both.
+// Makes the module for shared memory out of the one for ordinary memory. The two differ only in the
+// flags and limits of the imported memory.
 
-const IMPORTS = 2 // the section's number
-const MEMORY = 2 // the import's kind
-const SHARED = 3 // flags: it has a maximum, and is shared
-const MOST_PAGES = [0x80, 0x80, 0x04] // 65,536, all 4 GiB, in LEB128
+const IMPORTS = 2 // id of the import section
+const MEMORY = 2 // kind of an import: a memory
+const SHARED = 3 // flags of its limits: it has a maximum, and is shared
+const MOST_PAGES = [0x80, 0x80, 0x04] // 65,536 pages, all 4 GiB, in LEB128
 
 /**
- * The module with its one import, a memory, shared.
+ * Rewrites a module so that the memory it imports is shared, with a maximum of 4 GiB.
  *
- * @throws Error  if the module is not as scripts/build.ts makes it
+ * @throws Error  unless the module has one import, a memory that is not shared and has no maximum
  */
 export function shareable(module: Uint8Array): Uint8Array<ArrayBuffer> {
-  let at = 8 // after magic and version
+  let at = 8 // behind magic and version
+  /** Reads an unsigned LEB128 number. */
   const number = () => {
     let value = 0
     for (let shift = 0; ; shift += 7) {

@@ -1,7 +1,8 @@
-// What threads say to each other: words of shared memory that belong to no session.
+// The protocol between threads: control words in shared memory, apart from the sessions' memories,
+// and the messages and program of the threads.
 import type { PhaseKernel } from './executor.ts'
 
-/** A kernel's number is its place here. */
+/** The kernels by number: word `kernel` holds an index into this list. */
 export const PHASES: readonly PhaseKernel[] = [
   'accumulateProject',
   'project',
@@ -11,55 +12,72 @@ export const PHASES: readonly PhaseKernel[] = [
   'settle',
 ]
 
-/** Where words are. */
+/** Indices of the control words, 32 bits each. */
 export const WORD = {
-  /** odd: a phase is open; a change ends every wait for the next one */
+  /** odd: a phase is open. Idle threads sleep on this word: any change wakes them. */
   turn: 0,
-  /** threads, besides the calling one, that are in the phase */
+  /** number of threads, besides the calling one, that work on the phase */
   busy: 1,
-  /** the next unit that nobody has taken */
+  /** the next unit to be taken */
   next: 2,
-  /** units before this may run: their tiles are filled; FAILED: there will be no more */
+  /**
+   * units below this number may run, for their tiles are filled; FAILED: no more units will be
+   * ready
+   */
   ready: 3,
-  /** messages posted to each thread: who has not read all of them goes and does so */
+  /**
+   * number of messages posted to each thread; a thread that has read fewer returns to its event
+   * loop
+   */
   posted: 4,
-  /** of the phase: session, kernel, units, operands before and after the table */
+  /**
+   * the phase: session and kernel by number, number of units, of operands before and after the
+   * table
+   */
   session: 5,
   kernel: 6,
   units: 7,
   before: 8,
   after: 9,
-  /** operands, as float64 */
+  /**
+   * the operands, as float64: at an even index, for they need an address that is a multiple of 8
+   */
   operands: 16,
-  /** table, blocks and state of each unit */
+  /** UNIT_WORDS words per unit: address of its first block, number of its blocks, its state */
   table: 32,
 } as const
 
-/** Units in one go; longer phases are several. */
+/** Units that the control words have room for. A phase with more runs in several parts. */
 export const MOST_UNITS = 1 << 12
 
 export const UNIT_WORDS = 3
 
-/** Of one kernel, the table of blocks and their count aside. */
+/** Operands of a kernel, apart from the table of blocks and its count. */
 export const MOST_OPERANDS = 8
 
-/** State of a unit: 0, not run yet; FAILED; or 1 + its blocks done. */
+/**
+ * A unit's state is 0 before it has run, then 1 + the number of blocks done, or FAILED if it threw.
+ */
 export const FAILED = -1
 
 export const CONTROL_BYTES = 4 * (WORD.table + UNIT_WORDS * MOST_UNITS)
 
-/** A session comes or goes; the first one to a thread brings the words. */
+/**
+ * Tells a thread that a session begins or ends. The first message to a thread has the control
+ * words.
+ */
 export interface Message {
   readonly session: number
   readonly control?: SharedArrayBuffer
-  /** neither: the session is over */
+  /** module and memory: the session begins; neither: it ends */
   readonly module?: WebAssembly.Module
   readonly memory?: WebAssembly.Memory
 }
 
 /**
- * What a thread runs: plain JavaScript, for it travels as text. It sleeps until a phase is open,
- * takes units until there are none, and answers each message with its session's number.
+ * The program of a thread, as text: plain JavaScript, for it is evaluated in a new worker. A thread
+ * sleeps until a phase is open, runs units until none is left, and answers each message with the
+ * session's number.
  */
 export const SOURCE = `
 const { parentPort } = globalThis.process?.getBuiltinModule?.('node:worker_threads') ?? {}
@@ -69,7 +87,7 @@ const KERNELS = ${JSON.stringify(PHASES)}
 const sessions = new Map()
 let words, operands, read = 0
 
-function hear({ session, control, module, memory }) {
+function onMessage({ session, control, module, memory }) {
   if (control) {
     words = new Int32Array(control)
     operands = new Float64Array(control, 4 * W.operands)
@@ -79,7 +97,8 @@ function hear({ session, control, module, memory }) {
   read++
   port.postMessage(session)
   for (;;) {
-    // In this order: a message is posted first, and then the turn changes.
+    // The turn is read first: a message is posted before the turn changes, so none is slept
+    // through.
     const turn = Atomics.load(words, W.turn)
     if (Atomics.load(words, W.posted) !== read) return
     if (turn & 1) work(turn)
@@ -88,7 +107,8 @@ function hear({ session, control, module, memory }) {
 }
 
 function work(turn) {
-  // Who is counted before the phase is closed is waited for: nothing of it changes until then.
+  // The calling thread closes the phase, then waits until busy is 0. A thread that has counted
+  // itself and still sees the phase open may rely on the phase's words not changing.
   Atomics.add(words, W.busy, 1)
   try {
     if (Atomics.load(words, W.turn) === turn) takeUnits()
@@ -118,6 +138,6 @@ function takeUnits() {
   }
 }
 
-if (parentPort) port.on('message', hear)
-else port.onmessage = ({ data }) => hear(data)
+if (parentPort) port.on('message', onMessage)
+else port.onmessage = ({ data }) => onMessage(data)
 `

@@ -7,19 +7,23 @@ import { sharedModuleFor, ThreadPool } from './threads.ts'
 
 const MOST_THREADS = 64
 
+/** Options of the wasm backend of lowrank/threads. */
 export interface ThreadsOptions extends WasmOptions {
   /**
-   * How many work on a phase, the calling one included: 1 … 64. The bits are the same for any number.
-   * Those besides it begin with the backend's first session, and end with its last.
+   * The number of threads that compute, the calling one included: 1 … 64. The results have the same
+   * bits for any number. The other threads start with the backend's first session and end with its
+   * last.
    */
   readonly threads: number
 }
 
 /**
- * As `wasm` of `lowrank`, on several threads over shared memory: a page must be cross-origin
- * isolated, and its policy must allow workers from `blob:`. With one thread it needs neither.
+ * The wasm backend on several threads over shared memory; otherwise like `wasm` of `lowrank`. A web
+ * page must be cross-origin isolated, and its content security policy must allow workers from
+ * `blob:`. With one thread it needs neither.
  *
- * Opening a session raises an UnsupportedError if this host has not what is asked for.
+ * Opening a session raises an UnsupportedError if this host lacks threads, shared memory,
+ * WebAssembly, its SIMD, or the relaxed SIMD asked for.
  *
  * @throws TypeError, RangeError  naming the option at fault
  */
@@ -28,7 +32,7 @@ export function threadedWasm(options: ThreadsOptions): Backend {
   if (!Number.isInteger(threads) || threads < 1 || threads > MOST_THREADS) {
     throw new RangeError(`"threads": expected 1 … ${MOST_THREADS}, got ${String(threads)}`)
   }
-  let pool: ThreadPool | null = null // while there are sessions
+  let pool: ThreadPool | null = null // null: no session is open
   if (threads === 1) return backendOf(async () => new SingleThread(await moduleFor(relaxed)))
   return backendOf(async () => {
     const module = await sharedModuleFor(relaxed)

@@ -1,6 +1,6 @@
-// Several threads over shared memory. The calling thread takes part, and needs nobody: units are taken
-// by whoever is free, so a thread that is late, or busy with its messages, costs only time. Which
-// thread runs a unit changes no bit.
+// A pool of threads over shared memory. The calling thread takes part. Each thread takes the next
+// unit as soon as it is free, so a thread that is late, or busy with messages, costs only time. The
+// results do not depend on which thread runs a unit.
 import { UnsupportedError } from '../../errors.ts'
 import {
   type Executor,
@@ -25,15 +25,18 @@ import {
 } from './thread-protocol.ts'
 import { startThread, type Thread } from './worker.ts'
 
-/** A phase of fewer floats is over before another thread has woken up. */
+/**
+ * A phase of fewer floats runs on the calling thread: it ends before another thread has woken up.
+ */
 const LEAST_FLOATS = 100_000
 
-/** So often a word is looked at before the thread sleeps on it, where it may. */
+/** How often a word is read before the thread sleeps on it, if it may. */
 const SPINS = 2000
 
+/** modules for shared memory, by the module for ordinary memory */
 const shared = new Map<WebAssembly.Module, Promise<WebAssembly.Module>>()
 
-/** `moduleFor`, over shared memory. */
+/** Like `moduleFor`; the module takes shared memory. */
 export async function sharedModuleFor(relaxed: boolean | undefined): Promise<WebAssembly.Module> {
   const module = await moduleFor(relaxed)
   const bytes = await loadBinaries()
@@ -46,21 +49,25 @@ export async function sharedModuleFor(relaxed: boolean | undefined): Promise<Web
 
 /** The threads of one backend, from its first session to its last. */
 export class ThreadPool {
-  /** the calling one among them */
+  /** the number of threads, the calling one included */
   readonly threads: number
+  /** the control words (thread-protocol.ts) */
   readonly words: Int32Array
   readonly operands: Float64Array
   readonly #control: SharedArrayBuffer
   readonly #others: Thread[] = []
   readonly #ended: () => void
-  /** whoever waits for all to have read a message, by session */
-  readonly #waiting = new Map<unknown, { left: number; done(): void; failed(error: Error): void }>()
+  /** sessions that begin: the threads that have not answered yet, and the promise's callbacks */
+  readonly #pending = new Map<
+    unknown,
+    { left: number; done(): void; onError(error: Error): void }
+  >()
   #failure: Error | null = null
   readonly #sessions = new Set<number>()
   #last = 0
 
   /**
-   * @param ended  is called when the last session has left: a pool is not used again
+   * @param ended  called when the last session has ended. The pool must not be used afterwards.
    * @throws UnsupportedError  if threads cannot be started here
    */
   constructor(threads: number, ended: () => void) {
@@ -76,11 +83,11 @@ export class ThreadPool {
     this.words = new Int32Array(this.#control)
     this.operands = new Float64Array(this.#control, 4 * WORD.operands, MOST_OPERANDS)
     this.#ended = ended
-    const heard = (session: unknown) => this.#heard(session)
-    const failed = (reason: string) => this.#failed(reason)
+    const onMessage = (session: unknown) => this.#onMessage(session)
+    const onError = (reason: string) => this.#onError(reason)
     try {
       while (this.#others.length < threads - 1) {
-        this.#others.push(startThread(SOURCE, heard, failed))
+        this.#others.push(startThread(SOURCE, onMessage, onError))
       }
     } catch (error) {
       this.#end()
@@ -89,9 +96,9 @@ export class ThreadPool {
   }
 
   /**
-   * A session's memory, with an instance in each thread.
+   * Begins a session: creates its memory, and an instance of the module in each thread.
    *
-   * @param module  for shared memory: see shareable.ts
+   * @param module  a module for shared memory (shareable.ts)
    * @throws UnsupportedError  if a thread cannot be started
    */
   async addSession(module: WebAssembly.Module): Promise<Executor> {
@@ -100,10 +107,10 @@ export class ThreadPool {
     const control = session === 1 ? { control: this.#control } : {}
     this.#sessions.add(session)
     try {
-      await new Promise<void>((done, failed) => {
+      await new Promise<void>((done, onError) => {
         if (this.#failure) throw this.#failure
-        this.#waiting.set(session, { left: this.#others.length, done, failed })
-        for (const other of this.#others) other.hold(true)
+        this.#pending.set(session, { left: this.#others.length, done, onError })
+        for (const other of this.#others) other.keepAlive(true)
         this.#post({ session, module, memory, ...control })
       })
     } catch (error) {
@@ -113,9 +120,10 @@ export class ThreadPool {
     return new PooledExecutor(this, session, new SingleThread(module, memory))
   }
 
+  /** Ends a session; with the last one, also the threads. */
   removeSession(session: number): void {
     if (!this.#sessions.delete(session)) return
-    this.#waiting.delete(session)
+    this.#pending.delete(session)
     if (this.#sessions.size > 0) this.#post({ session })
     else {
       this.#end()
@@ -127,7 +135,7 @@ export class ThreadPool {
     for (const other of this.#others) other.end()
   }
 
-  /** To all; who sleeps is woken, to read it. */
+  /** Posts a message to all threads, and wakes those that sleep, so that they read it. */
   #post(message: Message): void {
     for (const other of this.#others) other.post(message)
     Atomics.add(this.words, WORD.posted, 1)
@@ -135,28 +143,28 @@ export class ThreadPool {
     Atomics.notify(this.words, WORD.turn)
   }
 
-  #heard(session: unknown): void {
-    const waiting = this.#waiting.get(session)
-    if (!waiting || --waiting.left > 0) return
-    this.#waiting.delete(session)
-    this.#rest()
-    waiting.done()
+  #onMessage(session: unknown): void {
+    const pending = this.#pending.get(session)
+    if (!pending || --pending.left > 0) return
+    this.#pending.delete(session)
+    this.#releaseIfIdle()
+    pending.done()
   }
 
-  #failed(reason: string): void {
+  #onError(reason: string): void {
     this.#failure = new UnsupportedError(`"threads": a worker could not be started: ${reason}`)
-    for (const { failed } of this.#waiting.values()) failed(this.#failure)
-    this.#waiting.clear()
-    this.#rest()
+    for (const { onError } of this.#pending.values()) onError(this.#failure)
+    this.#pending.clear()
+    this.#releaseIfIdle()
   }
 
-  /** With nobody waiting, sleeping threads do not keep the process from ending. */
-  #rest(): void {
-    if (this.#waiting.size === 0) for (const other of this.#others) other.hold(false)
+  /** Unless a session is about to begin, lets the process end while the threads sleep. */
+  #releaseIfIdle(): void {
+    if (this.#pending.size === 0) for (const other of this.#others) other.keepAlive(false)
   }
 }
 
-/** One session's part in a pool. */
+/** Runs one session's phases on the threads of a pool. */
 class PooledExecutor implements Executor {
   readonly memory: WebAssembly.Memory
   readonly kernels: KernelExports
@@ -189,9 +197,9 @@ class PooledExecutor implements Executor {
     before: readonly number[],
     after: readonly number[],
     work: Work,
-    own: ExecutorHooks = {},
+    hooks: ExecutorHooks = {},
   ): number[] {
-    if (work.floats < LEAST_FLOATS) return this.singleThread.run(kernel, before, after, work, own)
+    if (work.floats < LEAST_FLOATS) return this.singleThread.run(kernel, before, after, work, hooks)
     const words = this.#words
     words[WORD.session] = this.#session
     words[WORD.kernel] = PHASES.indexOf(kernel)
@@ -201,18 +209,23 @@ class PooledExecutor implements Executor {
     const call = this.kernels[kernel] as (...operands: number[]) => number | undefined
     const run = ({ table, blocks }: Unit) => call(...before, table, blocks, ...after) ?? blocks
     const done: number[] = []
-    let { meanwhile } = own
+    let { meanwhile } = hooks
     for (let at = 0; at < work.units.length; at += MOST_UNITS) {
       const units = work.units.slice(at, at + MOST_UNITS)
-      const fill = own.fill && ((i: number) => own.fill!(at + i))
-      done.push(...this.#together(units, run, fill, meanwhile))
+      const fill = hooks.fill && ((i: number) => hooks.fill!(at + i))
+      done.push(...this.#runUnits(units, run, fill, meanwhile))
       meanwhile = undefined
     }
     return done
   }
 
-  /** Runs so many units as there is room for in the words. */
-  #together(
+  /**
+   * Runs at most MOST_UNITS units, on all threads.
+   *
+   * @param fill  fills the tile of a unit; a unit waits until its tile is filled
+   * @returns for each unit, the number of blocks done
+   */
+  #runUnits(
     units: readonly Unit[],
     run: (unit: Unit) => number,
     fill?: (i: number) => void,
@@ -233,7 +246,7 @@ class PooledExecutor implements Executor {
       if (fill) this.#feed(units.length, runAt, fill)
       while (this.#take(units.length, runAt));
     } catch (error) {
-      // What others wait for will not come.
+      // Other threads may wait for tiles that will not be filled.
       Atomics.store(words, WORD.next, units.length)
       Atomics.store(words, WORD.ready, FAILED)
       Atomics.notify(words, WORD.ready)
@@ -249,7 +262,7 @@ class PooledExecutor implements Executor {
     })
   }
 
-  /** Fills one tile after another as soon as its last unit has run; in between, lends a hand. */
+  /** Fills one tile after another, each as soon as its last unit has run. Runs units in between. */
   #feed(count: number, runAt: (i: number) => void, fill: (i: number) => void): void {
     for (let i = 0; i < count; ) {
       const last = i - this.tiles
@@ -261,7 +274,11 @@ class PooledExecutor implements Executor {
     }
   }
 
-  /** Runs the next unit, if it comes before `end` and nobody else takes it. */
+  /**
+   * Runs the next unit, unless its number is `end` or more or another thread takes it first.
+   *
+   * @returns false if there was no such unit
+   */
   #take(end: number, runAt: (i: number) => void): boolean {
     const i = Atomics.load(this.#words, WORD.next)
     if (i >= end) return false
@@ -269,7 +286,12 @@ class PooledExecutor implements Executor {
     return true
   }
 
-  /** Waits, or at least for a while, until a word has another value: others are in the middle of a unit. */
+  /**
+   * Waits until a word differs from `value`. Where the thread may not sleep, waits only for a
+   * while.
+   *
+   * @returns the word
+   */
   #await(word: number, value: number): number {
     for (let spin = 0; spin < SPINS; spin++) {
       const now = Atomics.load(this.#words, word)
@@ -280,11 +302,15 @@ class PooledExecutor implements Executor {
   }
 }
 
+/** Index of a unit's state in the words. */
 function stateOf(unit: number): number {
   return WORD.table + UNIT_WORDS * unit + 2
 }
 
-/** Everywhere but in a page's own thread: that looks again and again, for no longer than a unit takes. */
+/**
+ * Whether this thread may sleep in Atomics.wait. A web page's main thread may not: it reads the
+ * word again and again, for no longer than a unit takes.
+ */
 function maySleep(words: Int32Array): boolean {
   try {
     Atomics.wait(words, WORD.units, -1, 0) // no phase has −1 units: it returns at once

@@ -1,23 +1,23 @@
-// One more thread, in Node (or what is like it) and in browsers.
+// Starts a thread: a worker thread in Node, Bun and Deno, a web worker in browsers.
 import { UnsupportedError } from '../../errors.ts'
 
-/** A thread as its owner sees it. */
+/** A running thread. */
 export interface Thread {
   post(message: unknown): void
-  /** Whether it keeps the process from ending, as it does at first. */
-  hold(yes: boolean): void
+  /** Sets whether the thread keeps the process from ending. At first, it does. */
+  keepAlive(yes: boolean): void
   end(): void
 }
 
 interface NodeWorker {
-  on(event: 'message' | 'error', hear: (what: unknown) => void): void
+  on(event: 'message' | 'error', listener: (value: unknown) => void): void
   postMessage(message: unknown): void
   ref(): void
   unref(): void
   terminate(): Promise<number>
 }
 
-/** What Node, Bun and Deno have, and no bundler sees. */
+/** The part of `process` in Node, Bun and Deno that loads a built-in module unseen by bundlers. */
 interface Process {
   getBuiltinModule?(
     name: 'node:worker_threads',
@@ -27,26 +27,28 @@ interface Process {
 }
 
 /**
- * @param source  JavaScript that listens to messages
- * @param heard  gets its messages
- * @param failed  gets why it could not be started, or has ended
+ * Starts a thread.
+ *
+ * @param source  its program: JavaScript that listens to messages
+ * @param onMessage  called with each of its messages
+ * @param onError  called with the reason if it could not be started, or has failed
  * @throws UnsupportedError  if this host has no threads, or a policy forbids them
  */
 export function startThread(
   source: string,
-  heard: (message: unknown) => void,
-  failed: (reason: string) => void,
+  onMessage: (message: unknown) => void,
+  onError: (reason: string) => void,
 ): Thread {
   const { process } = globalThis as { process?: Process }
   const node = process?.getBuiltinModule?.('node:worker_threads')
   if (node) {
-    // Without the arguments of this process: a loader, say, that the source has no use for.
+    // Without this process's arguments, such as a loader: the program needs none.
     const worker = new node.Worker(source, { eval: true, execArgv: [] })
-    worker.on('message', heard)
-    worker.on('error', (error) => failed(String(error)))
+    worker.on('message', onMessage)
+    worker.on('error', (error) => onError(String(error)))
     return {
       post: (message) => worker.postMessage(message),
-      hold: (yes) => (yes ? worker.ref() : worker.unref()),
+      keepAlive: (yes) => (yes ? worker.ref() : worker.unref()),
       end: () => void worker.terminate(),
     }
   }
@@ -54,14 +56,14 @@ export function startThread(
     throw new UnsupportedError('"threads": this host has no workers')
   }
   const worker = startWeb(source)
-  worker.onmessage = ({ data }) => heard(data)
+  worker.onmessage = ({ data }) => onMessage(data)
   worker.onerror = (event) => {
-    event.preventDefault() // it is told to who waits
-    failed(event.message ?? "add 'blob:' to worker-src in the content security policy")
+    event.preventDefault() // `onError` reports it
+    onError(event.message ?? "add 'blob:' to worker-src in the content security policy")
   }
   return {
     post: (message) => worker.postMessage(message),
-    hold: () => {}, // a page ends when it ends
+    keepAlive: () => {}, // a worker does not outlive its page
     end: () => worker.terminate(),
   }
 }
@@ -73,6 +75,6 @@ function startWeb(source: string): Worker {
   } catch (cause) {
     throw new UnsupportedError(`"threads": a worker could not be started: ${cause}`, { cause })
   } finally {
-    URL.revokeObjectURL(url) // it has been taken
+    URL.revokeObjectURL(url) // the worker has the source already
   }
 }

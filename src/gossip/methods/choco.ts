@@ -1,4 +1,4 @@
-// Choco: compressed differences to an estimate that both ends keep.
+// Choco: compressed differences to an estimate that both ends of an edge keep.
 import type { Layout } from '../../backend.ts'
 import { type Coding, subtract } from '../coding.ts'
 import {
@@ -10,46 +10,51 @@ import {
 import { checkGamma, codedMethod, type GossipMethod } from '../method.ts'
 
 /**
- * Choco (Koloskova, Stich & Jaggi, "Decentralized Stochastic Optimization and Gossip Algorithms with
- * Compressed Communication", 2019): of each node the others have an estimate, and what travels is the
- * compressed difference to that. Keeps six copies of the model for each neighbour.
+ * Choco (Koloskova, Stich & Jaggi, "Decentralized Stochastic Optimization and Gossip Algorithms
+ * with Compressed Communication", 2019). A node's neighbours keep an estimate of its parameters,
+ * and the node sends the compressed difference between its parameters and that estimate.
+ *
+ * Keeps six copies of the model for each neighbour.
  *
  * @throws TypeError, RangeError  naming the option at fault
  */
 export function choco({ compression, gamma }: CompressedOptions): GossipMethod {
   const compress = compressionOf(compression)
   checkGamma(gamma)
-  return codedMethod('choco', gamma, { compression }, compress, (layout, { own }) => {
-    return new ChocoCoding(layout, compress(layout), own)
+  return codedMethod('choco', gamma, { compression }, compress, (layout, { isHi }) => {
+    return new ChocoCoding(layout, compress(layout), isHi)
   })
 }
 
 /**
- * Choco (Koloskova, Stich & Jaggi, "Decentralized Stochastic Optimization and Gossip Algorithms with
- * Compressed Communication", 2019): both ends keep the same estimates x̂ of both, each sends
- * C(x − x̂) of its own, and they move by what the estimates differ. Published with one estimate for
- * all edges of a node; with one for each edge it is the same as long as all frames arrive, and
- * frames may get lost.
+ * Choco at one end of an edge. Both ends keep the same estimates x̂ of both. Each end sends C(x −
+ * x̂) for its own x, both add the two messages to the estimates, and the ends move along the
+ * difference of the estimates.
+ *
+ * The paper has one estimate per node, shared by all its edges. Here each edge has its own. As long
+ * as all frames arrive, the results are the same; and here frames may get lost.
  */
 export class ChocoCoding implements Coding {
   readonly words: number
   readonly columns: readonly number[]
   readonly difference: Float32Array
   readonly kept: Coding['kept']
-  readonly #own: 'lo' | 'hi'
+  /** the end that this node is */
+  readonly #self: 'lo' | 'hi'
   readonly #compression: Compression
-  /** of either end; and as they were before the last exchange */
+  /** the estimates x̂ of both ends */
   readonly #now: { readonly lo: Float32Array; readonly hi: Float32Array }
+  /** the estimates before the last exchange */
   readonly #before: { readonly lo: Float32Array; readonly hi: Float32Array }
   readonly #scratch: Float32Array
 
-  constructor(layout: Layout, compression: Compression, own: boolean) {
+  constructor(layout: Layout, compression: Compression, isHi: boolean) {
     const zeros = () => new Float32Array(layout.rawFloats)
     this.words = compression.words
     this.columns = compression.columns
     this.difference = zeros()
     this.#compression = compression
-    this.#own = own ? 'hi' : 'lo'
+    this.#self = isHi ? 'hi' : 'lo'
     this.#now = { lo: zeros(), hi: zeros() }
     this.#before = { lo: zeros(), hi: zeros() }
     this.#scratch = zeros()
@@ -64,7 +69,7 @@ export class ChocoCoding implements Coding {
   }
 
   code(x: Float32Array, into: EdgePayload): void {
-    const estimate = this.#now[this.#own]
+    const estimate = this.#now[this.#self]
     for (let i = 0; i < x.length; i++) this.#scratch[i] = x[i]! - estimate[i]!
     this.#compression.compress(this.#scratch, into)
   }

@@ -1,4 +1,4 @@
-// DeepSqueeze: compressed values, with what compression left of them the last time.
+// DeepSqueeze: compressed parameters, with error feedback.
 import type { Layout } from '../../backend.ts'
 import { type Coding, subtract } from '../coding.ts'
 import {
@@ -10,9 +10,11 @@ import {
 import { checkGamma, codedMethod, type GossipMethod } from '../method.ts'
 
 /**
- * DeepSqueeze (Tang et al., "DeepSqueeze: Decentralization Meets Error-Compensated Compression", 2019):
- * parameters travel compressed, with what compression left of them the last time. Keeps six copies of the
- * model for each neighbour.
+ * DeepSqueeze (Tang et al., "DeepSqueeze: Decentralization Meets Error-Compensated Compression",
+ * 2019). A node compresses its parameters plus the error of its last compression, and sends the
+ * result.
+ *
+ * Keeps six copies of the model for each neighbour.
  *
  * @throws TypeError, RangeError  naming the option at fault
  */
@@ -25,9 +27,11 @@ export function deepSqueeze({ compression, gamma }: CompressedOptions): GossipMe
 }
 
 /**
- * DeepSqueeze (Tang et al., "DeepSqueeze: Decentralization Meets Error-Compensated Compression", 2019):
- * each end sends C(x + δ) and keeps δ, what that left; they move by what the compressed differ.
- * Published with one δ for all edges of a node: see `Estimates`.
+ * DeepSqueeze at one end of an edge. Each end sends C(x + δ) and keeps the error
+ * δ ← x + δ − C(x + δ). The ends move along the difference of the two compressed values.
+ *
+ * The paper has one δ per node, shared by all its edges. Here each edge has its own, for the reason
+ * given at ChocoCoding.
  */
 export class DeepSqueezeCoding implements Coding {
   readonly words: number
@@ -35,10 +39,13 @@ export class DeepSqueezeCoding implements Coding {
   readonly difference: Float32Array
   readonly kept: Coding['kept']
   readonly #compression: Compression
-  /** x + δ, as sent last; δ, and as it was before the last exchange */
+  /** x + δ, as last compressed */
   readonly #value: Float32Array
+  /** this end's error δ */
   readonly #delta: Float32Array
+  /** δ before the last exchange */
   readonly #before: Float32Array
+  /** scratch: the decompressed messages of both ends */
   readonly #lo: Float32Array
   readonly #hi: Float32Array
 
@@ -66,11 +73,11 @@ export class DeepSqueezeCoding implements Coding {
     return this.#compression.refuse(sent)
   }
 
-  commit(lo: EdgePayload, hi: EdgePayload, own: boolean): boolean {
+  commit(lo: EdgePayload, hi: EdgePayload, isHi: boolean): boolean {
     this.#compression.add(lo, this.#lo.fill(0))
     this.#compression.add(hi, this.#hi.fill(0))
     if (!subtract(this.difference, this.#hi, this.#lo)) return false
-    const [delta, sent] = [this.#delta, own ? this.#hi : this.#lo]
+    const [delta, sent] = [this.#delta, isHi ? this.#hi : this.#lo]
     this.#before.set(delta)
     for (let i = 0; i < delta.length; i++) delta[i] = this.#value[i]! - sent[i]!
     return true

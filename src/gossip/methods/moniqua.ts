@@ -1,4 +1,5 @@
-// Moniqua: values modulo a multiple of what neighbours differ by, in two bits.
+// Moniqua: values modulo B, quantized to two bits. B is a multiple of the largest difference
+// between neighbours.
 import type { Layout } from '../../backend.ts'
 import { flag, show } from '../../validate.ts'
 import type { Coding, EdgeEnd } from '../coding.ts'
@@ -6,23 +7,31 @@ import type { EdgePayload } from '../compression.ts'
 import { checkGamma, codedMethod, type GossipMethod } from '../method.ts'
 
 export interface MoniquaOptions {
-  /** What any two neighbours' numbers differ by at most: 2⁻¹⁰⁰ … 2⁹⁶. Rounding errs by up to 2θ. */
+  /**
+   * θ, a bound on the difference between two neighbours in any entry: 2⁻¹⁰⁰ … 2⁹⁶. A rounding error
+   * is at most 2θ.
+   */
   readonly theta: number
-  /** How far an iteration goes. Default 1. */
+  /** Consensus step size γ, 0 < γ ≤ 2. Default 1. */
   readonly gamma?: number
   /**
-   * true: as the program of PowerGossip's authors. Each node has noise of its own, and applies its
-   * neighbours one after another, each to what those before have left: the mean is not kept. Default false.
+   * true: as the program of PowerGossip's authors. Each node has noise of its own. It applies its
+   * edges one after another, each to the values that those before it have moved. So the mean is not
+   * kept. Default false.
    */
   readonly published?: boolean
 }
 
 /**
- * Moniqua (Lu & De Sa, "Moniqua: Modulo Quantized Communication in Decentralized SGD", 2020) with two bits
- * an entry: what travels is x modulo 6θ, rounded at random to a multiple of 2θ. The ends of an edge
- * round with the same noise, so the mean is kept even where θ was too small (then neighbours may move
- * the wrong way), and differences of up to 2θ come out right in expectation. Nodes agree up to about
- * 2γwθ, which is what one exchange moves them by. Keeps one copy of the model for each neighbour.
+ * Moniqua (Lu & De Sa, "Moniqua: Modulo Quantized Communication in Decentralized SGD", 2020) with
+ * two bits per entry. A node sends x modulo 6θ, rounded at random to a multiple of 2θ.
+ *
+ * Both ends of an edge round with the same noise and find the same difference, so the mean is kept.
+ * Its expectation is the true difference if that is at most 2θ; beyond that, the ends may move the
+ * wrong way. Nodes agree up to about 2γwθ, the distance by which one exchange over an edge of
+ * weight w moves them.
+ *
+ * Keeps one copy of the model for each neighbour.
  *
  * @throws TypeError, RangeError  naming the option at fault
  */
@@ -40,20 +49,29 @@ export function moniqua({ theta, gamma = 1, published = false }: MoniquaOptions)
   return { ...method, sequential: published }
 }
 
+/** A message: two bits per entry, and no floats. */
 function moduli({ rawFloats }: Layout) {
   return { words: wordsOf(rawFloats), columns: [] }
 }
 
-/** Steps of the quantiser in the modulus. Two bits say 0 … 3, of which 0 and 3 are the same modulo it. */
+/**
+ * Quantization steps in a modulus B. Two bits hold 0 … 3, of which 0 and 3 are the same modulo 3.
+ */
 const STEPS = 3
 
-/** Moduli in θ: with a step of δ = 1/3 of it, B = 2θ / (1 − 2δ). */
+/** B ÷ θ. The paper has B = 2θ / (1 − 2δ), with a quantization step of δ·B; here δ = 1/3. */
 const MODULUS = 6
 
 /**
- * Both ends round with the same noise, to x̂ = B·((⌊(x/B + ½)/δ + u⌋)·δ − ½), and so if they differ by
- * up to δ·B = 2θ, then x̂ by a step at most, and its number modulo 3 says which way. Both compute that
- * from what both sent; its expectation is what they differ by.
+ * Moniqua at one end of an edge, with noise u that both ends share.
+ *
+ * With x taken modulo B into [−B/2, B/2], an end sends the level ℓ = ⌊(x/B + ½)/δ + u⌋ ∈ {0, …, 3},
+ * which stands for x̂ = B·(ℓ·δ − ½). If the two x differ by at most δ·B = 2θ, their levels differ
+ * by at most one step, up to a multiple of 3; so the difference of the levels modulo 3 tells its
+ * sign. Both ends compute that difference from the two messages. Its expectation is the difference
+ * of the x.
+ *
+ * A message holds the levels in order, 16 to a word, from the lowest bits up.
  */
 export class MoniquaCoding implements Coding {
   readonly words: number
@@ -96,10 +114,10 @@ export class MoniquaCoding implements Coding {
     return null
   }
 
-  commit(lo: EdgePayload, hi: EdgePayload, _own: boolean, _x: Float32Array): boolean {
+  commit(lo: EdgePayload, hi: EdgePayload, _isHi: boolean, _x: Float32Array): boolean {
     const step = this.modulus / STEPS
     for (let i = 0; i < this.difference.length; i++) {
-      // −3 … 3 to the one of −1, 0, 1 that is the same modulo 3
+      // maps −3 … 3 to the equal of it modulo 3 among −1, 0, 1
       const steps = ((levelAt(hi, i) - levelAt(lo, i) + STEPS + 1) % STEPS) - 1
       this.difference[i] = steps * step
     }
@@ -112,16 +130,17 @@ export class MoniquaCoding implements Coding {
 }
 
 /**
- * As the authors of PowerGossip have it: the noise is a node's own, and an end compares what its
- * neighbour sent with its own x as the neighbours before have left it, but with its x̂ of before them.
- * So the ends do not find the same.
+ * Moniqua as in the program of PowerGossip's authors. Each node has noise of its own. An end
+ * compares its neighbour's message with its own x, which the edges applied before have already
+ * moved, but uses the rounding error x̂ − x of the x before those edges. So the two ends find
+ * different differences.
  */
 export class PublishedMoniquaCoding extends MoniquaCoding {
-  /** x̂ − x as this end sent it */
+  /** this end's rounding error x̂ − x modulo B, of the values as sent */
   readonly #error: Float32Array
 
-  constructor(layout: Layout, theta: number, { lo, hi, own, noise }: EdgeEnd) {
-    const self = own ? hi : lo
+  constructor(layout: Layout, theta: number, { lo, hi, isHi, noise }: EdgeEnd) {
+    const self = isHi ? hi : lo
     super(layout, theta, { lo: self, hi: self, noise })
     this.#error = new Float32Array(layout.rawFloats)
   }
@@ -133,31 +152,36 @@ export class PublishedMoniquaCoding extends MoniquaCoding {
     }
   }
 
-  override commit(lo: EdgePayload, hi: EdgePayload, own: boolean, x: Float32Array): boolean {
-    const sent = own ? lo : hi
+  override commit(lo: EdgePayload, hi: EdgePayload, isHi: boolean, x: Float32Array): boolean {
+    const sent = isHi ? lo : hi
     for (let i = 0; i < x.length; i++) {
-      const there = modulo(this.#valueAt(sent, i) - x[i]!, this.modulus)
-      this.difference[i] = own ? this.#error[i]! - there : there - this.#error[i]!
+      const received = modulo(this.#valueAt(sent, i) - x[i]!, this.modulus)
+      this.difference[i] = isHi ? this.#error[i]! - received : received - this.#error[i]!
     }
     return true
   }
 
+  /** x̂ of entry i: B·(ℓ·δ − ½) */
   #valueAt(sent: EdgePayload, i: number): number {
     return (levelAt(sent, i) / STEPS - 0.5) * this.modulus
   }
 }
 
-/** The number in [−a/2, a/2] that differs from x by a multiple of a; at ±a/2 the other one, as published. */
+/**
+ * The number in [−a/2, a/2] that differs from x by a multiple of a. Maps a/2 to −a/2 and −a/2 to
+ * a/2, as the published program does.
+ */
 function modulo(x: number, a: number): number {
   const half = x < 0 ? -a / 2 : a / 2
   return ((x + half) % a) - half
 }
 
-/** Words that the levels of so many entries take. */
+/** Words for the levels of so many entries, 16 to a word. */
 export function wordsOf(entries: number): number {
   return Math.ceil(entries / 16)
 }
 
+/** The level of entry i. */
 function levelAt({ words }: EdgePayload, i: number): number {
   return (words[i >>> 4]! >>> (2 * (i & 15))) & 3
 }

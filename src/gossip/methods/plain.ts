@@ -1,4 +1,4 @@
-// Plain gossip: values as they are.
+// Plain gossip: parameters travel without compression.
 import type { Layout } from '../../backend.ts'
 import { rawLengths } from '../../layout.ts'
 import { type Coding, subtract } from '../coding.ts'
@@ -6,22 +6,27 @@ import type { EdgePayload } from '../compression.ts'
 import { checkGamma, codedMethod, type GossipMethod } from '../method.ts'
 
 /**
- * Plain gossip: x ← x + γ·Σⱼ wⱼ·(xⱼ − x), everything sent whole to each neighbour. Keeps two more
- * copies of the model for each.
+ * Plain gossip: x ← x + γ·Σⱼ wⱼ·(xⱼ − x). Each node sends all its parameters to each neighbour.
  *
- * @throws TypeError, RangeError  naming the option at fault
+ * Keeps two copies of the model for each neighbour.
+ *
+ * @param options.gamma  consensus step size γ, 0 < γ ≤ 2. Default 1; see `optimalGamma` of
+ *   lowrank/topology.
+ * @throws RangeError  if γ is out of range
  */
 export function plain({ gamma = 1 }: { readonly gamma?: number } = {}): GossipMethod {
   checkGamma(gamma)
   return codedMethod('plain', gamma, {}, wholeValues, (layout) => new WholeCoding(layout))
 }
 
-/** All values without factors, as floats. */
+/** A message of all parameters without factors: their floats, one column per parameter. */
 export function wholeValues(layout: Layout) {
   return { words: 0, columns: rawLengths(layout) }
 }
 
-/** Values as they are. */
+/**
+ * The coding of `plain`, and of PowerGossip's parameters without factors: the values themselves.
+ */
 export class WholeCoding implements Coding {
   readonly words = 0
   readonly columns: readonly number[]

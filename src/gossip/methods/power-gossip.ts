@@ -1,35 +1,49 @@
-// PowerGossip: differences of low rank, by power iteration over an edge.
+// PowerGossip: low-rank approximations of the difference between two nodes, by power iteration.
 import { gatedRanks } from '../../layout.ts'
 import { flag, integer, show } from '../../validate.ts'
 import { checkGamma, type GossipMethod } from '../method.ts'
 import { WholeCoding, wholeValues } from './plain.ts'
 
 export interface PowerGossipOptions {
-  /** Columns of the factors. Default 1. */
+  /** Columns of the factors P and Q: 1 … 65,535. Clipped to each matrix's sides. Default 1. */
   readonly rank?: number
-  /** Half-steps in an iteration, each with its frames: k of them are about worth rank k. Default 1. */
+  /**
+   * Half-steps in an iteration, each with frames of its own: 1 … 127. k half-steps are worth about
+   * rank k. Default 1.
+   */
   readonly iterations?: number
-  /** How far an iteration goes: see `optimalGamma` of lowrank/topology. Default 1. */
+  /** Consensus step size γ, 0 < γ ≤ 2: see `optimalGamma` of lowrank/topology. Default 1. */
   readonly gamma?: number
-  /** false: each half-step begins with new random factors, which is far slower. Default true. */
+  /**
+   * false: each half-step begins with a new random factor, which converges far slower. Default
+   * true.
+   */
   readonly warmStart?: boolean
-  /** A matrix is compressed iff floats really sent × this < its floats. Default 2. */
+  /**
+   * A matrix is compressed if and only if the floats sent for it in an iteration, times this
+   * number, are fewer than its own. Default 2.
+   */
   readonly minCompressionRate?: number
   /**
-   * true: as the authors' program. Step 0 exchanges vectors alone, iterations count from there, and
-   * vectors are mixed with γ = 1 always. Default false.
+   * true: as the authors' program (epfml/powergossip). Iteration 0 exchanges only the parameters
+   * without factors. Its half-steps count all the same, so with an odd `iterations` the first one
+   * with factors orthonormalizes Q rather than P. Parameters without factors are mixed with γ = 1,
+   * whatever `gamma` is. Default false.
    */
   readonly published?: boolean
 }
 
 /**
  * PowerGossip (Vogels, Karimireddy & Jaggi, "Practical Low-Rank Communication Compression in
- * Decentralized Deep Learning", 2020): the two ends of an edge take turns at power iteration on the
- * difference of their matrices, P̂ᵀ·(X − Y) in one half-step and (X − Y)·Q̂ in the next, and both move
- * towards each other by what they find. What one adds the other subtracts, so the mean stays.
+ * Decentralized Deep Learning", 2020). The two ends of an edge run power iteration on the
+ * difference X − Y of their matrices: one half-step computes P̂ᵀ·(X − Y), the next one (X − Y)·Q̂.
+ * Both ends move towards each other by the low-rank product. One adds what the other subtracts, so
+ * the mean stays.
  *
- * Where the difference of two ends has at most `rank` dimensions and nothing else moves them, two
- * half-steps know all of it.
+ * If X − Y has rank `rank` or less, and nothing else changes the two, two half-steps recover it.
+ *
+ * A parameter without factors (a vector, or a matrix that compression would not make smaller)
+ * travels whole, in the last half-step of an iteration.
  *
  * @throws TypeError, RangeError  naming the option at fault
  */
