@@ -51,7 +51,7 @@ export function step(
     let sent = matrices // in each worker's own name
     if (rank > 0) {
       let q = factors[i]!
-      let p = new Float64Array(0)
+      let p: Float64Array = new Float64Array(0)
       let ownQ: Float64Array[] = []
       for (let k = 0; k < iterations; k++) {
         const from = orthonormalize(q, cols, rank)
