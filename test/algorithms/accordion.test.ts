@@ -27,7 +27,7 @@ import {
   within,
   writeState,
 } from '../support/fleet.ts'
-import { later } from '../support/later.ts'
+import { later } from '../support/slow-backend.ts'
 import { ALL } from '../support/norms.ts'
 
 const SHAPES = [[5, 6], [7], [8, 4]]

@@ -7,7 +7,7 @@ import { aggregate, type Compressor, createCompressor, type Options } from '../.
 import { paper, pytorch } from '../../src/methods.ts'
 import { gradientFor } from '../simulation/member.ts'
 import { fullScenario, type Scenario, type Script } from '../simulation/scenario.ts'
-import { tableOf } from '../simulation/table.ts'
+import { tableOf } from '../simulation/expected-layout.ts'
 import { gradientsOf, numbers, open, residualsOf, stepTogether, within } from '../support/fleet.ts'
 import { ALL, distance, norm } from '../support/norms.ts'
 

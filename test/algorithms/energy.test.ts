@@ -16,9 +16,9 @@ import {
   within,
 } from '../support/fleet.ts'
 import { gaussian } from '../support/gaussian.ts'
-import { later } from '../support/later.ts'
+import { later } from '../support/slow-backend.ts'
 import { ALL } from '../support/norms.ts'
-import { ofRank } from '../support/ofRank.ts'
+import { ofRank } from '../support/low-rank.ts'
 
 const SHAPES = [[24, 18], [5], [16, 30]]
 

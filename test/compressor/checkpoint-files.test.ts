@@ -12,7 +12,7 @@ import {
   uniform,
   writeState,
 } from '../support/fleet.ts'
-import { fleetOf, gradients, make, SHAPES, train } from '../support/small.ts'
+import { fleetOf, gradients, make, SHAPES, train } from '../support/small-model.ts'
 
 const test = suite('files')
 

@@ -20,7 +20,7 @@ import {
   UNIT,
   within,
 } from '../support/fleet.ts'
-import { fleetOf, gradients, make, train } from '../support/small.ts'
+import { fleetOf, gradients, make, train } from '../support/small-model.ts'
 
 const test = suite('state')
 

@@ -20,7 +20,7 @@ import {
   stepTogether,
   throughRounds,
 } from '../support/fleet.ts'
-import { later } from '../support/later.ts'
+import { later } from '../support/slow-backend.ts'
 
 const test = suite('compressor')
 

@@ -3,9 +3,9 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { type Backend, createCompressor, type Options, wasm } from '../../src/index.ts'
 import { layoutPlan } from '../../src/kernels.ts'
-import { course, SHAPES, sameCourse } from '../support/course.ts'
+import { course, SHAPES, sameCourse } from '../support/session-trace.ts'
 import { errorOf, residualsOf, sameFloats, throughRounds, uniform } from '../support/fleet.ts'
-import { later } from '../support/later.ts'
+import { later } from '../support/slow-backend.ts'
 
 const test = suite('resident')
 

@@ -3,9 +3,9 @@ import { mergeStates } from '../../src/index.ts'
 import { readState, sameBytes, within } from '../support/fleet.ts'
 import { Ledger } from './ledger.ts'
 import type { Member } from './member.ts'
-import { dataOf, type Roster } from './roster.ts'
+import { dataOf, type Roster } from './fleet.ts'
 import type { Event } from './scenario.ts'
-import { rounded } from './table.ts'
+import { rounded } from './expected-layout.ts'
 
 /** Lets it happen to everyone; all are between the same two steps. */
 export async function happen(fleet: Roster, event: Event): Promise<void> {

@@ -6,9 +6,9 @@ import { aggregate } from '../../src/frames.ts'
 import { wasm } from '../../src/index.ts'
 import { halfSteps } from '../../src/methods.ts'
 import { numbers, open } from '../support/fleet.ts'
-import type { Plant } from './roster.ts'
+import type { Plant } from './fleet.ts'
 import { PLAIN, type Scenario, type Script } from './scenario.ts'
-import { layoutOf, tableOf } from './table.ts'
+import { layoutOf, tableOf } from './expected-layout.ts'
 
 export interface Planted {
   readonly name: string

@@ -6,7 +6,7 @@ import * as assert from 'uvu/assert'
 import { fromPayload, payload } from '../../src/frames.ts'
 import { sameBytes } from '../support/fleet.ts'
 import { planted } from './mutants.ts'
-import type { Plant } from './roster.ts'
+import type { Plant } from './fleet.ts'
 import { type Scenario, scenario } from './scenario.ts'
 import { play } from './simulate.ts'
 

@@ -24,7 +24,7 @@ import {
   writeState,
 } from '../../support/fleet.ts'
 import { norm } from '../../support/norms.ts'
-import { BASELINES, type Baseline, tailOf } from './forms.ts'
+import { BASELINES, type Baseline, tailOf } from './expected.ts'
 import { lastOfEqual, undecoded } from './mutants.ts'
 import { play, SHAPES, scenario } from './simulate.ts'
 

@@ -6,7 +6,7 @@ import { createAggregate, inspect, join, split, type Wire } from '../../../src/f
 import { aggregate, type Compressor, createCompressor, type Options } from '../../../src/index.ts'
 import { numbers, residualsOf, SMALLEST, sameFloats, UNIT, within } from '../../support/fleet.ts'
 import { norm } from '../../support/norms.ts'
-import type { Baseline, Taken } from './forms.ts'
+import type { Baseline, Taken } from './expected.ts'
 
 export const SHAPES = [[6, 5], [7], [3, 4, 2], [1, 9], [40], [], [12, 3]]
 

@@ -27,7 +27,7 @@ import {
   uniform,
 } from '../../support/fleet.ts'
 import { norm } from '../../support/norms.ts'
-import { explicit, gradientsOf, pairOf, relative, SHAPES } from './pairs.ts'
+import { explicit, gradientsOf, pairOf, relative, SHAPES } from './factors.ts'
 import { together } from './together.ts'
 
 /** The same sums in another order: of 60 products at most, to which the other roundings are few. */

@@ -22,7 +22,7 @@ import {
   uniform,
   within,
 } from '../../support/fleet.ts'
-import { explicit, gradientsOf, type Pair, pairOf, relative, SHAPES } from './pairs.ts'
+import { explicit, gradientsOf, type Pair, pairOf, relative, SHAPES } from './factors.ts'
 import { published } from './published.ts'
 import { together } from './together.ts'
 

@@ -1,5 +1,5 @@
 import { aggregate, type Compressor, type Gradient, type Outcome } from '../../../src/index.ts'
-import { SHAPES } from './pairs.ts'
+import { SHAPES } from './factors.ts'
 
 /** One step of workers that lose nothing, as `stepTogether`, with gradients that may be factored. */
 export async function together(

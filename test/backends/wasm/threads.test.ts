@@ -17,7 +17,7 @@ import {
   wasm as wasmAlone,
 } from '../../../src/index.ts'
 import { wasm } from '../../../src/threads.ts'
-import { type Arrays, course, sameCourse } from '../../support/course.ts'
+import { type Arrays, course, sameCourse } from '../../support/session-trace.ts'
 import { errorOf, sameBytes, uniform } from '../../support/fleet.ts'
 import { GOLDEN, goldenRun } from '../../support/golden.ts'
 

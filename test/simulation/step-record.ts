@@ -4,7 +4,7 @@ import * as assert from 'uvu/assert'
 import type { Host, Side } from '../../src/backend.ts'
 import type { Wire } from '../../src/frames.ts'
 import { type Opened, open, SMALLEST, sameFloats, UNIT, within } from '../support/fleet.ts'
-import { type Contribution, contributed, factor, type Layout, rounded, type Sum } from './table.ts'
+import { type Contribution, contributed, factor, type Layout, rounded, type Sum } from './expected-layout.ts'
 
 /** What all workers have in common between two steps. */
 export interface Frozen {

@@ -19,7 +19,7 @@ import {
   UNIT,
   within,
 } from '../support/fleet.ts'
-import { later } from '../support/later.ts'
+import { later } from '../support/slow-backend.ts'
 
 const test = suite('forms')
 

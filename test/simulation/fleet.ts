@@ -4,11 +4,11 @@ import type { Host, Random } from '../../src/backend.ts'
 import type { Wire } from '../../src/frames.ts'
 import { type Compressor, createCompressor, type Options } from '../../src/index.ts'
 import { numbers, readState, type Saved, sameFloats } from '../support/fleet.ts'
-import type { Chance } from './carry.ts'
+import type { Chance } from './transports.ts'
 import { Member } from './member.ts'
-import type { Frozen, StepRecord } from './record.ts'
+import type { Frozen, StepRecord } from './step-record.ts'
 import type { Scenario } from './scenario.ts'
-import { type Row, ranksFor, tableOf } from './table.ts'
+import { type Row, ranksFor, tableOf } from './expected-layout.ts'
 
 /** Where a defect can be planted. */
 export interface Plant {

@@ -3,8 +3,8 @@ import * as assert from 'uvu/assert'
 import type { Side } from '../../src/backend.ts'
 import type { SharedOptions } from '../../src/index.ts'
 import { type Opened, sameFloats } from '../support/fleet.ts'
-import { type Frozen, StepRecord } from './record.ts'
-import { basis, type Contribution, drawnAfter } from './table.ts'
+import { type Frozen, StepRecord } from './step-record.ts'
+import { basis, type Contribution, drawnAfter } from './expected-layout.ts'
 
 export class FullStep extends StepRecord {
   readonly #shared: SharedOptions
