@@ -3,7 +3,6 @@
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import {
-  aggregate,
   type Backend,
   type Compressor,
   createCompressor,
@@ -14,21 +13,14 @@ import {
   wasm,
 } from '../../src/index.ts'
 import { type AccordionOptions, accordion, accordionDecision } from '../../src/methods.ts'
-import {
-  errorOf,
-  gradientsOf,
-  open,
-  readState,
-  residualsOf,
-  sameBytes,
-  sameFloats,
-  stepTogether,
-  UNIT,
-  within,
-  writeState,
-} from '../support/fleet.ts'
-import { later } from '../support/slow-backend.ts'
+import { sameBytes, sameFloats, UNIT, within } from '../support/close.ts'
+import { errorOf } from '../support/errors.ts'
+import { createFleet, residualsOf, stepTogether } from '../support/fleet.ts'
+import { open } from '../support/frames.ts'
 import { ALL } from '../support/norms.ts'
+import { gradientsOf } from '../support/numbers.ts'
+import { readState, writeState } from '../support/safetensors.ts'
+import { later } from '../support/slow-backend.ts'
 
 const SHAPES = [[5, 6], [7], [8, 4]]
 const [LOW, HIGH] = [
@@ -183,9 +175,7 @@ test('a joiner in the middle of a window decides as all do, and so does who was 
 
 test('a switch leaves the residual alone: all is as with setRank at the right time', async () => {
   const workers = await fleet(2, { low: 1, high: 3, window: 2 })
-  const twins = await Promise.all(
-    workers.map((_, sender) => createCompressor(SHAPES, { ...ALL, rank: 3, sender })),
-  )
+  const twins = await createFleet(SHAPES, workers.length, { ...ALL, rank: 3 })
   const given = SHAPES.map((shape) => new Float64Array(shape.reduce((a, b) => a * b, 1)))
   const out = given.map((x) => x.slice())
   let switches = 0
@@ -443,19 +433,17 @@ function fleet(
   options: AccordionOptions,
   shapes: number[][] = SHAPES,
 ): Promise<Compressor[]> {
-  const make = (_: unknown, sender: number) =>
-    createCompressor(shapes, { ...ALL, method: accordion(options), sender })
-  return Promise.all(Array.from({ length: count }, make))
+  return createFleet(shapes, count, { ...ALL, method: accordion(options) })
 }
 
 /** A step that nobody sends anything in. */
 async function silence(workers: readonly Compressor[]): Promise<void> {
-  let frames: (Uint8Array | null)[] = await Promise.all(workers.map((one) => one.compress(null)))
-  while (frames[0]) {
-    const mean = aggregate(frames as Uint8Array[])
-    frames = await Promise.all(workers.map((one) => one.receive(mean)))
-  }
-  for (const one of workers) await one.decompress(null)
+  await stepTogether(
+    workers,
+    workers.map(() => null),
+    undefined,
+    { shapes: SHAPES },
+  )
 }
 
 /** Gradients of norm 2 · scale, exactly. */

@@ -5,20 +5,15 @@ import { bytesOf } from '../../src/bytes.ts'
 import { type Compressor, createCompressor, type Options, plan } from '../../src/index.ts'
 import { layoutPlan, wasm } from '../../src/kernels.ts'
 import { byEnergy, type EnergyOptions, energyDecision } from '../../src/methods.ts'
-import {
-  gradientsOf,
-  open,
-  readState,
-  residualsOf,
-  sameFloats,
-  stepTogether,
-  UNIT,
-  within,
-} from '../support/fleet.ts'
+import { sameFloats, UNIT, within } from '../support/close.ts'
+import { createFleet, residualsOf, stepTogether } from '../support/fleet.ts'
+import { open } from '../support/frames.ts'
 import { gaussian } from '../support/gaussian.ts'
-import { later } from '../support/slow-backend.ts'
-import { ALL } from '../support/norms.ts'
 import { ofRank } from '../support/low-rank.ts'
+import { ALL } from '../support/norms.ts'
+import { gradientsOf } from '../support/numbers.ts'
+import { readState } from '../support/safetensors.ts'
+import { later } from '../support/slow-backend.ts'
 
 const SHAPES = [[24, 18], [5], [16, 30]]
 
@@ -169,9 +164,7 @@ test('a step costs what plan says, on the average', async () => {
 
 test('a switch leaves the residual alone: all is as with setRank at the right time', async () => {
   const workers = await fleet(2, { fraction: 0.7, most: 8, every: 2 })
-  const twins = await Promise.all(
-    workers.map((_, sender) => createCompressor(SHAPES, { ...ALL, rank: 4, sender })),
-  )
+  const twins = await createFleet(SHAPES, workers.length, { ...ALL, rank: 4 })
   const given = SHAPES.map((shape) => new Float64Array(shape.reduce((a, b) => a * b, 1)))
   const out = given.map((x) => x.slice())
   let switches = 0

@@ -9,20 +9,13 @@ import {
   type Options,
   type Random,
 } from '../../src/index.ts'
-import {
-  errorOf,
-  gradientsOf,
-  open,
-  readState,
-  residualsOf,
-  sameBytes,
-  sameFloats,
-  stepTogether,
-  uniform,
-  within,
-  writeState,
-} from '../support/fleet.ts'
+import { sameBytes, sameFloats, within } from '../support/close.ts'
+import { errorOf } from '../support/errors.ts'
+import { createFleet, residualsOf, stepTogether } from '../support/fleet.ts'
+import { open } from '../support/frames.ts'
 import { ALL, norm } from '../support/norms.ts'
+import { gradientsOf, uniform } from '../support/numbers.ts'
+import { readState, writeState } from '../support/safetensors.ts'
 
 const SHAPES = [[9, 7], [4], [5, 8]]
 
@@ -195,11 +188,7 @@ function offBy(x: Float32Array, first: boolean): number {
 }
 
 function fleet(count: number, options: Options): Promise<Compressor[]> {
-  return Promise.all(
-    Array.from({ length: count }, (_, sender) =>
-      createCompressor(SHAPES, { ...ALL, rank: 2, ...options, sender }),
-    ),
-  )
+  return createFleet(SHAPES, count, { ...ALL, rank: 2, ...options })
 }
 
 /** One step of all, with other gradients each time; the means of its rounds. */

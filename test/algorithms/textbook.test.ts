@@ -1,15 +1,19 @@
 // Fleets of compressors beside algorithms/textbook.ts, the same step in float64: updates, residuals
 // and the next factors, each step from the float32 state that the compressors are in.
+
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { type Fleet, step } from '../../src/algorithms/textbook.ts'
-import { aggregate, type Compressor, createCompressor } from '../../src/index.ts'
+import type { Compressor } from '../../src/index.ts'
 import { layoutPlan } from '../../src/kernels.ts'
 import { eigen } from '../../src/linalg/eigen.ts'
 import { BOUND, columnsOf } from '../support/bases.ts'
 import { gamma } from '../support/close.ts'
-import { gradientsOf, open, readState } from '../support/fleet.ts'
+import { createFleet, stepTogether } from '../support/fleet.ts'
+import { open } from '../support/frames.ts'
 import { ALL } from '../support/norms.ts'
+import { gradientsOf } from '../support/numbers.ts'
+import { readState } from '../support/safetensors.ts'
 
 const STEPS = 5
 
@@ -61,15 +65,23 @@ for (const { name, shapes, rank, weights: weightsOf, lost } of CASES) {
       test(`${name}: ${errorFeedback} feedback, ${iterations} iterations`, async () => {
         const options = { ...ALL, rank, errorFeedback, iterations }
         const layout = layoutPlan(shapes, options)
-        const workers = await Promise.all(
-          weightsOf(0).map((_, sender) => createCompressor(shapes, { ...options, sender })),
-        )
+        const workers = await createFleet(shapes, weightsOf(0).length, options)
         for (let t = 0; t < STEPS; t++) {
           const weights = weightsOf(t)
           const gradients = workers.map((_, w) => gradientsOf(shapes, 10 * t + w))
           const arrives = weights.map((weight, w) => weight > 0 && w !== lost?.(t))
           const before = await fleetOf(workers, layout.parameters)
-          const { means, update } = await stepOf(workers, gradients, weights, arrives)
+          const { means, updates, outcomes } = await stepTogether(
+            workers,
+            gradients.map((g, w) => (weights[w] === 0 ? null : g)),
+            weights,
+            // Frames of weight 0 say that no worker has a gradient.
+            { shapes, arrives: (w) => arrives[w]! || !arrives.includes(true) },
+          )
+          assert.equal(
+            outcomes.map(({ counted }) => counted),
+            arrives,
+          )
           const got = await fleetOf(workers, layout.parameters)
           const want = structuredClone(before)
           const wanted = step(
@@ -88,7 +100,8 @@ for (const { name, shapes, rank, weights: weightsOf, lost } of CASES) {
             const size = Math.max(...m.map(norm))
             const factors = [
               before.q[i]!,
-              ...means.slice(0, own > 0 ? 2 * iterations : 0).map((mean, round) => {
+              ...means.slice(0, own > 0 ? 2 * iterations : 0).map((bytes, round) => {
+                const mean = open(bytes).floats
                 const [from, length] = round % 2 === 0 ? [left, rows] : [right, cols]
                 return Float64Array.from(mean.subarray(from, from + length * own))
               }),
@@ -97,7 +110,8 @@ for (const { name, shapes, rank, weights: weightsOf, lost } of CASES) {
               ? errorOfStep(factors, rows, cols, own, size)
               : { update: 0, q: 0 }
             const what = (of: string) => `step ${t}, parameter ${i}: ${of}`
-            close(update[i]!, wanted[i]!, bound.update, what('update'))
+            for (const update of updates)
+              close(update[i]!, wanted[i]!, bound.update, what('update'))
             close(got.q[i]!, want.q[i]!, bound.q, what('q'))
             for (const [w] of workers.entries()) {
               // An absent worker's e is the same to the bit; one that lost its frames rounds e + g.
@@ -127,33 +141,6 @@ async function fleetOf(
     q: parameters.map((_, i) => tensor(0, `q/${i}`)),
     residuals: workers.map((_, w) => parameters.map((_, i) => tensor(w, `residual/${i}`))),
   }
-}
-
-/** One step in which some workers have no gradient, and the frames of some get lost. */
-async function stepOf(
-  workers: readonly Compressor[],
-  gradients: readonly Float32Array[][],
-  weights: Weights,
-  arrives: readonly boolean[],
-) {
-  const means: Float32Array[] = []
-  let frames: (Uint8Array | null)[] = await Promise.all(
-    workers.map((worker, w) =>
-      worker.compress(weights[w] === 0 ? null : gradients[w]!, { weight: weights[w]! }),
-    ),
-  )
-  while (frames[0]) {
-    // Frames of weight 0 say that nobody has a gradient.
-    const some = arrives.includes(true)
-    const mean = aggregate(frames.filter((_, w) => !some || arrives[w]) as Uint8Array[])
-    means.push(open(mean).floats)
-    frames = await Promise.all(workers.map((worker) => worker.receive(mean)))
-  }
-  const update = gradients[0]!.map(({ length }) => new Float32Array(length))
-  for (const worker of workers) {
-    assert.is((await worker.decompress(update)).counted, arrives[workers.indexOf(worker)])
-  }
-  return { means, update }
 }
 
 /**

@@ -5,7 +5,8 @@ import type { Part, ReceivedPart } from '../../src/codec/gathered.ts'
 import { dataLength, gathering } from '../../src/codec/gathered.ts'
 import { FrameError } from '../../src/errors.ts'
 import type { Wire } from '../../src/frames.ts'
-import { sameFloats, uniform } from '../support/fleet.ts'
+import { sameFloats } from '../support/close.ts'
+import { uniform } from '../support/numbers.ts'
 
 const WIRES: readonly Wire[] = ['f32', 'f16', 'bf16', 'int8']
 /** Where the data begins in the frame that it is said to be of. */

@@ -8,17 +8,10 @@ import {
   UnsupportedError,
   wasm,
 } from '../../src/index.ts'
-import {
-  errorOf,
-  gradientsOf,
-  residualsOf,
-  sameBytes,
-  sameFloats,
-  stepTogether,
-  throughRounds,
-  UNIT,
-  within,
-} from '../support/fleet.ts'
+import { sameBytes, sameFloats, UNIT, within } from '../support/close.ts'
+import { errorOf } from '../support/errors.ts'
+import { exchange, residualsOf, stepTogether } from '../support/fleet.ts'
+import { gradientsOf } from '../support/numbers.ts'
 import { later } from '../support/slow-backend.ts'
 
 const test = suite('forms')
@@ -102,7 +95,7 @@ test('decompress writes, scales, adds, or does without', async () => {
   const ways = [{ scale: -3 }, { scale: 0.1, accumulate: true }, {}]
   for (const [i, way] of ways.entries()) {
     const worker = workers[i + 1]!
-    await throughRounds(worker, gradients())
+    await exchange([worker], [gradients()])
     assert.ok(worker.updateNorm! > 0)
     const outcome = await worker.decompress(intos[i]!, way)
     assert.equal(outcome, { counted: true, senders: [0], weight: 1 })

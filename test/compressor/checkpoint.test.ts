@@ -10,16 +10,9 @@ import {
   type Options,
 } from '../../src/index.ts'
 import { leadingColumns } from '../../src/linalg/rayleigh-ritz.ts'
-import {
-  readState,
-  residualsOf,
-  type Saved,
-  sameBytes,
-  sameFloats,
-  stepTogether,
-  UNIT,
-  within,
-} from '../support/fleet.ts'
+import { sameBytes, sameFloats, UNIT, within } from '../support/close.ts'
+import { residualsOf, stepTogether } from '../support/fleet.ts'
+import { readState, type Saved } from '../support/safetensors.ts'
 import { fleetOf, gradients, make, train } from '../support/small-model.ts'
 
 const test = suite('state')

@@ -11,15 +11,11 @@ import {
   type Random,
   RoundError,
 } from '../../src/index.ts'
-import {
-  errorOf,
-  gradientsOf,
-  open,
-  sameBytes,
-  sameFloats,
-  stepTogether,
-  throughRounds,
-} from '../support/fleet.ts'
+import { sameBytes, sameFloats } from '../support/close.ts'
+import { errorOf } from '../support/errors.ts'
+import { exchange, stepTogether } from '../support/fleet.ts'
+import { open } from '../support/frames.ts'
+import { gradientsOf } from '../support/numbers.ts'
 import { later } from '../support/slow-backend.ts'
 
 const test = suite('compressor')
@@ -36,7 +32,7 @@ const PHASES: Record<string, (worker: Compressor) => Promise<unknown>> = {
   idle: async () => {},
   'round 0': (worker) => worker.compress(gradients()),
   'round 1': async (worker) => worker.receive(aggregate([await worker.compress(gradients())])),
-  received: (worker) => throughRounds(worker, gradients()),
+  received: (worker) => exchange([worker], [gradients()]),
   disposed: async (worker) => worker.dispose(),
 }
 

@@ -2,17 +2,11 @@
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { type Backend, createCompressor, type Options, type Random, wasm } from '../../src/index.ts'
-import {
-  gradientsOf,
-  open,
-  residualsOf,
-  sameFloats,
-  stepTogether,
-  UNIT,
-  uniform,
-  within,
-} from '../support/fleet.ts'
+import { sameFloats, UNIT, within } from '../support/close.ts'
+import { createFleet, residualsOf, stepTogether } from '../support/fleet.ts'
+import { open } from '../support/frames.ts'
 import { ALL, distance, norm } from '../support/norms.ts'
+import { gradientsOf, uniform } from '../support/numbers.ts'
 
 const test = suite('modes')
 
@@ -108,10 +102,7 @@ test('scaling the loss and the residual together scales the update', async () =>
 
 test('raw alone: one round, and the plain mean', async () => {
   const shapes = [[5], [1, 7], [3, 3]]
-  const workers = await Promise.all([
-    createCompressor(shapes, { sender: 1 }),
-    createCompressor(shapes, { sender: 2 }),
-  ])
+  const workers = await createFleet(shapes, 2)
   assert.equal(workers[0]!.stats.ranks, [0, 0, 0])
   const gradients = [gradientsOf(shapes, 1), gradientsOf(shapes, 2)]
   const { frames, updates } = await stepTogether(workers, gradients)
@@ -125,11 +116,7 @@ test('raw alone: one round, and the plain mean', async () => {
 test('startCompressingAfter: so many steps are averaged whole in float32, aborted ones counted', async () => {
   const shapes = [[6, 8], [5]]
   const options: Options = { ...ALL, rank: 1, startCompressingAfter: 3 }
-  const workers = await Promise.all(
-    (['int8', 'f16'] as const).map((wire, sender) =>
-      createCompressor(shapes, { ...options, wire, sender }),
-    ),
-  )
+  const workers = await createFleet(shapes, [{ wire: 'int8' }, { wire: 'f16' }], options)
   for (let step = 0; step < 5; step++) {
     const gradients = [gradientsOf(shapes, 2 * step + 1), gradientsOf(shapes, 2 * step + 2)]
     if (step === 1) {

@@ -17,7 +17,10 @@ import {
   powerGossip,
   RoundError,
 } from '../../src/gossip.ts'
-import { errorOf, readState, sameFloats, uniform, writeState } from '../support/fleet.ts'
+import { sameFloats } from '../support/close.ts'
+import { errorOf } from '../support/errors.ts'
+import { uniform } from '../support/numbers.ts'
+import { readState, writeState } from '../support/safetensors.ts'
 import { createNet, iterate } from './net.ts'
 
 const SHAPES = [[9, 8], [5]]

@@ -14,7 +14,9 @@ import {
   plain,
   powerGossip,
 } from '../../src/gossip.ts'
-import { numbers, readState, sameFloats, UNIT, uniform } from '../support/fleet.ts'
+import { sameFloats, UNIT } from '../support/close.ts'
+import { numbers, uniform } from '../support/numbers.ts'
+import { readState } from '../support/safetensors.ts'
 import { createNet, disagreement, iterate, type Net, sums } from './net.ts'
 
 // For long hunts: LOWRANK_RUNS=5000 LOWRANK_SEED=7 node --import tsx test/gossip/losses.test.ts

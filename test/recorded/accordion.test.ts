@@ -3,7 +3,8 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { createCompressor } from '../../src/index.ts'
 import { accordion, accordionDecision } from '../../src/methods.ts'
-import { readState, stepTogether } from '../support/fleet.ts'
+import { stepTogether } from '../support/fleet.ts'
+import { readState } from '../support/safetensors.ts'
 import { recording } from './recording.ts'
 
 interface Config {

@@ -5,8 +5,10 @@ import * as assert from 'uvu/assert'
 import { type Compressor, createCompressor, type Options, plan } from '../../src/index.ts'
 import { layoutPlan } from '../../src/kernels.ts'
 import { halfSteps, reference } from '../../src/methods.ts'
-import { open, residualsOf, stepTogether, writeState } from '../support/fleet.ts'
+import { residualsOf, stepTogether } from '../support/fleet.ts'
+import { open } from '../support/frames.ts'
 import { distance, norm } from '../support/norms.ts'
+import { writeState } from '../support/safetensors.ts'
 import { close, conserved, largest, type Recording, recording } from './recording.ts'
 
 interface Config {

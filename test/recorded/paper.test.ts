@@ -13,8 +13,10 @@ import {
 import { layoutPlan } from '../../src/kernels.ts'
 import { gramSchmidt } from '../../src/linalg/gram-schmidt.ts'
 import { paper } from '../../src/methods.ts'
-import { open, readState, residualsOf, stepTogether } from '../support/fleet.ts'
+import { residualsOf, stepTogether } from '../support/fleet.ts'
+import { open } from '../support/frames.ts'
 import { norm } from '../support/norms.ts'
+import { readState } from '../support/safetensors.ts'
 import { close, conserved, largest, type Recording, recording, stateOf } from './recording.ts'
 
 interface Config {

@@ -1,7 +1,7 @@
 // Recorded runs of other programs: where they lie, what is in a file, and how numbers compare.
 import { existsSync, readFileSync } from 'node:fs'
 import * as assert from 'uvu/assert'
-import { readState, writeState } from '../support/fleet.ts'
+import { readState, writeState } from '../support/safetensors.ts'
 
 /** One file. Tensors keep their parameter's shape; factors are length × rank, row after row. */
 export interface Recording<Config> {

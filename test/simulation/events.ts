@@ -1,11 +1,12 @@
 // What happens between two steps: workers come and go, ranks change, states are saved and restored.
 import { mergeStates } from '../../src/index.ts'
-import { readState, sameBytes, within } from '../support/fleet.ts'
+import { sameBytes, within } from '../support/close.ts'
+import { readState } from '../support/safetensors.ts'
+import { rounded } from './expected-layout.ts'
+import { dataOf, type Roster } from './fleet.ts'
 import { Ledger } from './ledger.ts'
 import type { Member } from './member.ts'
-import { dataOf, type Roster } from './fleet.ts'
 import type { Event } from './scenario.ts'
-import { rounded } from './expected-layout.ts'
 
 /** Lets it happen to everyone; all are between the same two steps. */
 export async function happen(fleet: Roster, event: Event): Promise<void> {

@@ -3,7 +3,7 @@
 
 import type { Host, Layout as HostLayout, Parameter, Side } from '../../src/backend.ts'
 import type { Method, ParameterSpec, SharedOptions } from '../../src/index.ts'
-import { SMALLEST, UNIT } from '../support/fleet.ts'
+import { SMALLEST, UNIT } from '../support/close.ts'
 
 /** One parameter: DESIGN's matrix view of its shape. */
 export interface Row {

@@ -2,9 +2,10 @@
 import * as assert from 'uvu/assert'
 import type { Side } from '../../src/backend.ts'
 import type { SharedOptions } from '../../src/index.ts'
-import { type Opened, sameFloats } from '../support/fleet.ts'
-import { type Frozen, StepRecord } from './step-record.ts'
+import { sameFloats } from '../support/close.ts'
+import type { Opened } from '../support/frames.ts'
 import { basis, type Contribution, drawnAfter } from './expected-layout.ts'
+import { type Frozen, StepRecord } from './step-record.ts'
 
 const other = (side: Side): Side => (side === 'left' ? 'right' : 'left')
 

@@ -1,7 +1,14 @@
 // One worker's books: everything it took, everything that went out in its name, and how far
 // float32 may have led away from their difference, which is the residual.
-import { readState, within } from '../support/fleet.ts'
-import { type Contribution, contributed, type Layout, type Row, rounded } from './expected-layout.ts'
+import { within } from '../support/close.ts'
+import { readState } from '../support/safetensors.ts'
+import {
+  type Contribution,
+  contributed,
+  type Layout,
+  type Row,
+  rounded,
+} from './expected-layout.ts'
 
 export class Ledger {
   readonly #table: readonly Row[]

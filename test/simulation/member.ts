@@ -3,13 +3,15 @@
 import * as assert from 'uvu/assert'
 import type { Wire } from '../../src/frames.ts'
 import { type Absence, type Compressor, FrameError, type Stats } from '../../src/index.ts'
-import { numbers, type Opened, open, sameFloats } from '../support/fleet.ts'
-import { type Chance, flipped, truncated } from './transports.ts'
+import { sameFloats } from '../support/close.ts'
+import { type Opened, open } from '../support/frames.ts'
+import { numbers } from '../support/numbers.ts'
+import type { Row } from './expected-layout.ts'
 import { Ledger } from './ledger.ts'
-import type { StepRecord } from './step-record.ts'
 import type { Fate, Gradient, Spoilt } from './scenario.ts'
 import { resealed } from './spoilt-frames.ts'
-import type { Row } from './expected-layout.ts'
+import type { StepRecord } from './step-record.ts'
+import { type Chance, flipped, truncated } from './transports.ts'
 
 type Writable<T> = { -readonly [K in keyof T]: T[K] }
 

@@ -5,10 +5,11 @@ import { beginFrame, sealFrame } from '../../src/codec/frame.ts'
 import { aggregate } from '../../src/frames.ts'
 import { wasm } from '../../src/index.ts'
 import { halfSteps } from '../../src/methods.ts'
-import { numbers, open } from '../support/fleet.ts'
+import { open } from '../support/frames.ts'
+import { numbers } from '../support/numbers.ts'
+import { layoutOf, tableOf } from './expected-layout.ts'
 import type { Plant } from './fleet.ts'
 import { PLAIN, type Scenario, type Script } from './scenario.ts'
-import { layoutOf, tableOf } from './expected-layout.ts'
 
 export interface Planted {
   readonly name: string

@@ -1,16 +1,16 @@
 // Plays a scenario on a fleet of compressors, and checks at every step what must hold.
 import { openHost } from '../../src/backends/wasm/index.ts'
-import { open } from '../support/fleet.ts'
-import { type Carried, carry } from './transports.ts'
+import { open } from '../support/frames.ts'
 import { happen } from './events.ts'
+import { halves, layoutOf, ranksFor } from './expected-layout.ts'
+import { type Plant, Roster } from './fleet.ts'
 import { FullStep } from './full-step.ts'
 import { HalfSteps } from './half-steps.ts'
 import { gradientFor, type Member } from './member.ts'
-import type { StepRecord } from './step-record.ts'
-import { type Plant, Roster } from './fleet.ts'
 import { type Fate, PLAIN, type Scenario, type Script } from './scenario.ts'
 import { badFrames } from './spoilt-frames.ts'
-import { halves, layoutOf, ranksFor } from './expected-layout.ts'
+import type { StepRecord } from './step-record.ts'
+import { type Carried, carry } from './transports.ts'
 
 /** @throws if anything does not hold */
 export async function play(scenario: Scenario, plant: Plant = {}): Promise<void> {

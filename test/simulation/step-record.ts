@@ -3,8 +3,16 @@
 import * as assert from 'uvu/assert'
 import type { Host, Side } from '../../src/backend.ts'
 import type { Wire } from '../../src/frames.ts'
-import { type Opened, open, SMALLEST, sameFloats, UNIT, within } from '../support/fleet.ts'
-import { type Contribution, contributed, factor, type Layout, rounded, type Sum } from './expected-layout.ts'
+import { SMALLEST, sameFloats, UNIT, within } from '../support/close.ts'
+import { type Opened, open } from '../support/frames.ts'
+import {
+  type Contribution,
+  contributed,
+  factor,
+  type Layout,
+  rounded,
+  type Sum,
+} from './expected-layout.ts'
 
 /** What all workers have in common between two steps. */
 export interface Frozen {

@@ -2,7 +2,7 @@
 // them that must be refused and leave no trace.
 import * as assert from 'uvu/assert'
 import { aggregate, createAggregate, FrameError, inspect, join, split } from '../../src/frames.ts'
-import { sameBytes } from '../support/fleet.ts'
+import { sameBytes } from '../support/close.ts'
 import type { Carrier } from './scenario.ts'
 
 /** A random number in [0, 1). */

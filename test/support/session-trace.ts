@@ -1,8 +1,10 @@
 // One worker's way through all that a session can be asked for, to be gone with arrays here or
 // there, on one thread or several: nothing of what comes out may depend on that.
 import { bytesOf } from '../../src/bytes.ts'
-import { aggregate, type Compressor, createCompressor, type Options } from '../../src/index.ts'
-import { sameBytes, sameFloats, throughRounds, uniform } from './fleet.ts'
+import { type Compressor, createCompressor, type Options } from '../../src/index.ts'
+import { sameBytes, sameFloats } from './close.ts'
+import { exchange } from './fleet.ts'
+import { uniform } from './numbers.ts'
 
 /** Wider than a tile of 2¹⁵ floats, longer than one, narrow, raw, and many blocks in one tile. */
 export const SHAPES = [[6, 40_000], [9], [300, 7, 5, 5], [50_000], [11, 6], [2, 3], [700, 150]]
@@ -26,11 +28,7 @@ export async function course(own: Options, arrays: Arrays, shared: Options = {})
   const done: Course = { frames: [], floats: [] }
 
   const follow = async (gradients: readonly Float32Array[]) => {
-    let frame: Uint8Array | null = await worker.compress(gradients)
-    while (frame) {
-      done.frames.push(frame)
-      frame = await worker.receive(aggregate([frame]))
-    }
+    done.frames.push(...(await exchange([worker], [gradients])).frames.flat())
   }
   const keep = async (floats: readonly Float32Array[]) => {
     done.floats.push(...floats.map((one) => one.slice()))
@@ -65,7 +63,7 @@ export async function course(own: Options, arrays: Arrays, shared: Options = {})
   await worker.decompress(gradients, { scale: 0.5 })
   await keep(gradients)
   // The update goes nowhere.
-  await throughRounds(worker, filled(worker, arrays, 8))
+  await exchange([worker], [filled(worker, arrays, 8)])
   await worker.decompress(null)
   await keep([])
   return done

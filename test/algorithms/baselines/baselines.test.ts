@@ -12,18 +12,12 @@ import {
 } from '../../../src/baselines.ts'
 import { fromPayload, payload, type Wire } from '../../../src/frames.ts'
 import { aggregate, createCompressor, type Options, plan } from '../../../src/index.ts'
-import {
-  errorOf,
-  gradientsOf,
-  residualsOf,
-  sameBytes,
-  sameFloats,
-  stepTogether,
-  uniform,
-  within,
-  writeState,
-} from '../../support/fleet.ts'
+import { sameBytes, sameFloats, within } from '../../support/close.ts'
+import { errorOf } from '../../support/errors.ts'
+import { createFleet, residualsOf, stepTogether } from '../../support/fleet.ts'
 import { norm } from '../../support/norms.ts'
+import { gradientsOf, uniform } from '../../support/numbers.ts'
+import { writeState } from '../../support/safetensors.ts'
 import { BASELINES, type Baseline, tailOf } from './expected.ts'
 import { lastOfEqual, undecoded } from './mutants.ts'
 import { play, SHAPES, scenario } from './simulate.ts'
@@ -366,11 +360,7 @@ function dims(shape: readonly number[]): [number, number] {
 }
 
 function fleetOf(workers: number, options: Options) {
-  return Promise.all(
-    Array.from({ length: workers }, (_, sender) =>
-      createCompressor(SHAPES, { ...options, sender }),
-    ),
-  )
+  return createFleet(SHAPES, workers, options)
 }
 
 /** An orthogonal mixture of singular values that fall by a quarter each. */

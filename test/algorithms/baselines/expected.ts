@@ -12,7 +12,7 @@ import {
 import type { Wire } from '../../../src/frames.ts'
 import type { Options } from '../../../src/index.ts'
 import { eigen } from '../../../src/linalg/eigen.ts'
-import { SMALLEST, UNIT } from '../../support/fleet.ts'
+import { SMALLEST, UNIT } from '../../support/close.ts'
 import { norm } from '../../support/norms.ts'
 
 /** One worker, one parameter, one step that counted. */

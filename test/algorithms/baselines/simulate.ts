@@ -4,8 +4,10 @@ import fc from 'fast-check'
 import * as assert from 'uvu/assert'
 import { createAggregate, inspect, join, split, type Wire } from '../../../src/frames.ts'
 import { aggregate, type Compressor, createCompressor, type Options } from '../../../src/index.ts'
-import { numbers, residualsOf, SMALLEST, sameFloats, UNIT, within } from '../../support/fleet.ts'
+import { SMALLEST, sameFloats, UNIT, within } from '../../support/close.ts'
+import { residualsOf } from '../../support/fleet.ts'
 import { norm } from '../../support/norms.ts'
+import { numbers } from '../../support/numbers.ts'
 import type { Baseline, Taken } from './expected.ts'
 
 export const SHAPES = [[6, 5], [7], [3, 4, 2], [1, 9], [40], [], [12, 3]]

@@ -3,8 +3,12 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { aggregate, createCompressor, FrameError, type Options, plan } from '../../../src/index.ts'
 import { paper } from '../../../src/methods.ts'
-import { errorOf, gradientsOf, open, readState, stepTogether } from '../../support/fleet.ts'
+import { errorOf } from '../../support/errors.ts'
+import { stepTogether } from '../../support/fleet.ts'
+import { open } from '../../support/frames.ts'
 import { ALL } from '../../support/norms.ts'
+import { gradientsOf } from '../../support/numbers.ts'
+import { readState } from '../../support/safetensors.ts'
 
 const SHAPES = [[6, 8], [1, 9], [7, 1], [5], { shape: [3, 4], compress: false }]
 

@@ -7,7 +7,7 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { createCompressor, UnsupportedError, wasm } from '../../../src/index.ts'
 import { createWasmKernels, layoutPlan } from '../../../src/kernels.ts'
-import { errorOf } from '../../support/fleet.ts'
+import { errorOf } from '../../support/errors.ts'
 
 const test = suite('relaxed')
 

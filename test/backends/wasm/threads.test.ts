@@ -17,9 +17,11 @@ import {
   wasm as wasmAlone,
 } from '../../../src/index.ts'
 import { wasm } from '../../../src/threads.ts'
-import { type Arrays, course, sameCourse } from '../../support/session-trace.ts'
-import { errorOf, sameBytes, uniform } from '../../support/fleet.ts'
+import { sameBytes } from '../../support/close.ts'
+import { errorOf } from '../../support/errors.ts'
 import { GOLDEN, goldenRun } from '../../support/golden.ts'
+import { uniform } from '../../support/numbers.ts'
+import { type Arrays, course, sameCourse } from '../../support/session-trace.ts'
 
 const test = suite('threads')
 
