@@ -20,7 +20,7 @@ import { open } from '../support/frames.ts'
 import { ALL } from '../support/norms.ts'
 import { gradientsOf } from '../support/numbers.ts'
 import { readState, writeState } from '../support/safetensors.ts'
-import { later } from '../support/slow-backend.ts'
+import { slowBackend } from '../support/slow-backend.ts'
 
 const SHAPES = [[5, 6], [7], [8, 4]]
 const [LOW, HIGH] = [
@@ -401,7 +401,7 @@ test('a backend that has to be waited for decides the same', async () => {
   const slow = await createCompressor(SHAPES, {
     ...ALL,
     method: accordion(options),
-    backend: later(),
+    backend: slowBackend(),
   })
   const [worker] = await fleet(1, options)
   for (let t = 0; t < 6; t++) {

@@ -13,7 +13,7 @@ import { ofRank } from '../support/low-rank.ts'
 import { ALL } from '../support/norms.ts'
 import { gradientsOf } from '../support/numbers.ts'
 import { readState } from '../support/safetensors.ts'
-import { later } from '../support/slow-backend.ts'
+import { slowBackend } from '../support/slow-backend.ts'
 
 const SHAPES = [[24, 18], [5], [16, 30]]
 
@@ -253,7 +253,7 @@ test('higher ranks may move the arrays in memory: they are to be had again', asy
 
 test('a backend that has to be waited for decides the same', async () => {
   const options = { fraction: 0.999, most: 8, every: 2 }
-  const backend = later()
+  const backend = slowBackend()
   const slow = await createCompressor(SHAPES, { ...ALL, method: byEnergy(options), backend })
   const [worker] = await fleet(1, options)
   for (let t = 0; t < 4; t++) {

@@ -16,7 +16,7 @@ import { errorOf } from '../support/errors.ts'
 import { exchange, stepTogether } from '../support/fleet.ts'
 import { open } from '../support/frames.ts'
 import { gradientsOf } from '../support/numbers.ts'
-import { later } from '../support/slow-backend.ts'
+import { slowBackend } from '../support/slow-backend.ts'
 
 const test = suite('compressor')
 
@@ -111,7 +111,7 @@ test('refused calls leave the step as it was', async () => {
 })
 
 test('a second call while one is running is refused; the first goes on', async () => {
-  const [worker, plain] = [await make({ backend: later() }), await make()]
+  const [worker, plain] = [await make({ backend: slowBackend() }), await make()]
   const state = await plain.save()
   const running = worker.compress(gradients())
   for (const [name, call] of Object.entries(CALLS)) {

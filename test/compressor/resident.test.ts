@@ -7,8 +7,8 @@ import { sameFloats } from '../support/close.ts'
 import { errorOf } from '../support/errors.ts'
 import { exchange, residualsOf } from '../support/fleet.ts'
 import { uniform } from '../support/numbers.ts'
-import { course, SHAPES, sameCourse } from '../support/session-trace.ts'
-import { later } from '../support/slow-backend.ts'
+import { SHAPES, sameTrace, traceOf } from '../support/session-trace.ts'
+import { slowBackend } from '../support/slow-backend.ts'
 
 const test = suite('resident')
 
@@ -36,9 +36,9 @@ const KINDS: Options[] = [
 
 for (const shared of KINDS) {
   test(`the same bits as from arrays of the caller's: ${JSON.stringify(shared)}`, async () => {
-    const want = await course({}, 'foreign', shared)
-    sameCourse(await course({}, 'resident', shared), want, 'resident')
-    sameCourse(await course({}, 'mixed', shared), want, 'mixed')
+    const want = await traceOf({}, 'foreign', shared)
+    sameTrace(await traceOf({}, 'resident', shared), want, 'resident')
+    sameTrace(await traceOf({}, 'mixed', shared), want, 'mixed')
   })
 }
 
@@ -139,7 +139,7 @@ test('as large a memory as residual, gradients and factors need', async () => {
 test('an error says what is missing or wrong', async () => {
   using plain = await createCompressor(SHAPES)
   assert.match((await errorOf(() => plain.gradients)).message, /resident: true/)
-  using other = await createCompressor(SHAPES, { resident: true, backend: later() })
+  using other = await createCompressor(SHAPES, { resident: true, backend: slowBackend() })
   assert.match((await errorOf(() => other.gradients)).message, /a backend that has them/)
   const worker = await createCompressor(SHAPES, options)
   worker.dispose()

@@ -26,7 +26,7 @@ export function tableOf(shapes: readonly ParameterSpec[]): Row[] {
 }
 
 /** Whether these are half-steps; else they are full ones. */
-export function halves(method: Method | undefined): boolean {
+export function usesHalfSteps(method: Method | undefined): boolean {
   return method?.name === 'half-steps'
 }
 
@@ -41,7 +41,7 @@ export function ranksFor(
   wanted: number | readonly number[],
   { iterations = 1, minCompressionRate = 2, method }: SharedOptions,
 ): number[] {
-  const sent = iterations / (halves(method) ? 2 : 1)
+  const sent = iterations / (usesHalfSteps(method) ? 2 : 1)
   return table.map(({ shape, rows, cols, own, compress }, i) => {
     const rank = Math.min(typeof wanted === 'number' ? (own ?? wanted) : wanted[i]!, rows, cols)
     if (compress === true) return rank

@@ -1,5 +1,4 @@
-// One worker of a fleet with everything that the test knows about it: its books, its open step, and
-// what its stats must say.
+// One worker of a fleet: its ledger, its open step, and the stats that it must have.
 import * as assert from 'uvu/assert'
 import type { Wire } from '../../src/frames.ts'
 import { type Absence, type Compressor, FrameError, type Stats } from '../../src/index.ts'
@@ -16,7 +15,7 @@ import { type Chance, flipped, truncated } from './transports.ts'
 type Writable<T> = { -readonly [K in keyof T]: T[K] }
 
 /** An open step of one worker. */
-interface Turn {
+interface OpenStep {
   readonly record: StepRecord
   readonly gradients: Float32Array[] | null
   readonly fate: Fate
@@ -32,7 +31,7 @@ export class Member {
   readonly wire: Wire
   compressor: Compressor
   ledger: Ledger
-  turn: Turn | null = null
+  turn: OpenStep | null = null
   /** the step it comes to next */
   at: number
   #expected: Writable<Stats> & { absent: Record<Absence, number> }
@@ -145,7 +144,7 @@ export class Member {
     await this.audit()
   }
 
-  /** Between steps: books, stats. */
+  /** Between steps: ledger and stats. */
   async audit(): Promise<Uint8Array> {
     const state = await this.compressor.save()
     this.ledger.balance(state, `worker ${this.sender}`)
@@ -155,7 +154,7 @@ export class Member {
     return state
   }
 
-  /** Books the reason why it was absent, if it was. */
+  /** Counts the reason why it was absent, if it was. */
   #absence(): boolean {
     const { fate } = this.turn!
     const { absent } = this.#expected

@@ -20,7 +20,7 @@ import { gradientsOf, uniform } from '../../support/numbers.ts'
 import { writeState } from '../../support/safetensors.ts'
 import { BASELINES, type Baseline, tailOf } from './expected.ts'
 import { lastOfEqual, undecoded } from './mutants.ts'
-import { play, SHAPES, scenario } from './simulate.ts'
+import { SHAPES, scenario, simulate } from './simulate.ts'
 
 // For long hunts: LOWRANK_RUNS=20000 LOWRANK_SEED=7 node --import tsx test/algorithms/baselines/baselines.test.ts
 const numRuns = Number(process.env.LOWRANK_RUNS ?? 150)
@@ -350,7 +350,7 @@ test.run()
 
 function playAll(baseline: Baseline): Promise<void> {
   return fc.assert(
-    fc.asyncProperty(scenario, (s) => play(baseline, s)),
+    fc.asyncProperty(scenario, (s) => simulate(baseline, s)),
     { seed, numRuns, includeErrorInReport: true },
   )
 }

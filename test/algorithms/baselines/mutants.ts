@@ -1,4 +1,4 @@
-// Defects that the books must find: methods whose sessions are not what they seem.
+// Mutants: methods with one defect in their session, which the checks must find.
 
 import type { Algorithm } from '../../../src/algorithm.ts'
 import type { MaybePromise, Session, Slot } from '../../../src/backend.ts'
