@@ -85,8 +85,8 @@ test('every worker switches in the same step: absent, late, of any weight', asyn
     })
     const present = gradients.map((own, w) => ((t + w) % 5 === 0 ? null : own))
     const { means } = await stepTogether(workers, present, weights)
-    const told = open(means.at(-1)!).scalars.length
-    assert.is(told, t % 3 === 2 ? 3 : 0, `step ${t}`)
+    const sent = open(means.at(-1)!).scalars.length
+    assert.is(sent, t % 3 === 2 ? 3 : 0, `step ${t}`)
     const ranks = workers.map(({ stats }) => String(stats.ranks))
     assert.is(new Set(ranks).size, 1, `step ${t}: ${ranks}`)
     seen.push(ranks[0]!)
@@ -284,8 +284,8 @@ test('a drop waits for a mean that says so: not for one of nobody, nor for an ab
   await worker!.compress(unit(1))
   worker!.abort()
   assert.equal(worker!.stats.ranks, LOW)
-  // Step 4 decides; nobody is heard.
-  await silence([worker!])
+  // Step 4 decides; no gradient arrives.
+  await stepWithoutGradients([worker!])
   assert.equal(worker!.stats.ranks, LOW)
   const { means } = await stepTogether([worker!], [unit(1)])
   assert.equal([...open(means[1]!).scalars], [1])
@@ -339,7 +339,7 @@ test('what would pay at the low rank alone stays raw; ranks are clipped; one of 
   assert.throws(() => worker.setRank(3), /the method accordion has no use for it/)
 })
 
-test('a deciding step that is aborted, or nobody is heard in, decides nothing', async () => {
+test('a deciding step that is aborted, or in which no gradient arrives, decides nothing', async () => {
   const workers = await fleet(2, { low: 1, high: 3, window: 2 })
   const both = (gradients: Float32Array[]) => stepTogether(workers, [gradients, gradients])
   for (let t = 0; t < 3; t++) await both(unit(1))
@@ -347,7 +347,7 @@ test('a deciding step that is aborted, or nobody is heard in, decides nothing', 
   for (const worker of workers) worker.abort() // step 3
   for (const { stats } of workers) assert.equal(stats.ranks, HIGH)
   await both(unit(1))
-  await silence(workers) // step 5
+  await stepWithoutGradients(workers) // step 5
   for (const { stats } of workers) assert.equal(stats.ranks, HIGH)
   assert.equal(await norms(workers[0]!), [4, 4], 'those of the first window')
   await both(unit(1))
@@ -436,8 +436,8 @@ function fleet(
   return createFleet(shapes, count, { ...ALL, method: accordion(options) })
 }
 
-/** A step that nobody sends anything in. */
-async function silence(workers: readonly Compressor[]): Promise<void> {
+/** A step in which no worker has a gradient. */
+async function stepWithoutGradients(workers: readonly Compressor[]): Promise<void> {
   await stepTogether(
     workers,
     workers.map(() => null),
@@ -454,7 +454,7 @@ function unit(scale: number): Float32Array[] {
   })
 }
 
-/** What a worker has decided by last. */
+/** The norms of a worker's last decision. */
 async function norms(worker: Compressor): Promise<number[]> {
   const { norms } = JSON.parse(readState(await worker.save()).metadata.notes!)
   return norms.split(' ').map(Number)

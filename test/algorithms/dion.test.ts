@@ -79,9 +79,9 @@ test('columns are orthonormal on the left, of length 1 on the right', async () =
       return sum
     })
     within(updates[0]![0]!, want, () => 1e-6, `step ${t}: P̂·Qᵀ`)
-    const told = workers[0]!.updateNorm!
+    const reported = workers[0]!.updateNorm!
     const whole = Math.hypot(...updates[0]!.map(norm))
-    assert.ok(Math.abs(told - whole) <= 1e-6 * whole, `updateNorm: ${told} for ${whole}`)
+    assert.ok(Math.abs(reported - whole) <= 1e-6 * whole, `updateNorm: ${reported} for ${whole}`)
   }
 })
 

@@ -115,10 +115,10 @@ test('workers that disagree have more energy than any rank of their mean carries
   ] as const) {
     const workers = await fleet(2, { fraction, most: 6, every: 1 })
     const { means } = await stepTogether(workers, given)
-    const told = open(means[1]!).scalars[0]!
-    assert.ok(Math.abs(told ** 2 - 2) < 1e-5, `${told ** 2}`)
+    const sent = open(means[1]!).scalars[0]!
+    assert.ok(Math.abs(sent ** 2 - 2) < 1e-5, `${sent ** 2}`)
     for (const { stats } of workers) assert.equal(stats.ranks, [first, 0, first], `${fraction}`)
-    // What no column carries stays with each worker, and grows, though their mean has nothing of it.
+    // A part that no column carries stays with each worker, and grows, though it is not in their mean.
     for (let t = 1; t < 6; t++) await stepTogether(workers, given)
     for (const { stats } of workers) assert.equal(stats.ranks, [6, 0, 6])
   }

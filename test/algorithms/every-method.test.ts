@@ -1,4 +1,4 @@
-// What holds for every method there is, whatever it sends: books, wire types, gradients that are not
+// Rules for every method, whatever it sends: nothing is lost, wire types, gradients that are not
 // finite, units, checkpoints, bytes. What each one computes is in tests of its own.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -24,18 +24,18 @@ for (const name of Object.keys(METHODS) as Name[]) {
   test(`${name}: the frames are as long as plan says, for each wire type`, async () => {
     for (const wire of WIRES) {
       const fleet = await fleetOf(name, [wire, wire, wire])
-      const told = plan(SHAPES, optionsOf(name, wire))
+      const planned = plan(SHAPES, optionsOf(name, wire))
       const steps = [1, 2].map((seed) => fleet.map((_, w) => gradientsOf(SHAPES, 10 * seed + w)))
       let [sent, received] = [0, 0]
       for (const gradients of steps) {
         const { frames, means } = await stepTogether(fleet, gradients)
-        assert.is(frames.length, told.rounds)
+        assert.is(frames.length, planned.rounds)
         for (const [frame] of frames) sent += frame!.length / steps.length
         for (const mean of means) received += mean.length / steps.length
       }
-      // What only some steps send, a float in a hundred, is in plan's average.
-      assert.is(sent, Math.floor(told.bytes), `sent, ${wire}`)
-      assert.is(received, Math.floor(told.received(3).bytes), `received, ${wire}`)
+      // Floats that only some steps send, one in a hundred, are in plan's average.
+      assert.is(sent, Math.floor(planned.bytes), `sent, ${wire}`)
+      assert.is(received, Math.floor(planned.received(3).bytes), `received, ${wire}`)
     }
   })
 

@@ -1,5 +1,5 @@
 // Alternating half-steps: what they compute, send and keep, and what each round decides for itself.
-// Random fleets of them: books.test.ts. Recorded runs of the authors' package: recorded/epfml.test.ts.
+// Random fleets of them: simulation.test.ts. Recorded runs of the authors' package: recorded/epfml.test.ts.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { openHost } from '../../src/backends/wasm/index.ts'
@@ -62,7 +62,7 @@ for (const iterations of [1, 2, 3, 4]) {
     }
   })
 
-  test(`updates have rank ${most(iterations)}, and the norm that is told: ${iterations} a step`, async () => {
+  test(`updates have rank ${most(iterations)}, and updateNorm is their norm: ${iterations} a step`, async () => {
     const kernels = await createWasmKernels()
     const worker = await make({ iterations })
     for (let t = 0; t < 3; t++) {
@@ -112,10 +112,10 @@ for (const iterations of [1, 2, 3, 4]) {
         const asked: Options = { ...options, minCompressionRate: 1 }
         const workers = await createFleet(SHAPES, 2, asked)
         for (let t = 0; t < 2; t++) await stepTogether(workers, [draw(t), draw(t + 2)])
-        const told = plan(SHAPES, asked)
-        assert.is(told.rounds, iterations)
-        assert.is(2 * told.bytes, workers[0]!.stats.bytesSent, `${method.name}, ${wire}`)
-        assert.is(2 * told.received(2).bytes, workers[0]!.stats.bytesReceived)
+        const planned = plan(SHAPES, asked)
+        assert.is(planned.rounds, iterations)
+        assert.is(2 * planned.bytes, workers[0]!.stats.bytesSent, `${method.name}, ${wire}`)
+        assert.is(2 * planned.received(2).bytes, workers[0]!.stats.bytesReceived)
       }
     }
   })
@@ -397,7 +397,7 @@ test('a round in which no gradient arrives is no half-step of its step', async (
       assert.is(metadata.notes, states[0]!.metadata.notes)
       assert.is(metadata.parent, states[0]!.metadata.parent)
     }
-    // Two half-steps have happened: books, and the norm
+    // Two half-steps have happened: nothing is lost, and updateNorm is right
     const whole = Math.hypot(...into.map(norm))
     assert.ok(whole > 0 && Math.abs(workers[0]!.updateNorm! - whole) <= 1e-6 * whole)
     const kept = await Promise.all(workers.map(residualsOf))
@@ -547,7 +547,7 @@ test("the package's bases: unit vectors where nothing is to be had", async () =>
 
 test.run()
 
-/** Half-steps on one matrix in float64, for workers who are all heard: E ← M − P·Q̂ᵀ with one's own P. */
+/** Half-steps on one matrix in float64, where all frames arrive: E ← M − P·Q̂ᵀ with one's own P. */
 class Recursion {
   readonly residuals: number[][]
   readonly #rows: number

@@ -1,5 +1,5 @@
 // One step of PowerSGD through the public doors: a known vector, and identities that hold for any
-// input. Books over many steps: books.test.ts.
+// input. Beside float64: textbook.test.ts. Over many steps: simulation.test.ts.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { reference } from '../../src/backends/reference.ts'

@@ -217,7 +217,7 @@ function columnFor(parameter: number, column: number, step: number, length: numb
   return uniform(length, 1 + column + 10 * parameter + 100 * step)
 }
 
-/** What one worker draws for a step: two columns of either matrix. */
+/** The draws of one worker for a step: two columns of either matrix. */
 function draws(step: number): number[][] {
   return [0, 2].flatMap((i) => [0, 1].map((column) => [0, i, column, step]))
 }

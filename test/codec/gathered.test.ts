@@ -1,4 +1,4 @@
-// What a worker puts into a frame that is gathered, and what is refused of what others put there.
+// Frames that are gathered: the part that a worker packs, and bad parts of others, which are refused.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { Part, ReceivedPart } from '../../src/codec/gathered.ts'
@@ -27,7 +27,7 @@ for (const wire of WIRES) {
       const part = unpack(data, wire)
       assert.equal([part.sender, part.weight], [7, 2.5])
       assert.equal(part.words, given.words)
-      // What the packer holds afterwards is what others read.
+      // The packer then holds the values that others read.
       sameFloats(part.floats, given.floats, 'decoded floats')
       const error = { f32: 0, f16: 2 ** -11, bf16: 2 ** -8, int8: 0.5 / 127 }[wire]
       for (const [i, x] of floats.entries()) assert.ok(Math.abs(part.floats[i]! - x) <= error)

@@ -1,4 +1,4 @@
-// What the facade refuses: every bad argument by its name, before anything changes.
+// The facade refuses every bad argument by its name, before anything changes.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { createCompressor, type Options } from '../../src/index.ts'

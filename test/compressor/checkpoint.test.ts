@@ -1,5 +1,5 @@
 // States: what `save` keeps, and what `restore`, `setRank`, `join`, `adopt` and `mergeStates` make of it.
-// On random fleets: books.test.ts.
+// On random fleets: simulation.test.ts.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import {
@@ -196,7 +196,7 @@ test('merged states: the same updates, whoever goes on with them', async () => {
   await train(fleet, 3)
   const states = await Promise.all(fleet.map((worker) => worker.save()))
   const merged = mergeStates(states)
-  // What the file says: the mean of the residuals by weight 1, 2, 3; all else is the first's.
+  // As the file says: the mean of the residuals by weight 1, 2, 3; all else is the first's.
   const files = [merged, ...states].map(readState) as [Saved, Saved, Saved, Saved]
   const [file, ...parts] = files
   for (const [name, { data }] of file.tensors) {

@@ -1,5 +1,5 @@
 // The facade's contract: which call is allowed when, and which means are taken. What a step computes:
-// step.test.ts; over many steps: books.test.ts.
+// powersgd.test.ts; over many steps: simulation.test.ts.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import {
@@ -169,7 +169,7 @@ test('a mean that is not the awaited one is refused, with the byte', async () =>
   assert.match((await errorOf(() => worker.receive(mean))).message, /step: expected 1, got 0/)
 })
 
-test('two workers with one number are told so', async () => {
+test('two workers with one number are refused', async () => {
   const workers = [await make(), await make()]
   const frames = await Promise.all(workers.map((worker, i) => worker.compress(gradients(i + 1))))
   const clash = await errorOf(() => aggregate(frames))
@@ -178,9 +178,9 @@ test('two workers with one number are told so', async () => {
   // One that sent nothing finds its number in the mean: somebody else has it.
   const silent = await make()
   await silent.compress(null)
-  const told = await errorOf(() => silent.receive(aggregate([frames[0]!])))
-  assert.instance(told, FrameError)
-  assert.match(told.message, /sender 0.*number of its own/)
+  const error = await errorOf(() => silent.receive(aggregate([frames[0]!])))
+  assert.instance(error, FrameError)
+  assert.match(error.message, /sender 0.*number of its own/)
 })
 
 test('workers that disagree on shapes, options or history find out', async () => {

@@ -30,7 +30,7 @@ test('a gradient that is not finite is as if the step had not been', async () =>
       // (e + g) − g: three roundings of numbers below |e| + |g|; |g| < 1.
       within(after[i]!, e, (j) => 3 * UNIT * (Math.abs(e[j]!) + 1), 'residual')
     }
-    // What is bad has not been added, nor anything beyond its four rows.
+    // Neither the bad number nor anything beyond its four rows has been added.
     const beyond = (Math.floor(at / 28) + 1) * 28
     assert.is(after[0]![at], before[0]![at])
     sameFloats(after[0]!.subarray(beyond), before[0]!.subarray(beyond), 'residual')

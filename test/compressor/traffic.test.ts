@@ -1,4 +1,4 @@
-// What a step costs: the papers' tables to the last float, and frames to the last byte.
+// The traffic of a step: the papers' tables to the last float, and frames to the last byte.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { Wire } from '../../src/frames.ts'

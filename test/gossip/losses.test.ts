@@ -147,7 +147,7 @@ test('a frame lost one way: the end that is ahead takes back what it had added',
         assert.ok(largest(x.map((value, j) => value - then[w]![i]![j]!)) <= 64 * UNIT)
       }
     }
-    // What is kept is as if nothing had been: to the bit.
+    // All that is kept has the bits of before.
     const after = readState(net.nodes[1]!.save())
     const edge = ({ metadata }: typeof after) => JSON.parse(metadata.edges!)[0]
     assert.is(edge(after).parent, edge(state).parent)

@@ -25,7 +25,7 @@ const halves = [
   { self: 0.5, neighbours: { 0: 0.5 } },
 ]
 
-/** What a node has kept of its last exchange with another: its difference, by parameter, and how far. */
+/** A node's last exchange with another, as saved: its difference, by parameter, and how far. */
 function lastOf(net: Net, self: number, other: number) {
   const { metadata, tensors } = readState(net.nodes[self]!.save())
   const edges = JSON.parse(metadata.edges!) as { neighbour: number; last: { raws: number } }[]

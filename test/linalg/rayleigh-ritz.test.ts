@@ -1,4 +1,4 @@
-// What stays of the factors when ranks change.
+// Factors when ranks change: the columns that stay.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { reference } from '../../src/backends/reference.ts'

@@ -130,7 +130,7 @@ function fleet(file: Case, t: number): Promise<Compressor[]> {
   return createFleet(shapesOf(file), states, optionsOf(file, t))
 }
 
-/** What cannot differ by rounding: which entries were sent, and their signs. */
+/** Compares which entries were sent, and their signs, which do not depend on rounding. */
 function compareSent(file: Case, frame: Uint8Array, prefix: string): void {
   const { shapes, gradient_kinds: kinds, implementation_class: name } = file.config
   if (name !== 'TopKReducer' && name !== 'SignAndNormReducer') return

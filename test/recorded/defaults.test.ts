@@ -68,7 +68,7 @@ test('nothing depends on the scale, to the bit', async () => {
 
 test.run()
 
-/** What went in, the mean over the workers of gradient + residual, and what came out. */
+/** The mean over the workers of gradient + residual, and the update. */
 interface Seen {
   readonly x: Float32Array
   readonly update: Float32Array

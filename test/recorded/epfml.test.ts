@@ -117,7 +117,7 @@ function optionsOf({ config }: Case): Options {
   }
 }
 
-/** What the package sends in the average step: half of both factors in each half-step. */
+/** The floats that the package sends in the average step: half of both factors in each half-step. */
 function floatsOf({ config, factor }: Case): number {
   const { shapes, compressed, num_iters_per_step: k } = config
   return shapes.reduce((sum, shape, i) => {

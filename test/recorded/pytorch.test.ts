@@ -126,7 +126,7 @@ function fleet(file: HookCase, t: number): Promise<Compressor[]> {
   return createFleet(file.config.shapes, states, { ...options, startCompressingAfter: 0 })
 }
 
-/** What the hook kept, except for what is NaN there: that is new here. */
+/** Factors and residuals of the hook before step t; new ones in place of NaN. */
 function stateBefore(file: HookCase, t: number, worker: number): Uint8Array {
   const { shapes, state } = file.config
   const first = state.start_powerSGD_iter

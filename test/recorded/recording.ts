@@ -49,7 +49,7 @@ export function recording<Config>(
   }
 }
 
-/** What a compressor is to begin with, as a file that another program might have written. */
+/** Factors and residuals to begin with, as a file that another program might have written. */
 export function stateOf(
   factors: ReadonlyMap<number, { data: Float32Array; rank: number }>,
   residuals: ReadonlyMap<number, { data: Float32Array; shape: readonly number[] }> = new Map(),

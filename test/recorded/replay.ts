@@ -19,7 +19,7 @@ export interface Tolerances {
 export const TOLERANCES: Tolerances = { step: 1e-5, run: 1e-4 }
 export const FACTOR = 1e-3
 
-/** What a file has of its steps; `w` is a worker, `i` a parameter. */
+/** The steps of a file; `w` is a worker, `i` a parameter. */
 export interface Recorded {
   readonly workers: number
   readonly steps: number

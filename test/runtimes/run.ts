@@ -50,7 +50,7 @@ export async function tests(only?: RegExp): Promise<string> {
 // In the browser:
 declare const exec: () => Promise<string>
 
-/** What the page says when there is no more to come. */
+/** The last line that the page prints. */
 const END = 'all suites have been run'
 
 /** Runs them, each part in a browser of its own. @param launch  starts one, or says why there is none */

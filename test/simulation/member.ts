@@ -131,7 +131,7 @@ export class Member {
     this.compressor.abort()
     this.#expected.aborted++
     this.#absence()
-    // What counts is what the mean says, not what the worker believes.
+    // Whether a frame counted is for the mean to say, not for the worker.
     if (gradients && !record.aborted) {
       this.ledger.give(record.layout, record.contributions(frames), gradients)
     }

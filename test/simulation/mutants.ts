@@ -154,7 +154,7 @@ export const mutants: readonly Mutant[] = [
     bad: {
       options: () => ({
         backend: altered({
-          // What was put right is not put back.
+          // The decoded factor is not written back.
           write: (session, slot, values) => {
             if (slot !== 'qLocal') session.write(slot, values)
           },

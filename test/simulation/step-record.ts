@@ -144,7 +144,7 @@ export abstract class StepRecord {
       const { sizes } = factor(layout, i, side, size, by)
       const at = layout[side][i]!
       const sent = frame.floats.subarray(at, at + values.length)
-      // What is left of a column after earlier half-steps counts as zero if it is 2⁻²⁰ of its length.
+      // The rest of a column after earlier half-steps counts as zero if it is 2⁻²⁰ of its length.
       const per = values.length / rank
       const columns = Array.from({ length: rank }, (_, k) =>
         Math.hypot(...factor(layout, i, side, m[i]!, by).values.slice(k * per, (k + 1) * per)),

@@ -33,7 +33,7 @@ const test = suite('baselines')
 for (const baseline of BASELINES) {
   const { name, options } = baseline
 
-  test(`${name}: books balance, and the update is the mean of what was taken`, () =>
+  test(`${name}: nothing is lost, and the update is the mean of the parts that left M`, () =>
     playAll(baseline))
 
   test(`${name}: plan tells the bytes that are really sent and received`, async () => {
@@ -43,10 +43,10 @@ for (const baseline of BASELINES) {
         const fleet = await fleetOf(workers, own)
         const gradients = fleet.map((_, i) => gradientsOf(SHAPES, i))
         const { frames, means } = await stepTogether(fleet, gradients)
-        const told = plan(SHAPES, own)
-        assert.is(told.rounds, frames.length)
-        for (const frame of frames[0]!) assert.is(frame.length, told.bytes, wire)
-        assert.is(means[0]!.length, told.received(workers).bytes, `${wire}, ${workers} workers`)
+        const planned = plan(SHAPES, own)
+        assert.is(planned.rounds, frames.length)
+        for (const frame of frames[0]!) assert.is(frame.length, planned.bytes, wire)
+        assert.is(means[0]!.length, planned.received(workers).bytes, `${wire}, ${workers} workers`)
       }
     }
   })
@@ -275,7 +275,7 @@ test('choices of callers are checked before anything changes', async () => {
   }
 })
 
-test('as published, an entry of zero is not in the books', async () => {
+test('as published, the sign of a zero is lost', async () => {
   const gradients = [Float32Array.of(0, -3, 3, 0)]
   const left = async (method: Options['method']) => {
     const worker = await createCompressor([[4]], { method: method! })
@@ -322,7 +322,7 @@ test('options that are none are refused by name', async () => {
   )
 })
 
-test('workers whose methods or their options differ are told so', async () => {
+test('workers whose methods or their options differ are refused', async () => {
   const frame = async (options: Options, sender: number) => {
     const worker = await createCompressor([[4, 6]], { ...options, sender })
     return worker.compressSync(gradientsOf([[4, 6]], sender))

@@ -77,7 +77,7 @@ export const BASELINES: readonly Baseline[] = [
   },
 ]
 
-/** What a float32 wire leaves nothing of. */
+/** A float32 wire leaves nothing. */
 function nothingLeft({ left, wire }: Taken): void {
   if (wire === 'f32')
     assert.ok(

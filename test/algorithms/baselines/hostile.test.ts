@@ -1,4 +1,4 @@
-// What another worker may have put into its part of a gathered mean: refused before anything changes,
+// Bad parts of other workers in a gathered mean: refused before anything changes,
 // and the step goes on with the right mean.
 
 import { suite } from 'uvu'

@@ -4,7 +4,7 @@ import type { Algorithm } from '../../../src/algorithm.ts'
 import type { MaybePromise, Session, Slot } from '../../../src/backend.ts'
 import type { Method } from '../../../src/options.ts'
 
-/** What is left where something was sent is dropped, as if the wire lost nothing. */
+/** The residual of entries that were sent is dropped, as if the wire lost nothing. */
 export function undecoded(method: Method): Method {
   return onSession(method, (session) => ({
     write(slot: Slot, values: Uint8Array): void {

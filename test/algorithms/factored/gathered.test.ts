@@ -95,8 +95,8 @@ test('dAD pays below N = n·m ÷ (n + m): 512 samples for 1024 × 1024, 2048 for
     [1024, 512],
     [4096, 2048],
   ] as const) {
-    const told = (samples: number) => plan([[side, side], [side]], { method: dad({ samples }) })
-    const { parameters, floats, ratio } = told(limit - 1)
+    const planned = (samples: number) => plan([[side, side], [side]], { method: dad({ samples }) })
+    const { parameters, floats, ratio } = planned(limit - 1)
     assert.equal(
       parameters.map(({ rank }) => rank),
       [limit - 1, 0],
@@ -104,10 +104,10 @@ test('dAD pays below N = n·m ÷ (n + m): 512 samples for 1024 × 1024, 2048 for
     assert.is(floats, 2 * side * (limit - 1) + side + 1) // and a word: N
     assert.ok(ratio > 1)
     assert.equal(
-      told(limit).parameters.map(({ rank }) => rank),
+      planned(limit).parameters.map(({ rank }) => rank),
       [0, 0],
     )
-    assert.is(told(limit).floats, side * side + side)
+    assert.is(planned(limit).floats, side * side + side)
   }
   // For each parameter its own; a rate asks for more gain.
   const ranks = (options: Options) => plan(SHAPES, options).parameters.map(({ rank }) => rank)
@@ -334,7 +334,7 @@ test('hostile parts are refused with the byte, and nothing has changed', async (
 
 test.run()
 
-/** What a lone worker of rank 10 makes of one matrix, and how many columns it sends. */
+/** The update of one matrix by a lone worker of rank 10, and how many columns it sends. */
 async function alone(pair: Pair, options: RankDadOptions = {}) {
   const worker = await createCompressor([[pair.rows, pair.cols]], {
     method: rankDad(options),

@@ -264,7 +264,7 @@ test('a model that does not fit is refused, and leaves no thread behind', async 
   assert.match(printed, /^RangeError "shapes": .*4 GiB/)
 })
 
-test('what fails in a phase, here or there, is told, and nobody is left waiting', async () => {
+test('a failure in a phase, here or there, is reported, and no thread is left waiting', async () => {
   let ended = 0
   const pool = new ThreadPool(2, () => ended++)
   const executor = await pool.addSession(await sharedModuleFor(false))
