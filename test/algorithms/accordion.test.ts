@@ -3,7 +3,6 @@
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import {
-  aggregate,
   type Backend,
   type Compressor,
   createCompressor,
@@ -14,21 +13,14 @@ import {
   wasm,
 } from '../../src/index.ts'
 import { type AccordionOptions, accordion, accordionDecision } from '../../src/methods.ts'
-import {
-  errorOf,
-  gradientsOf,
-  open,
-  readState,
-  residualsOf,
-  sameBytes,
-  sameFloats,
-  stepTogether,
-  UNIT,
-  within,
-  writeState,
-} from '../support/fleet.ts'
-import { later } from '../support/later.ts'
+import { sameBytes, sameFloats, UNIT, within } from '../support/close.ts'
+import { errorOf } from '../support/errors.ts'
+import { createFleet, residualsOf, stepTogether } from '../support/fleet.ts'
+import { open } from '../support/frames.ts'
 import { ALL } from '../support/norms.ts'
+import { gradientsOf } from '../support/numbers.ts'
+import { readState, writeState } from '../support/safetensors.ts'
+import { slowBackend } from '../support/slow-backend.ts'
 
 const SHAPES = [[5, 6], [7], [8, 4]]
 const [LOW, HIGH] = [
@@ -93,8 +85,8 @@ test('every worker switches in the same step: absent, late, of any weight', asyn
     })
     const present = gradients.map((own, w) => ((t + w) % 5 === 0 ? null : own))
     const { means } = await stepTogether(workers, present, weights)
-    const told = open(means.at(-1)!).scalars.length
-    assert.is(told, t % 3 === 2 ? 3 : 0, `step ${t}`)
+    const sent = open(means.at(-1)!).scalars.length
+    assert.is(sent, t % 3 === 2 ? 3 : 0, `step ${t}`)
     const ranks = workers.map(({ stats }) => String(stats.ranks))
     assert.is(new Set(ranks).size, 1, `step ${t}: ${ranks}`)
     seen.push(ranks[0]!)
@@ -183,9 +175,7 @@ test('a joiner in the middle of a window decides as all do, and so does who was 
 
 test('a switch leaves the residual alone: all is as with setRank at the right time', async () => {
   const workers = await fleet(2, { low: 1, high: 3, window: 2 })
-  const twins = await Promise.all(
-    workers.map((_, sender) => createCompressor(SHAPES, { ...ALL, rank: 3, sender })),
-  )
+  const twins = await createFleet(SHAPES, workers.length, { ...ALL, rank: 3 })
   const given = SHAPES.map((shape) => new Float64Array(shape.reduce((a, b) => a * b, 1)))
   const out = given.map((x) => x.slice())
   let switches = 0
@@ -294,8 +284,8 @@ test('a drop waits for a mean that says so: not for one of nobody, nor for an ab
   await worker!.compress(unit(1))
   worker!.abort()
   assert.equal(worker!.stats.ranks, LOW)
-  // Step 4 decides; nobody is heard.
-  await silence([worker!])
+  // Step 4 decides; no gradient arrives.
+  await stepWithoutGradients([worker!])
   assert.equal(worker!.stats.ranks, LOW)
   const { means } = await stepTogether([worker!], [unit(1)])
   assert.equal([...open(means[1]!).scalars], [1])
@@ -349,7 +339,7 @@ test('what would pay at the low rank alone stays raw; ranks are clipped; one of 
   assert.throws(() => worker.setRank(3), /the method accordion has no use for it/)
 })
 
-test('a deciding step that is aborted, or nobody is heard in, decides nothing', async () => {
+test('a deciding step that is aborted, or in which no gradient arrives, decides nothing', async () => {
   const workers = await fleet(2, { low: 1, high: 3, window: 2 })
   const both = (gradients: Float32Array[]) => stepTogether(workers, [gradients, gradients])
   for (let t = 0; t < 3; t++) await both(unit(1))
@@ -357,7 +347,7 @@ test('a deciding step that is aborted, or nobody is heard in, decides nothing', 
   for (const worker of workers) worker.abort() // step 3
   for (const { stats } of workers) assert.equal(stats.ranks, HIGH)
   await both(unit(1))
-  await silence(workers) // step 5
+  await stepWithoutGradients(workers) // step 5
   for (const { stats } of workers) assert.equal(stats.ranks, HIGH)
   assert.equal(await norms(workers[0]!), [4, 4], 'those of the first window')
   await both(unit(1))
@@ -411,7 +401,7 @@ test('a backend that has to be waited for decides the same', async () => {
   const slow = await createCompressor(SHAPES, {
     ...ALL,
     method: accordion(options),
-    backend: later(),
+    backend: slowBackend(),
   })
   const [worker] = await fleet(1, options)
   for (let t = 0; t < 6; t++) {
@@ -443,19 +433,17 @@ function fleet(
   options: AccordionOptions,
   shapes: number[][] = SHAPES,
 ): Promise<Compressor[]> {
-  const make = (_: unknown, sender: number) =>
-    createCompressor(shapes, { ...ALL, method: accordion(options), sender })
-  return Promise.all(Array.from({ length: count }, make))
+  return createFleet(shapes, count, { ...ALL, method: accordion(options) })
 }
 
-/** A step that nobody sends anything in. */
-async function silence(workers: readonly Compressor[]): Promise<void> {
-  let frames: (Uint8Array | null)[] = await Promise.all(workers.map((one) => one.compress(null)))
-  while (frames[0]) {
-    const mean = aggregate(frames as Uint8Array[])
-    frames = await Promise.all(workers.map((one) => one.receive(mean)))
-  }
-  for (const one of workers) await one.decompress(null)
+/** A step in which no worker has a gradient. */
+async function stepWithoutGradients(workers: readonly Compressor[]): Promise<void> {
+  await stepTogether(
+    workers,
+    workers.map(() => null),
+    undefined,
+    { shapes: SHAPES },
+  )
 }
 
 /** Gradients of norm 2 · scale, exactly. */
@@ -466,7 +454,7 @@ function unit(scale: number): Float32Array[] {
   })
 }
 
-/** What a worker has decided by last. */
+/** The norms of a worker's last decision. */
 async function norms(worker: Compressor): Promise<number[]> {
   const { norms } = JSON.parse(readState(await worker.save()).metadata.notes!)
   return norms.split(' ').map(Number)

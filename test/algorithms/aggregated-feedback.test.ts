@@ -1,15 +1,19 @@
-// `errorFeedback: 'aggregated'` on random fleets: what each worker keeps, and where the books balance,
-// which is only as a weighted sum over a fleet that stays the same.
+// `errorFeedback: 'aggregated'` on random fleets: each worker keeps M − update, and the weighted sum of
+// the residuals is what was never sent, in a fleet that stays the same. This holds for any wire type and
+// any loss of frames, which algorithms/textbook.ts does not model; textbook.test.ts compares with that.
 import fc from 'fast-check'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { aggregate, type Compressor, createCompressor, type Options } from '../../src/index.ts'
+import type { Compressor, Options } from '../../src/index.ts'
 import { paper, pytorch } from '../../src/methods.ts'
+import { tableOf } from '../simulation/expected-layout.ts'
 import { gradientFor } from '../simulation/member.ts'
 import { fullScenario, type Scenario, type Script } from '../simulation/scenario.ts'
-import { tableOf } from '../simulation/table.ts'
-import { gradientsOf, numbers, open, residualsOf, stepTogether, within } from '../support/fleet.ts'
+import { within } from '../support/close.ts'
+import { createFleet, exchange, residualsOf, stepTogether } from '../support/fleet.ts'
+import { open } from '../support/frames.ts'
 import { ALL, distance, norm } from '../support/norms.ts'
+import { gradientsOf, numbers } from '../support/numbers.ts'
 
 const numRuns = Number(process.env.LOWRANK_RUNS ?? 300)
 const seed = Number(process.env.LOWRANK_SEED ?? 1905)
@@ -26,7 +30,9 @@ for (const [name, options] of [
 ] as const) {
   test(`${name}: M − update stays with those who counted, all of M with the others`, async () => {
     await fc.assert(
-      fc.asyncProperty(fullScenario, (s) => play(s, { ...options, errorFeedback: 'aggregated' })),
+      fc.asyncProperty(fullScenario, (s) =>
+        simulate(s, { ...options, errorFeedback: 'aggregated' }),
+      ),
       { seed, numRuns, includeErrorInReport: true },
     )
   })
@@ -38,7 +44,7 @@ for (const [name, options, steady, found] of [
 ] as const) {
   test(`the check finds ${name}`, async () => {
     const { failed, errorInstance } = await fc.check(
-      fc.asyncProperty(fullScenario, (s) => play(s, options, steady)),
+      fc.asyncProperty(fullScenario, (s) => simulate(s, options, steady)),
       { seed, numRuns, endOnFailure: true },
     )
     assert.ok(failed, 'it has passed')
@@ -50,11 +56,7 @@ test('its updates are those of local feedback, to rounding', async () => {
   const shapes = [[24, 18], [7], [5, 40]]
   const [local, aggregated] = await Promise.all(
     (['local', 'aggregated'] as const).map((errorFeedback) =>
-      Promise.all(
-        [0, 1, 2].map((sender) =>
-          createCompressor(shapes, { ...ALL, rank: 2, sender, errorFeedback }),
-        ),
-      ),
+      createFleet(shapes, 3, { ...ALL, rank: 2, errorFeedback }),
     ),
   )
   for (let step = 0; step < 6; step++) {
@@ -75,22 +77,18 @@ test('its updates are those of local feedback, to rounding', async () => {
 test.run()
 
 /** The scenario's gradients, lost frames and common aborts, for workers that stay. */
-async function play(
+async function simulate(
   { shapes, shared, steps, wires, workers: count, seed: first }: Scenario,
   options: Options,
   steady = true,
 ): Promise<void> {
   const table = tableOf(shapes)
-  const workers = await Promise.all(
-    Array.from({ length: count }, (_, sender) => {
-      const wire = wires[sender % wires.length]!
-      return createCompressor(shapes, { ...shared, ...options, sender, wire })
-    }),
-  )
+  const own = Array.from({ length: count }, (_, w) => ({ wire: wires[w % wires.length]! }))
+  const workers = await createFleet(shapes, own, { ...shared, ...options })
   const chance = numbers(first)
   const weigh = () => workers.map(() => Math.fround(1 + 3 * Math.abs(chance())))
   let weights = weigh()
-  const books = table.map(({ length }) => new Book(length))
+  const ledgers = table.map(({ length }) => new Ledger(length))
   for (const [t, script] of steps.entries()) {
     if (!steady) weights = weigh()
     const gradients = workers.map((_, w) =>
@@ -101,22 +99,22 @@ async function play(
     const { taken, outcomes } = await stepOf(workers, weights, gradients, update, script)
     const after = await Promise.all(workers.map(residualsOf))
     const exact = t < (shared.startCompressingAfter ?? 0)
-    for (const [i, book] of books.entries()) {
+    for (const [i, ledger] of ledgers.entries()) {
       const u = update[i]!
-      book.see(u)
-      book.give(u, outcomes[0]?.weight ?? 0)
+      ledger.see(u)
+      ledger.give(u, outcomes[0]?.weight ?? 0)
       for (const [w, e] of before.entries()) {
         const g = gradients[w]?.[i] ?? null
-        book.see(e[i]!)
-        if (g?.every(Number.isFinite)) book.see(g) // rounds even where it is taken back
-        if (g && taken[w]) book.give(g, -weights[w]!)
+        ledger.see(e[i]!)
+        if (g?.every(Number.isFinite)) ledger.see(g) // rounds even where it is taken back
+        if (g && taken[w]) ledger.give(g, -weights[w]!)
         const raw = workers[w]!.stats.ranks[i] === 0
         if (exact || (raw && options.method?.name !== 'pytorch')) continue
         const kept = e[i]!.map((x, j) => {
           const m = x + (g && taken[w] ? g[j]! : 0)
           return outcomes[w]?.counted ? m - u[j]! : m
         })
-        const lost = LOST * book.largest
+        const lost = LOST * ledger.largest
         within(
           after[w]![i]!,
           kept,
@@ -124,7 +122,7 @@ async function play(
           `residual of worker ${w}, step ${t}, parameter ${i}`,
         )
       }
-      book.balance(
+      ledger.balance(
         after.map((e) => e[i]!),
         weights,
         t,
@@ -143,26 +141,27 @@ async function stepOf(
 ) {
   const fate = (w: number) => fates[w % fates.length]!
   const own = (w: number) => (fate(w).gradient === 'weightless' ? 0 : weights[w]!)
-  let frames: (Uint8Array | null)[] = await Promise.all(
-    workers.map((worker, w) => worker.compress(gradients[w]!, { weight: own(w) })),
+  const { frames, means } = await exchange(
+    workers,
+    gradients,
+    workers.map((_, w) => own(w)),
+    {
+      // The first worker's frame always arrives.
+      arrives: (w, round) => w === 0 || !((fate(w).lost >> round) & 1),
+      rounds: abort?.who === 'all' ? abort.round : Infinity,
+    },
   )
-  const taken = frames.map((frame) => open(frame!).weight > 0)
-  for (let round = 0; frames[0]; round++) {
-    if (abort?.who === 'all' && abort.round === round) {
-      for (const worker of workers) worker.abort()
-      return { taken, outcomes: [] }
-    }
-    // The first worker's frame always arrives.
-    const arrived = frames.filter((_, w) => w === 0 || !((fate(w).lost >> round) & 1))
-    const mean = aggregate(arrived as Uint8Array[])
-    frames = await Promise.all(workers.map((worker) => worker.receive(mean)))
+  const taken = frames[0]!.map((frame) => open(frame).weight > 0)
+  if (means.length < frames.length) {
+    for (const worker of workers) worker.abort()
+    return { taken, outcomes: [] }
   }
   const outcomes = await Promise.all(workers.map((worker) => worker.decompress(update)))
   return { taken, outcomes }
 }
 
 /** Σ weight·gradient − Σ weight·update of one parameter: what the residuals must add up to. */
-class Book {
+class Ledger {
   readonly #pending: Float64Array
   /** the largest number that took part */
   largest = 0

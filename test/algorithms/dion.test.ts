@@ -4,19 +4,13 @@ import * as assert from 'uvu/assert'
 import { aggregate, type Compressor, createCompressor, FrameError, plan } from '../../src/index.ts'
 import { createWasmKernels } from '../../src/kernels.ts'
 import { dion } from '../../src/methods.ts'
-import {
-  errorOf,
-  gradientsOf,
-  open,
-  readState,
-  residualsOf,
-  sameFloats,
-  stepTogether,
-  throughRounds,
-  uniform,
-  within,
-} from '../support/fleet.ts'
+import { sameFloats, within } from '../support/close.ts'
+import { errorOf } from '../support/errors.ts'
+import { createFleet, exchange, residualsOf, stepTogether } from '../support/fleet.ts'
+import { open } from '../support/frames.ts'
 import { norm } from '../support/norms.ts'
+import { gradientsOf, uniform } from '../support/numbers.ts'
+import { readState } from '../support/safetensors.ts'
 
 const SHAPES = [[12, 7], [5, 9], [6]]
 const RANK = 3
@@ -85,9 +79,9 @@ test('columns are orthonormal on the left, of length 1 on the right', async () =
       return sum
     })
     within(updates[0]![0]!, want, () => 1e-6, `step ${t}: P̂·Qᵀ`)
-    const told = workers[0]!.updateNorm!
+    const reported = workers[0]!.updateNorm!
     const whole = Math.hypot(...updates[0]!.map(norm))
-    assert.ok(Math.abs(told - whole) <= 1e-6 * whole, `updateNorm: ${told} for ${whole}`)
+    assert.ok(Math.abs(reported - whole) <= 1e-6 * whole, `updateNorm: ${reported} for ${whole}`)
   }
 })
 
@@ -132,7 +126,7 @@ test('a worker that is absent takes the update, and keeps its momentum', async (
 
 test('a step that is aborted leaves its gradient in the momentum, and the query alone', async () => {
   const [worker] = await fleet(1)
-  await throughRounds(worker!, gradientsOf(SHAPES, 1))
+  await exchange([worker!], [gradientsOf(SHAPES, 1)])
   await worker!.decompress(null)
   const [query, before] = [await queriesOf(worker!), await residualsOf(worker!)]
   const gradients = gradientsOf(SHAPES, 2)
@@ -153,11 +147,10 @@ test('matrix least squares: 400 updates of rank 2 take the loss of a 12 × 16 to
   const target = uniform(rows * cols, 1)
   const inputs = [0, 1].map((w) => uniform(samples * cols, 2 + w))
   const x = new Float32Array(rows * cols)
-  const workers = await Promise.all(
-    [0, 1].map((sender) =>
-      createCompressor([[rows, cols]], { method: dion({ momentum: 0.95 }), rank: 2, sender }),
-    ),
-  )
+  const workers = await createFleet([[rows, cols]], 2, {
+    method: dion({ momentum: 0.95 }),
+    rank: 2,
+  })
   /** ½·mean ‖(X − target)·a‖² over a worker's samples, and its gradient */
   const lossOf = (a: Float32Array) => {
     const gradient = new Float32Array(rows * cols)
@@ -217,11 +210,7 @@ test('what is no momentum is refused, and options that make no sense here', asyn
 test.run()
 
 function fleet(count: number): Promise<Compressor[]> {
-  return Promise.all(
-    Array.from({ length: count }, (_, sender) =>
-      createCompressor(SHAPES, { method: dion({ momentum: MOMENTUM }), rank: RANK, sender }),
-    ),
-  )
+  return createFleet(SHAPES, count, { method: dion({ momentum: MOMENTUM }), rank: RANK })
 }
 
 /** q/<i>, a row per column */

@@ -5,20 +5,15 @@ import { bytesOf } from '../../src/bytes.ts'
 import { type Compressor, createCompressor, type Options, plan } from '../../src/index.ts'
 import { createLayout, wasm } from '../../src/kernels.ts'
 import { byEnergy, type EnergyOptions, energyDecision } from '../../src/methods.ts'
-import {
-  gradientsOf,
-  open,
-  readState,
-  residualsOf,
-  sameFloats,
-  stepTogether,
-  UNIT,
-  within,
-} from '../support/fleet.ts'
+import { sameFloats, UNIT, within } from '../support/close.ts'
+import { createFleet, residualsOf, stepTogether } from '../support/fleet.ts'
+import { open } from '../support/frames.ts'
 import { gaussian } from '../support/gaussian.ts'
-import { later } from '../support/later.ts'
+import { ofRank } from '../support/low-rank.ts'
 import { ALL } from '../support/norms.ts'
-import { ofRank } from '../support/ofRank.ts'
+import { gradientsOf } from '../support/numbers.ts'
+import { readState } from '../support/safetensors.ts'
+import { slowBackend } from '../support/slow-backend.ts'
 
 const SHAPES = [[24, 18], [5], [16, 30]]
 
@@ -120,10 +115,10 @@ test('workers that disagree have more energy than any rank of their mean carries
   ] as const) {
     const workers = await fleet(2, { fraction, most: 6, every: 1 })
     const { means } = await stepTogether(workers, given)
-    const told = open(means[1]!).scalars[0]!
-    assert.ok(Math.abs(told ** 2 - 2) < 1e-5, `${told ** 2}`)
+    const sent = open(means[1]!).scalars[0]!
+    assert.ok(Math.abs(sent ** 2 - 2) < 1e-5, `${sent ** 2}`)
     for (const { stats } of workers) assert.equal(stats.ranks, [first, 0, first], `${fraction}`)
-    // What no column carries stays with each worker, and grows, though their mean has nothing of it.
+    // A part that no column carries stays with each worker, and grows, though it is not in their mean.
     for (let t = 1; t < 6; t++) await stepTogether(workers, given)
     for (const { stats } of workers) assert.equal(stats.ranks, [6, 0, 6])
   }
@@ -169,9 +164,7 @@ test('a step costs what plan says, on the average', async () => {
 
 test('a switch leaves the residual alone: all is as with setRank at the right time', async () => {
   const workers = await fleet(2, { fraction: 0.7, most: 8, every: 2 })
-  const twins = await Promise.all(
-    workers.map((_, sender) => createCompressor(SHAPES, { ...ALL, rank: 4, sender })),
-  )
+  const twins = await createFleet(SHAPES, workers.length, { ...ALL, rank: 4 })
   const given = SHAPES.map((shape) => new Float64Array(shape.reduce((a, b) => a * b, 1)))
   const out = given.map((x) => x.slice())
   let switches = 0
@@ -260,7 +253,7 @@ test('higher ranks may move the arrays in memory: they are to be had again', asy
 
 test('a backend that has to be waited for decides the same', async () => {
   const options = { fraction: 0.999, most: 8, every: 2 }
-  const backend = later()
+  const backend = slowBackend()
   const slow = await createCompressor(SHAPES, { ...ALL, method: byEnergy(options), backend })
   const [worker] = await fleet(1, options)
   for (let t = 0; t < 4; t++) {

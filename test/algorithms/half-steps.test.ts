@@ -1,5 +1,5 @@
 // Alternating half-steps: what they compute, send and keep, and what each round decides for itself.
-// Random fleets of them: books.test.ts. Recorded runs of the authors' package: recorded/epfml.test.ts.
+// Random fleets of them: simulation.test.ts. Recorded runs of the authors' package: recorded/epfml.test.ts.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { openHost } from '../../src/backends/wasm/index.ts'
@@ -9,25 +9,18 @@ import {
   type Compressor,
   createCompressor,
   type Options,
-  type Outcome,
   type ParameterSpec,
   plan,
 } from '../../src/index.ts'
 import { createLayout, createWasmKernels, svd } from '../../src/kernels.ts'
 import { epfml, halfSteps } from '../../src/methods.ts'
-import {
-  errorOf,
-  gradientsOf,
-  open,
-  readState,
-  residualsOf,
-  sameBytes,
-  sameFloats,
-  stepTogether,
-  throughRounds,
-  writeState,
-} from '../support/fleet.ts'
+import { sameBytes, sameFloats } from '../support/close.ts'
+import { errorOf } from '../support/errors.ts'
+import { createFleet, exchange, residualsOf, stepTogether } from '../support/fleet.ts'
+import { open } from '../support/frames.ts'
 import { distance, norm } from '../support/norms.ts'
+import { gradientsOf } from '../support/numbers.ts'
+import { readState, writeState } from '../support/safetensors.ts'
 
 const SHAPES = [[12, 20], [7], [9, 3, 5], [16, 10]]
 const MATRICES = [0, 2, 3]
@@ -69,7 +62,7 @@ for (const iterations of [1, 2, 3, 4]) {
     }
   })
 
-  test(`updates have rank ${most(iterations)}, and the norm that is told: ${iterations} a step`, async () => {
+  test(`updates have rank ${most(iterations)}, and updateNorm is their norm: ${iterations} a step`, async () => {
     const kernels = await createWasmKernels()
     const worker = await make({ iterations })
     for (let t = 0; t < 3; t++) {
@@ -117,14 +110,12 @@ for (const iterations of [1, 2, 3, 4]) {
       for (const wire of ['f32', 'f16', 'bf16', 'int8'] satisfies Wire[]) {
         const options: Options = { method, iterations, rank: 2, wire, startCompressingAfter: 0 }
         const asked: Options = { ...options, minCompressionRate: 1 }
-        const workers = await Promise.all(
-          [0, 1].map((sender) => createCompressor(SHAPES, { ...asked, sender })),
-        )
+        const workers = await createFleet(SHAPES, 2, asked)
         for (let t = 0; t < 2; t++) await stepTogether(workers, [draw(t), draw(t + 2)])
-        const told = plan(SHAPES, asked)
-        assert.is(told.rounds, iterations)
-        assert.is(2 * told.bytes, workers[0]!.stats.bytesSent, `${method.name}, ${wire}`)
-        assert.is(2 * told.received(2).bytes, workers[0]!.stats.bytesReceived)
+        const planned = plan(SHAPES, asked)
+        assert.is(planned.rounds, iterations)
+        assert.is(2 * planned.bytes, workers[0]!.stats.bytesSent, `${method.name}, ${wire}`)
+        assert.is(2 * planned.received(2).bytes, workers[0]!.stats.bytesReceived)
       }
     }
   })
@@ -132,9 +123,7 @@ for (const iterations of [1, 2, 3, 4]) {
 
 test('two half-steps, P first, make the update of a full step from the same factors', async () => {
   const halves = await fleetOf(2, { iterations: 2 })
-  const whole = await Promise.all(
-    [0, 1].map((sender) => createCompressor(SHAPES, { rank: 2, minCompressionRate: 0, sender })),
-  )
+  const whole = await createFleet(SHAPES, 2, { rank: 2, minCompressionRate: 0 })
   const gradients = [draw(1), draw(2)]
   const { updates } = await stepTogether(halves, gradients)
   const full = await stepTogether(whole, gradients)
@@ -222,7 +211,7 @@ test('a state that says whose turn it is in other words is refused, and changes 
   await stepTogether([worker], [draw(1)])
   const before = await worker.save()
   const other = await make()
-  await throughRounds(other, draw(2))
+  await exchange([other], [draw(2)])
   await other.decompress(null)
   const { tensors, metadata } = await stateOf(other)
   const bad = writeState(Object.fromEntries(tensors), { ...metadata, notes: '{"next":"R"}' })
@@ -311,29 +300,25 @@ for (const wire of ['f32', 'f16', 'bf16', 'int8'] satisfies Wire[]) {
 test('each round counts by itself: a lost frame costs its half-step, and no more', async () => {
   const iterations = 3
   for (let lost = 0; lost < iterations; lost++) {
-    const [heard, silent] = (await fleetOf(2, { iterations })) as [Compressor, Compressor]
+    const workers = await fleetOf(2, { iterations })
     const gradients = [draw(1), draw(2)]
-    const workers = [heard, silent]
-    let frames = await Promise.all(workers.map((worker, w) => worker.compress(gradients[w]!)))
-    const outcomes: Outcome[] = []
-    for (let round = 0; round < iterations; round++) {
-      const mean = aggregate(round === lost ? [frames[0]!] : frames)
-      const sent = round === lost ? 1 : 2
-      assert.is(open(mean).weight, sent)
-      frames = (await Promise.all(workers.map((worker) => worker.receive(mean)))) as Uint8Array[]
+    const { means, outcomes } = await stepTogether(workers, gradients, undefined, {
+      arrives: (w, round) => w === 0 || round !== lost,
+    })
+    for (const [round, mean] of means.entries()) {
+      assert.is(open(mean).weight, round === lost ? 1 : 2)
     }
-    for (const worker of workers) outcomes.push(await worker.decompress(null))
+    assert.is(means.length, iterations)
     assert.is(outcomes[1]!.counted, lost !== iterations - 1)
     assert.is(outcomes[0]!.counted, true)
-    const kept = await residualsOf(silent)
+    const kept = await residualsOf(workers[1]!)
     const empty = kept[1]!.every((x) => x === 0)
     assert.is(empty, outcomes[1]!.counted, 'raw tensors follow the last round')
     // Two half-steps took something of rank 2 each, made with what others have sent, too.
     const taken = kept[0]!.map((e, j) => gradients[1]![0]![j]! - e)
     const { s } = await svd(await createWasmKernels(), taken, 12, 20, 6)
     assert.ok(s[3]! > 1e-3 * s[0]! && s[4]! <= 1e-6 * s[0]!, `lost ${lost}: ${s}`)
-    assert.is(await nextOf(heard), 'Q')
-    assert.is(await nextOf(silent), 'Q')
+    for (const worker of workers) assert.is(await nextOf(worker), 'Q')
   }
 })
 
@@ -385,10 +370,10 @@ test('a mean of weight 0 changes nothing: the same half-step is tried again', as
     sameFloats(after.tensors.get(name)!.data, data, name)
 })
 
-test('a round in which nobody is heard is no half-step of its step', async () => {
+test('a round in which no gradient arrives is no half-step of its step', async () => {
   const iterations = 3
   const [P, Q] = [2 * (12 + 9 + 16), 2 * (20 + 15 + 10)]
-  for (const [silent, lengths, next] of [
+  for (const [empty, lengths, next] of [
     [0, [P, P, Q + RAW], 'P'],
     [1, [P, Q, Q + RAW], 'P'],
     [2, [P, Q, P + RAW], 'P'],
@@ -397,25 +382,22 @@ test('a round in which nobody is heard is no half-step of its step', async () =>
     const absent = (await fleetOf(3, { iterations }))[2]!
     const gradients = [draw(1), draw(2)]
     const all = [...workers, absent]
-    let frames = await Promise.all(
-      all.map((worker, w) => worker.compress(w < 2 ? gradients[w]! : null)),
+    const { frames, updates, outcomes } = await stepTogether(all, [...gradients, null], undefined, {
+      arrives: (w, round) => w === 2 || round !== empty,
+    })
+    assert.equal(
+      frames.map(([frame]) => open(frame!).total),
+      lengths,
     )
-    for (let round = 0; round < iterations; round++) {
-      assert.is(open(frames[0]!).total, lengths[round])
-      const mean = aggregate(round === silent ? [frames[2]!] : frames)
-      frames = (await Promise.all(all.map((worker) => worker.receive(mean)))) as Uint8Array[]
-    }
-    const into = draw(1)
-    const outcome = await workers[0]!.decompress(into)
-    assert.is(outcome.weight, silent === 2 ? 0 : 2)
-    for (const worker of all.slice(1)) await worker.decompress(null)
+    const into = updates[0]!
+    assert.is(outcomes[0]!.weight, empty === 2 ? 0 : 2)
     const states = await Promise.all(all.map(stateOf))
     assert.is(await nextOf(all[0]!), next)
     for (const { metadata } of states) {
       assert.is(metadata.notes, states[0]!.metadata.notes)
       assert.is(metadata.parent, states[0]!.metadata.parent)
     }
-    // Two half-steps have happened: books, and the norm
+    // Two half-steps have happened: nothing is lost, and updateNorm is right
     const whole = Math.hypot(...into.map(norm))
     assert.ok(whole > 0 && Math.abs(workers[0]!.updateNorm! - whole) <= 1e-6 * whole)
     const kept = await Promise.all(workers.map(residualsOf))
@@ -473,7 +455,7 @@ test('calls without waiting do the same', async () => {
     let frame: Uint8Array | null = a.compressSync(draw(t))
     while (frame) frame = a.receiveSync(frame)
     a.decompressSync(into.a)
-    await throughRounds(b, draw(t))
+    await exchange([b], [draw(t)])
     await b.decompress(into.b)
   }
   for (const [i, update] of into.a.entries()) sameFloats(update, into.b[i]!, `parameter ${i}`)
@@ -491,7 +473,7 @@ test('an update goes where it is asked to: scaled, added, in resident memory', a
       const before = x.map((array) => array.slice())
       const { updates } = await stepTogether([plain], [draw(t)])
       for (const [i, g] of draw(t).entries()) resident.gradients[i]!.set(g)
-      await throughRounds(resident, resident.gradients)
+      await exchange([resident], [resident.gradients])
       await resident.decompress(x, { scale: -0.5, accumulate: true })
       for (const [i, array] of x.entries()) {
         const want = before[i]!.map((value, j) => value - 0.5 * updates[0]![i]![j]!)
@@ -565,7 +547,7 @@ test("the package's bases: unit vectors where nothing is to be had", async () =>
 
 test.run()
 
-/** Half-steps on one matrix in float64, for workers who are all heard: E ← M − P·Q̂ᵀ with one's own P. */
+/** Half-steps on one matrix in float64, where all frames arrive: E ← M − P·Q̂ᵀ with one's own P. */
 class Recursion {
   readonly residuals: number[][]
   readonly #rows: number

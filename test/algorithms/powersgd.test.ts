@@ -1,21 +1,14 @@
 // One step of PowerSGD through the public doors: a known vector, and identities that hold for any
-// input. Books over many steps: books.test.ts.
+// input. Beside float64: textbook.test.ts. Over many steps: simulation.test.ts.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { reference } from '../../src/backends/reference.ts'
 import { aggregate, createCompressor, type Options, type Random } from '../../src/index.ts'
-import {
-  gradientsOf,
-  open,
-  residualsOf,
-  sameBytes,
-  sameFloats,
-  stepTogether,
-  UNIT,
-  uniform,
-  within,
-} from '../support/fleet.ts'
+import { sameBytes, sameFloats, UNIT, within } from '../support/close.ts'
+import { createFleet, residualsOf, stepTogether } from '../support/fleet.ts'
+import { open } from '../support/frames.ts'
 import { ALL, distance, norm } from '../support/norms.ts'
+import { gradientsOf, uniform } from '../support/numbers.ts'
 
 const test = suite('step')
 
@@ -32,9 +25,7 @@ async function updateOf(
 
 test('two workers, by hand', async () => {
   const random: Random = () => Float32Array.of(1, 1)
-  const workers = await Promise.all(
-    [0, 1].map((sender) => createCompressor([[3, 2]], { ...ALL, rank: 1, random, sender })),
-  )
+  const workers = await createFleet([[3, 2]], 2, { ...ALL, rank: 1, random })
   const gradients = [[Float32Array.of(1, 2, 3, 4, 5, 6)], [Float32Array.of(6, 5, 4, 3, 2, 1)]]
   const { frames, means, updates } = await stepTogether(workers, gradients)
   const near = (want: readonly number[]) => (got: ArrayLike<number>) =>
@@ -58,9 +49,7 @@ test('W workers do what one does with the mean of their gradients', async () => 
   const shapes = [[20, 30], [7], [9, 4, 3]]
   const shared: Options = { ...ALL, rank: 2 }
   const weights = [1, 2, 5]
-  const fleet = await Promise.all(
-    weights.map((_, sender) => createCompressor(shapes, { ...shared, sender })),
-  )
+  const fleet = await createFleet(shapes, weights.length, shared)
   const single = await createCompressor(shapes, shared)
   for (let step = 0; step < 6; step++) {
     const all = fleet.map((_, i) => gradientsOf(shapes, 10 * step + i + 1))
@@ -265,9 +254,7 @@ test('a parameter that is appended leaves the first queries of the others as the
 })
 
 test('a mean of a mean is that mean', async () => {
-  const workers = await Promise.all(
-    [1, 2].map((sender) => createCompressor([[4, 5]], { ...ALL, sender })),
-  )
+  const workers = await createFleet([[4, 5]], 2, ALL)
   const frames = await Promise.all(workers.map((w, i) => w.compress([uniform(20, i + 1)])))
   const mean = aggregate(frames)
   sameBytes(aggregate([mean]), mean, 'mean')

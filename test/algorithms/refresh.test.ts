@@ -9,20 +9,13 @@ import {
   type Options,
   type Random,
 } from '../../src/index.ts'
-import {
-  errorOf,
-  gradientsOf,
-  open,
-  readState,
-  residualsOf,
-  sameBytes,
-  sameFloats,
-  stepTogether,
-  uniform,
-  within,
-  writeState,
-} from '../support/fleet.ts'
+import { sameBytes, sameFloats, within } from '../support/close.ts'
+import { errorOf } from '../support/errors.ts'
+import { createFleet, residualsOf, stepTogether } from '../support/fleet.ts'
+import { open } from '../support/frames.ts'
 import { ALL, norm } from '../support/norms.ts'
+import { gradientsOf, uniform } from '../support/numbers.ts'
+import { readState, writeState } from '../support/safetensors.ts'
 
 const SHAPES = [[9, 7], [4], [5, 8]]
 
@@ -195,11 +188,7 @@ function offBy(x: Float32Array, first: boolean): number {
 }
 
 function fleet(count: number, options: Options): Promise<Compressor[]> {
-  return Promise.all(
-    Array.from({ length: count }, (_, sender) =>
-      createCompressor(SHAPES, { ...ALL, rank: 2, ...options, sender }),
-    ),
-  )
+  return createFleet(SHAPES, count, { ...ALL, rank: 2, ...options })
 }
 
 /** One step of all, with other gradients each time; the means of its rounds. */
@@ -228,7 +217,7 @@ function columnFor(parameter: number, column: number, step: number, length: numb
   return uniform(length, 1 + column + 10 * parameter + 100 * step)
 }
 
-/** What one worker draws for a step: two columns of either matrix. */
+/** The draws of one worker for a step: two columns of either matrix. */
 function draws(step: number): number[][] {
   return [0, 2].flatMap((i) => [0, 1].map((column) => [0, i, column, step]))
 }

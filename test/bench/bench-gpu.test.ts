@@ -109,7 +109,7 @@ const inPage = suite('bench:gpu --browser')
 if (typeof browser === 'string') inPage.skip(`in Chromium: ${browser}`)
 else {
   await browser.close()
-  // What is missing is skipped by the benchmark as well, and says so.
+  // The benchmark skips missing parts as well, and says so.
   const tfjs = new URL('../bench/peers/node_modules/@tensorflow/', import.meta.url)
   const peers = ['tfjs-webgpu', 'jax-js'].filter((peer) => peer === 'jax-js' || existsSync(tfjs))
 

@@ -127,15 +127,15 @@ for (const [name, browser] of browsers) {
 
     test('threads, in a page that is not: an error that says what to do', async () => {
       const tab = await open('/')
-      const told = await tab.evaluate((how) => page.threaded(how), [2, false] as const)
-      assert.match(told, /^UnsupportedError: "threads": memory is not shared here: serve the page/)
+      const error = await tab.evaluate((how) => page.threaded(how), [2, false] as const)
+      assert.match(error, /^UnsupportedError: "threads": memory is not shared here: serve the page/)
       await tab.close()
     })
 
     test('threads, under a policy against workers from blobs: the same', async () => {
       const tab = await open('/blobless')
-      const told = await tab.evaluate((how) => page.threaded(how), [2, false] as const)
-      assert.match(told, /^UnsupportedError: "threads": a worker could not be started: .*'blob:'/)
+      const error = await tab.evaluate((how) => page.threaded(how), [2, false] as const)
+      assert.match(error, /^UnsupportedError: "threads": a worker could not be started: .*'blob:'/)
       await tab.close()
     })
 

@@ -26,7 +26,7 @@ const SOFTWARE = ['--use-webgpu-adapter=swiftshader']
  * on one machine, too.)
  */
 const WEBRTC = ['--disable-features=WebRtcHideLocalIpsWithMdns']
-/** What Chrome's authors give for Linux without a screen. */
+/** The options that Chrome's authors give for Linux without a screen. */
 const HARDWARE = ['--use-angle=vulkan', '--enable-features=Vulkan', '--disable-vulkan-surface']
 
 /** Starts the browser; or says why this machine cannot. */

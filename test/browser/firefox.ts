@@ -6,7 +6,7 @@ import { delimiter, join } from 'node:path'
 import type { VulkanEnv } from '../../scripts/swiftshader.ts'
 import { type Browser, closed, type Tab } from './tab.ts'
 
-/** What is used of puppeteer-core, whose types are not there where it is not installed. */
+/** The part of puppeteer-core in use; where it is not installed, its types are missing. */
 interface Puppeteer {
   launch(options: {
     browser: 'firefox'

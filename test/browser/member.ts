@@ -16,10 +16,10 @@ export interface Part {
   readonly url: string
 }
 
-/** What a session keeps that is equal on all workers, in the order of `Told.shared`. */
+/** The slots that are equal on all workers, in the order of `Report.shared`. */
 export const SHARED = ['left', 'qHat', 'qMean'] as const
 
-export interface Told {
+export interface Report {
   /** by step, then by slot of SHARED: SHA-256 of what the session held when the step was settled */
   readonly shared: readonly (readonly string[])[]
   /** bits of the parameters, one array each */
@@ -38,7 +38,7 @@ interface Model {
 const SCALE = -0.1 // minus the learning rate
 
 /** Trains, with all others, towards the cube roots of the mean of their targets. */
-export async function takePart(part: Part): Promise<Told> {
+export async function takePart(part: Part): Promise<Report> {
   const { sender, on, shapes, rank, steps, spoiled, url } = part
   const targets = shapes.map((shape, i) =>
     Float32Array.from({ length: shape.reduce((a, b) => a * b) }, (_, j) => targetOf(sender, i, j)),

@@ -5,7 +5,7 @@ import { useSoftwareVulkan } from '../../scripts/swiftshader.ts'
 import { hardware } from '../backends/webgpu/vulkan.ts'
 import { bundleForBrowsers } from '../built/bundle.ts'
 import * as chromium from './chromium.ts'
-import { type Part, SHARED, type Told, takePart, targetOf } from './member.ts'
+import { type Part, type Report, SHARED, takePart, targetOf } from './member.ts'
 import type { Page } from './page.ts'
 import { serve } from './server.ts'
 import type { Browser } from './tab.ts'
@@ -45,12 +45,12 @@ else {
     ['odd lengths', ODD, 3],
   ] as const) {
     test(`${name}: the same P̂ in 100 steps, and then parameters within 1e-6`, async () => {
-      const told = await train(browser, server.url, { shapes, rank, steps: 100 })
-      assert.equal(differences(told), [])
-      for (const { shared } of told) {
+      const reports = await train(browser, server.url, { shapes, rank, steps: 100 })
+      assert.equal(differences(reports), [])
+      for (const { shared } of reports) {
         assert.is(new Set(shared.map(String)).size, 100, 'no step is like another')
       }
-      const parameters = told.map(floatsOf)
+      const parameters = reports.map(floatsOf)
       for (const [i, means] of meanTargets(shapes).entries()) {
         const cubes = parameters[0]![i]!.map((x) => x ** 3)
         assert.ok(distance(cubes, means) < 0.5, 'they have learnt')
@@ -64,7 +64,7 @@ else {
           }
         }
       }
-      assert.equal(told[2]!.parameters, told[0]!.parameters, 'wasm has the same bits')
+      assert.equal(reports[2]!.parameters, reports[0]!.parameters, 'wasm has the same bits')
     })
   }
 
@@ -72,9 +72,9 @@ else {
     if (on === 'wasm') continue
     test(`one bit of P̂ that is another on ${name} is found`, async () => {
       const given = { shapes: ODD, rank: 3, steps: 4 }
-      const told = await train(browser, server.url, given, spoiler)
-      assert.equal(differences(told), [`left of ${name} in step 2`])
-      const [[there], [elsewhere]] = [floatsOf(told[spoiler]!), floatsOf(told[0]!)]
+      const reports = await train(browser, server.url, given, spoiler)
+      assert.equal(differences(reports), [`left of ${name} in step 2`])
+      const [[there], [elsewhere]] = [floatsOf(reports[spoiler]!), floatsOf(reports[0]!)]
       assert.ok(distance(there!, elsewhere!) > NEAR)
     })
   }
@@ -88,39 +88,39 @@ async function train(
   url: string,
   given: Pick<Part, 'shapes' | 'rank' | 'steps'>,
   spoiler?: number,
-): Promise<Told[]> {
+): Promise<Report[]> {
   const thrown: string[] = []
-  const told = await Promise.all(
+  const reports = await Promise.all(
     WORKERS.map(async ({ on, far }, sender) => {
       const spoiled = sender === spoiler ? 2 : null
       const part: Part = { ...given, sender, on, spoiled, url: `${url}/mean` }
       if (!far) return takePart(part)
       const tab = await browser.open(`${url}/`, (message) => thrown.push(message))
-      const told = await tab.evaluate((part) => page.takePart(part), part)
+      const reports = await tab.evaluate((part) => page.takePart(part), part)
       await tab.close()
-      return told
+      return reports
     }),
   )
   assert.equal(thrown, [])
-  return told
+  return reports
 }
 
 /** Slots that are not everywhere what they are on the first worker. */
-function differences(told: readonly Told[]): string[] {
-  return told.flatMap(({ shared }, who) =>
+function differences(reports: readonly Report[]): string[] {
+  return reports.flatMap(({ shared }, who) =>
     shared.flatMap((hashes, step) =>
-      SHARED.filter((_, slot) => hashes[slot] !== told[0]!.shared[step]![slot]).map(
+      SHARED.filter((_, slot) => hashes[slot] !== reports[0]!.shared[step]![slot]).map(
         (slot) => `${slot} of ${WORKERS[who]!.name} in step ${step}`,
       ),
     ),
   )
 }
 
-function floatsOf({ parameters }: Told): Float32Array[] {
+function floatsOf({ parameters }: Report): Float32Array[] {
   return parameters.map((bits) => new Float32Array(Uint32Array.from(bits).buffer))
 }
 
-/** What the cubes of the parameters are pulled to. */
+/** The target of the cubes of the parameters. */
 function meanTargets(shapes: Part['shapes']): Float32Array[] {
   return shapes.map((shape, i) =>
     Float32Array.from({ length: shape.reduce((a, b) => a * b) }, (_, j) =>

@@ -1,4 +1,4 @@
-// What runs in the browser: bundled from the built package, called from browser.test.ts and fleet.test.ts.
+// Runs in the browser: bundled from the built package, called from browser.test.ts and mixed-fleet.test.ts.
 import { createCompressor } from 'lowrank'
 import { createWasmKernels } from 'lowrank/kernels'
 import { golden, relaxedUpdate } from '../built/golden.ts'
@@ -42,12 +42,12 @@ const page = {
   /** Takes part in a fleet of several backends. */
   takePart,
 
-  /** What creating a compressor, and kernels, throws. */
+  /** The errors that creating a compressor, and kernels, throws. */
   errors(): Promise<string[]> {
-    const told = ({ name, message }: Error) => `${name}: ${message}`
+    const describe = ({ name, message }: Error) => `${name}: ${message}`
     return Promise.all([
-      createCompressor(SHAPES).then(() => 'no error', told),
-      createWasmKernels().then(() => 'no error', told),
+      createCompressor(SHAPES).then(() => 'no error', describe),
+      createWasmKernels().then(() => 'no error', describe),
     ])
   },
 

@@ -1,4 +1,4 @@
-// What tests ask of a browser, whichever library drives it.
+// A browser as tests use it, whichever library drives it.
 
 export interface Browser {
   /** with the version */

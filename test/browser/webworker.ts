@@ -1,4 +1,4 @@
-// What runs in a web worker: posts the golden hashes.
+// Runs in a web worker: posts the golden hashes.
 import { golden } from '../built/golden.ts'
 
 golden().then(postMessage)

@@ -10,7 +10,7 @@ import {
   goldenRun,
   type Lowrank,
 } from '../support/golden.ts'
-import { goldenFrames, goldenUpdate } from '../support/goldenFrames.ts'
+import { goldenFrames, goldenUpdate } from '../support/golden-frames.ts'
 
 export async function golden(): Promise<Record<keyof typeof GOLDEN, string>> {
   const kernels = await createWasmKernels()

@@ -1,4 +1,4 @@
-// What runs in Node, Bun and Deno: prints the golden hashes of the main thread and of a worker, and the
+// Runs in Node, Bun and Deno: prints the golden hashes of the main thread and of a worker, and the
 // one that relaxed SIMD must not change.
 import { once } from 'node:events'
 import { isMainThread, parentPort, Worker } from 'node:worker_threads'

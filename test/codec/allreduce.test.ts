@@ -19,7 +19,7 @@ function valuesOf(bytes: Uint8Array): Float32Array {
   return values
 }
 
-/** What an engine does: a sum in float32, in some order. */
+/** A sum in float32 in some order, as engines make it. */
 function allReduce(payloads: readonly Float32Array[], average = false): Float32Array {
   const sum = new Float32Array(payloads[0]!.length)
   for (const own of payloads) for (let i = 0; i < sum.length; i++) sum[i] = sum[i]! + own[i]!

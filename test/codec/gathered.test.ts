@@ -1,11 +1,12 @@
-// What a worker puts into a frame that is gathered, and what is refused of what others put there.
+// Frames that are gathered: the part that a worker packs, and bad parts of others, which are refused.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { Part, ReceivedPart } from '../../src/codec/gathered.ts'
 import { dataLength, gathering } from '../../src/codec/gathered.ts'
 import { FrameError } from '../../src/errors.ts'
 import type { Wire } from '../../src/frames.ts'
-import { sameFloats, uniform } from '../support/fleet.ts'
+import { sameFloats } from '../support/close.ts'
+import { uniform } from '../support/numbers.ts'
 
 const WIRES: readonly Wire[] = ['f32', 'f16', 'bf16', 'int8']
 /** Where the data begins in the frame that it is said to be of. */
@@ -26,7 +27,7 @@ for (const wire of WIRES) {
       const part = unpack(data, wire)
       assert.equal([part.sender, part.weight], [7, 2.5])
       assert.equal(part.words, given.words)
-      // What the packer holds afterwards is what others read.
+      // The packer then holds the values that others read.
       sameFloats(part.floats, given.floats, 'decoded floats')
       const error = { f32: 0, f16: 2 ** -11, bf16: 2 ** -8, int8: 0.5 / 127 }[wire]
       for (const [i, x] of floats.entries()) assert.ok(Math.abs(part.floats[i]! - x) <= error)

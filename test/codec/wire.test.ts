@@ -27,7 +27,7 @@ function codes(wire: Wire, values: ArrayLike<number>): number[] {
   return Array.from({ length: values.length }, (_, i) => bytes[2 * i]! + 256 * bytes[2 * i + 1]!)
 }
 
-/** What an f16 means, from the definition in IEEE 754. */
+/** The value of an f16, from the definition in IEEE 754. */
 function meaning16(code: number): number {
   const [exponent, fraction] = [(code >> 10) & 31, code & 1023]
   const size = exponent === 0 ? fraction * 2 ** -24 : (1 + fraction / 1024) * 2 ** (exponent - 15)

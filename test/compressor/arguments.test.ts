@@ -1,8 +1,11 @@
-// What the facade refuses: every bad argument by its name, before anything changes.
+// The facade refuses every bad argument by its name, before anything changes.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { createCompressor, type Options } from '../../src/index.ts'
-import { errorOf, gradientsOf, sameBytes, stepTogether, throughRounds } from '../support/fleet.ts'
+import { sameBytes } from '../support/close.ts'
+import { errorOf } from '../support/errors.ts'
+import { exchange, stepTogether } from '../support/fleet.ts'
+import { gradientsOf } from '../support/numbers.ts'
 
 const test = suite('arguments')
 
@@ -117,7 +120,7 @@ test('bad arguments of calls are refused by name, and nothing changes', async ()
     assert.equal(worker.stats, stats, what)
     sameBytes(await worker.save(), before, `state after a bad ${what}`)
   })
-  await throughRounds(worker, gradients())
+  await exchange([worker], [gradients()])
   const received: Refusal[] = [
     ['into', () => worker.decompress(wrong), RangeError, /"into\[1\]"/],
     ['into', () => worker.decompress(any(undefined)), TypeError, /"into"/],

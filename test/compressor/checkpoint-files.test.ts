@@ -2,17 +2,13 @@
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { mergeCheckpoints } from '../../src/index.ts'
-import {
-  errorOf,
-  open,
-  readState,
-  sameBytes,
-  sameFloats,
-  stepTogether,
-  uniform,
-  writeState,
-} from '../support/fleet.ts'
-import { fleetOf, gradients, make, SHAPES, train } from '../support/small.ts'
+import { sameBytes, sameFloats } from '../support/close.ts'
+import { errorOf } from '../support/errors.ts'
+import { stepTogether } from '../support/fleet.ts'
+import { open } from '../support/frames.ts'
+import { uniform } from '../support/numbers.ts'
+import { readState, writeState } from '../support/safetensors.ts'
+import { fleetOf, gradients, make, SHAPES, train } from '../support/small-model.ts'
 
 const test = suite('files')
 

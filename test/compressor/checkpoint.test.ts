@@ -1,5 +1,5 @@
-// States: what `save` keeps, and what `restore`, `setRank`, `join`, `adopt` and `mergeStates` make of it.
-// On random fleets: books.test.ts.
+// States: what `save` keeps, and what `restore`, `setRank`, `join`, `adopt` and `mergeCheckpoints` make of it.
+// On random fleets: simulation.test.ts.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import {
@@ -10,17 +10,10 @@ import {
   type Options,
 } from '../../src/index.ts'
 import { leadingColumns } from '../../src/linalg/rayleigh-ritz.ts'
-import {
-  readState,
-  residualsOf,
-  type Saved,
-  sameBytes,
-  sameFloats,
-  stepTogether,
-  UNIT,
-  within,
-} from '../support/fleet.ts'
-import { fleetOf, gradients, make, train } from '../support/small.ts'
+import { sameBytes, sameFloats, UNIT, within } from '../support/close.ts'
+import { residualsOf, stepTogether } from '../support/fleet.ts'
+import { readState, type Saved } from '../support/safetensors.ts'
+import { fleetOf, gradients, make, train } from '../support/small-model.ts'
 
 const test = suite('state')
 
@@ -203,7 +196,7 @@ test('merged states: the same updates, whoever goes on with them', async () => {
   await train(fleet, 3)
   const states = await Promise.all(fleet.map((worker) => worker.save()))
   const merged = mergeCheckpoints(states)
-  // What the file says: the mean of the residuals by weight 1, 2, 3; all else is the first's.
+  // As the file says: the mean of the residuals by weight 1, 2, 3; all else is the first's.
   const files = [merged, ...states].map(readState) as [Saved, Saved, Saved, Saved]
   const [file, ...parts] = files
   for (const [name, { data }] of file.tensors) {

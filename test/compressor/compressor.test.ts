@@ -1,5 +1,5 @@
 // The facade's contract: which call is allowed when, and which means are taken. What a step computes:
-// step.test.ts; over many steps: books.test.ts.
+// powersgd.test.ts; over many steps: simulation.test.ts.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import {
@@ -11,16 +11,12 @@ import {
   type Random,
   RoundError,
 } from '../../src/index.ts'
-import {
-  errorOf,
-  gradientsOf,
-  open,
-  sameBytes,
-  sameFloats,
-  stepTogether,
-  throughRounds,
-} from '../support/fleet.ts'
-import { later } from '../support/later.ts'
+import { sameBytes, sameFloats } from '../support/close.ts'
+import { errorOf } from '../support/errors.ts'
+import { exchange, stepTogether } from '../support/fleet.ts'
+import { open } from '../support/frames.ts'
+import { gradientsOf } from '../support/numbers.ts'
+import { slowBackend } from '../support/slow-backend.ts'
 
 const test = suite('compressor')
 
@@ -36,7 +32,7 @@ const PHASES: Record<string, (worker: Compressor) => Promise<unknown>> = {
   idle: async () => {},
   'round 0': (worker) => worker.compress(gradients()),
   'round 1': async (worker) => worker.receive(aggregate([await worker.compress(gradients())])),
-  received: (worker) => throughRounds(worker, gradients()),
+  received: (worker) => exchange([worker], [gradients()]),
   disposed: async (worker) => worker.dispose(),
 }
 
@@ -115,7 +111,7 @@ test('refused calls leave the step as it was', async () => {
 })
 
 test('a second call while one is running is refused; the first goes on', async () => {
-  const [worker, plain] = [await make({ backend: later() }), await make()]
+  const [worker, plain] = [await make({ backend: slowBackend() }), await make()]
   const state = await plain.save()
   const running = worker.compress(gradients())
   for (const [name, call] of Object.entries(CALLS)) {
@@ -173,7 +169,7 @@ test('a mean that is not the awaited one is refused, with the byte', async () =>
   assert.match((await errorOf(() => worker.receive(mean))).message, /step: expected 1, got 0/)
 })
 
-test('two workers with one number are told so', async () => {
+test('two workers with one number are refused', async () => {
   const workers = [await make(), await make()]
   const frames = await Promise.all(workers.map((worker, i) => worker.compress(gradients(i + 1))))
   const clash = await errorOf(() => aggregate(frames))
@@ -182,9 +178,9 @@ test('two workers with one number are told so', async () => {
   // One that sent nothing finds its number in the mean: somebody else has it.
   const silent = await make()
   await silent.compress(null)
-  const told = await errorOf(() => silent.receive(aggregate([frames[0]!])))
-  assert.instance(told, FrameError)
-  assert.match(told.message, /sender 0.*number of its own/)
+  const error = await errorOf(() => silent.receive(aggregate([frames[0]!])))
+  assert.instance(error, FrameError)
+  assert.match(error.message, /sender 0.*number of its own/)
 })
 
 test('workers that disagree on shapes, options or history find out', async () => {

@@ -11,7 +11,7 @@ const SHAPES = [[512, 1024], [1024], [300, 20, 3, 3], [10, 512]]
 const length = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1)
 const DENSE_BYTES = 4 * SHAPES.reduce((sum, shape) => sum + length(shape), 0)
 
-/** What is asked of WebAssembly and of the buffers that typed arrays make, while `work` runs. */
+/** The memory that `work` asks of WebAssembly and of typed arrays. */
 async function allocations(work: () => Promise<void>) {
   const { Memory } = WebAssembly
   const { grow } = Memory.prototype

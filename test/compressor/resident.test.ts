@@ -3,9 +3,12 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { type Backend, createCompressor, type Options, wasm } from '../../src/index.ts'
 import { createLayout } from '../../src/kernels.ts'
-import { course, SHAPES, sameCourse } from '../support/course.ts'
-import { errorOf, residualsOf, sameFloats, throughRounds, uniform } from '../support/fleet.ts'
-import { later } from '../support/later.ts'
+import { sameFloats } from '../support/close.ts'
+import { errorOf } from '../support/errors.ts'
+import { exchange, residualsOf } from '../support/fleet.ts'
+import { uniform } from '../support/numbers.ts'
+import { SHAPES, sameTrace, traceOf } from '../support/session-trace.ts'
+import { slowBackend } from '../support/slow-backend.ts'
 
 const test = suite('resident')
 
@@ -33,9 +36,9 @@ const KINDS: Options[] = [
 
 for (const shared of KINDS) {
   test(`the same bits as from arrays of the caller's: ${JSON.stringify(shared)}`, async () => {
-    const want = await course({}, 'foreign', shared)
-    sameCourse(await course({}, 'resident', shared), want, 'resident')
-    sameCourse(await course({}, 'mixed', shared), want, 'mixed')
+    const want = await traceOf({}, 'foreign', shared)
+    sameTrace(await traceOf({}, 'resident', shared), want, 'resident')
+    sameTrace(await traceOf({}, 'mixed', shared), want, 'mixed')
   })
 }
 
@@ -43,7 +46,7 @@ test('gradients are only read, and stay until the update is written over them', 
   using worker = await createCompressor(SHAPES, options)
   const filled = lengths.map((length, i) => uniform(length, i))
   for (const [i, gradient] of worker.gradients.entries()) gradient.set(filled[i]!)
-  await throughRounds(worker, worker.gradients)
+  await exchange([worker], [worker.gradients])
   for (const [i, gradient] of worker.gradients.entries()) sameFloats(gradient, filled[i]!, `${i}`)
   await worker.decompress(worker.gradients)
   assert.is.not(worker.gradients[0]![0], filled[0]![0])
@@ -96,7 +99,7 @@ test('factors that are not finite: the gradient is taken back in place', async (
   }
   using worker = await createCompressor(SHAPES, { ...options, backend })
   for (const gradient of worker.gradients) gradient.fill(1)
-  await throughRounds(worker, worker.gradients)
+  await exchange([worker], [worker.gradients])
   await worker.decompress(null)
   assert.is(worker.stats.absent.factors, 1)
   for (const e of await residualsOf(worker)) assert.ok(e.every((x) => x === 0))
@@ -110,7 +113,7 @@ test('new ranks may move them: what they held stays', async () => {
   assert.is(before[0]!.length, 0, 'this test needs a memory that has grown')
   assert.match((await errorOf(() => worker.compress(before))).message, /^"gradients\[0\]"/)
   assert.ok(worker.gradients[0]!.every((value) => value === 3))
-  await throughRounds(worker, worker.gradients)
+  await exchange([worker], [worker.gradients])
   await worker.decompress(worker.gradients)
 })
 
@@ -136,7 +139,7 @@ test('as large a memory as residual, gradients and factors need', async () => {
 test('an error says what is missing or wrong', async () => {
   using plain = await createCompressor(SHAPES)
   assert.match((await errorOf(() => plain.gradients)).message, /resident: true/)
-  using other = await createCompressor(SHAPES, { resident: true, backend: later() })
+  using other = await createCompressor(SHAPES, { resident: true, backend: slowBackend() })
   assert.match((await errorOf(() => other.gradients)).message, /a backend that has them/)
   const worker = await createCompressor(SHAPES, options)
   worker.dispose()

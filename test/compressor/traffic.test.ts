@@ -1,4 +1,4 @@
-// What a step costs: the papers' tables to the last float, and frames to the last byte.
+// The traffic of a step: the papers' tables to the last float, and frames to the last byte.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { Wire } from '../../src/frames.ts'
@@ -9,7 +9,8 @@ import {
   type ParameterSpec,
   plan,
 } from '../../src/index.ts'
-import { gradientsOf, stepTogether } from '../support/fleet.ts'
+import { createFleet, stepTogether } from '../support/fleet.ts'
+import { gradientsOf } from '../support/numbers.ts'
 
 const test = suite('plan')
 
@@ -143,11 +144,7 @@ for (const wire of ['f32', 'f16', 'bf16', 'int8'] as readonly Wire[]) {
       const options: Options = { rank: 3, minCompressionRate: 0, iterations, wire }
       const want = plan(MIXED, options)
       for (const workers of [1, 3]) {
-        const fleet = await Promise.all(
-          Array.from({ length: workers }, (_, sender) =>
-            createCompressor(MIXED, { ...options, sender }),
-          ),
-        )
+        const fleet = await createFleet(MIXED, workers, options)
         const { frames, means } = await stepTogether(
           fleet,
           fleet.map((_, i) => gradientsOf(MIXED, i + 1)),

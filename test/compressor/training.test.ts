@@ -1,12 +1,14 @@
 // Training: what error feedback is for, and bits that no engine may change.
+
 import { createHash } from 'node:crypto'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { aggregate, createCompressor, type Options, wasm } from '../../src/index.ts'
 import { createWasmKernels, reference } from '../../src/kernels.ts'
 import { paper } from '../../src/methods.ts'
-import { uniform } from '../support/fleet.ts'
+import { createFleet } from '../support/fleet.ts'
 import { GOLDEN, goldenBasis, goldenNormals, goldenRun } from '../support/golden.ts'
+import { uniform } from '../support/numbers.ts'
 
 const test = suite('training')
 
@@ -45,9 +47,7 @@ function lossAt(model: Float32Array): { loss: number; gradients: Float32Array[] 
 }
 
 async function train(steps: number, options: Options): Promise<number> {
-  const fleet = await Promise.all(
-    PROBLEMS.map((_, sender) => createCompressor([[OUT, IN]], { ...options, sender })),
-  )
+  const fleet = await createFleet([[OUT, IN]], PROBLEMS.length, options)
   const model = new Float32Array(OUT * IN)
   for (let step = 0; step < steps; step++) {
     const { gradients } = lossAt(model)

@@ -50,10 +50,10 @@ else {
       )
       assert.is(status, 1)
       assert.is(stdout, '')
-      const [starting = '', told = '', ...others] = stderr.trimEnd().split('\n')
+      const [starting = '', line = '', ...others] = stderr.trimEnd().split('\n')
       assert.match(starting, /^starting 2 workers/)
-      assert.match(told, message)
-      assert.match(told, /^demo: /)
+      assert.match(line, message)
+      assert.match(line, /^demo: /)
       assert.equal(others, [])
     })
   }

@@ -8,7 +8,7 @@ import { compression, WIRES } from '../../examples/demo/protocol.ts'
 import type { Report } from '../../examples/demo/report.ts'
 import { folder, run } from './demo.ts'
 
-/** What these send depends on the gradients. */
+/** The bytes of these depend on the gradients. */
 const VARYING = ['accordion', 'energy', 'rank-dad']
 
 const STEPS = 2 // a cycle of half-steps
@@ -30,11 +30,12 @@ for (const [i, method] of METHODS.entries()) {
     assert.ok(losses.at(-1)! < uncompressed.measurements[0]!.loss + 0.2, `${losses}`)
     const { shapes, options } = compression({ ...settings, symbols }, true)
     const { bytes, received } = plan(shapes, options)
-    const told = [bytes, received(2).bytes]
+    const planned = [bytes, received(2).bytes]
     const seen = [compressed.sentBytes, compressed.receivedBytes]
-    if (!VARYING.includes(method)) assert.equal(seen, told)
+    if (!VARYING.includes(method)) assert.equal(seen, planned)
     else
-      for (const [k, one] of seen.entries()) assert.ok(one < 2 * told[k]!, `${one} of ${told[k]}`)
+      for (const [k, one] of seen.entries())
+        assert.ok(one < 2 * planned[k]!, `${one} of ${planned[k]}`)
   })
 }
 

@@ -1,8 +1,8 @@
-// What runs in the browser: two ends of a Channel in one page. Bundled, called from webrtc.test.ts.
+// Runs in the browser: two ends of a Channel in one page. Bundled, called from webrtc.test.ts.
 import { createGossip, plain } from 'lowrank/gossip'
 import { Channel, type Limits } from '../../examples/webrtc/channel.ts'
 
-/** One end, and what it has been told. */
+/** One end, and the messages that it has received. */
 interface End {
   readonly channel: Channel
   readonly raw: RTCDataChannel
@@ -42,7 +42,7 @@ const ends = {
     return { why, later, frames: other.frames.length }
   },
 
-  /** What becomes of a frame for which there is no room until the other end closes. */
+  /** Sends a frame for which there is no room until the other end closes. */
   async closeMeanwhile([floats, limits]: readonly [floats: number, limits: Limits]) {
     const [one, other] = await connect(limits)
     const sending = one.channel.send(await frameOf(floats)).then(
@@ -53,7 +53,7 @@ const ends = {
     return { became: await sending, why: await one.closed, frames: other.frames.length }
   },
 
-  /** What a mark without room for two messages throws. */
+  /** The error of a mark without room for two messages. */
   async refused(limits: Limits) {
     return connect(limits).then(
       () => 'nothing',

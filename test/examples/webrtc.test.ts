@@ -33,7 +33,7 @@ const browser = lone
   ? 'WebRTC takes no loopback interface, and this machine has no other'
   : await launch({ webrtc: true })
 
-/** What a test has opened: closed when it is over, however it ends. */
+/** Opened by a test, and closed when it is over, however it ends. */
 const opened: { close(): Promise<void> }[] = []
 const closeAll = async () => {
   for (const one of opened.splice(0).reverse()) await one.close()
@@ -84,9 +84,9 @@ signalling('gives descriptions on to neighbours, and tells who is there', async 
   await once(early[0]!, 'close')
   const tabs = await sockets(server, 4)
   const sdp = `v=0\r\n${'x'.repeat(1000)}`
-  const heard = next(tabs[3]!)
+  const message = next(tabs[3]!)
   tabs[0]!.send(JSON.stringify({ type: 'offer', tab: 3, sdp }))
-  assert.equal(await heard, { type: 'offer', tab: 0, sdp })
+  assert.equal(await message, { type: 'offer', tab: 0, sdp })
   const back = next(tabs[0]!)
   tabs[3]!.send(JSON.stringify({ type: 'answer', tab: 0, sdp }))
   assert.equal(await back, { type: 'answer', tab: 3, sdp })
@@ -173,10 +173,10 @@ else {
       [10, /no frame: /],
       [1000, /no frame: /],
     ] as const) {
-      const told = await page.evaluate((of) => ends.garble(of), [sent, limits] as const)
-      assert.match(told.why, why)
-      assert.is(told.later, 'the other end has closed the channel')
-      assert.is(told.frames, 0)
+      const result = await page.evaluate((of) => ends.garble(of), [sent, limits] as const)
+      assert.match(result.why, why)
+      assert.is(result.later, 'the other end has closed the channel')
+      assert.is(result.frames, 0)
     }
     const full = await page.evaluate((of) => ends.closeMeanwhile(of), [5_000_000, limits] as const)
     assert.equal(full, { became: full.why, why: full.why, frames: 0 })
@@ -234,8 +234,10 @@ else {
     const edge = (report: Report) => report.neighbours.find(({ tab }) => tab === 0 || tab === 2)
     const [zero, two, three] = await until(others, ({ neighbours }) => {
       const known = neighbours.every(({ tab, state }) => tab !== 1 || state === 'gone')
-      const heard = neighbours.filter((one) => one.state === 'open' && one.messages.received > 0)
-      return known && heard.length === 2
+      const connected = neighbours.filter(
+        (one) => one.state === 'open' && one.messages.received > 0,
+      )
+      return known && connected.length === 2
     })
     for (const report of [zero!, two!]) {
       const gone = report.neighbours.find(({ tab }) => tab === 1)!
@@ -274,9 +276,9 @@ async function until(tabs: readonly Tab[], all: (report: Report) => boolean): Pr
   for (const latest = performance.now() + PATIENCE_MS; ; await setTimeout(100)) {
     const reports = await Promise.all(tabs.map((tab) => tab.evaluate(() => report())))
     if (reports.every(all)) return reports
-    const told = reports.map(({ status, step, neighbours }) => ({ status, step, neighbours }))
+    const seen = reports.map(({ status, step, neighbours }) => ({ status, step, neighbours }))
     const failed = reports.some(({ status }) => status.includes('Error'))
-    if (failed || performance.now() > latest) throw new Error(JSON.stringify(told))
+    if (failed || performance.now() > latest) throw new Error(JSON.stringify(seen))
   }
 }
 
@@ -311,14 +313,14 @@ function distances(reports: readonly Report[]): number[] {
   })
 }
 
-/** Tabs without a page, when each has been told who is there. */
+/** Tabs without a page, when each knows the others. */
 async function sockets(server: RingServer, count: number): Promise<WebSocket[]> {
   const tabs: WebSocket[] = []
-  const told: Promise<unknown>[] = []
+  const greeted: Promise<unknown>[] = []
   for (let tab = 0; tab < count; tab++) {
     const socket = new WebSocket(`ws://127.0.0.1:${server.port}/ring?method=plain`)
     tabs.push(socket)
-    told.push(
+    greeted.push(
       new Promise((resolve) => {
         socket.on('message', (data) => {
           const { type } = JSON.parse(String(data))
@@ -328,7 +330,7 @@ async function sockets(server: RingServer, count: number): Promise<WebSocket[]> 
     )
     await once(socket, 'open')
   }
-  await Promise.all(told)
+  await Promise.all(greeted)
   return tabs
 }
 

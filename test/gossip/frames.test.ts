@@ -17,7 +17,10 @@ import {
   powerGossip,
   RoundError,
 } from '../../src/gossip.ts'
-import { errorOf, readState, sameFloats, uniform, writeState } from '../support/fleet.ts'
+import { sameFloats } from '../support/close.ts'
+import { errorOf } from '../support/errors.ts'
+import { uniform } from '../support/numbers.ts'
+import { readState, writeState } from '../support/safetensors.ts'
 import { createNet, iterate } from './net.ts'
 
 const SHAPES = [[9, 8], [5]]
@@ -321,12 +324,12 @@ test('planGossip tells the bytes of frames for every method, wire type and numbe
           })
         }
         const neighbours = nodes - 1
-        const told = planGossip(shapes, { method, neighbours, wire })
-        assert.is(told.bytes, bytes / 2, `${method.name}, ${wire}, ${neighbours}`)
-        assert.is(told.rounds * neighbours, frames / 2)
-        assert.is(told.ratio, (neighbours * 219) / told.floats)
+        const planned = planGossip(shapes, { method, neighbours, wire })
+        assert.is(planned.bytes, bytes / 2, `${method.name}, ${wire}, ${neighbours}`)
+        assert.is(planned.rounds * neighbours, frames / 2)
+        assert.is(planned.ratio, (neighbours * 219) / planned.floats)
         assert.equal(
-          told.parameters.map(({ rank }) => rank),
+          planned.parameters.map(({ rank }) => rank),
           net.nodes[0]!.ranks,
         )
       }
@@ -378,9 +381,9 @@ test('ResNet20 in a ring of eight: the bytes of the paper', async () => {
         return false
       })
     }
-    const told = planGossip(shapes, { method })
-    assert.is(told.bytes, bytes / 2, method.name)
-    const epoch = (4 * told.floats * 49) / 2 ** 20
+    const planned = planGossip(shapes, { method })
+    assert.is(planned.bytes, bytes / 2, method.name)
+    const epoch = (4 * planned.floats * 49) / 2 ** 20
     assert.is(epoch.toFixed(mebibytes.split('.')[1]!.length), mebibytes, method.name)
   }
 })

@@ -10,8 +10,10 @@ import {
   plain,
   powerGossip,
 } from '../../src/gossip.ts'
-import { readState, sameFloats, UNIT, uniform } from '../support/fleet.ts'
+import { sameFloats, UNIT } from '../support/close.ts'
 import { gaussian } from '../support/gaussian.ts'
+import { uniform } from '../support/numbers.ts'
+import { readState } from '../support/safetensors.ts'
 import { createNet, disagreement, iterate, type Net, sums } from './net.ts'
 
 const SHAPES = [[12, 9], [7], [3, 4, 5], [1, 8]]

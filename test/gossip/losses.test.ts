@@ -14,7 +14,9 @@ import {
   plain,
   powerGossip,
 } from '../../src/gossip.ts'
-import { numbers, readState, sameFloats, UNIT, uniform } from '../support/fleet.ts'
+import { sameFloats, UNIT } from '../support/close.ts'
+import { numbers, uniform } from '../support/numbers.ts'
+import { readState } from '../support/safetensors.ts'
 import { createNet, disagreement, iterate, type Net, sums } from './net.ts'
 
 // For long hunts: LOWRANK_RUNS=5000 LOWRANK_SEED=7 node --import tsx test/gossip/losses.test.ts
@@ -145,7 +147,7 @@ test('a frame lost one way: the end that is ahead takes back what it had added',
         assert.ok(largest(x.map((value, j) => value - then[w]![i]![j]!)) <= 64 * UNIT)
       }
     }
-    // What is kept is as if nothing had been: to the bit.
+    // All that is kept has the bits of before.
     const after = readState(net.nodes[1]!.save())
     const edge = ({ metadata }: typeof after) => JSON.parse(metadata.edges!)[0]
     assert.is(edge(after).parent, edge(state).parent)

@@ -3,7 +3,10 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { metropolis, ring } from '../../src/gossip/topology.ts'
 import { createGossip, type EdgeRandom, type GossipMethod, moniqua } from '../../src/gossip.ts'
-import { errorOf, readState, sameFloats, UNIT, uniform } from '../support/fleet.ts'
+import { sameFloats, UNIT } from '../support/close.ts'
+import { errorOf } from '../support/errors.ts'
+import { uniform } from '../support/numbers.ts'
+import { readState } from '../support/safetensors.ts'
 import { createNet, iterate, type Net, sums } from './net.ts'
 
 const SHAPES = [[12, 9], [7], [3, 4, 5]]
@@ -22,7 +25,7 @@ const halves = [
   { self: 0.5, neighbours: { 0: 0.5 } },
 ]
 
-/** What a node has kept of its last exchange with another: its difference, by parameter, and how far. */
+/** A node's last exchange with another, as saved: its difference, by parameter, and how far. */
 function lastOf(net: Net, self: number, other: number) {
   const { metadata, tensors } = readState(net.nodes[self]!.save())
   const edges = JSON.parse(metadata.edges!) as { neighbour: number; last: { raws: number } }[]

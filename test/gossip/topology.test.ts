@@ -133,7 +133,7 @@ test('a graph in two parts has no gap, and no rate', () => {
   )
 })
 
-test('what is not symmetric or does not sum to 1 is told', () => {
+test('weights that are not symmetric or do not sum to 1 are refused', () => {
   const oneWay: Topology = [
     { self: 0.5, neighbours: { 1: 0.5 } },
     { self: 0.5, neighbours: { 2: 0.5 } },

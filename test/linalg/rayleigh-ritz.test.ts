@@ -1,20 +1,15 @@
-// What stays of the factors when ranks change.
+// Factors when ranks change: the columns that stay.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { reference } from '../../src/backends/reference.ts'
 import { type Compressor, createCompressor, type Options } from '../../src/index.ts'
 import { leadingColumns, rayleighRitz } from '../../src/linalg/rayleigh-ritz.ts'
-import {
-  gradientsOf,
-  readState,
-  residualsOf,
-  sameFloats,
-  stepTogether,
-  UNIT,
-  within,
-} from '../support/fleet.ts'
+import { sameFloats, UNIT, within } from '../support/close.ts'
+import { residualsOf, stepTogether } from '../support/fleet.ts'
 import { gaussian } from '../support/gaussian.ts'
 import { ALL, norm } from '../support/norms.ts'
+import { gradientsOf } from '../support/numbers.ts'
+import { readState } from '../support/safetensors.ts'
 
 const LENGTH = 37
 const SINGULAR = [5, 3, 2, 1]

@@ -3,7 +3,8 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { createCompressor } from '../../src/index.ts'
 import { accordion, accordionDecision } from '../../src/methods.ts'
-import { readState, stepTogether } from '../support/fleet.ts'
+import { stepTogether } from '../support/fleet.ts'
+import { readState } from '../support/safetensors.ts'
 import { recording } from './recording.ts'
 
 interface Config {
@@ -58,7 +59,7 @@ for (const name of ['cifar-300-2-1', 'lm-90-4-1']) {
   })
 
   test(`${name}: the epochs as steps of a compressor, some after a checkpoint`, async () => {
-    // Four halves of a norm have just that norm, and no element of 2¹⁰⁰. The rate is told as it will be after the step:
+    // Four halves of a norm have just that norm, and no element of 2¹⁰⁰. The rate is given as it will be after the step:
     // as published, a lower one does not wait for another epoch.
     const shapes = config.matrix.map((is) => (is ? [5, 6] : [4]))
     let epoch = 0

@@ -3,18 +3,16 @@
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { flatBucket } from '../../examples/buckets/flat.ts'
-import { createCompressor, plan } from '../../src/index.ts'
+import { plan } from '../../src/index.ts'
 import { createWasmKernels } from '../../src/kernels.ts'
 import { pytorch } from '../../src/methods.ts'
-import { open, residualsOf, stepTogether } from '../support/fleet.ts'
+import { createFleet } from '../support/fleet.ts'
+import { open } from '../support/frames.ts'
 import { drawn, type HookConfig, parametersOf } from './hook.ts'
 import { close, largest, recording } from './recording.ts'
+import { FACTOR, observe, TOLERANCES } from './replay.ts'
 
 const CASES = ['bucketwise-options-w2-r2', 'bucketwise-w2-r1']
-
-// Relative to the largest entry of gradient + residual, or of the factor; see paper.test.ts.
-const CHAIN = 1e-4
-const FACTOR = 1e-3
 
 const kernels = await createWasmKernels()
 const test = suite('recorded: the batched hook of PyTorch')
@@ -39,9 +37,7 @@ for (const name of CASES) {
     assert.is(plan([bucket.spec], options).floats * (steps - first), stats.after)
 
     const random = drawn(file, () => 'bucket0')
-    const workers = await Promise.all(
-      [0, 1].map((sender) => createCompressor([bucket.spec], { ...options, random, sender })),
-    )
+    const workers = await createFleet([bucket.spec], 2, { ...options, random })
     for (let t = 0; t < steps; t++) {
       const gradients = workers.map((_, w) => {
         const flat = new Float32Array(bucket.length)
@@ -50,14 +46,10 @@ for (const name of CASES) {
           order.map((i) => tensors[i]!),
           flat,
         )
-        return flat
+        return [flat]
       })
-      const pending = await Promise.all(workers.map(residualsOf))
-      const size = largest(...gradients.map((g, w) => g.map((x, j) => x + pending[w]![0]![j]!)))
-      const { means, updates } = await stepTogether(
-        workers,
-        gradients.map((flat) => [flat]),
-      )
+      const { inputs, means, updates, residuals } = await observe(workers, gradients)
+      const size = largest(...inputs.flat())
       const outputs = parametersOf(file, t, 'output')
       const got = outputs.map((want) => want.map(() => Number.NaN))
       bucket.unpack(
@@ -65,13 +57,12 @@ for (const name of CASES) {
         order.map((i) => got[i]!),
       )
       for (const [i, want] of outputs.entries()) {
-        close(got[i]!, want, CHAIN, size, `step ${t}, parameter ${i}`)
+        close(got[i]!, want, TOLERANCES.run, size, `step ${t}, parameter ${i}`)
       }
-      for (const [w, worker] of workers.entries()) {
-        const [residual] = await residualsOf(worker)
+      for (const [w, [residual]] of residuals.entries()) {
         const recorded = state.use_error_feedback && t >= first
         const want = recorded ? file.get(`step${t}/worker${w}/error/0`) : residual!.map(() => 0)
-        close(residual!, want, CHAIN, size, `step ${t}: residual of worker ${w}`)
+        close(residual!, want, TOLERANCES.run, size, `step ${t}: residual of worker ${w}`)
       }
       if (t < first) continue
       const [hat, q] = means.map((mean) => open(mean).floats)

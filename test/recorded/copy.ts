@@ -4,7 +4,7 @@
 // everything that the file says of them or of all.
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { readState, writeState } from '../support/fleet.ts'
+import { readState, writeState } from '../support/safetensors.ts'
 
 const WHOLE = [
   'paper-algorithm1',

@@ -2,11 +2,12 @@
 // do not. Same gradients, same first factors; no preset.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { createCompressor } from '../../src/index.ts'
 import { createWasmKernels, svd } from '../../src/kernels.ts'
-import { residualsOf, sameFloats, stepTogether } from '../support/fleet.ts'
+import { sameFloats } from '../support/close.ts'
+import { createFleet } from '../support/fleet.ts'
 import { ALL, distance, norm } from '../support/norms.ts'
 import { close, conserved, largest, meanOf, recording, stateOf } from './recording.ts'
+import { observe } from './replay.ts'
 
 interface Config {
   readonly rank: number
@@ -67,7 +68,7 @@ test('nothing depends on the scale, to the bit', async () => {
 
 test.run()
 
-/** What went in, the mean over the workers of gradient + residual, and what came out. */
+/** The mean over the workers of gradient + residual, and the update. */
 interface Seen {
   readonly x: Float32Array
   readonly update: Float32Array
@@ -77,31 +78,17 @@ interface Seen {
 async function run(i: number, scale = 1): Promise<Seen[]> {
   const { rank, workers: count, steps, shapes } = file.config
   const restore = stateOf(new Map([[0, { data: file.factor(`init/q/${i}`), rank }]]))
-  const workers = await Promise.all(
-    Array.from({ length: count }, (_, sender) =>
-      createCompressor([shapes[i]!], { ...ALL, rank, sender, restore }),
-    ),
-  )
+  const workers = await createFleet([shapes[i]!], count, { ...ALL, rank, restore })
   const seen: Seen[] = []
   for (let t = 0; t < steps; t++) {
-    const gradients = workers.map((_, w) =>
+    const gradients = workers.map((_, w) => [
       file.get(`step${t}/worker${w}/grad/${i}`).map((g) => scale * g),
-    )
-    const pending = await Promise.all(workers.map(residualsOf))
-    const inputs = gradients.map((g, w) => g.map((value, j) => value + pending[w]![0]![j]!))
-    const { updates } = await stepTogether(
-      workers,
-      gradients.map((g) => [g]),
-    )
-    const left = await Promise.all(workers.map(residualsOf))
-    const update = updates[0]![0]!
-    conserved(
-      inputs,
-      update,
-      left.map(([e]) => e!),
-      `step ${t}: conservation`,
-    )
-    seen.push({ x: meanOf(inputs), update })
+    ])
+    const step = await observe(workers, gradients)
+    const [inputs, left] = [step.inputs, step.residuals].map((all) => all.map(([x]) => x!))
+    const update = step.updates[0]![0]!
+    conserved(inputs!, update, left!, `step ${t}: conservation`)
+    seen.push({ x: meanOf(inputs!), update })
   }
   return seen
 }

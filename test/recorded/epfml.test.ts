@@ -1,13 +1,16 @@
-// `method: reference()` against what the package of PowerSGD's authors computed: whole runs, and each
+// `method: epfml()` against what the package of PowerSGD's authors computed: whole runs, and each
 // step from the state that was recorded before it.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { type Compressor, createCompressor, type Options, plan } from '../../src/index.ts'
 import { createLayout } from '../../src/kernels.ts'
 import { epfml, halfSteps } from '../../src/methods.ts'
-import { open, residualsOf, stepTogether, writeState } from '../support/fleet.ts'
+import { createFleet, stepTogether } from '../support/fleet.ts'
+import { open } from '../support/frames.ts'
 import { distance, norm } from '../support/norms.ts'
-import { close, conserved, largest, type Recording, recording } from './recording.ts'
+import { writeState } from '../support/safetensors.ts'
+import { close, largest, type Recording, recording } from './recording.ts'
+import { FACTOR, range, recordedBy, scaledColumns, signsOf, testReplay } from './replay.ts'
 
 interface Config {
   readonly implementation_class: 'BasicPowerSGD' | 'PowerSGD'
@@ -41,12 +44,8 @@ const CASES = [
   'three-iters-normal-w1-r2-i3',
 ]
 
-// Relative to the largest entry of gradient + residual, or of the factor. In float64 the same rule
-// differs from what was recorded by up to 1.5e-6 in a step, 7.9e-6 in a run.
-const STEP = 1e-5
-const CHAIN = 1e-4
-const FACTOR = 1e-3
-
+// The tolerances of replay.ts: in float64 the same rule differs from what was recorded by up to 1.5e-6
+// in a step, 7.9e-6 in a run.
 const test = suite('recorded: epfml-powersgd')
 
 for (const name of CASES) {
@@ -62,15 +61,12 @@ for (const name of CASES) {
     assert.is(floats, floatsOf(file))
   })
 
-  test(`${name}: the run`, async () => {
-    const workers = await fleet(file, 0)
-    for (let t = 0; t < file.config.steps; t++) await compareStep(file, workers, t, CHAIN)
-  })
-
-  test(`${name}: each step by itself`, async () => {
-    for (let t = 0; t < file.config.steps; t++) {
-      await compareStep(file, await fleet(file, t), t, STEP)
-    }
+  testReplay(test, name, {
+    ...recordedBy(file),
+    fleet: (t) => fleet(file, t),
+    compare(t, { means }) {
+      if (compressedBefore(file, t + 1) > 0) compareFactor(file, open(means.at(-1)!).floats, t)
+    },
   })
 }
 
@@ -121,7 +117,7 @@ function optionsOf({ config }: Case): Options {
   }
 }
 
-/** What the package sends in the average step: half of both factors in each half-step. */
+/** The floats that the package sends in the average step: half of both factors in each half-step. */
 function floatsOf({ config, factor }: Case): number {
   const { shapes, compressed, num_iters_per_step: k } = config
   return shapes.reduce((sum, shape, i) => {
@@ -138,27 +134,17 @@ function compressedBefore({ config }: Case, t: number): number {
 /** Workers that stand before step t, with what was recorded. */
 function fleet(file: Case, t: number): Promise<Compressor[]> {
   const { workers, shapes, num_iters_per_step: k } = file.config
-  return Promise.all(
-    Array.from({ length: workers }, (_, sender) =>
-      createCompressor(shapes, {
-        ...optionsOf(file),
-        sender,
-        restore: stateBefore(
-          file,
-          t,
-          sender,
-          (compressedBefore(file, t) * k) % 2 === 0 ? 'Q' : 'P',
-        ),
-      }),
-    ),
-  )
+  const next = (compressedBefore(file, t) * k) % 2 === 0 ? 'Q' : 'P'
+  const states = range(workers).map((w) => ({ restore: stateBefore(file, t, w, next) }))
+  return createFleet(shapes, states, optionsOf(file))
 }
 
 function stateBefore(file: Case, t: number, worker: number, next: 'P' | 'Q'): Uint8Array {
   const { shapes, compressed } = file.config
+  const { residual } = recordedBy(file)
   const tensors: Record<string, { shape: number[]; data: Float32Array }> = {}
   for (const [i, shape] of shapes.entries()) {
-    tensors[`residual/${i}`] = { shape: [...shape], data: residualOf(file, t - 1, worker, i) }
+    tensors[`residual/${i}`] = { shape: [...shape], data: residual(t - 1, worker, i) }
     if (!compressed[i]) continue
     for (const side of ['p', 'q'] as const) {
       const data = file.factor(t === 0 ? `init/${side}/${i}` : `step${t - 1}/${side}/${i}`)
@@ -167,48 +153,6 @@ function stateBefore(file: Case, t: number, worker: number, next: 'P' | 'Q'): Ui
     }
   }
   return writeState(tensors, { step: String(t), notes: JSON.stringify({ next }) })
-}
-
-function residualOf(file: Case, t: number, worker: number, i: number): Float32Array {
-  const gradient = file.get(`step0/worker0/grad/${i}`)
-  return t < 0 ? gradient.map(() => 0) : file.get(`step${t}/worker${worker}/residual/${i}`)
-}
-
-/** Steps all workers with the recorded gradients and compares. */
-async function compareStep(
-  file: Case,
-  workers: readonly Compressor[],
-  t: number,
-  tolerance: number,
-): Promise<void> {
-  const { shapes, float64_replay: replay } = file.config
-  const gradients = workers.map((_, w) =>
-    shapes.map((_, i) => file.get(`step${t}/worker${w}/grad/${i}`)),
-  )
-  const pending = await Promise.all(workers.map(residualsOf))
-  const { means, updates } = await stepTogether(workers, gradients)
-  const residuals = await Promise.all(workers.map(residualsOf))
-  const whole = Math.hypot(...updates[0]!.map(norm))
-  const told = workers[0]!.updateNorm!
-  assert.ok(Math.abs(told - whole) <= 1e-6 * whole, `updateNorm: ${told} for ${whole}`)
-  for (const [i] of shapes.entries()) {
-    if (t >= replay.comparable_steps[i]!) continue
-    const what = (name: string) => `step ${t}, parameter ${i}: ${name}`
-    const inputs = workers.map((_, w) => {
-      const before = residualOf(file, t - 1, w, i)
-      return gradients[w]![i]!.map((g, j) => g + before[j]!)
-    })
-    const own = workers.map((_, w) => gradients[w]![i]!.map((g, j) => g + pending[w]![i]![j]!))
-    const left = residuals.map((all) => all[i]!)
-    conserved(own, updates[0]![i]!, left, what('conservation'))
-    const size = largest(...inputs)
-    for (const [w] of workers.entries()) {
-      close(updates[w]![i]!, file.get(`step${t}/update/${i}`), tolerance, size, what('update'))
-      const residual = file.get(`step${t}/worker${w}/residual/${i}`)
-      close(left[w]!, residual, tolerance, size, what(`residual of worker ${w}`))
-    }
-  }
-  if (compressedBefore(file, t + 1) > 0) compareFactor(file, open(means.at(-1)!).floats, t)
 }
 
 /** The factor that was sent last, up to the signs of its columns: of each, LAPACK's QR chooses one. */
@@ -220,13 +164,11 @@ function compareFactor(file: Case, mean: Float32Array, t: number): void {
     if (t >= replay.comparable_factor_steps[index]!) continue
     const length = side === 'left' ? rows : cols
     const want = file.factor(`step${t}/${side === 'left' ? 'p' : 'q'}/${index}`)
-    const got = mean.slice(matrix[side], matrix[side] + length * rank)
-    for (let j = 0; j < rank; j++) {
-      const at = j * length
-      const along = got.slice(at, at + length).reduce((sum, x, i) => sum + x * want[at + i]!, 0)
-      const sign = along < 0 ? -1 : 1
-      for (let i = at; i < at + length; i++) got[i] = sign * workers * got[i]!
-    }
+    const mine = mean.slice(matrix[side], matrix[side] + length * rank)
+    const got = scaledColumns(
+      mine,
+      signsOf(mine, want, rank).map((sign) => sign * workers),
+    )
     close(got, want, FACTOR, largest(want), `step ${t}, parameter ${index}: ${side} factor`)
   }
 }

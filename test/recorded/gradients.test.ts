@@ -3,12 +3,13 @@
 // any matrix of that rank can do.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { createCompressor, type Options } from '../../src/index.ts'
+import type { Options } from '../../src/index.ts'
 import { createWasmKernels, svd } from '../../src/kernels.ts'
 import { paper } from '../../src/methods.ts'
-import { residualsOf, stepTogether } from '../support/fleet.ts'
+import { createFleet } from '../support/fleet.ts'
 import { distance, norm } from '../support/norms.ts'
 import { meanOf, type Recording, recording, stateOf } from './recording.ts'
+import { observe, range } from './replay.ts'
 
 interface Config {
   readonly workers: number
@@ -103,22 +104,15 @@ async function errorsOf(
       }),
     ),
   )
-  const workers = await Promise.all(
-    range(file.config.workers).map((sender) =>
-      createCompressor(
-        found.map(({ shape }) => shape),
-        { ...options, rank, sender, restore },
-      ),
-    ),
-  )
+  const shapes = found.map(({ shape }) => shape)
+  const workers = await createFleet(shapes, file.config.workers, { ...options, rank, restore })
   const errors: number[][] = []
   for (const t of range(file.config.steps)) {
-    const pending = await Promise.all(workers.map(residualsOf))
     const gradients = workers.map((_, w) => found.map((matrix) => matrix.gradients[t]![w]!))
-    const { updates } = await stepTogether(workers, gradients)
+    const { inputs, updates } = await observe(workers, gradients)
     errors.push(
       found.map((_, k) => {
-        const x = meanOf(gradients.map((g, w) => g[k]!.map((y, j) => y + pending[w]![k]![j]!)))
+        const x = meanOf(inputs.map((arrays) => arrays[k]!))
         return distance(x, updates[0]![k]!) / norm(x)
       }),
     )
@@ -128,8 +122,4 @@ async function errorsOf(
 
 function same(got: number, want: number, what: string): void {
   assert.ok(Math.abs(got - want) <= TOLERANCE, `${what}: ${got} for ${want}`)
-}
-
-function range(n: number): number[] {
-  return Array.from({ length: n }, (_, i) => i)
 }

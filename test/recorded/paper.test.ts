@@ -13,9 +13,12 @@ import {
 import { createLayout } from '../../src/kernels.ts'
 import { gramSchmidt } from '../../src/linalg/gram-schmidt.ts'
 import { paper } from '../../src/methods.ts'
-import { open, readState, residualsOf, stepTogether } from '../support/fleet.ts'
+import { createFleet, stepTogether } from '../support/fleet.ts'
+import { open } from '../support/frames.ts'
 import { norm } from '../support/norms.ts'
-import { close, conserved, largest, type Recording, recording, stateOf } from './recording.ts'
+import { readState } from '../support/safetensors.ts'
+import { close, largest, type Recording, recording, stateOf } from './recording.ts'
+import { FACTOR, range, recordedBy, testReplay } from './replay.ts'
 
 interface Config {
   readonly rank: number
@@ -46,11 +49,8 @@ const CASES = [
   'warm-w2-r1',
 ]
 
-// Relative to the largest entry of gradient + residual, or of the factor. In float64 the same rule
-// differs from what was recorded by up to 1.5e-6 in a step, 7.9e-6 in a run, factors 8.6e-5.
-const STEP = 1e-5
-const CHAIN = 1e-4
-const FACTOR = 1e-3
+// The tolerances of replay.ts: in float64 the same rule differs from what was recorded by up to 1.5e-6
+// in a step, 7.9e-6 in a run, factors by 8.6e-5.
 const OPTIMISER = 1e-6
 
 const test = suite('recorded: paper-algorithm1')
@@ -68,19 +68,16 @@ for (const name of CASES) {
     assert.is(32 * floats * steps, bits)
   })
 
-  test(`${name}: the run`, async () => {
-    const workers = await fleet(file, 0)
-    const models = await Promise.all(workers.map((worker) => modelOf(file, worker)))
-    for (let t = 0; t < file.config.steps; t++) {
-      const updates = await compareStep(file, workers, t, CHAIN)
-      for (const [w, model] of models.entries()) await model?.compare(updates[w]!, t)
-    }
-  })
-
-  test(`${name}: each step by itself`, async () => {
-    for (let t = 0; t < file.config.steps; t++) {
-      await compareStep(file, await fleet(file, t), t, STEP)
-    }
+  testReplay(test, name, {
+    ...recordedBy(file),
+    fleet: (t) => fleet(file, t),
+    compare: (t, { means }) => compareFactors(file, means.map(open), t),
+    async follow(workers) {
+      const models = await Promise.all(workers.map((worker) => modelOf(file, worker)))
+      return async (t, { updates }) => {
+        for (const [w, model] of models.entries()) await model?.compare(updates[w]!, t)
+      }
+    },
   })
 }
 
@@ -116,15 +113,14 @@ function optionsOf({ config: { rank, reuse_query } }: Case): Options {
 /** Workers that stand before step t: at the first one new, later with what was recorded. */
 function fleet(file: Case, t: number): Promise<Compressor[]> {
   const { workers, shapes, reuse_query } = file.config
-  const create = (options: Options) => createCompressor(shapes, { ...optionsOf(file), ...options })
-  return Promise.all(
-    Array.from({ length: workers }, (_, sender) => {
-      // Without warm start, a run draws its queries; a step by itself is given one.
-      if (t === 0 && !reuse_query) return create({ sender, random: drawn(file) })
-      const query = reuse_query ? (t === 0 ? 'init/q' : `step${t - 1}/q`) : `step${t}/q_in`
-      return create({ sender, restore: stateBefore(file, t, query, sender) })
-    }),
-  )
+  const options = optionsOf(file)
+  // Without warm start, a run draws its queries; a step by itself is given one.
+  if (t === 0 && !reuse_query) {
+    return createFleet(shapes, workers, { ...options, random: drawn(file) })
+  }
+  const query = reuse_query ? (t === 0 ? 'init/q' : `step${t - 1}/q`) : `step${t}/q_in`
+  const states = range(workers).map((w) => ({ restore: stateBefore(file, t, query, w) }))
+  return createFleet(shapes, states, options)
 }
 
 /** The recorded queries; zeros for the step after the last one, which has none. */
@@ -140,11 +136,10 @@ function drawn(file: Case): Random {
 function stateBefore(file: Case, t: number, query: string, worker: number): Uint8Array {
   const { shapes, compressed } = file.config
   const matrices = [...shapes.keys()].filter((i) => compressed[i])
+  const { residual } = recordedBy(file)
   return stateOf(
     new Map(matrices.map((i) => [i, factorOf(file, `${query}/${i}`, i)])),
-    new Map(
-      matrices.map((i) => [i, { data: residualOf(file, t - 1, worker, i), shape: shapes[i]! }]),
-    ),
+    new Map(matrices.map((i) => [i, { data: residual(t - 1, worker, i), shape: shapes[i]! }])),
   )
 }
 
@@ -152,53 +147,6 @@ function factorOf(file: Case, name: string, i: number) {
   const { rank, shapes } = file.config
   const { parameters } = plan(shapes, { method: paper(), rank })
   return { data: file.factor(name), rank: parameters[i]!.rank }
-}
-
-function residualOf(file: Case, t: number, worker: number, i: number): Float32Array {
-  const gradient = file.get(`step0/worker0/grad/${i}`)
-  return t < 0 ? gradient.map(() => 0) : file.get(`step${t}/worker${worker}/residual/${i}`)
-}
-
-/** Steps all workers with the recorded gradients and compares; returns each one's update. */
-async function compareStep(
-  file: Case,
-  workers: readonly Compressor[],
-  t: number,
-  tolerance: number,
-): Promise<Float32Array[][]> {
-  const { shapes, float64_replay: replay } = file.config
-  const gradients = workers.map((_, w) =>
-    shapes.map((_, i) => file.get(`step${t}/worker${w}/grad/${i}`)),
-  )
-  const pending = await Promise.all(workers.map(residualsOf))
-  const { means, updates } = await stepTogether(workers, gradients)
-  const residuals = await Promise.all(workers.map(residualsOf))
-  const whole = Math.hypot(...updates[0]!.map(norm))
-  const told = workers[0]!.updateNorm!
-  assert.ok(Math.abs(told - whole) <= 1e-6 * whole, `updateNorm: ${told} for ${whole}`)
-
-  for (const [i] of shapes.entries()) {
-    const what = (name: string) => `step ${t}, parameter ${i}: ${name}`
-    const inputs = workers.map((_, w) => {
-      const before = residualOf(file, t - 1, w, i)
-      return gradients[w]![i]!.map((g, j) => g + before[j]!)
-    })
-    const size = largest(...inputs)
-    conserved(
-      gradients.map((g, w) => g[i]!.map((x, j) => x + pending[w]![i]![j]!)),
-      updates[0]![i]!,
-      residuals.map((e) => e[i]!),
-      what('conservation'),
-    )
-    if (t >= replay.comparable_steps[i]!) continue
-    for (const [w] of workers.entries()) {
-      close(updates[w]![i]!, file.get(`step${t}/update/${i}`), tolerance, size, what('update'))
-      const residual = file.get(`step${t}/worker${w}/residual/${i}`)
-      close(residuals[w]![i]!, residual, tolerance, size, what(`residual of worker ${w}`))
-    }
-  }
-  compareFactors(file, means.map(open), t)
-  return updates
 }
 
 /** P and Q as the means of the two rounds have them, and P̂ as it is made of the first. */

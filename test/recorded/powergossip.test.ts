@@ -11,7 +11,7 @@ import {
   powerGossip,
 } from '../../src/gossip.ts'
 import { createNet, iterate } from '../gossip/net.ts'
-import { readState } from '../support/fleet.ts'
+import { readState } from '../support/safetensors.ts'
 import { close, largest, meanOf, type Recording, recording } from './recording.ts'
 
 interface Config {

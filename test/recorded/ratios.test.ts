@@ -1,4 +1,4 @@
-// What `plan` says of the paper's two models, against the paper's tables and what its code counts.
+// `plan` of the paper's two models against the paper's tables and the counts of its code.
 import { readFileSync } from 'node:fs'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'

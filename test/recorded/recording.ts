@@ -1,7 +1,7 @@
 // Recorded runs of other programs: where they lie, what is in a file, and how numbers compare.
 import { existsSync, readFileSync } from 'node:fs'
 import * as assert from 'uvu/assert'
-import { readState, writeState } from '../support/fleet.ts'
+import { readState, writeState } from '../support/safetensors.ts'
 
 /** One file. Tensors keep their parameter's shape; factors are length × rank, row after row. */
 export interface Recording<Config> {
@@ -49,7 +49,7 @@ export function recording<Config>(
   }
 }
 
-/** What a compressor is to begin with, as a file that another program might have written. */
+/** Factors and residuals to begin with, as a file that another program might have written. */
 export function stateOf(
   factors: ReadonlyMap<number, { data: Float32Array; rank: number }>,
   residuals: ReadonlyMap<number, { data: Float32Array; shape: readonly number[] }> = new Map(),

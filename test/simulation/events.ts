@@ -1,14 +1,15 @@
-// What happens between two steps: workers come and go, ranks change, states are saved and restored.
+// Events between two steps: workers join and leave, ranks change, states are saved and restored.
 import { mergeCheckpoints } from '../../src/index.ts'
-import { readState, sameBytes, within } from '../support/fleet.ts'
+import { sameBytes, within } from '../support/close.ts'
+import { readState } from '../support/safetensors.ts'
+import { rounded } from './expected-layout.ts'
+import { dataOf, type Fleet } from './fleet.ts'
 import { Ledger } from './ledger.ts'
 import type { Member } from './member.ts'
-import { dataOf, type Roster } from './roster.ts'
 import type { Event } from './scenario.ts'
-import { rounded } from './table.ts'
 
-/** Lets it happen to everyone; all are between the same two steps. */
-export async function happen(fleet: Roster, event: Event): Promise<void> {
+/** Applies an event to a fleet whose members are all between the same two steps. */
+export async function applyEvent(fleet: Fleet, event: Event): Promise<void> {
   const first = fleet.members[0]!
   switch (event.kind) {
     case 'none':
@@ -50,13 +51,13 @@ export async function happen(fleet: Roster, event: Event): Promise<void> {
   await fleet.agreed()
 }
 
-async function restore(fleet: Roster, member: Member): Promise<void> {
+async function restore(fleet: Fleet, member: Member): Promise<void> {
   const state = await member.compressor.save()
   member.replace(await fleet.create(member.sender, member.wire, state))
   sameBytes(await member.compressor.save(), state, 'a state that was restored')
 }
 
-async function leave(fleet: Roster): Promise<void> {
+async function leave(fleet: Fleet): Promise<void> {
   if (fleet.members.length === 1) return
   const at = 1 + Math.floor(fleet.chance() * (fleet.members.length - 1))
   const [leaver] = fleet.members.splice(at, 1) as [Member]
@@ -72,7 +73,7 @@ async function leave(fleet: Roster): Promise<void> {
   leaver.compressor.dispose()
 }
 
-async function merge(fleet: Roster, workers: number): Promise<void> {
+async function merge(fleet: Fleet, workers: number): Promise<void> {
   const states = await Promise.all(fleet.members.map(({ compressor }) => compressor.save()))
   const merged = mergeCheckpoints(states)
   const files = states.map(readState)

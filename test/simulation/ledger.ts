@@ -1,7 +1,14 @@
-// One worker's books: everything it took, everything that went out in its name, and how far
-// float32 may have led away from their difference, which is the residual.
-import { readState, within } from '../support/fleet.ts'
-import { type Contribution, contributed, type Layout, type Row, rounded } from './table.ts'
+// One worker's ledger: all gradients that it took in, all that was sent in its name, and how far float32
+// may be from their difference, which is the residual.
+import { within } from '../support/close.ts'
+import { readState } from '../support/safetensors.ts'
+import {
+  type Contribution,
+  contributed,
+  type Layout,
+  type Row,
+  rounded,
+} from './expected-layout.ts'
 
 export class Ledger {
   readonly #table: readonly Row[]
@@ -74,7 +81,7 @@ export class Ledger {
     })
   }
 
-  /** Rule 1 (a): given + residual = taken. */
+  /** Fails unless given + residual = taken. */
   balance(state: Uint8Array, who: string): void {
     const { tensors } = readState(state)
     this.residual = this.#table.map((_, i) => tensors.get(`residual/${i}`)!.data)
@@ -82,7 +89,7 @@ export class Ledger {
       const want = this.#taken[i]!
       const given = this.#given[i]!
       const got = Float64Array.from(e, (value, j) => value + given[j]!)
-      within(got, want, (j) => this.#slack[i]![j]!, `books of ${who}, parameter ${i}`)
+      within(got, want, (j) => this.#slack[i]![j]!, `ledger of ${who}, parameter ${i}`)
     }
   }
 

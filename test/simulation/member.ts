@@ -1,20 +1,21 @@
-// One worker of a fleet with everything that the test knows about it: its books, its open step, and
-// what its stats must say.
+// One worker of a fleet: its ledger, its open step, and the stats that it must have.
 import * as assert from 'uvu/assert'
 import type { Wire } from '../../src/frames.ts'
 import { type Absence, type Compressor, FrameError, type Stats } from '../../src/index.ts'
-import { numbers, type Opened, open, sameFloats } from '../support/fleet.ts'
-import { type Chance, flipped, truncated } from './carry.ts'
+import { sameFloats } from '../support/close.ts'
+import { type Opened, open } from '../support/frames.ts'
+import { numbers } from '../support/numbers.ts'
+import type { Row } from './expected-layout.ts'
 import { Ledger } from './ledger.ts'
-import type { StepRecord } from './record.ts'
 import type { Fate, Gradient, Spoilt } from './scenario.ts'
-import { resealed } from './spoil.ts'
-import type { Row } from './table.ts'
+import { resealed } from './spoilt-frames.ts'
+import type { StepRecord } from './step-record.ts'
+import { type Chance, flipped, truncated } from './transports.ts'
 
 type Writable<T> = { -readonly [K in keyof T]: T[K] }
 
 /** An open step of one worker. */
-interface Turn {
+interface OpenStep {
   readonly record: StepRecord
   readonly gradients: Float32Array[] | null
   readonly fate: Fate
@@ -30,7 +31,7 @@ export class Member {
   readonly wire: Wire
   compressor: Compressor
   ledger: Ledger
-  turn: Turn | null = null
+  turn: OpenStep | null = null
   /** the step it comes to next */
   at: number
   #expected: Writable<Stats> & { absent: Record<Absence, number> }
@@ -130,7 +131,7 @@ export class Member {
     this.compressor.abort()
     this.#expected.aborted++
     this.#absence()
-    // What counts is what the mean says, not what the worker believes.
+    // Whether a frame counted is for the mean to say, not for the worker.
     if (gradients && !record.aborted) {
       this.ledger.give(record.layout, record.contributions(frames), gradients)
     }
@@ -143,7 +144,7 @@ export class Member {
     await this.audit()
   }
 
-  /** Between steps: books, stats. */
+  /** Between steps: ledger and stats. */
   async audit(): Promise<Uint8Array> {
     const state = await this.compressor.save()
     this.ledger.balance(state, `worker ${this.sender}`)
@@ -153,7 +154,7 @@ export class Member {
     return state
   }
 
-  /** Books the reason why it was absent, if it was. */
+  /** Counts the reason why it was absent, if it was. */
   #absence(): boolean {
     const { fate } = this.turn!
     const { absent } = this.#expected

@@ -1,22 +1,23 @@
-// Defects that the books must find, each beside the same fleet without it.
+// Mutants: fleets with one defect, which the checks must find, each beside the same fleet without it.
 
 import type { Backend, Random, Session } from '../../src/backend.ts'
 import { beginFrame, sealFrame } from '../../src/codec/frame.ts'
 import { aggregate } from '../../src/frames.ts'
 import { wasm } from '../../src/index.ts'
 import { halfSteps } from '../../src/methods.ts'
-import { numbers, open } from '../support/fleet.ts'
-import type { Plant } from './roster.ts'
+import { open } from '../support/frames.ts'
+import { numbers } from '../support/numbers.ts'
+import { layoutOf, tableOf } from './expected-layout.ts'
+import type { Mutation } from './fleet.ts'
 import { PLAIN, type Scenario, type Script } from './scenario.ts'
-import { layoutOf, tableOf } from './table.ts'
 
-export interface Planted {
+export interface Mutant {
   readonly name: string
-  /** what the scenarios have in common, over random ones */
+  /** fixed, over random scenarios */
   readonly scenario: Partial<Scenario>
-  readonly bad: Plant
-  readonly good: Plant
-  /** what the check that finds it says */
+  readonly bad: Mutation
+  readonly good: Mutation
+  /** the message of the check that finds it */
   readonly found: RegExp
 }
 
@@ -38,7 +39,7 @@ const HALVES: Partial<Scenario> = {
   shared: { rank: 2, minCompressionRate: 0, iterations: 2, method: halfSteps() },
 }
 
-export const planted: readonly Planted[] = [
+export const mutants: readonly Mutant[] = [
   {
     name: 'a query that differs by worker',
     scenario: { ...BASE, shared: { ...BASE.shared, warmStart: false } },
@@ -57,8 +58,8 @@ export const planted: readonly Planted[] = [
   {
     name: 'a raw tensor that is lost on its way',
     scenario: BASE,
-    good: { transport: (frame) => sealFrame(frame.slice()) },
-    bad: { transport: withoutRaw },
+    good: { corrupt: (frame) => sealFrame(frame.slice()) },
+    bad: { corrupt: withoutRaw },
     found: /^mean/,
   },
   {
@@ -74,7 +75,7 @@ export const planted: readonly Planted[] = [
         }),
       }),
     },
-    found: /^books of worker/,
+    found: /^ledger of worker/,
   },
   {
     name: 'a residual taken from the mean',
@@ -90,7 +91,7 @@ export const planted: readonly Planted[] = [
         }),
       }),
     },
-    found: /^books of worker/,
+    found: /^ledger of worker/,
   },
   {
     name: 'a residual without what a lost frame would have brought',
@@ -101,7 +102,7 @@ export const planted: readonly Planted[] = [
         backend: altered({ settle: (session, _, raw, sink) => session.settle(true, raw, sink) }),
       }),
     },
-    found: /^books of worker/,
+    found: /^ledger of worker/,
   },
   {
     name: 'a mean with one sender in it twice',
@@ -115,7 +116,7 @@ export const planted: readonly Planted[] = [
     scenario: { ...BASE, steps: [PLAIN, { ...PLAIN, abort: { round: 1, who: 1 } }] },
     good: {},
     bad: { abortsLate: true },
-    found: /^books of worker/,
+    found: /^ledger of worker/,
   },
   {
     name: 'half-steps: a P that has gone out, and stays',
@@ -130,7 +131,7 @@ export const planted: readonly Planted[] = [
         }),
       }),
     },
-    found: /^books of worker/,
+    found: /^ledger of worker/,
   },
   {
     name: 'half-steps: a Q that is taken although its frame was lost',
@@ -144,7 +145,7 @@ export const planted: readonly Planted[] = [
         }),
       }),
     },
-    found: /^books of worker/,
+    found: /^ledger of worker/,
   },
   {
     name: 'half-steps: a second one that sends what the first has sent',
@@ -153,7 +154,7 @@ export const planted: readonly Planted[] = [
     bad: {
       options: () => ({
         backend: altered({
-          // What was put right is not put back.
+          // The decoded factor is not written back.
           write: (session, slot, values) => {
             if (slot !== 'qLocal') session.write(slot, values)
           },
@@ -167,7 +168,7 @@ export const planted: readonly Planted[] = [
     scenario: { ...HALVES, steps: [PLAIN, { ...PLAIN, abort: { round: 1, who: 1 } }] },
     good: {},
     bad: { abortsLate: true },
-    found: /^books of worker/,
+    found: /^ledger of worker/,
   },
   {
     name: 'half-steps: a first P that differs by worker',

@@ -1,4 +1,4 @@
-// What may happen to a fleet: random scenarios, small enough to be shrunk by fast-check.
+// Random scenarios of a fleet, small enough to be shrunk by fast-check.
 import fc from 'fast-check'
 import type { Wire } from '../../src/frames.ts'
 import type { ParameterSpec, SharedOptions } from '../../src/index.ts'
@@ -9,32 +9,32 @@ export interface Scenario {
   readonly seed: number
   readonly shapes: readonly ParameterSpec[]
   readonly shared: SharedOptions
-  /** by member, in turn */
+  /** by member, round robin */
   readonly wires: readonly Wire[]
   readonly workers: number
   readonly weighing: 'equal' | 'random' | 'extreme'
   readonly steps: readonly Script[]
 }
 
-/** What happens before and in one step. */
+/** One step, and the event before it. */
 export interface Script {
   readonly event: Event
-  /** by place in the fleet, in turn */
+  /** by position in the fleet, round robin */
   readonly fates: readonly Fate[]
-  /** who gives the step up, before the mean of this round; a place, or everyone */
+  /** who gives the step up, before the mean of this round: a position in the fleet, or all */
   readonly abort: { readonly round: number; readonly who: number | 'all' } | null
-  readonly carrier: Carrier
+  readonly transport: Transport
   readonly spoilt: Spoilt
 }
 
-export type Carrier = 'flat' | 'shuffled' | 'tree' | 'stream' | 'slices'
+export type Transport = 'flat' | 'shuffled' | 'tree' | 'stream' | 'slices'
 export type Spoilt = 'nothing' | 'bit' | 'truncated' | 'former' | 'foreign' | 'twice'
 
 export interface Fate {
   readonly gradient: Gradient
   /** bit k: its frame of round k does not arrive */
   readonly lost: number
-  /** hears no mean from this round on, until it catches up */
+  /** receives no mean from this round on, until it catches up */
   readonly late: number | null
   /** false: goes on being behind, if it is */
   readonly returns: boolean
@@ -164,7 +164,7 @@ const script: fc.Arbitrary<Script> = fc.record({
       }),
     },
   ),
-  carrier: fc.constantFrom('flat', 'shuffled', 'tree', 'stream', 'slices'),
+  transport: fc.constantFrom('flat', 'shuffled', 'tree', 'stream', 'slices'),
   spoilt: fc.constantFrom('nothing', 'nothing', 'bit', 'truncated', 'former', 'foreign', 'twice'),
 })
 
@@ -209,6 +209,6 @@ export const PLAIN: Script = {
   event: { kind: 'none' },
   fates: [{ gradient: 'normal', lost: 0, late: null, returns: true, writes: true }],
   abort: null,
-  carrier: 'flat',
+  transport: 'flat',
   spoilt: 'nothing',
 }

@@ -1,39 +1,39 @@
-// Plays a scenario on a fleet of compressors, and checks at every step what must hold.
+// Runs a scenario on a fleet of compressors and checks every step.
 import { openHost } from '../../src/backends/wasm/index.ts'
-import { open } from '../support/fleet.ts'
-import { type Carried, carry } from './carry.ts'
-import { happen } from './events.ts'
-import { FullStep } from './full.ts'
-import { HalfSteps } from './halves.ts'
+import { open } from '../support/frames.ts'
+import { applyEvent } from './events.ts'
+import { layoutOf, ranksFor, usesHalfSteps } from './expected-layout.ts'
+import { Fleet, type Mutation } from './fleet.ts'
+import { FullStep } from './full-step.ts'
+import { HalfSteps } from './half-steps.ts'
 import { gradientFor, type Member } from './member.ts'
-import type { StepRecord } from './record.ts'
-import { type Plant, Roster } from './roster.ts'
 import { type Fate, PLAIN, type Scenario, type Script } from './scenario.ts'
-import { badFrames } from './spoil.ts'
-import { halves, layoutOf, ranksFor } from './table.ts'
+import { badFrames } from './spoilt-frames.ts'
+import type { StepRecord } from './step-record.ts'
+import { type Transported, transport } from './transports.ts'
 
 /** @throws if anything does not hold */
-export async function play(scenario: Scenario, plant: Plant = {}): Promise<void> {
-  const host = await openHost(scenario.shared.seed ?? 0, plant.random?.(0))
-  const fleet = new Fleet(new Roster(scenario, plant, host))
-  await fleet.play()
+export async function simulate(scenario: Scenario, mutation: Mutation = {}): Promise<void> {
+  const host = await openHost(scenario.shared.seed ?? 0, mutation.random?.(0))
+  const simulation = new Simulation(new Fleet(scenario, mutation, host))
+  await simulation.run()
 }
 
-class Fleet {
-  readonly #fleet: Roster
+class Simulation {
+  readonly #fleet: Fleet
   #former: Uint8Array | undefined
 
-  constructor(fleet: Roster) {
+  constructor(fleet: Fleet) {
     this.#fleet = fleet
   }
 
-  async play(): Promise<void> {
+  async run(): Promise<void> {
     const { workers, steps } = this.#fleet.scenario
     for (let i = 0; i < workers; i++) await this.#fleet.enlist()
     for (const script of steps) {
       if (script.event.kind !== 'none') {
         for (const member of this.#fleet.members) await this.#catchUp(member, script)
-        await happen(this.#fleet, script.event)
+        await applyEvent(this.#fleet, script.event)
       }
       for (const [i, member] of this.#fleet.members.entries()) {
         if (fateOf(script, i).returns) await this.#catchUp(member, script)
@@ -55,9 +55,9 @@ class Fleet {
     )
     const layout = layoutOf(this.#fleet.table, ranks)
     const { iterations = 1, method } = shared
-    const rounds = layout.leftFloats === 0 ? 1 : iterations * (halves(method) ? 1 : 2)
+    const rounds = layout.leftFloats === 0 ? 1 : iterations * (usesHalfSteps(method) ? 1 : 2)
     const common = [this.#fleet.host, step, layout, rounds, before, !compressing] as const
-    const Record = halves(method) ? HalfSteps : FullStep
+    const Record = usesHalfSteps(method) ? HalfSteps : FullStep
     const record: StepRecord = new Record(shared, ...common)
 
     const frames = new Map<Member, Uint8Array>()
@@ -71,7 +71,7 @@ class Fleet {
       if (record.aborted) await member.abort()
       else await member.finish()
     }
-    if (this.#fleet.plant.abortsLate) return
+    if (this.#fleet.mutation.abortsLate) return
     // A worker that gave up alone has another history now, unless all did or nobody counted.
     const peer = this.#fleet.members[0]!
     for (const member of aborted) {
@@ -93,14 +93,14 @@ class Fleet {
     const alone =
       abort && abort.who !== 'all' && abort.who > 0 ? this.#fleet.members[abort.who] : undefined
     const aborter = alone && frames.has(alone) ? alone : undefined
-    const each = halves(this.#fleet.scenario.shared.method)
+    const each = usesHalfSteps(this.#fleet.scenario.shared.method)
     for (let round = 0; round < record.rounds; round++) {
       const here = abort !== null && round === abort.round % record.rounds
       const last = round === record.rounds - 1
       const sent = [...frames].filter(([member]) => {
         const lost = fateOf(script, this.#fleet.members.indexOf(member)).lost & (1 << round)
         const decides = each || (here && last)
-        const tooLate = decides && member === aborter && !this.#fleet.plant.abortsLate
+        const tooLate = decides && member === aborter && !this.#fleet.mutation.abortsLate
         return !lost && !tooLate
       })
       if ((here && abort.who === 'all') || sent.length === 0) {
@@ -108,10 +108,10 @@ class Fleet {
         break
       }
       const bytes = sent.map(([, frame]) => frame)
-      const { mean, roundings } = this.#carry(bytes, script)
+      const { mean, roundings } = this.#transport(bytes, script)
       const opened = bytes.map(open)
       this.#former = bytes[0]
-      record.weigh(mean, opened, roundings, this.#fleet.plant.anonymous ?? false)
+      record.weigh(mean, opened, roundings, this.#fleet.mutation.anonymous ?? false)
       for (const member of [...frames.keys()]) {
         const fate = fateOf(script, this.#fleet.members.indexOf(member))
         if (here && member === aborter) {
@@ -129,14 +129,15 @@ class Fleet {
     return aborted
   }
 
-  #carry(frames: readonly Uint8Array[], { spoilt, carrier }: Script): Carried {
-    const { transport, aggregate } = this.#fleet.plant
-    const arrived = transport ? frames.map(transport) : frames
-    if (aggregate) return { mean: aggregate(arrived), roundings: this.#fleet.plant.roundings ?? 1 }
+  #transport(frames: readonly Uint8Array[], { spoilt, transport: how }: Script): Transported {
+    const { corrupt, aggregate } = this.#fleet.mutation
+    const arrived = corrupt ? frames.map(corrupt) : frames
+    if (aggregate)
+      return { mean: aggregate(arrived), roundings: this.#fleet.mutation.roundings ?? 1 }
     // A stream knows who is in twice only once it has been there before.
-    const how = spoilt === 'twice' && carrier === 'stream' ? 'bit' : spoilt
-    const bad = badFrames(arrived, this.#former, how, this.#fleet.chance)
-    return carry(arrived, bad, carrier, this.#fleet.chance)
+    const kind = spoilt === 'twice' && how === 'stream' ? 'bit' : spoilt
+    const bad = badFrames(arrived, this.#former, kind, this.#fleet.chance)
+    return transport(arrived, bad, how, this.#fleet.chance)
   }
 
   #compress(member: Member, record: StepRecord, fate: Fate): Promise<Uint8Array> {

@@ -1,29 +1,29 @@
-// DESIGN, rule 1: nothing is lost, and the update is what was taken. Both halves on random fleets,
-// and defects that must not pass.
+// Random fleets: for each worker gradients = what was sent + residual, and the update is the weighted mean
+// of what was sent. Mutants, each with one defect, must fail.
 import fc from 'fast-check'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { fromPayload, payload } from '../../src/frames.ts'
-import { sameBytes } from '../support/fleet.ts'
-import { planted } from './mutants.ts'
-import type { Plant } from './roster.ts'
+import { sameBytes } from '../support/close.ts'
+import type { Mutation } from './fleet.ts'
+import { mutants } from './mutants.ts'
 import { type Scenario, scenario } from './scenario.ts'
-import { play } from './simulate.ts'
+import { simulate } from './simulate.ts'
 
 // For long hunts: LOWRANK_RUNS=20000 LOWRANK_SEED=7 node --import tsx test/simulation/simulation.test.ts
 const numRuns = Number(process.env.LOWRANK_RUNS ?? 800)
 const seed = Number(process.env.LOWRANK_SEED ?? 1905)
 
-const test = suite('books')
+const test = suite('simulation')
 
-test('balance for every worker, and the update is the mean of what counted', async () => {
+test('the ledger of every worker balances, and the update is the mean of what counted', async () => {
   await fc.assert(
-    fc.asyncProperty(scenario, (s) => play(s)),
+    fc.asyncProperty(scenario, (s) => simulate(s)),
     { seed, numRuns, includeErrorInReport: true },
   )
 })
 
-test('balance where an engine sums by itself, and names nobody', async () => {
+test('the same where an engine sums by itself, and its means name no senders', async () => {
   // Everyone's frame is in every sum: MPI_Allreduce has no absent workers, only absent gradients.
   const calm = scenario.map(
     (random): Scenario => ({
@@ -43,9 +43,9 @@ test('balance where an engine sums by itself, and names nobody', async () => {
       })),
     }),
   )
-  const sum: Plant = { aggregate: summed, anonymous: true, roundings: 2 * 8 + 4 }
+  const sum: Mutation = { aggregate: summed, anonymous: true, roundings: 2 * 8 + 4 }
   await fc.assert(
-    fc.asyncProperty(calm, (s) => play(s, sum)),
+    fc.asyncProperty(calm, (s) => simulate(s, sum)),
     { seed, numRuns: Math.ceil(numRuns / 10), includeErrorInReport: true },
   )
 })
@@ -59,11 +59,11 @@ function summed(frames: readonly Uint8Array[]): Uint8Array {
   return means[0]!
 }
 
-for (const { name, scenario: fixed, bad, good, found } of planted) {
+for (const { name, scenario: fixed, bad, good, found } of mutants) {
   const fleets = scenario.map((random): Scenario => ({ ...random, ...fixed }))
-  const check = (plant: Plant) =>
+  const check = (mutation: Mutation) =>
     fc.check(
-      fc.asyncProperty(fleets, (s) => play(s, plant)),
+      fc.asyncProperty(fleets, (s) => simulate(s, mutation)),
       { seed, numRuns: 10, endOnFailure: true },
     )
 

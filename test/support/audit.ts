@@ -2,7 +2,7 @@
 // misses a suite without `.run()`.
 import { register } from 'node:module'
 
-/** What a test file says about itself on descriptor 3 when it ends. */
+/** The report of a test file on descriptor 3 when it ends. */
 export interface Findings {
   /** tests that could not run, and why */
   readonly problems: readonly string[]

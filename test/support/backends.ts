@@ -54,10 +54,10 @@ export const everywhere: readonly Bench<OnBoth>[] =
         },
       ]
 
-/** What kernels are held against. */
+/** The kernels that the others are compared with. */
 export const reference: Bench = all[0]!
 
-/** What lies between operands, and must still lie there afterwards. */
+/** Fills the memory between operands, and must still be there afterwards. */
 const GUARD = -12345.678
 
 /**

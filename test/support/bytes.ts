@@ -8,7 +8,7 @@ import type { Wire } from '../../src/codec/wire/index.ts'
 import { wireType } from '../../src/codec/wire/index.ts'
 import { FrameError } from '../../src/errors.ts'
 
-/** What a test wants to be different from the usual frame of one sender. */
+/** The fields in which a frame differs from the usual one of one sender. */
 export type Wishes = Partial<Omit<Header, 'senders' | 'ranks' | 'scalars'>> & {
   senders?: readonly number[]
   ranks?: readonly number[]

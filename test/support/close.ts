@@ -1,7 +1,10 @@
 import * as assert from 'uvu/assert'
 
-/** float32's unit roundoff */
+/** Half the distance from 1 to the next float32: one rounding errs by at most this part. */
 export const UNIT = 2 ** -24
+
+/** The most by which rounding in the range of float32's subnormals errs. */
+export const SMALLEST = 2 ** -149
 
 /**
  * γₙ = n·u ÷ (1 − n·u): n roundings in any order err by at most this part of Σ|x||y| (Higham,
@@ -11,18 +14,17 @@ export function gamma(n: number): number {
   return (n * UNIT) / (1 - n * UNIT)
 }
 
-/** Fails at the first element that is further from the wanted one than the bound for it. */
+/** Fails with the first index at which |got − want| exceeds its bound (or is no number). */
 export function within(
   got: ArrayLike<number>,
   want: ArrayLike<number>,
   bound: (i: number) => number,
+  what = 'element',
 ): void {
-  assert.is(got.length, want.length, 'length')
-  for (let i = 0; i < want.length; i++) {
-    // Written so that NaN fails.
-    if (!(Math.abs(got[i]! - want[i]!) <= bound(i))) {
-      assert.unreachable(`element ${i}: got ${got[i]}, want ${want[i]} ± ${bound(i)}`)
-    }
+  if (got.length !== want.length) assert.unreachable(`${what}: ${got.length} ≠ ${want.length}`)
+  for (let i = 0; i < got.length; i++) {
+    if (Math.abs(got[i]! - want[i]!) <= bound(i)) continue
+    assert.unreachable(`${what}: [${i}]: got ${got[i]}, expected ${want[i]} ± ${bound(i)}`)
   }
 }
 
@@ -34,4 +36,21 @@ export function same(got: ArrayLike<number>, want: ArrayLike<number>): void {
       assert.unreachable(`element ${i}: got ${got[i]}, want exactly ${want[i]}`)
     }
   }
+}
+
+/** Fails with the first index at which two arrays have other bits. */
+export function sameFloats(got: Float32Array, want: Float32Array, what: string): void {
+  const bits = (x: Float32Array) => new Uint32Array(x.buffer, x.byteOffset, x.length)
+  const [a, b] = [bits(got), bits(want)]
+  const at = a.findIndex((word, i) => word !== b[i])
+  if (got.length !== want.length) assert.unreachable(`${what}: ${got.length} ≠ ${want.length}`)
+  if (at >= 0) assert.unreachable(`${what}: [${at}]: got ${got[at]}, expected ${want[at]}`)
+}
+
+/** The same for bytes. */
+export function sameBytes(got: Uint8Array, want: Uint8Array, what: string): void {
+  const at = got.findIndex((byte, i) => byte !== want[i])
+  if (got.length !== want.length)
+    assert.unreachable(`${what}: ${got.length} ≠ ${want.length} bytes`)
+  if (at >= 0) assert.unreachable(`${what}: byte ${at}: got ${got[at]}, expected ${want[at]}`)
 }

@@ -5,7 +5,7 @@
 import type { Backend, Kernels } from '../../src/backend.ts'
 import type { Options } from '../../src/index.ts'
 
-/** What is needed of a compressor, whichever build it is from. */
+/** The methods in use of a compressor, whichever build it is from. */
 interface Worker {
   compress(gradients: readonly Float32Array[], options: { weight: number }): Promise<Uint8Array>
   receive(mean: Uint8Array): Promise<Uint8Array | null>
@@ -16,7 +16,7 @@ interface Worker {
   save(options?: { residual: boolean }): Promise<Uint8Array>
 }
 
-/** What is needed of the door `lowrank`. */
+/** The exports in use of the door `lowrank`. */
 export interface Lowrank {
   createCompressor(shapes: readonly (readonly number[])[], options?: Options): Promise<Worker>
   aggregate(frames: readonly Uint8Array[]): Uint8Array

@@ -1,4 +1,4 @@
-// What importing the package costs whoever bundles it.
+// The bytes that importing the package adds to a bundle.
 import { gzipSync } from 'node:zlib'
 import { build } from 'esbuild'
 

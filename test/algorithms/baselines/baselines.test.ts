@@ -12,21 +12,15 @@ import {
 } from '../../../src/baselines.ts'
 import { fromPayload, payload, type Wire } from '../../../src/frames.ts'
 import { aggregate, createCompressor, type Options, plan } from '../../../src/index.ts'
-import {
-  errorOf,
-  gradientsOf,
-  residualsOf,
-  sameBytes,
-  sameFloats,
-  stepTogether,
-  uniform,
-  within,
-  writeState,
-} from '../../support/fleet.ts'
+import { sameBytes, sameFloats, within } from '../../support/close.ts'
+import { errorOf } from '../../support/errors.ts'
+import { createFleet, residualsOf, stepTogether } from '../../support/fleet.ts'
 import { norm } from '../../support/norms.ts'
-import { BASELINES, type Baseline, tailOf } from './forms.ts'
+import { gradientsOf, uniform } from '../../support/numbers.ts'
+import { writeState } from '../../support/safetensors.ts'
+import { BASELINES, type Baseline, tailOf } from './expected.ts'
 import { lastOfEqual, undecoded } from './mutants.ts'
-import { play, SHAPES, scenario } from './simulate.ts'
+import { SHAPES, scenario, simulate } from './simulate.ts'
 
 // For long hunts: LOWRANK_RUNS=20000 LOWRANK_SEED=7 node --import tsx test/algorithms/baselines/baselines.test.ts
 const numRuns = Number(process.env.LOWRANK_RUNS ?? 150)
@@ -39,7 +33,7 @@ const test = suite('baselines')
 for (const baseline of BASELINES) {
   const { name, options } = baseline
 
-  test(`${name}: books balance, and the update is the mean of what was taken`, () =>
+  test(`${name}: nothing is lost, and the update is the mean of the parts that left M`, () =>
     playAll(baseline))
 
   test(`${name}: plan tells the bytes that are really sent and received`, async () => {
@@ -49,10 +43,10 @@ for (const baseline of BASELINES) {
         const fleet = await fleetOf(workers, own)
         const gradients = fleet.map((_, i) => gradientsOf(SHAPES, i))
         const { frames, means } = await stepTogether(fleet, gradients)
-        const told = plan(SHAPES, own)
-        assert.is(told.rounds, frames.length)
-        for (const frame of frames[0]!) assert.is(frame.length, told.bytes, wire)
-        assert.is(means[0]!.length, told.received(workers).bytes, `${wire}, ${workers} workers`)
+        const planned = plan(SHAPES, own)
+        assert.is(planned.rounds, frames.length)
+        for (const frame of frames[0]!) assert.is(frame.length, planned.bytes, wire)
+        assert.is(means[0]!.length, planned.received(workers).bytes, `${wire}, ${workers} workers`)
       }
     }
   })
@@ -281,7 +275,7 @@ test('choices of callers are checked before anything changes', async () => {
   }
 })
 
-test('as published, an entry of zero is not in the books', async () => {
+test('as published, the sign of a zero is lost', async () => {
   const gradients = [Float32Array.of(0, -3, 3, 0)]
   const left = async (method: Options['method']) => {
     const worker = await createCompressor([[4]], { method: method! })
@@ -328,7 +322,7 @@ test('options that are none are refused by name', async () => {
   )
 })
 
-test('workers whose methods or their options differ are told so', async () => {
+test('workers whose methods or their options differ are refused', async () => {
   const frame = async (options: Options, sender: number) => {
     const worker = await createCompressor([[4, 6]], { ...options, sender })
     return worker.compressSync(gradientsOf([[4, 6]], sender))
@@ -356,7 +350,7 @@ test.run()
 
 function playAll(baseline: Baseline): Promise<void> {
   return fc.assert(
-    fc.asyncProperty(scenario, (s) => play(baseline, s)),
+    fc.asyncProperty(scenario, (s) => simulate(baseline, s)),
     { seed, numRuns, includeErrorInReport: true },
   )
 }
@@ -366,11 +360,7 @@ function dims(shape: readonly number[]): [number, number] {
 }
 
 function fleetOf(workers: number, options: Options) {
-  return Promise.all(
-    Array.from({ length: workers }, (_, sender) =>
-      createCompressor(SHAPES, { ...options, sender }),
-    ),
-  )
+  return createFleet(SHAPES, workers, options)
 }
 
 /** An orthogonal mixture of singular values that fall by a quarter each. */

@@ -1,4 +1,4 @@
-// What another worker may have put into its part of a gathered mean: refused before anything changes,
+// Bad parts of other workers in a gathered mean: refused before anything changes,
 // and the step goes on with the right mean.
 
 import { suite } from 'uvu'
@@ -8,8 +8,11 @@ import { beginFrame, decodeFrame, sealFrame } from '../../../src/codec/frame.ts'
 import { partsLength, partsOf, writeParts } from '../../../src/codec/gathered.ts'
 import { PART_AT } from '../../../src/codec/header.ts'
 import { splitFrame, type Wire } from '../../../src/frames.ts'
-import { aggregate, createCompressor, FrameError, type Options } from '../../../src/index.ts'
-import { errorOf, gradientsOf, sameBytes, sameFloats } from '../../support/fleet.ts'
+import { aggregate, FrameError, type Options } from '../../../src/index.ts'
+import { sameBytes, sameFloats } from '../../support/close.ts'
+import { errorOf } from '../../support/errors.ts'
+import { createFleet } from '../../support/fleet.ts'
+import { gradientsOf } from '../../support/numbers.ts'
 
 /** 30 + 7 + 1 entries: of the largest, 4 + 1 + 1 by topK. */
 const SHAPES = [[6, 5], [7], []]
@@ -161,10 +164,10 @@ test.run()
 
 /** Workers 0, 0 and 2. */
 function fleetOf(workers: number, options: Options & { wire?: Wire }) {
-  return Promise.all(
-    Array.from({ length: workers }, (_, i) =>
-      createCompressor(SHAPES, { ...options, sender: i === 2 ? 2 : 0 }),
-    ),
+  return createFleet(
+    SHAPES,
+    Array.from({ length: workers }, (_, w) => ({ sender: w === 2 ? 2 : 0 })),
+    options,
   )
 }
 

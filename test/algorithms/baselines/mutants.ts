@@ -1,10 +1,10 @@
-// Defects that the books must find: methods whose sessions are not what they seem.
+// Mutants: methods with one defect in their session, which the checks must find.
 
 import type { Algorithm } from '../../../src/algorithm.ts'
 import type { MaybePromise, Session, Slot } from '../../../src/backend.ts'
 import type { Method } from '../../../src/options.ts'
 
-/** What is left where something was sent is dropped, as if the wire lost nothing. */
+/** The residual of entries that were sent is dropped, as if the wire lost nothing. */
 export function undecoded(method: Method): Method {
   return onSession(method, (session) => ({
     write(slot: Slot, values: Uint8Array): void {

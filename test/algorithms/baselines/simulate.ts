@@ -1,12 +1,14 @@
-// A random fleet with one baseline: frames that are lost, means that come late, aborts, joining and
-// leaving. After each step of each worker its books, and what it took from M; at the end every update.
+// A random fleet with one baseline: frames get lost, means come late, workers abort, join and leave. Each
+// step of each worker is checked for what left M and what stayed; at the end, every update.
 import fc from 'fast-check'
 import * as assert from 'uvu/assert'
 import { createAggregate, inspect, joinSlices, splitFrame, type Wire } from '../../../src/frames.ts'
 import { aggregate, type Compressor, createCompressor, type Options } from '../../../src/index.ts'
-import { numbers, residualsOf, SMALLEST, sameFloats, UNIT, within } from '../../support/fleet.ts'
+import { SMALLEST, sameFloats, UNIT, within } from '../../support/close.ts'
+import { residualsOf } from '../../support/fleet.ts'
 import { norm } from '../../support/norms.ts'
-import type { Baseline, Taken } from './forms.ts'
+import { numbers } from '../../support/numbers.ts'
+import type { Baseline, Taken } from './expected.ts'
 
 export const SHAPES = [[6, 5], [7], [3, 4, 2], [1, 9], [40], [], [12, 3]]
 
@@ -15,7 +17,7 @@ const gradient = fc.constantFrom(
 )
 type Gradient = 'normal' | 'ties' | 'zero' | 'tiny' | 'none' | 'weightless' | 'notFinite'
 
-/** What becomes of a worker in one step. The first one is always awake, and never gives up alone. */
+/** One worker in one step. The first one is always awake, and never gives up alone. */
 const fate = fc.record({
   gradient,
   lost: fc.boolean(),
@@ -79,7 +81,7 @@ class Member {
   }
 }
 
-export async function play(
+export async function simulate(
   baseline: Baseline,
   { seed, workers, wires, weights, startCompressingAfter, steps }: Scenario,
 ): Promise<void> {
@@ -155,7 +157,7 @@ export async function play(
     return frame
   }
 
-  /** Receives what everyone else has received, and checks what is left of M. */
+  /** Receives the step's mean, and checks the residual. */
   async function end(member: Member): Promise<void> {
     const past = history[member.at]!
     if (past.mean === null) {
@@ -163,17 +165,19 @@ export async function play(
       return
     }
     assert.is(await member.compressor.receive(past.mean), null)
-    const told = member.compressor.updateNorm!
+    const reported = member.compressor.updateNorm!
     const update = SHAPES.map((shape) => new Float32Array(lengthOf(shape)).fill(Number.NaN))
     const { counted } = await member.compressor.decompress(update)
-    const { senders: heard } = inspect(past.mean)
-    assert.is(counted, heard.includes(member.sender))
+    assert.is(counted, inspect(past.mean).senders.includes(member.sender))
     if (past.update) {
       for (const [i, x] of update.entries()) sameFloats(x, past.update[i]!, `update ${i}`)
     } else {
       past.update = update
       const length = Math.hypot(...update.map(norm))
-      assert.ok(Math.abs(told - length) <= 1e-5 * length + 1e-30, `updateNorm ${told} of ${length}`)
+      assert.ok(
+        Math.abs(reported - length) <= 1e-5 * length + 1e-30,
+        `updateNorm ${reported} of ${length}`,
+      )
     }
     await settled(member, counted ? past : null)
   }
@@ -197,7 +201,7 @@ export async function play(
     if (past) {
       past.contributions.set(member.sender, { weight, taken: all })
       for (const [i, one] of all.entries()) {
-        if (past.compressing) named(`${who}, parameter ${i}`, () => baseline.form(one))
+        if (past.compressing) named(`${who}, parameter ${i}`, () => baseline.check(one))
         else
           assert.ok(
             one.left.every((x) => x === 0),
@@ -270,7 +274,7 @@ function balance(baseline: Baseline, past: Past, what: string): void {
     within(got, want, (j) => slack[j]!, `${what}, parameter ${i}: the update`)
     const sent = all.map(({ taken }) => taken[i]!)
     if (compressing && sent.length > 0)
-      named(`${what}, parameter ${i}`, () => baseline.alike?.(sent))
+      named(`${what}, parameter ${i}`, () => baseline.checkAll?.(sent))
   }
 }
 
@@ -319,7 +323,7 @@ function lengthOf(shape: readonly number[]): number {
   return shape.reduce((a, b) => a * b, 1)
 }
 
-/** Says whose form it is that is wrong. */
+/** Adds the step and the worker to the message of a failed check. */
 function named(what: string, check: () => void): void {
   try {
     check()

@@ -3,8 +3,12 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { aggregate, createCompressor, FrameError, type Options, plan } from '../../../src/index.ts'
 import { paper } from '../../../src/methods.ts'
-import { errorOf, gradientsOf, open, readState, stepTogether } from '../../support/fleet.ts'
+import { errorOf } from '../../support/errors.ts'
+import { stepTogether } from '../../support/fleet.ts'
+import { open } from '../../support/frames.ts'
 import { ALL } from '../../support/norms.ts'
+import { gradientsOf } from '../../support/numbers.ts'
+import { readState } from '../../support/safetensors.ts'
 
 const SHAPES = [[6, 8], [1, 9], [7, 1], [5], { shape: [3, 4], compress: false }]
 
@@ -33,7 +37,7 @@ test('options beside a method override its own defaults; undefined ones do not',
   assert.not.ok('method' in (await kept({})), 'the usual one goes without saying')
 })
 
-test('workers whose methods or options differ are told so', async () => {
+test('workers whose methods or options differ are refused', async () => {
   const shapes = [[6, 8]]
   const frame = async (options: Options, sender: number) => {
     const worker = await createCompressor(shapes, { rank: 2, ...options, sender })
@@ -61,21 +65,21 @@ test('what is no method is refused, and options that one has no use for', () => 
   assert.throws(() => plan([[6, 8]], { preset: 'paper' } as Options), '"preset": no such option')
 })
 
-test("'paper': a first round in which nobody was heard does not end the matrices", async () => {
+test("'paper': a first round in which no gradient arrived does not end the matrices", async () => {
   const shapes = [[6, 8]]
   const make = (sender: number) => createCompressor(shapes, { method: paper(), rank: 2, sender })
-  const [heard, silent] = [await make(0), await make(1)]
-  await heard.compress(gradientsOf(shapes, 1))
-  const empty = aggregate([await silent.compress(null)])
-  const frames = [await heard.receive(empty), await silent.receive(empty)] as Uint8Array[]
+  const [present, absent] = [await make(0), await make(1)]
+  await present.compress(gradientsOf(shapes, 1))
+  const empty = aggregate([await absent.compress(null)])
+  const frames = [await present.receive(empty), await absent.receive(empty)] as Uint8Array[]
   const mean = aggregate(frames)
   assert.is(open(mean).weight, 1)
-  for (const worker of [heard, silent]) {
+  for (const worker of [present, absent]) {
     assert.is(await worker.receive(mean), null)
     assert.ok((await worker.decompress(null)).weight > 0)
     assert.ok(worker.updateNorm! > 0)
   }
-  const { means } = await stepTogether([heard, silent], [gradientsOf(shapes, 2), null])
+  const { means } = await stepTogether([present, absent], [gradientsOf(shapes, 2), null])
   assert.ok(open(means[0]!).floats.some((x) => x !== 0))
 })
 

@@ -15,20 +15,13 @@ import {
   wasm,
 } from '../../../src/index.ts'
 import { openDevice } from '../../backends/webgpu/device.ts'
-import { gamma } from '../../support/close.ts'
-import {
-  errorOf,
-  open,
-  gradientsOf as plainOf,
-  residualsOf,
-  sameBytes,
-  sameFloats,
-  stepTogether,
-  uniform,
-} from '../../support/fleet.ts'
+import { gamma, sameBytes, sameFloats } from '../../support/close.ts'
+import { errorOf } from '../../support/errors.ts'
+import { createFleet, residualsOf, stepTogether } from '../../support/fleet.ts'
+import { open } from '../../support/frames.ts'
 import { norm } from '../../support/norms.ts'
-import { explicit, gradientsOf, pairOf, relative, SHAPES } from './pairs.ts'
-import { together } from './together.ts'
+import { gradientsOf as plainOf, uniform } from '../../support/numbers.ts'
+import { explicit, gradientsOf, pairOf, relative, SHAPES, stepFactored } from './factors.ts'
 
 /** The same sums in another order: of 60 products at most, to which the other roundings are few. */
 const CLOSE = gamma(60)
@@ -41,12 +34,7 @@ const METHODS = {
   'rank-dAD': { method: rankDad(), rank: 3 },
 } satisfies Record<string, Options>
 
-const fleet = (options: Options, workers = 3) =>
-  Promise.all(
-    Array.from({ length: workers }, (_, sender) =>
-      createCompressor(SHAPES, { ...options, sender }),
-    ),
-  )
+const fleet = (options: Options, workers = 3) => createFleet(SHAPES, workers, options)
 
 const test = suite('factored')
 
@@ -114,7 +102,7 @@ for (const [name, options] of Object.entries({
     const weights = [1, 2.5, 4]
     for (let step = 0; step < 5; step++) {
       const given = ours.map((_, i) => gradientsOf(10 * step + i, [3 + step, 5 + i]))
-      const got = await together(
+      const got = await stepFactored(
         ours,
         given.map(({ factored }) => factored),
         weights,
@@ -148,7 +136,7 @@ test('updates are means of contributions, and with feedback the residual is what
       let residuals = await Promise.all(workers.map(residualsOf))
       for (let step = 0; step < 3; step++) {
         const given = workers.map((_, i) => gradientsOf(10 * step + i))
-        const { frames, means, updates } = await together(
+        const { frames, means, updates } = await stepFactored(
           workers,
           given.map(({ factored }) => factored),
           weights,
@@ -195,7 +183,7 @@ test('what does not pay is multiplied out if it is factored, and sent as it is',
     const [worker] = await fleet({ ...options, errorFeedback }, 1)
     for (const seed of [1, 2]) {
       const { factored, whole } = gradientsOf(seed)
-      const { updates } = await together([worker!], [factored])
+      const { updates } = await stepFactored([worker!], [factored])
       for (const [i, want] of whole.entries()) assert.ok(relative(updates[0]![i]!, want) <= 1e-6)
     }
     assert.is(await worker!.residualNorm(), 0)
@@ -206,7 +194,7 @@ test('the caller may overwrite activations and deltas once the first frame is th
   for (const options of Object.values(METHODS)) {
     const [worker, other] = [(await fleet(options, 1))[0]!, (await fleet(options, 1))[0]!]
     const { factored } = gradientsOf(1)
-    const want = (await together([other], [gradientsOf(1).factored])).updates[0]!
+    const want = (await stepFactored([other], [gradientsOf(1).factored])).updates[0]!
     let frame: Uint8Array | null = await worker.compress(factored)
     for (const entry of factored) {
       for (const x of Object.values(entry)) if (x instanceof Float32Array) x.fill(Number.NaN)
@@ -233,9 +221,9 @@ for (const [name, options] of Object.entries(METHODS)) {
     for (const [step, spoil] of spoilt.entries()) {
       const [bad, { factored: good }] = [gradientsOf(2 * step), gradientsOf(2 * step + 1)]
       spoil(bad)
-      const got = await together(workers, [bad.factored, good])
+      const got = await stepFactored(workers, [bad.factored, good])
       assert.equal(got.outcomes[0], { counted: false, senders: [1], weight: 1 })
-      const want = await together(twins, [null, good])
+      const want = await stepFactored(twins, [null, good])
       for (const [i, update] of got.updates[0]!.entries()) {
         sameFloats(update, want.updates[0]![i]!, `step ${step}, parameter ${i}`)
       }
@@ -248,23 +236,19 @@ for (const [name, options] of Object.entries(METHODS)) {
       await twins[0]!.compress(last),
       'as if it had not been',
     )
-    const nobody = await together(await fleet(options, 2), [null, null])
+    const nobody = await stepFactored(await fleet(options, 2), [null, null])
     assert.ok(nobody.updates[1]!.flatMap((x) => [...x]).every((x) => x === 0))
   })
 
   test(`${name}: a worker that is not counted applies the update, and keeps M if it keeps anything`, async () => {
     const workers = await fleet(options, 2)
     const given = workers.map((_, i) => gradientsOf(i))
-    let frames = await Promise.all(workers.map((worker, i) => worker.compress(given[i]!.factored)))
-    for (;;) {
-      const last = frames[0]!
-      const mean = aggregate([last])
-      const next = await Promise.all(workers.map((worker) => worker.receive(mean)))
-      if (next.every((frame) => frame === null)) break
-      frames = next as Uint8Array[]
-    }
-    const updates = workers.map(() => given[0]!.whole.map(({ length }) => new Float32Array(length)))
-    const outcomes = await Promise.all(workers.map((worker, i) => worker.decompress(updates[i]!)))
+    const { updates, outcomes } = await stepFactored(
+      workers,
+      given.map(({ factored }) => factored),
+      undefined,
+      { arrives: (w) => w === 0 },
+    )
     assert.equal(
       outcomes.map(({ counted }) => counted),
       [true, false],
@@ -284,7 +268,7 @@ for (const [name, options] of Object.entries(METHODS)) {
   test(`${name}: saved and restored, joined, aborted, and without awaiting`, async () => {
     const workers = await fleet(options, 2)
     for (const step of [1, 2]) {
-      await together(
+      await stepFactored(
         workers,
         workers.map((_, i) => gradientsOf(10 * step + i).factored),
       )
@@ -320,7 +304,7 @@ for (const [name, options] of Object.entries(METHODS)) {
   test(`${name}: frames are as long as plan says, on every wire`, async () => {
     for (const wire of ['f32', 'f16', 'bf16', 'int8'] as const) {
       const [worker] = await fleet({ ...options, wire }, 1)
-      const { frames } = await together([worker!], [gradientsOf(1, [9, 9]).factored])
+      const { frames } = await stepFactored([worker!], [gradientsOf(1, [9, 9]).factored])
       const sent = frames.reduce((sum, [frame]) => sum + frame!.length, 0)
       assert.is(sent, plan(SHAPES, { ...options, wire }).bytes, wire)
     }
@@ -336,7 +320,7 @@ test('setRank keeps leading columns; dAD has no ranks', async () => {
     ]
     for (const [step, rank] of [3, 4, 1, 30].entries()) {
       const given = ours.map((_, i) => gradientsOf(10 * step + i))
-      const got = await together(
+      const got = await stepFactored(
         ours,
         given.map(({ factored }) => factored),
       )
@@ -371,10 +355,10 @@ for (const name of ['factored, nothing kept', 'factored, with feedback'] as cons
     }
     const [worker] = await fleet({ ...METHODS[name], backend }, 1)
     const { factored, whole } = gradientsOf(1)
-    await together([worker!], [factored])
+    await stepFactored([worker!], [factored])
     const before = await residualsOf(worker!)
     spoils = true
-    const { updates, outcomes } = await together([worker!], [gradientsOf(2).factored])
+    const { updates, outcomes } = await stepFactored([worker!], [gradientsOf(2).factored])
     spoils = false
     assert.equal(outcomes[0], { counted: false, senders: [], weight: 0 })
     assert.is(worker!.stats.absent.factors, 1)
@@ -446,7 +430,7 @@ else {
       const cpu = await createCompressor(SHAPES, { ...options, sender: 1 })
       for (const step of [1, 2, 3]) {
         const given = [gradientsOf(step).factored, gradientsOf(10 + step).factored]
-        const { updates, outcomes } = await together([gpu, cpu], given)
+        const { updates, outcomes } = await stepFactored([gpu, cpu], given)
         assert.equal(outcomes[0]!.senders, [0, 1])
         for (const [i, update] of updates[0]!.entries()) {
           assert.ok(relative(update, updates[1]![i]!) <= CLOSE, `step ${step}, parameter ${i}`)

@@ -14,26 +14,24 @@ import {
 } from '../../../src/index.ts'
 import { eigen } from '../../../src/linalg/eigen.ts'
 import { gatheredOf } from '../../support/bytes.ts'
+import { sameBytes, sameFloats, within } from '../../support/close.ts'
+import { errorOf } from '../../support/errors.ts'
+import { createFleet, residualsOf } from '../../support/fleet.ts'
+import { uniform } from '../../support/numbers.ts'
 import {
-  errorOf,
-  residualsOf,
-  sameBytes,
-  sameFloats,
-  uniform,
-  within,
-} from '../../support/fleet.ts'
-import { explicit, gradientsOf, type Pair, pairOf, relative, SHAPES } from './pairs.ts'
+  explicit,
+  gradientsOf,
+  type Pair,
+  pairOf,
+  relative,
+  SHAPES,
+  stepFactored,
+} from './factors.ts'
 import { published } from './published.ts'
-import { together } from './together.ts'
 
 const test = suite('gathered factors')
 
-const fleet = (options: Options, workers = 3) =>
-  Promise.all(
-    Array.from({ length: workers }, (_, sender) =>
-      createCompressor(SHAPES, { ...options, sender }),
-    ),
-  )
+const fleet = (options: Options, workers = 3) => createFleet(SHAPES, workers, options)
 
 /** Words of the only part in a frame. */
 function wordsOf(frame: Uint8Array): number[] {
@@ -47,7 +45,7 @@ test('dAD is the weighted mean gradient, whatever each worker has of samples', a
   const weights = [1, 2.5, 4.5]
   for (let step = 0; step < 3; step++) {
     const given = workers.map((_, i) => gradientsOf(10 * step + i, [1 + 2 * i + step, 9 - i]))
-    const { frames, updates, outcomes } = await together(
+    const { frames, updates, outcomes } = await stepFactored(
       workers,
       given.map(({ factored }) => factored),
       weights,
@@ -74,7 +72,7 @@ test('dAD, one worker of weight 1: biases come out bit by bit, into and added to
   const [worker] = await fleet({ method: dad({ samples: 9 }) }, 1)
   const { factored, whole } = gradientsOf(1)
   await worker!.compress(factored)
-  const { means } = await together(await fleet({ method: dad({ samples: 9 }) }, 1), [factored])
+  const { means } = await stepFactored(await fleet({ method: dad({ samples: 9 }) }, 1), [factored])
   await worker!.receive(means[0]!)
   const parameters = whole.map(({ length }, i) => uniform(length, i))
   const before = parameters.map((x) => x.slice())
@@ -97,8 +95,8 @@ test('dAD pays below N = n·m ÷ (n + m): 512 samples for 1024 × 1024, 2048 for
     [1024, 512],
     [4096, 2048],
   ] as const) {
-    const told = (samples: number) => plan([[side, side], [side]], { method: dad({ samples }) })
-    const { parameters, floats, ratio } = told(limit - 1)
+    const planned = (samples: number) => plan([[side, side], [side]], { method: dad({ samples }) })
+    const { parameters, floats, ratio } = planned(limit - 1)
     assert.equal(
       parameters.map(({ rank }) => rank),
       [limit - 1, 0],
@@ -106,10 +104,10 @@ test('dAD pays below N = n·m ÷ (n + m): 512 samples for 1024 × 1024, 2048 for
     assert.is(floats, 2 * side * (limit - 1) + side + 1) // and a word: N
     assert.ok(ratio > 1)
     assert.equal(
-      told(limit).parameters.map(({ rank }) => rank),
+      planned(limit).parameters.map(({ rank }) => rank),
       [0, 0],
     )
-    assert.is(told(limit).floats, side * side + side)
+    assert.is(planned(limit).floats, side * side + side)
   }
   // For each parameter its own; a rate asks for more gain.
   const ranks = (options: Options) => plan(SHAPES, options).parameters.map(({ rank }) => rank)
@@ -127,7 +125,7 @@ test('what does not pay is multiplied out if it is factored', async () => {
     assert.ok(plan(SHAPES, options).parameters.every(({ rank }) => rank === 0))
     const [worker] = await fleet(options, 1)
     const { factored, whole } = gradientsOf(1)
-    const { updates } = await together([worker!], [factored])
+    const { updates } = await stepFactored([worker!], [factored])
     for (const [i, want] of whole.entries()) assert.ok(relative(updates[0]![i]!, want) <= 1e-6)
   }
 })
@@ -137,7 +135,7 @@ test('dAD refuses more samples than were agreed upon, and goes on', async () => 
   const error = await errorOf(() => worker!.compress(gradientsOf(1, [5, 5]).factored))
   assert.instance(error, RangeError)
   assert.is(error.message, '"gradients[0]": expected at most 4 samples, got 5')
-  await together(
+  await stepFactored(
     [worker!, twin!],
     [gradientsOf(2, [4, 9]).factored, gradientsOf(3, [4, 1]).factored],
   )
@@ -220,7 +218,7 @@ test('rank-dAD: the update is the weighted mean of what each would get alone; bi
   const workers = await fleet(options)
   const weights = [1, 2, 5]
   const given = workers.map((_, i) => gradientsOf(i))
-  const { updates, frames } = await together(
+  const { updates, frames } = await stepFactored(
     workers,
     given.map(({ factored }) => factored),
     weights,
@@ -228,7 +226,7 @@ test('rank-dAD: the update is the weighted mean of what each would get alone; bi
   const each = await Promise.all(
     given.map(async ({ factored }) => {
       const [worker] = await fleet(options, 1)
-      return (await together([worker!], [factored])).updates[0]!
+      return (await stepFactored([worker!], [factored])).updates[0]!
     }),
   )
   for (const [i, update] of updates[0]!.entries()) {
@@ -245,7 +243,7 @@ test('rank-dAD: the update is the weighted mean of what each would get alone; bi
   // A matrix that is not factored is compressed like the others; other ranks from the next step on.
   assert.equal(wordsOf(frames[0]![0]!), [3, 3, 3])
   for (const worker of workers) worker.setRank([2, 0, 0, 1])
-  const next = await together(
+  const next = await stepFactored(
     workers,
     given.map(({ factored }) => factored),
   )
@@ -258,11 +256,11 @@ test('what the wire loses is lost: the update is made of what frames say, and no
     ['rank-dAD', rankDad()],
   ] as const) {
     const error: Record<string, number> = {}
-    const exact = (await together(await fleet({ method }, 1), [gradientsOf(1).factored]))
+    const exact = (await stepFactored(await fleet({ method }, 1), [gradientsOf(1).factored]))
       .updates[0]!
     for (const wire of ['f16', 'bf16', 'int8'] as const) {
       const workers = await fleet({ method, wire }, 2)
-      const { updates } = await together(workers, [
+      const { updates } = await stepFactored(workers, [
         gradientsOf(1).factored,
         gradientsOf(1).factored,
       ])
@@ -336,7 +334,7 @@ test('hostile parts are refused with the byte, and nothing has changed', async (
 
 test.run()
 
-/** What a lone worker of rank 10 makes of one matrix, and how many columns it sends. */
+/** The update of one matrix by a lone worker of rank 10, and how many columns it sends. */
 async function alone(pair: Pair, options: RankDadOptions = {}) {
   const worker = await createCompressor([[pair.rows, pair.cols]], {
     method: rankDad(options),

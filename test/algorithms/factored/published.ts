@@ -1,7 +1,7 @@
 // The structured power iteration that was published with rank-dAD (`power_iteration_BC`), from a
 // description of what it computes, in float32. It is here to show what ours must not do.
-import { numbers } from '../../support/fleet.ts'
-import type { Pair } from './pairs.ts'
+import { numbers } from '../../support/numbers.ts'
+import type { Pair } from './factors.ts'
 
 /**
  * Vectors one after another: the power iteration on G·Gᵀ, less Σ σ²·b·bᵀ over those before, while σ is

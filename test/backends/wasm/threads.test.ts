@@ -17,9 +17,11 @@ import {
   wasm as wasmAlone,
 } from '../../../src/index.ts'
 import { wasm } from '../../../src/threads.ts'
-import { type Arrays, course, sameCourse } from '../../support/course.ts'
-import { errorOf, sameBytes, uniform } from '../../support/fleet.ts'
+import { sameBytes } from '../../support/close.ts'
+import { errorOf } from '../../support/errors.ts'
 import { GOLDEN, goldenRun } from '../../support/golden.ts'
+import { uniform } from '../../support/numbers.ts'
+import { type Arrays, sameTrace, traceOf } from '../../support/session-trace.ts'
 
 const test = suite('threads')
 
@@ -45,7 +47,7 @@ const KINDS: Options[] = [
 
 for (const shared of KINDS) {
   test(`the same bits for any number: ${JSON.stringify(shared)}`, async () => {
-    const want = await course({}, 'foreign', shared)
+    const want = await traceOf({}, 'foreign', shared)
     for (const [threads, arrays] of [
       [1, 'resident'],
       [2, 'resident'],
@@ -54,12 +56,12 @@ for (const shared of KINDS) {
       [4, 'resident'],
       [4, 'foreign'],
     ] satisfies [number, Arrays][]) {
-      const got = await course({ backend: wasm({ threads }) }, arrays, shared)
-      sameCourse(got, want, `${threads} threads, ${arrays}`)
+      const got = await traceOf({ backend: wasm({ threads }) }, arrays, shared)
+      sameTrace(got, want, `${threads} threads, ${arrays}`)
     }
     for (const arrays of ['resident', 'foreign'] satisfies Arrays[]) {
-      const got = await byOthers(() => course({ backend: wasm({ threads: 2 }) }, arrays, shared))
-      sameCourse(got, want, `the other thread, ${arrays}`)
+      const got = await byOthers(() => traceOf({ backend: wasm({ threads: 2 }) }, arrays, shared))
+      sameTrace(got, want, `the other thread, ${arrays}`)
     }
   })
 }
@@ -262,7 +264,7 @@ test('a model that does not fit is refused, and leaves no thread behind', async 
   assert.match(printed, /^RangeError "shapes": .*4 GiB/)
 })
 
-test('what fails in a phase, here or there, is told, and nobody is left waiting', async () => {
+test('a failure in a phase, here or there, is reported, and no thread is left waiting', async () => {
   let ended = 0
   const pool = new ThreadPool(2, () => ended++)
   const executor = await pool.addSession(await sharedModuleFor(false))

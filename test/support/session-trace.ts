@@ -1,8 +1,10 @@
-// One worker's way through all that a session can be asked for, to be gone with arrays here or
-// there, on one thread or several: nothing of what comes out may depend on that.
+// One worker through every call that a session has, and a trace of all its frames, updates and states. The
+// trace may depend neither on where arrays lie nor on the number of threads.
 import { bytesOf } from '../../src/bytes.ts'
-import { aggregate, type Compressor, createCompressor, type Options } from '../../src/index.ts'
-import { sameBytes, sameFloats, throughRounds, uniform } from './fleet.ts'
+import { type Compressor, createCompressor, type Options } from '../../src/index.ts'
+import { sameBytes, sameFloats } from './close.ts'
+import { exchange } from './fleet.ts'
+import { uniform } from './numbers.ts'
 
 /** Wider than a tile of 2¹⁵ floats, longer than one, narrow, raw, and many blocks in one tile. */
 export const SHAPES = [[6, 40_000], [9], [300, 7, 5, 5], [50_000], [11, 6], [2, 3], [700, 150]]
@@ -10,7 +12,7 @@ export const SHAPES = [[6, 40_000], [9], [300, 7, 5, 5], [50_000], [11, 6], [2, 
 /** Where a step's gradients and its update are. */
 export type Arrays = 'foreign' | 'resident' | 'mixed'
 
-export interface Course {
+export interface Trace {
   readonly frames: Uint8Array[]
   /** updates, and residuals in between */
   readonly floats: Float32Array[]
@@ -19,18 +21,14 @@ export interface Course {
 const lengths = SHAPES.map((shape) => shape.reduce((a, b) => a * b, 1))
 const most = uniform(2 * Math.max(...lengths), 1)
 
-/** @param own  what the worker is free to choose: nothing of it may be seen in what comes out */
-export async function course(own: Options, arrays: Arrays, shared: Options = {}): Promise<Course> {
+/** @param own  the worker's own options, which may not change the trace */
+export async function traceOf(own: Options, arrays: Arrays, shared: Options = {}): Promise<Trace> {
   const options = { rank: 3, minCompressionRate: 0, startCompressingAfter: 1, ...shared, ...own }
   using worker = await createCompressor(SHAPES, { ...options, resident: arrays !== 'foreign' })
-  const done: Course = { frames: [], floats: [] }
+  const done: Trace = { frames: [], floats: [] }
 
   const follow = async (gradients: readonly Float32Array[]) => {
-    let frame: Uint8Array | null = await worker.compress(gradients)
-    while (frame) {
-      done.frames.push(frame)
-      frame = await worker.receive(aggregate([frame]))
-    }
+    done.frames.push(...(await exchange([worker], [gradients])).frames.flat())
   }
   const keep = async (floats: readonly Float32Array[]) => {
     done.floats.push(...floats.map((one) => one.slice()))
@@ -65,7 +63,7 @@ export async function course(own: Options, arrays: Arrays, shared: Options = {})
   await worker.decompress(gradients, { scale: 0.5 })
   await keep(gradients)
   // The update goes nowhere.
-  await throughRounds(worker, filled(worker, arrays, 8))
+  await exchange([worker], [filled(worker, arrays, 8)])
   await worker.decompress(null)
   await keep([])
   return done
@@ -83,7 +81,7 @@ function filled(worker: Compressor, arrays: Arrays, seed: number): Float32Array[
 }
 
 /** Fails at the first bit that differs. */
-export function sameCourse(got: Course, want: Course, what: string): void {
+export function sameTrace(got: Trace, want: Trace, what: string): void {
   if (got.frames.length !== want.frames.length) throw new Error(`${what}: other rounds`)
   for (const [i, frame] of want.frames.entries()) {
     sameBytes(got.frames[i]!, frame, `${what}, frame ${i}`)

@@ -1,4 +1,4 @@
-// The tests of WebGPU that have passed in Node by themselves, bundled for other places. There the tables
+// The tests of WebGPU that have passed in Node by themselves, bundled for other runtimes. There the tables
 // of kernels are shorter: support/shapes.ts.
 
 import { stripVTControlCharacters } from 'node:util'
@@ -18,9 +18,9 @@ export interface Part {
 
 /** A page for each: what one leaves to the garbage collector is not the next one's. */
 export const PARTS: readonly Part[] = [
-  { files: /gpu\/compressor/, suites: ['compressor on WebGPU'] },
+  { files: /webgpu\/compressor/, suites: ['compressor on WebGPU'] },
   {
-    files: /gpu\/(baselines|energy|gossip|session|sgd)/,
+    files: /webgpu\/(baselines|energy|gossip|session|sgd)/,
     suites: [
       'baselines on WebGPU',
       'by energy on WebGPU',
@@ -30,7 +30,7 @@ export const PARTS: readonly Part[] = [
     ],
   },
   {
-    files: /gpu\/(?!compressor|baselines|energy|gossip|session|sgd)/,
+    files: /webgpu\/(?!compressor|baselines|energy|gossip|session|sgd)/,
     suites: ['audit of a device', 'a GPU'],
   },
   {
@@ -44,13 +44,13 @@ export const SUITES = PARTS.flatMap(({ suites }) => suites)
 
 /** All of them in one module. @param only  files whose path matches */
 export async function tests(only?: RegExp): Promise<string> {
-  return (await bundleTests(['gpu', 'kernels'], 'browser', 'webgpu', only)).text
+  return (await bundleTests(['backends/webgpu', 'kernels'], 'browser', 'webgpu', only)).text
 }
 
 // In the browser:
 declare const exec: () => Promise<string>
 
-/** What the page says when there is no more to come. */
+/** The last line that the page prints. */
 const END = 'all suites have been run'
 
 /** Runs them, each part in a browser of its own. @param launch  starts one, or says why there is none */

@@ -1,8 +1,8 @@
 // Frames that are whole, but do not belong where they are given.
 import { sealFrame } from '../../src/codec/frame.ts'
 import { inspect } from '../../src/frames.ts'
-import { type Chance, flipped, truncated } from './carry.ts'
 import type { Spoilt } from './scenario.ts'
+import { type Chance, flipped, truncated } from './transports.ts'
 
 const FIELDS = { configHash: 16, parent: 24, weight: 32 }
 

@@ -1,9 +1,9 @@
-// The plan of a fleet as the test works it out for itself: matrices, ranks, places in a frame; and
+// The layout of a fleet, worked out apart from the library: matrices, ranks, places in a frame; and
 // products in float64 with the bounds of their float32 twins.
 
 import type { Host, Layout as HostLayout, Parameter, Side } from '../../src/backend.ts'
 import type { Method, ParameterSpec, SharedOptions } from '../../src/index.ts'
-import { SMALLEST, UNIT } from '../support/fleet.ts'
+import { SMALLEST, UNIT } from '../support/close.ts'
 
 /** One parameter: DESIGN's matrix view of its shape. */
 export interface Row {
@@ -26,7 +26,7 @@ export function tableOf(shapes: readonly ParameterSpec[]): Row[] {
 }
 
 /** Whether these are half-steps; else they are full ones. */
-export function halves(method: Method | undefined): boolean {
+export function usesHalfSteps(method: Method | undefined): boolean {
   return method?.name === 'half-steps'
 }
 
@@ -35,13 +35,13 @@ export function drawnAfter(step: number, refresh: number): boolean {
   return refresh > 0 && (step + 1) % refresh === 0
 }
 
-/** The gate: rank clipped to the matrix; raw where told to, where nothing can be gained, or is not. */
+/** The gate: rank clipped to the matrix; raw where asked for, where nothing can be gained, or is not. */
 export function ranksFor(
   table: readonly Row[],
   wanted: number | readonly number[],
   { iterations = 1, minCompressionRate = 2, method }: SharedOptions,
 ): number[] {
-  const sent = iterations / (halves(method) ? 2 : 1)
+  const sent = iterations / (usesHalfSteps(method) ? 2 : 1)
   return table.map(({ shape, rows, cols, own, compress }, i) => {
     const rank = Math.min(typeof wanted === 'number' ? (own ?? wanted) : wanted[i]!, rows, cols)
     if (compress === true) return rank
@@ -80,7 +80,7 @@ export function layoutOf(table: readonly Row[], ranks: readonly number[]): Layou
   return { table, ranks, left, right, raw, leftFloats, rightFloats, rawFloats }
 }
 
-/** What a host needs to know to make these factors orthonormal. */
+/** The layout that a host needs to make these factors orthonormal. */
 function planOf({ table, ranks, left, right, leftFloats, rightFloats }: Layout): HostLayout {
   const parameters = table.map(
     ({ shape, length, rows, cols }, index): Parameter => ({
@@ -151,7 +151,7 @@ export function product(
   return { values, sizes }
 }
 
-/** What goes out of every M in a worker's name, or into everyone's update. */
+/** A product P·Qᵀ, and raw tensors, that leave a worker's M or make up the update. */
 export interface Contribution {
   /** a left arena */
   readonly left: Float32Array
@@ -161,7 +161,7 @@ export interface Contribution {
   readonly raw: Float32Array | null
 }
 
-/** What of it is parameter i's. */
+/** The part of parameter i. */
 export function contributed(layout: Layout, { left, right, raw }: Contribution, i: number): Sum {
   if (layout.ranks[i]! > 0) return product(layout, i, left, right)
   const from = layout.raw[i]!

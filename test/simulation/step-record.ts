@@ -1,28 +1,37 @@
-// One step as everyone must see it: its frames, its means, and the update, worked out a second time
-// in float64 from the bytes that went over the wire.
+// One step of the whole fleet: its frames, its means, and the update, worked out a second time in float64
+// from the bytes that were sent. Not by algorithms/textbook.ts: that starts from exact float64 gradients,
+// while here each frame's contribution, after any wire type and any loss, must be accounted for by itself.
 import * as assert from 'uvu/assert'
 import type { Host, Side } from '../../src/backend.ts'
 import type { Wire } from '../../src/frames.ts'
-import { type Opened, open, SMALLEST, sameFloats, UNIT, within } from '../support/fleet.ts'
-import { type Contribution, contributed, factor, type Layout, rounded, type Sum } from './table.ts'
+import { SMALLEST, sameFloats, UNIT, within } from '../support/close.ts'
+import { type Opened, open } from '../support/frames.ts'
+import {
+  type Contribution,
+  contributed,
+  factor,
+  type Layout,
+  rounded,
+  type Sum,
+} from './expected-layout.ts'
 
-/** What all workers have in common between two steps. */
-export interface Frozen {
+/** The part of a state that is the same at all workers between two steps. */
+export interface Shared {
   /** the factors, before they are made orthonormal; of full steps only the right ones */
   readonly left: Float32Array
   readonly right: Float32Array
   readonly parent: string
-  /** what the next half-step sends; of full steps: 'undefined' */
+  /** the side that the next half-step sends; of full steps: 'undefined' */
   readonly next: string
 }
 
-/** full.ts and halves.ts say what a step's rounds are. */
+/** full-step.ts and half-steps.ts say what a step's rounds are. */
 export abstract class StepRecord {
   readonly step: number
   readonly layout: Layout
   readonly rounds: number
   /** what the step begins with */
-  readonly before: Frozen
+  readonly before: Shared
   readonly means: Opened[] = []
   aborted = false
   protected readonly host: Host
@@ -41,7 +50,7 @@ export abstract class StepRecord {
     step: number,
     layout: Layout,
     rounds: number,
-    before: Frozen,
+    before: Shared,
     exact: boolean,
   ) {
     this.host = host
@@ -59,20 +68,20 @@ export abstract class StepRecord {
   /** Which factor a round's frames hold. */
   protected abstract side(round: number): Side
 
-  /** What a worker's M lost before it sent its frame of this round; what the frame was made with. */
-  protected abstract ground(
+  /** The contributions that left M before the frame of this round, and the factor it is M's product with. */
+  protected abstract origin(
     round: number,
     own: readonly Opened[],
   ): { readonly lost: readonly Contribution[]; readonly by: Float32Array } | null
 
-  /** What counted of a worker. @param own  its frames, by round */
+  /** The contributions of a worker that counted. @param own  its frames, by round */
   abstract contributions(own: readonly Opened[]): Contribution[]
 
-  /** What follows from the last mean so far. @returns what a frame in it has contributed, if anything */
-  protected abstract learn(): ((frame: Opened) => Contribution) | null
+  /** Called with each mean. @returns the contribution of a frame in it, if there is one already */
+  protected abstract afterMean(): ((frame: Opened) => Contribution) | null
 
-  /** Checks what the step has made of factors, parent, and whose turn it is. */
-  abstract follows(after: Frozen): void
+  /** Checks the factors, the parent and the next side after the step. */
+  abstract follows(after: Shared): void
 
   /** Checks the header of a worker's frame. */
   admit(frame: Opened, round: number, wire: Wire): void {
@@ -110,7 +119,7 @@ export abstract class StepRecord {
     const { layout } = this
     const { table, ranks } = layout
     const side = this.side(round)
-    const ground = this.ground(round, own)
+    const origin = this.origin(round, own)
     for (const [i, rank] of ranks.entries()) {
       const { rows, cols, length } = table[i]!
       if (rank === 0) {
@@ -120,8 +129,8 @@ export abstract class StepRecord {
         within(sent, m[i]!, () => 0, 'a raw tensor')
         continue
       }
-      if (!ground) continue
-      const { by, lost } = ground
+      if (!origin) continue
+      const { by, lost } = origin
       const rest = Float64Array.from(m[i]!)
       const size = rest.map(Math.abs)
       for (const one of lost) {
@@ -135,7 +144,7 @@ export abstract class StepRecord {
       const { sizes } = factor(layout, i, side, size, by)
       const at = layout[side][i]!
       const sent = frame.floats.subarray(at, at + values.length)
-      // What is left of a column after earlier half-steps counts as zero if it is 2⁻²⁰ of its length.
+      // The rest of a column after earlier half-steps counts as zero if it is 2⁻²⁰ of its length.
       const per = values.length / rank
       const columns = Array.from({ length: rank }, (_, k) =>
         Math.hypot(...factor(layout, i, side, m[i]!, by).values.slice(k * per, (k + 1) * per)),
@@ -172,7 +181,7 @@ export abstract class StepRecord {
     within(mean.floats, values, (i) => rounded(roundings, sizes[i]!), 'mean')
     this.means.push(mean)
     // Rule 1 (b): what the update must be is a mean of contributions.
-    const of = this.learn()
+    const of = this.afterMean()
     if (!of) return
     this.#products++
     this.#roundings = Math.max(this.#roundings, roundings)

@@ -2,9 +2,9 @@ import type { Session } from '../../src/backend.ts'
 import { type Backend, wasm } from '../../src/index.ts'
 
 /** The wasm backend as one that has to be waited for. */
-export function later(): Backend {
+export function slowBackend(): Backend {
   return {
-    name: 'later',
+    name: 'slow',
     async open(layout) {
       const session = await wasm().open(layout)
       const slowly = async <T>(value: T): Promise<T> => {

@@ -1,17 +1,18 @@
-// A step of half-steps: each round counts by itself, and what it took is missing in the next.
+// A step of half-steps: each round leaves M by itself, and the next one no longer has it.
 import * as assert from 'uvu/assert'
 import type { Side } from '../../src/backend.ts'
 import type { SharedOptions } from '../../src/index.ts'
-import { type Opened, sameFloats } from '../support/fleet.ts'
-import { type Frozen, StepRecord } from './record.ts'
-import { basis, type Contribution, drawnAfter } from './table.ts'
+import { sameFloats } from '../support/close.ts'
+import type { Opened } from '../support/frames.ts'
+import { basis, type Contribution, drawnAfter } from './expected-layout.ts'
+import { type Shared, StepRecord } from './step-record.ts'
 
 const other = (side: Side): Side => (side === 'left' ? 'right' : 'left')
 
 export class HalfSteps extends StepRecord {
   /** by round: the side that is sent, and the basis on the other one */
   readonly #halves: { side: Side; fixed: Float32Array }[] = []
-  /** what came last of either side */
+  /** the last mean of either side */
   readonly #factors: Record<Side, Float32Array>
 
   readonly #refresh: number
@@ -35,7 +36,7 @@ export class HalfSteps extends StepRecord {
     return this.#halves[round]!.side
   }
 
-  protected ground(round: number, own: readonly Opened[]) {
+  protected origin(round: number, own: readonly Opened[]) {
     return { lost: this.contributions(own.slice(0, round)), by: this.#halves[round]!.fixed }
   }
 
@@ -52,16 +53,17 @@ export class HalfSteps extends StepRecord {
       : { left: fixed, right: floats, raw }
   }
 
-  protected learn() {
+  protected afterMean() {
     const mean = this.means.at(-1)!
     const side = this.side(this.means.length - 1)
-    const heard = mean.weight > 0 && this.layout.leftFloats > 0
-    if (heard) this.#factors[side] = mean.floats.slice(0, this.factorFloats(this.means.length - 1))
-    this.#plan(heard ? other(side) : side)
+    const counted = mean.weight > 0 && this.layout.leftFloats > 0
+    if (counted)
+      this.#factors[side] = mean.floats.slice(0, this.factorFloats(this.means.length - 1))
+    this.#plan(counted ? other(side) : side)
     return (frame: Opened) => this.#contribution(frame)
   }
 
-  follows(after: Frozen): void {
+  follows(after: Shared): void {
     const { aborted, before, means, layout, step } = this
     const nothing = aborted || means.every(({ weight }) => weight === 0)
     assert.is(after.parent === before.parent, nothing, 'the parent changes with every mean')

@@ -9,25 +9,25 @@ import {
   joinSlices,
   splitFrame,
 } from '../../src/frames.ts'
-import { sameBytes } from '../support/fleet.ts'
-import type { Carrier } from './scenario.ts'
+import { sameBytes } from '../support/close.ts'
+import type { Transport } from './scenario.ts'
 
 /** A random number in [0, 1). */
 export type Chance = () => number
 
 /** The mean, and how many times a value was rounded to float32 on its way. */
-export interface Carried {
+export interface Transported {
   readonly mean: Uint8Array
   readonly roundings: number
 }
 
 /** @param spoilt  frames that do not belong into this mean */
-export function carry(
+export function transport(
   frames: readonly Uint8Array[],
   spoilt: readonly Uint8Array[],
-  how: Carrier,
+  how: Transport,
   chance: Chance,
-): Carried {
+): Transported {
   for (const bad of spoilt) {
     const mixed = shuffled([...frames, bad], chance)
     refused(() => aggregate(mixed), 'aggregate')
@@ -49,7 +49,7 @@ export function carry(
   }
 }
 
-function tree(frames: readonly Uint8Array[], chance: Chance): Carried {
+function tree(frames: readonly Uint8Array[], chance: Chance): Transported {
   let level = shuffled(frames, chance)
   let roundings = 0
   do {

@@ -5,7 +5,8 @@ import {
   type Options,
   type ParameterSpec,
 } from '../../src/index.ts'
-import { gradientsOf, stepTogether } from './fleet.ts'
+import { createFleet, stepTogether } from './fleet.ts'
+import { gradientsOf } from './numbers.ts'
 
 export const SHAPES = [[6, 8], [5], [3, 4, 2]]
 export const OPTIONS: Options = { rank: 2, minCompressionRate: 0 }
@@ -13,7 +14,7 @@ export const make = (options: Options = {}, shapes: readonly ParameterSpec[] = S
   createCompressor(shapes, { ...OPTIONS, ...options })
 export const gradients = (seed: number) => gradientsOf(SHAPES, seed)
 export const fleetOf = (count: number, options: Options = {}) =>
-  Promise.all(Array.from({ length: count }, (_, sender) => make({ ...options, sender })))
+  createFleet(SHAPES, count, { ...OPTIONS, ...options })
 export const train = async (fleet: readonly Compressor[], steps: number, seed = 1) => {
   for (let i = 0; i < steps; i++) {
     await stepTogether(

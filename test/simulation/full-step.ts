@@ -1,10 +1,11 @@
-// A full step: P and Q in turn, of which the last Q is what counts.
+// A full step: P and Q in turn. Only the last Q leaves M.
 import * as assert from 'uvu/assert'
 import type { Side } from '../../src/backend.ts'
 import type { SharedOptions } from '../../src/index.ts'
-import { type Opened, sameFloats } from '../support/fleet.ts'
-import { type Frozen, StepRecord } from './record.ts'
-import { basis, type Contribution, drawnAfter } from './table.ts'
+import { sameFloats } from '../support/close.ts'
+import type { Opened } from '../support/frames.ts'
+import { basis, type Contribution, drawnAfter } from './expected-layout.ts'
+import { type Shared, StepRecord } from './step-record.ts'
 
 export class FullStep extends StepRecord {
   readonly #shared: SharedOptions
@@ -19,7 +20,7 @@ export class FullStep extends StepRecord {
     return round % 2 === 0 && this.rounds > 1 ? 'left' : 'right'
   }
 
-  protected ground(round: number) {
+  protected origin(round: number) {
     const { host, layout, before, step, rounds } = this
     if (round === 0 && rounds > 1) {
       return { lost: [], by: basis(host, layout, 'right', before.right, step) }
@@ -36,7 +37,7 @@ export class FullStep extends StepRecord {
     return { left: this.#basis, right: frame.floats, raw: this.rawOf(frame) }
   }
 
-  protected learn() {
+  protected afterMean() {
     const { host, layout, means, rounds, step } = this
     if (means.length === rounds) return (frame: Opened) => this.#contribution(frame)
     if (means.length % 2 === 1)
@@ -44,7 +45,7 @@ export class FullStep extends StepRecord {
     return null
   }
 
-  follows(after: Frozen): void {
+  follows(after: Shared): void {
     const { aborted, before, means, layout } = this
     const { warmStart = true, refresh = 0 } = this.#shared
     const nothing = aborted || means.at(-1)!.weight === 0

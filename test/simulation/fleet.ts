@@ -1,21 +1,23 @@
-// Who is in a fleet, what they all share, and that they agree.
+// The members of a fleet, its options, and the check that all members agree.
 import * as assert from 'uvu/assert'
 import type { Host, Random } from '../../src/backend.ts'
 import type { Wire } from '../../src/frames.ts'
 import { type Compressor, createCompressor, type Options } from '../../src/index.ts'
-import { numbers, readState, type Saved, sameFloats } from '../support/fleet.ts'
-import type { Chance } from './carry.ts'
+import { sameFloats } from '../support/close.ts'
+import { numbers } from '../support/numbers.ts'
+import { readState, type Saved } from '../support/safetensors.ts'
+import { type Row, ranksFor, tableOf } from './expected-layout.ts'
 import { Member } from './member.ts'
-import type { Frozen, StepRecord } from './record.ts'
 import type { Scenario } from './scenario.ts'
-import { type Row, ranksFor, tableOf } from './table.ts'
+import type { Shared, StepRecord } from './step-record.ts'
+import type { Chance } from './transports.ts'
 
-/** Where a defect can be planted. */
-export interface Plant {
+/** Where a defect can be mutants. */
+export interface Mutation {
   options?(sender: number): Partial<Options>
   random?(sender: number): Random
-  /** what a transport makes of a frame */
-  transport?(frame: Uint8Array): Uint8Array
+  /** a frame as it arrives */
+  corrupt?(frame: Uint8Array): Uint8Array
   aggregate?(frames: readonly Uint8Array[]): Uint8Array
   /** how often `aggregate` rounds to float32; default 1 */
   roundings?: number
@@ -25,9 +27,9 @@ export interface Plant {
   abortsLate?: boolean
 }
 
-export class Roster {
+export class Fleet {
   readonly scenario: Scenario
-  readonly plant: Plant
+  readonly mutation: Mutation
   readonly host: Host
   readonly table: Row[]
   readonly chance: Chance
@@ -38,9 +40,9 @@ export class Roster {
   wanted: number | readonly number[]
   #senders = 0
 
-  constructor(scenario: Scenario, plant: Plant, host: Host) {
+  constructor(scenario: Scenario, mutation: Mutation, host: Host) {
     this.scenario = scenario
-    this.plant = plant
+    this.mutation = mutation
     this.host = host
     this.table = tableOf(scenario.shapes)
     this.wanted = scenario.shared.rank ?? 4
@@ -55,14 +57,14 @@ export class Roster {
 
   create(sender: number, wire: Wire, restore?: Uint8Array): Promise<Compressor> {
     const { shapes, shared } = this.scenario
-    const random = this.plant.random?.(sender)
+    const random = this.mutation.random?.(sender)
     return createCompressor(shapes, {
       ...shared,
       sender,
       wire,
       ...(restore ? { restore } : {}),
       ...(random ? { random } : {}),
-      ...this.plant.options?.(sender),
+      ...this.mutation.options?.(sender),
     })
   }
 
@@ -78,7 +80,7 @@ export class Roster {
   }
 
   /** Rule 2: factors, parent, ranks and step are everyone's, to the bit. */
-  async agreed(): Promise<Frozen> {
+  async agreed(): Promise<Shared> {
     const states = await Promise.all(
       this.members
         .filter(({ turn, at }) => !turn && at === this.step)

@@ -1,4 +1,4 @@
-// The forms that one call has, and what the caller may do with its bytes.
+// Calls with and without await, `step`, the options of `decompress`; and that frames and means are the caller's.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import {
@@ -8,20 +8,13 @@ import {
   UnsupportedError,
   wasm,
 } from '../../src/index.ts'
-import {
-  errorOf,
-  gradientsOf,
-  residualsOf,
-  sameBytes,
-  sameFloats,
-  stepTogether,
-  throughRounds,
-  UNIT,
-  within,
-} from '../support/fleet.ts'
-import { later } from '../support/later.ts'
+import { sameBytes, sameFloats, UNIT, within } from '../support/close.ts'
+import { errorOf } from '../support/errors.ts'
+import { exchange, residualsOf, stepTogether } from '../support/fleet.ts'
+import { gradientsOf } from '../support/numbers.ts'
+import { slowBackend } from '../support/slow-backend.ts'
 
-const test = suite('forms')
+const test = suite('call variants')
 
 const SHAPES = [[6, 8], [5], [3, 4, 2]]
 const OPTIONS: Options = { rank: 2, minCompressionRate: 0 }
@@ -102,7 +95,7 @@ test('decompress writes, scales, adds, or does without', async () => {
   const ways = [{ scale: -3 }, { scale: 0.1, accumulate: true }, {}]
   for (const [i, way] of ways.entries()) {
     const worker = workers[i + 1]!
-    await throughRounds(worker, gradients())
+    await exchange([worker], [gradients()])
     assert.ok(worker.updateNorm! > 0)
     const outcome = await worker.decompress(intos[i]!, way)
     assert.equal(outcome, { counted: true, senders: [0], weight: 1 })
@@ -159,7 +152,7 @@ test('the caller may use its frames and means as it likes', async () => {
 })
 
 test('a backend that takes its time gives the same bytes', async () => {
-  const [fast, slow] = [await make(), await make({ backend: later() })]
+  const [fast, slow] = [await make(), await make({ backend: slowBackend() })]
   for (let step = 0; step < 2; step++) {
     const a = await stepTogether([fast], [gradients(step)])
     const b = await stepTogether([slow], [gradients(step)])
@@ -170,7 +163,7 @@ test('a backend that takes its time gives the same bytes', async () => {
 })
 
 test('synchronous calls need a backend that is synchronous', async () => {
-  const worker = await make({ backend: later() })
+  const worker = await make({ backend: slowBackend() })
   const before = await worker.save()
   assert.instance(await errorOf(() => worker.compressSync(gradients())), UnsupportedError)
   sameBytes(await worker.save(), before, 'state')

@@ -3,7 +3,7 @@
 
 import { stripVTControlCharacters } from 'node:util'
 
-/** What has been started, and prints. */
+/** A program that has been started, and prints. */
 export interface Started {
   /** settles when all is printed; rejects if that will not be */
   readonly ended: Promise<unknown>

@@ -1,7 +1,10 @@
 // Activations and deltas for tests, and their products in float64.
+
 import type { Factored, Gradient } from '../../../src/factored.ts'
-import { uniform } from '../../support/fleet.ts'
+import type { Compressor } from '../../../src/index.ts'
+import { type Delivery, type Gradients, type Step, stepTogether } from '../../support/fleet.ts'
 import { gaussian } from '../../support/gaussian.ts'
+import { uniform } from '../../support/numbers.ts'
 
 /** Factors of a matrix of rows × cols. */
 export interface Pair extends Factored {
@@ -39,6 +42,16 @@ export function explicit({ activations, deltas, rows, cols }: Pair): Float64Arra
 
 /** A model: two matrices that are given as factors, a vector, and a matrix that is not. */
 export const SHAPES = [[40, 60], [40], [24, 30], [18, 20]] as const
+
+/** One step of workers whose gradients may be factored. */
+export function stepFactored(
+  workers: readonly Compressor[],
+  gradients: Gradients,
+  weights?: readonly number[],
+  delivery: Delivery = {},
+): Promise<Step> {
+  return stepTogether(workers, gradients, weights, { ...delivery, shapes: SHAPES })
+}
 
 /** One worker's gradients, factored where SHAPES are meant to be, and the same multiplied out. */
 export function gradientsOf(seed: number, samples: readonly [number, number] = [9, 5]) {

@@ -1,19 +1,15 @@
-// What holds for every method there is, whatever it sends: books, wire types, gradients that are not
+// Rules for every method, whatever it sends: nothing is lost, wire types, gradients that are not
 // finite, units, checkpoints, bytes. What each one computes is in tests of its own.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { factored } from '../../src/factored.ts'
 import type { Wire } from '../../src/frames.ts'
-import {
-  aggregate,
-  type Compressor,
-  createCompressor,
-  type Options,
-  plan,
-} from '../../src/index.ts'
-import { gradientsOf, residualsOf, sameBytes, stepTogether, within } from '../support/fleet.ts'
+import { aggregate, type Compressor, type Options, plan } from '../../src/index.ts'
+import { sameBytes, within } from '../support/close.ts'
+import { createFleet, residualsOf, stepTogether } from '../support/fleet.ts'
 import { LOCAL, METHODS, type Name } from '../support/methods.ts'
 import { norm } from '../support/norms.ts'
+import { gradientsOf } from '../support/numbers.ts'
 
 const SHAPES = [[24, 18], [7], [5, 4, 6], [40, 3]]
 const WIRES: readonly Wire[] = ['f32', 'f16', 'bf16', 'int8']
@@ -28,18 +24,18 @@ for (const name of Object.keys(METHODS) as Name[]) {
   test(`${name}: the frames are as long as plan says, for each wire type`, async () => {
     for (const wire of WIRES) {
       const fleet = await fleetOf(name, [wire, wire, wire])
-      const told = plan(SHAPES, optionsOf(name, wire))
+      const planned = plan(SHAPES, optionsOf(name, wire))
       const steps = [1, 2].map((seed) => fleet.map((_, w) => gradientsOf(SHAPES, 10 * seed + w)))
       let [sent, received] = [0, 0]
       for (const gradients of steps) {
         const { frames, means } = await stepTogether(fleet, gradients)
-        assert.is(frames.length, told.rounds)
+        assert.is(frames.length, planned.rounds)
         for (const [frame] of frames) sent += frame!.length / steps.length
         for (const mean of means) received += mean.length / steps.length
       }
-      // What only some steps send, a float in a hundred, is in plan's average.
-      assert.is(sent, Math.floor(told.bytes), `sent, ${wire}`)
-      assert.is(received, Math.floor(told.received(3).bytes), `received, ${wire}`)
+      // Floats that only some steps send, one in a hundred, are in plan's average.
+      assert.is(sent, Math.floor(planned.bytes), `sent, ${wire}`)
+      assert.is(received, Math.floor(planned.received(3).bytes), `received, ${wire}`)
     }
   })
 
@@ -51,7 +47,7 @@ for (const name of Object.keys(METHODS) as Name[]) {
     for (const [step, own] of [gradientsOf(SHAPES, 1), bad, gradientsOf(SHAPES, 2)].entries()) {
       const [got, want] = await Promise.all([
         stepTogether([hit!], [own]),
-        step === 1 ? follow(spared!) : stepTogether([spared!], [own]),
+        stepTogether([spared!], [step === 1 ? null : own], [1], { shapes: SHAPES }),
       ])
       assert.is(got.outcomes[0]!.weight, step === 1 ? 0 : 1)
       near(got.updates[0]!, want.updates[0]!, `step ${step}: update`)
@@ -143,56 +139,36 @@ function fleetOf(
   more: Options = {},
 ): Promise<Compressor[]> {
   const method = name === 'factored' ? { method: factored() } : {}
-  return Promise.all(
-    wires.map((wire, sender) =>
-      createCompressor(SHAPES, { ...optionsOf(name, wire), ...method, ...more, sender }),
-    ),
+  return createFleet(
+    SHAPES,
+    wires.map((wire) => ({ ...optionsOf(name, wire), ...method, ...more })),
   )
 }
 
-/** A step without a gradient. */
-async function follow(worker: Compressor) {
-  let frame: Uint8Array | null = await worker.compress(null)
-  while (frame) frame = await worker.receive(aggregate([frame]))
-  const updates = [gradientsOf(SHAPES, 0)]
-  return { updates, outcomes: [await worker.decompress(updates[0]!)] }
-}
-
-/** One step, in which only some are heard: what they have taken from M is the update, and no more. */
+/** One step, in which only the frames of some arrive: the update is the mean of the parts that left their M. */
 async function balanced(
   fleet: readonly Compressor[],
   gradients: readonly Float32Array[][],
-  heard: readonly number[],
+  senders: readonly number[],
   what: string,
 ): Promise<void> {
   const before = await Promise.all(fleet.map(residualsOf))
-  let frames: (Uint8Array | null)[] = await Promise.all(
-    fleet.map((worker, w) => worker.compress(gradients[w]!, { weight: WEIGHTS[w]! })),
-  )
-  while (frames[0]) {
-    const mean = aggregate(heard.map((w) => frames[w]!))
-    frames = await Promise.all(fleet.map((worker) => worker.receive(mean)))
-  }
-  const updates = await Promise.all(
-    fleet.map(async (worker) => {
-      const update = gradientsOf(SHAPES, 0)
-      await worker.decompress(update)
-      return update
-    }),
-  )
+  const { updates } = await stepTogether(fleet, gradients, WEIGHTS, {
+    arrives: (w) => senders.includes(w),
+  })
   const after = await Promise.all(fleet.map(residualsOf))
-  const total = heard.reduce((sum, w) => sum + WEIGHTS[w]!, 0)
+  const total = senders.reduce((sum, w) => sum + WEIGHTS[w]!, 0)
   for (const [i, update] of updates[0]!.entries()) {
     const m = fleet.map((_, w) => before[w]![i]!.map((e, j) => e + gradients[w]![i]![j]!))
     const size = Math.max(...m.map(norm))
     const want = update.map((_, j) =>
-      heard.reduce((sum, w) => sum + (WEIGHTS[w]! / total) * (m[w]![j]! - after[w]![i]![j]!), 0),
+      senders.reduce((sum, w) => sum + (WEIGHTS[w]! / total) * (m[w]![j]! - after[w]![i]![j]!), 0),
     )
     within(update, want, () => CLOSE * size, `${what}, parameter ${i}: the update`)
     for (const [w] of fleet.entries()) {
       const at = `${what}, worker ${w}, parameter ${i}`
       within(updates[w]![i]!, update, () => 0, `${at}: its update`)
-      if (!heard.includes(w)) within(after[w]![i]!, m[w]!, () => 0, `${at}: all is kept`)
+      if (!senders.includes(w)) within(after[w]![i]!, m[w]!, () => 0, `${at}: all is kept`)
     }
   }
 }

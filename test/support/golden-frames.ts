@@ -11,7 +11,7 @@ import type {
 } from '../../src/frames.ts'
 import { bytesOf, digest, type Lowrank, type Sha256, source } from './golden.ts'
 
-/** What is needed of the door `lowrank/frames`. */
+/** The exports in use of the door `lowrank/frames`. */
 export interface Frames {
   readonly createAggregate: typeof createAggregate
   readonly splitFrame: typeof splitFrame

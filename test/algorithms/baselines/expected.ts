@@ -1,5 +1,5 @@
-// The baselines, and what each may do to one parameter in one step: worked out from M before and
-// after, by other ways than the library's.
+// The baselines, and for each a check of one parameter in one step: whether the part that left M is the
+// part that the method sends, worked out by other ways than the library's.
 import * as assert from 'uvu/assert'
 import {
   bestRank,
@@ -12,7 +12,7 @@ import {
 import type { Wire } from '../../../src/frames.ts'
 import type { Options } from '../../../src/index.ts'
 import { eigen } from '../../../src/linalg/eigen.ts'
-import { SMALLEST, UNIT } from '../../support/fleet.ts'
+import { SMALLEST, UNIT } from '../../support/close.ts'
 import { norm } from '../../support/norms.ts'
 
 /** One worker, one parameter, one step that counted. */
@@ -31,10 +31,10 @@ export interface Baseline {
   readonly options: Options
   /** Roundings of a contribution m − left, element by element. */
   slack(taken: Taken): (j: number) => number
-  /** Fails unless what was taken from M is what the method sends. */
-  form(taken: Taken): void
+  /** Fails unless the part that left M is what the method sends. */
+  check(taken: Taken): void
   /** the same, of all workers that counted */
-  alike?(all: readonly Taken[]): void
+  checkAll?(all: readonly Taken[]): void
 }
 
 const RATIO = 0.3
@@ -47,23 +47,23 @@ const once = ({ left }: Taken) => {
 }
 
 export const BASELINES: readonly Baseline[] = [
-  { name: 'uncompressed', options: { method: uncompressed() }, slack: once, form: nothingLeft },
-  { name: 'topK', options: { method: topK({ ratio: RATIO }) }, slack: once, form: largestTaken },
+  { name: 'uncompressed', options: { method: uncompressed() }, slack: once, check: nothingLeft },
+  { name: 'topK', options: { method: topK({ ratio: RATIO }) }, slack: once, check: largestTaken },
   {
     name: 'randomK',
     options: { method: randomK({ rank: RANK }) },
     slack: once,
-    form: someTaken,
-    alike: (all) => assert.ok(changedBy(all).length <= budget(all[0]!), 'the same entries'),
+    check: someTaken,
+    checkAll: (all) => assert.ok(changedBy(all).length <= budget(all[0]!), 'the same entries'),
   },
   {
     name: 'randomBlock',
     options: { method: randomBlock({ rank: RANK }) },
     slack: once,
-    form: someTaken,
-    alike: inOneBlock,
+    check: someTaken,
+    checkAll: inOneBlock,
   },
-  { name: 'signNorm', options: { method: signNorm() }, slack: once, form: signsTaken },
+  { name: 'signNorm', options: { method: signNorm() }, slack: once, check: signsTaken },
   {
     name: 'bestRank',
     options: { method: bestRank(), rank: BEST, minCompressionRate: 0 },
@@ -73,11 +73,11 @@ export const BASELINES: readonly Baseline[] = [
       const bound = (2 * BEST + 3) * (UNIT * 1.1 * norm(taken.m) + SMALLEST)
       return () => bound
     },
-    form: bestTaken,
+    check: bestTaken,
   },
 ]
 
-/** What a float32 wire leaves nothing of. */
+/** A float32 wire leaves nothing. */
 function nothingLeft({ left, wire }: Taken): void {
   if (wire === 'f32')
     assert.ok(

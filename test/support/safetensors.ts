@@ -1,0 +1,50 @@
+import * as assert from 'uvu/assert'
+
+/** A safetensors file, read by a parser that has nothing in common with the library's. */
+export interface Saved {
+  readonly metadata: Readonly<Record<string, string>>
+  readonly tensors: ReadonlyMap<string, { readonly shape: number[]; readonly data: Float32Array }>
+}
+
+export function readState(bytes: Uint8Array): Saved {
+  const length = Number(new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true))
+  const header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + length)))
+  const { __metadata__: metadata = {}, ...rest } = header
+  const tensors = new Map<string, { shape: number[]; data: Float32Array }>()
+  for (const [name, entry] of Object.entries(rest)) {
+    const { dtype, shape, data_offsets } = entry as {
+      dtype: string
+      shape: number[]
+      data_offsets: [number, number]
+    }
+    if (dtype === 'U8') continue // of recordings alone, and no test reads them
+    assert.ok(['F32', 'I32'].includes(dtype), `${name}: ${dtype}`)
+    const [from, to] = data_offsets.map((at) => at + 8 + length)
+    tensors.set(name, { shape, data: new Float32Array(bytes.slice(from, to).buffer) })
+  }
+  return { metadata, tensors }
+}
+
+/** Writes one, in the same independent way; without metadata unless some is given. */
+export function writeState(
+  tensors: Readonly<Record<string, { shape: number[]; data: Float32Array }>>,
+  metadata?: Readonly<Record<string, string>>,
+): Uint8Array {
+  const header: Record<string, unknown> = metadata ? { __metadata__: metadata } : {}
+  let at = 0
+  for (const [name, { shape, data }] of Object.entries(tensors)) {
+    header[name] = { dtype: 'F32', shape, data_offsets: [at, at + data.byteLength] }
+    at += data.byteLength
+  }
+  let text = JSON.stringify(header)
+  text += ' '.repeat((8 - (text.length % 8)) % 8)
+  const bytes = new Uint8Array(8 + text.length + at)
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(text.length), true)
+  bytes.set(new TextEncoder().encode(text), 8)
+  at = 8 + text.length
+  for (const { data } of Object.values(tensors)) {
+    bytes.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), at)
+    at += data.byteLength
+  }
+  return bytes
+}
