@@ -1,4 +1,4 @@
-// The package's own products: phases of a session over a plan of one matrix.
+// The package's own products: phases of a session over a layout of one matrix.
 import { createLayout, type Slot } from 'lowrank/kernels'
 import { webgpu } from 'lowrank/webgpu'
 import type { Library, Product } from './library.ts'

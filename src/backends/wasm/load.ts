@@ -178,8 +178,7 @@ export function loadBinaries(): Promise<Binaries> {
  * The plain module: its results have the same bits on every engine. Compiled at the first call and
  * shared by all callers, for it has no state.
  *
- * @throws UnsupportedError  if this host lacks WebAssembly or its SIMD, or does not allow compiling
- *   it
+ * @throws UnsupportedError  if this host lacks WebAssembly or its SIMD, or forbids compiling it
  */
 export function loadModule(): Promise<WebAssembly.Module> {
   plain ??= compile()

@@ -77,7 +77,13 @@ export interface Message {
 /**
  * The program of a thread, as text: plain JavaScript, for it is evaluated in a new worker. A thread
  * sleeps until a phase is open, runs units until none is left, and answers each message with the
- * session's number.
+ * session's number. The text ships as it is, so it has no comments:
+ *
+ * - In `onMessage`, the turn is read before the count of messages. A message is posted before the
+ *   turn changes, so a thread sleeps through none.
+ * - In `work`, the thread counts itself as busy first. The calling thread closes the phase, then
+ *   waits until busy is 0. So a thread that still sees the phase open may rely on its words.
+ * - In `takeUnits`, a negative `ready` means that the phase has failed.
  */
 export const SOURCE = `
 const { parentPort } = globalThis.process?.getBuiltinModule?.('node:worker_threads') ?? {}
@@ -97,8 +103,6 @@ function onMessage({ session, control, module, memory }) {
   read++
   port.postMessage(session)
   for (;;) {
-    // The turn is read first: a message is posted before the turn changes, so none is slept
-    // through.
     const turn = Atomics.load(words, W.turn)
     if (Atomics.load(words, W.posted) !== read) return
     if (turn & 1) work(turn)
@@ -107,8 +111,6 @@ function onMessage({ session, control, module, memory }) {
 }
 
 function work(turn) {
-  // The calling thread closes the phase, then waits until busy is 0. A thread that has counted
-  // itself and still sees the phase open may rely on the phase's words not changing.
   Atomics.add(words, W.busy, 1)
   try {
     if (Atomics.load(words, W.turn) === turn) takeUnits()
@@ -124,7 +126,7 @@ function takeUnits() {
   const after = all.slice(words[W.before])
   for (let unit; (unit = Atomics.add(words, W.next, 1)) < words[W.units]; ) {
     for (let ready; (ready = Atomics.load(words, W.ready)) <= unit; ) {
-      if (ready < 0) return // the phase has failed
+      if (ready < 0) return
       Atomics.wait(words, W.ready, ready)
     }
     const at = W.table + ${UNIT_WORDS} * unit
