@@ -293,7 +293,7 @@ class Accordion implements Algorithm {
     const values = norms.split(' ').map(Number)
     const count = this.#options.scope === 'global' ? 1 : this.#matrices.length
     if (values.length === count && values.join(' ') === norms) return values
-    throw new RangeError(`"state": notes: norms: expected ${count} numbers, got ${norms}`)
+    throw new RangeError(`"checkpoint": notes: norms: expected ${count} numbers, got ${norms}`)
   }
 
   rearrange(layout: Layout, step: number): void {

@@ -274,7 +274,9 @@ export class HalfStepAlgorithm implements Algorithm {
   load(layout: Layout, loaded: LoadedState, step: number): void {
     const { next = this.#variant.first ?? 'P' } = loaded.notes
     if (next !== 'P' && next !== 'Q') {
-      throw new RangeError(`"state": notes: next: expected "P" or "Q", got ${JSON.stringify(next)}`)
+      throw new RangeError(
+        `"checkpoint": notes: next: expected "P" or "Q", got ${JSON.stringify(next)}`,
+      )
     }
     this.#next = next === 'P' ? 'left' : 'right'
     this.#resize(layout)

@@ -10,7 +10,7 @@
 // step as a generator that yields each round, and backends/reference.ts, the same loops as kernels.
 
 /** A matrix and the rank of its factors. Rank 0: it travels raw, as vectors do (1:1). */
-export interface Parameter {
+export interface MatrixShape {
   readonly rows: number
   readonly cols: number
   readonly rank: number
@@ -18,14 +18,14 @@ export interface Parameter {
 
 /** All workers between two steps. Matrices lie row by row, factors column by column. */
 export interface Fleet {
-  readonly parameters: readonly Parameter[]
+  readonly parameters: readonly MatrixShape[]
   /** by parameter: cols × rank, the same at all workers; at first standard normals (1:1) */
   readonly q: Float64Array[]
   /** by worker, then by parameter: e, at first zeros (2:4) */
   readonly residuals: Float64Array[][]
 }
 
-export interface Options {
+export interface StepOptions {
   /** whether a worker keeps M − P̂·Qᵀ with its own Q, M − P̂·Q̄ᵀ with the mean, or nothing */
   readonly errorFeedback?: 'local' | 'aggregated' | 'none'
   readonly iterations?: number
@@ -42,7 +42,7 @@ export function step(
   { parameters, q: factors, residuals }: Fleet,
   gradients: readonly (readonly ArrayLike<number>[])[],
   weights: readonly number[],
-  { errorFeedback = 'local', iterations = 1 }: Options = {},
+  { errorFeedback = 'local', iterations = 1 }: StepOptions = {},
 ): Float64Array[] {
   return parameters.map((parameter, i) => {
     const { rows, cols, rank } = parameter
@@ -74,7 +74,11 @@ export function step(
 }
 
 /** P ← M·Q: rows × rank */
-function project(m: Float64Array, q: Float64Array, { rows, cols, rank }: Parameter): Float64Array {
+function project(
+  m: Float64Array,
+  q: Float64Array,
+  { rows, cols, rank }: MatrixShape,
+): Float64Array {
   const p = new Float64Array(rows * rank)
   for (let k = 0; k < rank; k++) {
     for (let i = 0; i < rows; i++) {
@@ -88,7 +92,7 @@ function project(m: Float64Array, q: Float64Array, { rows, cols, rank }: Paramet
 function backproject(
   m: Float64Array,
   p: Float64Array,
-  { rows, cols, rank }: Parameter,
+  { rows, cols, rank }: MatrixShape,
 ): Float64Array {
   const q = new Float64Array(cols * rank)
   for (let k = 0; k < rank; k++) {
@@ -103,7 +107,7 @@ function backproject(
 function reconstruct(
   p: Float64Array,
   q: Float64Array,
-  { rows, cols, rank }: Parameter,
+  { rows, cols, rank }: MatrixShape,
 ): Float64Array {
   const update = new Float64Array(rows * cols)
   for (let i = 0; i < rows; i++) {

@@ -238,13 +238,13 @@ export function checkHeader(view: DataView): number {
     )
   }
 
-  for (let i = 1; i < senders; i++) {
+  for (let i = 0, before = -1; i < senders; i++) {
     const at = senderAt(i)
-    const before = view.getUint32(senderAt(i - 1), true)
     const sender = view.getUint32(at, true)
     if (sender <= before) {
       throw new FrameError(`senders: ${sender} follows ${before}, expected ascending order`, at)
     }
+    before = sender
   }
   const scalarsEnd = senderAt(senders + scalars)
   for (let at = senderAt(senders); at < scalarsEnd; at += 4) {

@@ -80,19 +80,23 @@ export function decodeCheckpoint(
   settings: Settings,
 ): Checkpoint {
   if (!(bytes instanceof Uint8Array)) {
-    throw new TypeError(`"state": expected a Uint8Array, got ${show(bytes)}`)
+    throw new TypeError(`"checkpoint": expected a Uint8Array, got ${show(bytes)}`)
   }
   const { metadata, tensors } = decodeSafetensors(bytes)
   if (metadata.options !== undefined && metadata.options !== describe(settings)) {
-    throw new RangeError(`"state": expected options ${describe(settings)}, got ${metadata.options}`)
+    throw new RangeError(
+      `"checkpoint": expected options ${describe(settings)}, got ${metadata.options}`,
+    )
   }
   if (metadata.version !== undefined && metadata.version !== VERSION) {
-    throw new RangeError(`"state": expected version ${VERSION}, got ${metadata.version}`)
+    throw new RangeError(`"checkpoint": expected version ${VERSION}, got ${metadata.version}`)
   }
   for (const name of tensors.keys()) {
     const index = /^(?:p|q|residual)\/(\d+)$/.exec(name)?.[1]
     if (index !== undefined && Number(index) >= specs.length) {
-      throw new RangeError(`"state": has ${name}, but there are only ${specs.length} parameters`)
+      throw new RangeError(
+        `"checkpoint": has ${name}, but there are only ${specs.length} parameters`,
+      )
     }
   }
   const tensor = (name: string, expected: readonly number[] | null): Float32Array | null => {
@@ -100,12 +104,12 @@ export function decodeCheckpoint(
     if (!found) return null
     if (expected && String(found.shape) !== String(expected)) {
       throw new RangeError(
-        `"state": ${name}: expected shape [${expected.join(', ')}], got [${found.shape.join(', ')}]`,
+        `"checkpoint": ${name}: expected shape [${expected.join(', ')}], got [${found.shape.join(', ')}]`,
       )
     }
     const floats = floatsOf(found)
     if (!floats.every(Number.isFinite)) {
-      throw new RangeError(`"state": ${name}: expected finite numbers only`)
+      throw new RangeError(`"checkpoint": ${name}: expected finite numbers only`)
     }
     return floats
   }
@@ -142,7 +146,7 @@ export function decodeCheckpoint(
  */
 export function mergeCheckpoints(checkpoints: readonly Uint8Array[]): Uint8Array {
   if (!Array.isArray(checkpoints) || checkpoints.length === 0) {
-    throw new RangeError('"states": expected at least one')
+    throw new RangeError('"checkpoints": expected at least one')
   }
   const files = checkpoints.map((bytes) => decodeSafetensors(bytes))
   const first = files[0]!
@@ -152,18 +156,18 @@ export function mergeCheckpoints(checkpoints: readonly Uint8Array[]): Uint8Array
     for (const name of ['format', 'version', 'step', 'ranks', 'parent', 'options', 'notes']) {
       if (metadata[name] !== first.metadata[name]) {
         throw new RangeError(
-          `"states[${i}]": ${name}: expected ${first.metadata[name]}, as in the first, ` +
+          `"checkpoints[${i}]": ${name}: expected ${first.metadata[name]}, as in the first, ` +
             `got ${metadata[name]}`,
         )
       }
     }
     for (const [name, { shape }] of first.tensors) {
       if (String(tensors.get(name)?.shape) !== String(shape)) {
-        throw new RangeError(`"states[${i}]": expected ${name} of shape [${shape.join(', ')}]`)
+        throw new RangeError(`"checkpoints[${i}]": expected ${name} of shape [${shape.join(', ')}]`)
       }
     }
     if (tensors.size !== first.tensors.size) {
-      throw new RangeError(`"states[${i}]": expected the tensors of the first`)
+      throw new RangeError(`"checkpoints[${i}]": expected the tensors of the first`)
     }
   }
   const merged = [...first.tensors].map(([name, tensor]) => {
@@ -173,7 +177,7 @@ export function mergeCheckpoints(checkpoints: readonly Uint8Array[]): Uint8Array
       for (let j = 0; j < data.length; j++) {
         data[j] = parts.reduce((sum, part, i) => sum + weights[i]! * part[j]!, 0) / weight
         if (Number.isFinite(data[j])) continue
-        throw new RangeError(`"states": ${name}: expected finite numbers only`)
+        throw new RangeError(`"checkpoints": ${name}: expected finite numbers only`)
       }
     }
     return { name, shape: tensor.shape, data }
@@ -205,14 +209,18 @@ function ranksIn(
     Number(rank) <= Math.min(specs[i]!.rows, specs[i]!.cols)
   if (!Array.isArray(ranks) || ranks.length !== specs.length || !ranks.every(fit)) {
     const got = metadata.ranks ?? JSON.stringify(ranks)
-    throw new RangeError(`"state": ranks: expected ${specs.length} that fit the shapes, got ${got}`)
+    throw new RangeError(
+      `"checkpoint": ranks: expected ${specs.length} that fit the shapes, got ${got}`,
+    )
   }
   const { name, supportedOptions, ranks: ranksOf } = settings.method
   const rankless =
     !supportedOptions.includes('rank') &&
     ranksOf(specs, settings, settings.rank).every((rank) => rank === 0)
   if (rankless && ranks.some((rank) => rank > 0)) {
-    throw new RangeError(`"state": ranks: expected 0 alone for the method ${name}, got ${ranks}`)
+    throw new RangeError(
+      `"checkpoint": ranks: expected 0 alone for the method ${name}, got ${ranks}`,
+    )
   }
   return ranks as number[]
 }
@@ -223,7 +231,7 @@ function notesIn({ notes = '{}' }: Metadata): Record<string, string> {
   if (typeof found === 'object' && found !== null && Object.values(found).every(isText)) {
     return found as Record<string, string>
   }
-  throw new RangeError(`"state": notes: expected texts by name, got ${notes}`)
+  throw new RangeError(`"checkpoint": notes: expected texts by name, got ${notes}`)
 }
 
 function parse(text: string): unknown {
@@ -248,7 +256,7 @@ function numberIn(
   const text = metadata[name]
   const value = text === undefined ? absent : Number(text)
   if (text === '' || !(value >= 0) || !valid(value)) {
-    throw new RangeError(`"state": ${name}: expected a number that fits, got ${text}`)
+    throw new RangeError(`"checkpoint": ${name}: expected a number that fits, got ${text}`)
   }
   return value
 }
@@ -267,5 +275,5 @@ function concat(parts: readonly (Float32Array | null)[], specs: readonly Spec[])
 
 function parentIn(text: string): Uint8Array {
   if (/^[0-9a-f]{16}$/.test(text)) return fromHex(text)
-  throw new RangeError(`"state": parent: expected 16 hexadecimal digits, got ${text}`)
+  throw new RangeError(`"checkpoint": parent: expected 16 hexadecimal digits, got ${text}`)
 }

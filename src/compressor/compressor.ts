@@ -258,7 +258,7 @@ export class Compressor {
   }
 
   /** @internal For `createSgd`. */
-  get state(): WorkerState {
+  get workerState(): WorkerState {
     return this.#worker
   }
 

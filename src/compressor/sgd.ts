@@ -73,7 +73,7 @@ export class Sgd {
     this.#velocities = null
     if (restore !== undefined && this.momentum > 0) {
       this.#velocities = velocitiesIn(restore, compressor.stats.ranks.length)
-      if (this.#velocities) compressor.state.check(this.#velocities, 'restore: momentum')
+      if (this.#velocities) compressor.workerState.check(this.#velocities, 'restore: momentum')
     }
   }
 
@@ -225,15 +225,15 @@ export class Sgd {
 
   /** The optimizer of the backend's device. @throws UnsupportedError  if the backend has none */
   get #optimizer(): SessionOptimizer {
-    const { optimizer } = this.#compressor.state
+    const { optimizer } = this.#compressor.workerState
     if (optimizer) return optimizer
     throw new UnsupportedError('the backend has no momentum where these tensors are: give arrays')
   }
 
   #check(parameters: readonly Tensor[], update: readonly Tensor[], name: string): void {
-    const { state } = this.#compressor
-    state.check(parameters, 'parameters')
-    state.check(update, name)
+    const { workerState } = this.#compressor
+    workerState.check(parameters, 'parameters')
+    workerState.check(update, name)
     const arrays = areArrays(parameters)
     if (arrays !== areArrays(update)) {
       throw new TypeError(`"${name}": expected ${arrays ? 'arrays' : 'GPU buffers'}, as parameters`)

@@ -209,13 +209,15 @@ export class WorkerState {
   *adopt(checkpoint: Uint8Array): Task<void> {
     const { specs, settings, session } = this.#setup
     const { residual, weight } = decodeCheckpoint(checkpoint, specs, settings)
-    if (!residual) throw new RangeError('"state": expected one with its residual')
+    if (!residual) throw new RangeError('"checkpoint": expected one with its residual')
     const own = yield* this.#residual()
     const factor = weight / this.#weight
     for (let i = 0; i < own.length; i++) {
       own[i] = own[i]! + factor * residual[i]!
       if (Math.abs(own[i]!) <= MAX_RESIDUAL) continue
-      throw new RangeError(`"state": its residual times ${factor}, the ratio of weights, overflows`)
+      throw new RangeError(
+        `"checkpoint": its residual times ${factor}, the ratio of weights, overflows`,
+      )
     }
     session.write('residual', bytesOf(own))
   }

@@ -5,8 +5,8 @@ import type { Host, Layout, Side } from '../backend.ts'
 import { bytesOf, concatBytes } from '../bytes.ts'
 import { hash64 } from '../codec/xxh32.ts'
 import { leftColumns, otherSide, rightColumns } from '../layout.ts'
-import { type Coding, type EdgeEnd, subtract } from './coding.ts'
 import type { EdgePayload } from './compression.ts'
+import { type Coding, type EdgeEnd, subtract } from './edge-coding.ts'
 import type { GossipMethod } from './method.ts'
 
 /** An exchange that this end has applied, with everything needed to take it back. */

@@ -2,7 +2,7 @@
 import type { Layout } from '../backend.ts'
 import type { Spec } from '../options.ts'
 import { show } from '../validate.ts'
-import type { Coding, EdgeEnd } from './coding.ts'
+import type { Coding, EdgeEnd } from './edge-coding.ts'
 
 /**
  * A gossip method: what neighbours exchange. Created by `powerGossip()`, `choco()`,

@@ -379,7 +379,7 @@ test('norms are kept for those who come; what cannot be is refused, and nothing 
     const spoilt = writeState(Object.fromEntries(tensors), { ...metadata, notes })
     const error = await errorOf(() => joiner!.join(spoilt), norms)
     assert.instance(error, RangeError)
-    assert.match(error.message, /^"state": notes: norms: expected 2 numbers, got /)
+    assert.match(error.message, /^"checkpoint": notes: norms: expected 2 numbers, got /)
     sameBytes(await joiner!.save(), before, 'state')
   }
   joiner!.join(state)

@@ -217,7 +217,7 @@ test('a state that says whose turn it is in other words is refused, and changes 
   const bad = writeState(Object.fromEntries(tensors), { ...metadata, notes: '{"next":"R"}' })
   const error = await errorOf(() => worker.join(bad))
   assert.instance(error, RangeError)
-  assert.is(error.message, '"state": notes: next: expected "P" or "Q", got "R"')
+  assert.is(error.message, '"checkpoint": notes: next: expected "P" or "Q", got "R"')
   sameBytes(await worker.save(), before, 'the state')
   assert.is((await errorOf(() => make({ restore: bad }))).message, error.message)
 })

@@ -58,7 +58,7 @@ test('createCompressor refuses bad shapes and options by name', async () => {
     ['feedback', with_({ errorFeedback: true }), RangeError, /"errorFeedback": .*got true/],
     ['wire', with_({ wire: 'f64' }), RangeError, /"wire": .*got "f64"/],
     ['sender', with_({ sender: 2 ** 32 }), RangeError, /"sender": .*got 4294967296/],
-    ['restore', with_({ restore: 'file' }), TypeError, /"state": .*got "file"/],
+    ['restore', with_({ restore: 'file' }), TypeError, /"checkpoint": .*got "file"/],
     ['restore', with_({ restore: new Uint8Array(3) }), RangeError, /./],
   ]
   await refuses(refusals)
@@ -112,7 +112,7 @@ test('bad arguments of calls are refused by name, and nothing changes', async ()
     ['factor', () => worker.rescaleResidual(Infinity), RangeError, /"factor": .*got Infinity/],
     ['factor', () => worker.rescaleResidual(1e39), RangeError, /"factor": .*got 1e\+39/],
     ['factor', () => worker.rescaleResidual(any('2')), RangeError, /"factor": .*got "2"/],
-    ['join', () => worker.join(any({})), TypeError, /"state": .*got Object/],
+    ['join', () => worker.join(any({})), TypeError, /"checkpoint": .*got Object/],
     ['adopt', () => worker.adopt(new Uint8Array(9)), RangeError, /./],
   ]
   const stats = worker.stats

@@ -115,11 +115,11 @@ test('states that do not belong together are not merged', async () => {
   await train([stranger], 1, 90)
   const other = await make({ rank: 1 })
   for (const [states, message] of [
-    [[], /"states": expected at least one/],
-    [[a!, later], /"states\[1\]": step: expected 1.*got 2/],
-    [[a!, await stranger.save()], /"states\[1\]": parent/],
-    [[await (await make()).save(), await other.save()], /"states\[1\]": (ranks|parent)/],
-    [[a!, await fleet[0]!.save({ residual: false })], /"states\[1\]"/],
+    [[], /"checkpoints": expected at least one/],
+    [[a!, later], /"checkpoints\[1\]": step: expected 1.*got 2/],
+    [[a!, await stranger.save()], /"checkpoints\[1\]": parent/],
+    [[await (await make()).save(), await other.save()], /"checkpoints\[1\]": (ranks|parent)/],
+    [[a!, await fleet[0]!.save({ residual: false })], /"checkpoints\[1\]"/],
     [[a!, b!.subarray(0, 100)], /./],
     [[writeState(RESIDUAL, { weight: 'Infinity' })], /weight.*got Infinity/],
     [[writeState({ 'residual/1': { shape: [1], data: Float32Array.of(Number.NaN) } })], /finite/],

@@ -68,7 +68,7 @@ export const CONTROL_BYTES = 4 * (WORD.table + UNIT_WORDS * MOST_UNITS)
  */
 export interface Message {
   readonly session: number
-  readonly control?: SharedArrayBuffer
+  readonly controlWords?: SharedArrayBuffer
   /** module and memory: the session begins; neither: it ends */
   readonly module?: WebAssembly.Module
   readonly memory?: WebAssembly.Memory
@@ -93,10 +93,10 @@ const KERNELS = ${JSON.stringify(PHASES)}
 const sessions = new Map()
 let words, operands, read = 0
 
-function onMessage({ session, control, module, memory }) {
-  if (control) {
-    words = new Int32Array(control)
-    operands = new Float64Array(control, 4 * W.operands)
+function onMessage({ session, controlWords, module, memory }) {
+  if (controlWords) {
+    words = new Int32Array(controlWords)
+    operands = new Float64Array(controlWords, 4 * W.operands)
   }
   if (module) sessions.set(session, new WebAssembly.Instance(module, { env: { memory } }).exports)
   else sessions.delete(session)

@@ -104,14 +104,14 @@ export class ThreadPool {
   async addSession(module: WebAssembly.Module): Promise<Executor> {
     const memory = new WebAssembly.Memory({ initial: 1, maximum: 1 << 16, shared: true })
     const session = ++this.#last
-    const control = session === 1 ? { control: this.#control } : {}
+    const first = session === 1 ? { controlWords: this.#control } : {}
     this.#sessions.add(session)
     try {
       await new Promise<void>((done, onError) => {
         if (this.#failure) throw this.#failure
         this.#pending.set(session, { left: this.#others.length, done, onError })
         for (const other of this.#others) other.keepAlive(true)
-        this.#post({ session, module, memory, ...control })
+        this.#post({ session, module, memory, ...first })
       })
     } catch (error) {
       this.removeSession(session)

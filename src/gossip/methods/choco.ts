@@ -1,12 +1,12 @@
 // Choco: compressed differences to an estimate that both ends of an edge keep.
 import type { Layout } from '../../backend.ts'
-import { type Coding, subtract } from '../coding.ts'
 import {
   type CompressedOptions,
   type Compression,
   compressionOf,
   type EdgePayload,
 } from '../compression.ts'
+import { type Coding, subtract } from '../edge-coding.ts'
 import { checkGamma, codedMethod, type GossipMethod } from '../method.ts'
 
 /**

@@ -1,12 +1,12 @@
 // DeepSqueeze: compressed parameters, with error feedback.
 import type { Layout } from '../../backend.ts'
-import { type Coding, subtract } from '../coding.ts'
 import {
   type CompressedOptions,
   type Compression,
   compressionOf,
   type EdgePayload,
 } from '../compression.ts'
+import { type Coding, subtract } from '../edge-coding.ts'
 import { checkGamma, codedMethod, type GossipMethod } from '../method.ts'
 
 /**

@@ -2,8 +2,8 @@
 // between neighbours.
 import type { Layout } from '../../backend.ts'
 import { flag, show } from '../../validate.ts'
-import type { Coding, EdgeEnd } from '../coding.ts'
 import type { EdgePayload } from '../compression.ts'
+import type { Coding, EdgeEnd } from '../edge-coding.ts'
 import { checkGamma, codedMethod, type GossipMethod } from '../method.ts'
 
 export interface MoniquaOptions {

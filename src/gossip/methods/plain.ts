@@ -1,8 +1,8 @@
 // Plain gossip: parameters travel without compression.
 import type { Layout } from '../../backend.ts'
 import { rawLengths } from '../../layout.ts'
-import { type Coding, subtract } from '../coding.ts'
 import type { EdgePayload } from '../compression.ts'
+import { type Coding, subtract } from '../edge-coding.ts'
 import { checkGamma, codedMethod, type GossipMethod } from '../method.ts'
 
 /**

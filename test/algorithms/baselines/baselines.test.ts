@@ -340,9 +340,9 @@ test('a state with factors is refused where there are none', async () => {
   const state = writeState({ 'q/0': { shape: [1, 6], data: new Float32Array(6).fill(1) } })
   const options = { method: topK({ ratio: 1 }) }
   const error = await errorOf(() => createCompressor([[4, 6]], { ...options, restore: state }))
-  assert.match(error.message, /^"state": ranks: expected 0 alone for the method topK, got 1/)
+  assert.match(error.message, /^"checkpoint": ranks: expected 0 alone for the method topK, got 1/)
   const worker = await createCompressor([[4, 6]], options)
-  assert.throws(() => worker.join(state), /^"state": ranks/)
+  assert.throws(() => worker.join(state), /^"checkpoint": ranks/)
   await stepTogether([worker], [gradientsOf([[4, 6]], 1)])
 })
 
