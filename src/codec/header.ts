@@ -163,25 +163,21 @@ export function writeHeader(header: Header, bytes: Uint8Array<ArrayBuffer>): voi
  * bytes.
  */
 export function readFields(view: DataView): Header {
-  const senders = view.getUint32(AT.senders, true)
-  const scalars = view.getUint32(AT.scalars, true)
-  const ranks = view.getUint32(AT.ranks, true)
+  const numbers = numbersIn(view)
+  const { senders, scalars, ranks } = numbers
   const length = headerLength(senders, ranks, scalars)
   const { buffer } = new Uint8Array(view.buffer, view.byteOffset, length).slice()
   return {
+    ...numbers,
     kind: kindIn(view),
     type: wireTypeOf(view.getUint8(AT.type))!.name,
     round: view.getUint8(AT.round),
-    step: view.getUint32(AT.step, true),
     configHash: new Uint8Array(buffer, AT.configHash, HASH_BYTES),
     parent: new Uint8Array(buffer, AT.parent, HASH_BYTES),
     weight: view.getFloat64(AT.weight, true),
     senders: new Uint32Array(buffer, senderAt(0), senders),
     scalars: new Float32Array(buffer, senderAt(senders), scalars),
     ranks: new Uint16Array(buffer, rankAt(senders, scalars, 0), ranks),
-    total: view.getUint32(AT.total, true),
-    offset: view.getUint32(AT.offset, true),
-    count: view.getUint32(AT.count, true),
   }
 }
 
@@ -210,12 +206,7 @@ export function checkHeader(view: DataView): number {
   const weight = view.getFloat64(AT.weight, true)
   const valid = Object.is(weight, 0) || (weight >= MIN_WEIGHT && weight <= MAX_WEIGHT)
   expect(valid, `weight: expected 0, or 2⁻¹⁴⁹ … 2¹⁶⁰, got ${weight}`, AT.weight)
-  const senders = view.getUint32(AT.senders, true)
-  const ranks = view.getUint32(AT.ranks, true)
-  const scalars = view.getUint32(AT.scalars, true)
-  const total = view.getUint32(AT.total, true)
-  const offset = view.getUint32(AT.offset, true)
-  const count = view.getUint32(AT.count, true)
+  const { senders, ranks, scalars, total, offset, count } = numbersIn(view)
   if (weight === 0) expect(senders === 0, `weight 0, but ${senders} senders`, AT.senders)
   else expect(!gathered || senders > 0, 'a weight, but no sender', AT.senders)
   if (offset > 0) expect(scalars === 0, 'scalars: only in the slice with offset 0', AT.scalars)
@@ -256,6 +247,20 @@ export function checkHeader(view: DataView): number {
     expect(view.getUint16(at, true) === 0, 'padding: expected zero', at)
   }
   return valuesAt
+}
+
+/** The u32 fields; of senders, ranks and scalars this is how many there are. */
+function numbersIn(view: DataView) {
+  const read = (at: number) => view.getUint32(at, true)
+  return {
+    step: read(AT.step),
+    senders: read(AT.senders),
+    ranks: read(AT.ranks),
+    scalars: read(AT.scalars),
+    total: read(AT.total),
+    offset: read(AT.offset),
+    count: read(AT.count),
+  }
 }
 
 function kindIn(view: DataView): FrameKind {

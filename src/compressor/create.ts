@@ -5,7 +5,7 @@ import { bytesOf } from '../bytes.ts'
 import { UnsupportedError } from '../errors.ts'
 import { layoutOf, rawLayoutOf, specsOf } from '../layout.ts'
 import { type Options, ownOptionsOf, type ParameterSpec, settingsOf } from '../options.ts'
-import { decodeCheckpoint } from './checkpoint.ts'
+import { type Checkpoint, decodeCheckpoint } from './checkpoint.ts'
 import { Compressor } from './compressor.ts'
 import { Framing, hashConfig } from './framing.ts'
 import { firstParent, WorkerState } from './worker-state.ts'
@@ -34,13 +34,18 @@ export async function createCompressor(
   const settings = settingsOf(options, powerSgd)
   const { sender, wire, resident } = ownOptionsOf(options)
   const specs = specsOf(shapes)
-  const restored = options.restore && decodeCheckpoint(options.restore, specs, settings)
   const { method } = settings
-  const layout = layoutOf(specs, restored?.ranks ?? method.ranks(specs, settings, settings.rank))
-  const step = restored?.step ?? 0
+  const {
+    ranks = method.ranks(specs, settings, settings.rank),
+    step = 0,
+    loaded = { right: [], left: [], notes: {} },
+    parent,
+    weight = 1,
+    residual,
+  }: Partial<Checkpoint> = options.restore ? decodeCheckpoint(options.restore, specs, settings) : {}
+  const layout = layoutOf(specs, ranks)
 
   const host = await openHost(settings.seed, options.random)
-  const loaded = restored?.loaded ?? { right: [], left: [], notes: {} }
   const algorithm = await method.create({ host, specs, layout, settings, loaded, step })
   const arranged = method.ownsFactors ? rawLayoutOf(specs) : layout
   const session = await (options.backend ?? wasm()).open(arranged, { resident })
@@ -50,7 +55,7 @@ export async function createCompressor(
       '"orthonormalize": \'device\' is for the backend webgpu(), and this one has none',
     )
   }
-  if (restored?.residual) session.write('residual', bytesOf(restored.residual))
+  if (residual) session.write('residual', bytesOf(residual))
   const workerState = new WorkerState({
     specs,
     settings,
@@ -60,9 +65,9 @@ export async function createCompressor(
     algorithm,
     layout,
     step,
-    parent: restored?.parent ?? firstParent(algorithm.shared),
-    weight: restored?.weight ?? 1,
-    saved: restored?.residual ? step : null,
+    parent: parent ?? firstParent(algorithm.shared),
+    weight,
+    saved: residual ? step : null,
   })
   return new Compressor(workerState)
 }
