@@ -1,26 +1,30 @@
 // PyTorch's batched_powerSGD_hook: a whole bucket as one square matrix.
 //
-// The parameters of a bucket are laid end to end, filled up with zeros to s × s, s = ⌈√L⌉, and compressed
-// as that one matrix: 2·s·rank floats a step, whatever the shapes.
+// The parameters of a bucket are laid end to end, filled up with zeros to s × s, s = ⌈√L⌉, and
+// compressed as that one matrix: 2·s·rank floats a step, whatever the shapes.
 //
-// When not to: rows of that matrix are no rows of any layer, so what is low-rank in each is not in all
-// of them; PyTorch's documentation warns of lower accuracy. And what it saves there, calls for each
-// tensor, this library does not spend: a compressor does all its matrices in one call.
+// Mind two things. The rows of that matrix are not rows of any layer, so it need not be near low
+// rank where each layer is; PyTorch's documentation warns of lower accuracy. And PyTorch saves
+// calls for each tensor by it, which this library does not make: a compressor does all its matrices
+// in one call.
 import type { ParameterSpec } from 'lowrank'
 
 export interface FlatBucket {
-  /** The one parameter of its compressor: `createCompressor([bucket.spec], { method: pytorch() })`. */
+  /**
+   * The one parameter of its compressor: `createCompressor([bucket.spec], { method: pytorch() })`.
+   */
   readonly spec: ParameterSpec
   /** s² */
   readonly length: number
   /**
    * Lays tensors end to end.
    *
-   * @param into  s² floats, zeros behind the tensors: `compressor.gradients[0]` of a resident one, say
-   * @throws RangeError  if a tensor, or `into`, is not as long as it was said
+   * @param into  s² floats, zeros behind the tensors: for example `compressor.gradients[0]` of a
+   *   resident compressor
+   * @throws RangeError  if `into` is not s² long, or a tensor does not fit its shape
    */
   pack(tensors: readonly Float32Array[], into: Float32Array): void
-  /** The way back: writes over `tensors`. */
+  /** Copies the bucket back, over `tensors`. */
   unpack(from: Float32Array, tensors: readonly Float32Array[]): void
 }
 

@@ -1,11 +1,11 @@
-// A model in buckets, so that communication overlaps computation: a compressor for each bucket, all on
-// one backend. The backward pass finishes layers last to first; a bucket's frames leave as soon as its
-// gradients are there, while those of the others are still being computed.
+// A model in buckets, so that communication overlaps computation: a compressor for each bucket, all
+// on one backend. The backward pass finishes layers last to first. A bucket's frames leave as soon
+// as its gradients are there, while the other buckets' gradients are still being computed.
 //
 //   npm run build && node --import tsx examples/buckets/overlap.ts
 //
-// Two workers in this process. Computing is a pause here, and the link between them, slow enough to be seen,
-// carries one bucket's frames at a time.
+// Two workers run in this process. A pause stands for computing. The link between the workers
+// carries one bucket's frames at a time, and is slow enough to be seen.
 import { setTimeout as pause } from 'node:timers/promises'
 import { aggregate, type Compressor, createCompressor, wasm } from 'lowrank'
 
@@ -30,7 +30,11 @@ const same = apart.updates.every(
 console.log(`the updates are ${same ? 'the same, to the bit' : 'not the same'}`)
 process.exitCode = same ? 0 : 1
 
-/** One step of all workers. @param overlap  whether a bucket goes out before the others are ready */
+/**
+ * One step of all workers.
+ *
+ * @param overlap  whether a bucket goes out before the others are ready
+ */
 async function train(overlap: boolean): Promise<{ ms: number; updates: Buffer[] }> {
   const workers = await Promise.all(
     Array.from({ length: WORKERS }, (_, sender) =>
@@ -69,7 +73,10 @@ async function train(overlap: boolean): Promise<{ ms: number; updates: Buffer[] 
   return { ms: took, updates: updates.flat().map(({ buffer }) => Buffer.from(buffer)) }
 }
 
-/** Waits for a frame of every worker, then for the link to be free, and gives each of them the mean. */
+/**
+ * Waits for a frame of every worker, then for the link to be free; answers each frame with the
+ * mean.
+ */
 function createLink() {
   const waiting = new Map<number, { frame: Uint8Array; answer: (mean: Uint8Array) => void }[]>()
   let free = Promise.resolve()
@@ -86,7 +93,7 @@ function createLink() {
     })
 }
 
-/** What a backward pass might have left: some numbers. */
+/** Stands for a backward pass: some numbers. */
 function gradientsOf(shapes: readonly number[][], worker: number): Float32Array[] {
   return shapes.map((shape) => {
     const length = shape.reduce((a, b) => a * b, 1)

@@ -1,20 +1,20 @@
-// What all workers of a ring have come to together: the loss of their mean, and how far they are from it.
+// The state of a ring as a whole: the loss of the workers' mean, and their distance from it.
 import { heldOutLoss } from './measuring.ts'
 import type { Model } from './model.ts'
 import type { Snapshot } from './ringprotocol.ts'
 
-/** The mean of all workers' parameters, and how far they are from it, at one point of a run. */
+/** The loss of the workers' mean, and their distance from the mean, at one point of a run. */
 export interface RingMeasurement {
   readonly step: number
   /** by all workers, since the run began */
   readonly sentBytes: number
-  /** of the mean of their parameters, nats per character */
+  /** of the mean of all workers' parameters, nats per character */
   readonly loss: number
   /** the mean of ‖xᵢ − x̄‖², over ‖x̄‖² */
   readonly consensusDistance: number
 }
 
-/** @param told  by each worker, after the same step */
+/** @param told  a snapshot of each worker, after the same step */
 export async function measure(
   model: Model,
   heldOut: Uint8Array,

@@ -1,9 +1,9 @@
-// What a worker's compressors compute on.
+// The backend of a worker's compressors.
 import { type Backend, UnsupportedError, wasm } from 'lowrank'
 import { webgpu } from 'lowrank/webgpu'
 import type { Task } from './protocol.ts'
 
-/** @throws UnsupportedError  if it is not to be had on this machine, saying why */
+/** @throws UnsupportedError  if this machine does not have the backend, with the reason */
 export async function openBackend({
   backend,
   software,

@@ -1,5 +1,5 @@
-// A fleet without a coordinator: this process is one of its workers, and MPI_Allreduce adds up what
-// all of them send.
+// A fleet without a coordinator: this process is one of its workers, and MPI_Allreduce adds up the
+// frames of all workers.
 import { setImmediate } from 'node:timers/promises'
 import { fromPayload, inspect, payload } from 'lowrank/frames'
 import type { Mpi } from './mpi.ts'
@@ -8,9 +8,9 @@ import type { Corpus } from './text.ts'
 import { createTrainer, type Link } from './training.ts'
 
 /**
- * Joins the others. All call the same methods; each gets the whole run.
+ * Joins the other workers. All call the same methods, and each gets the whole run.
  *
- * A worker that fails leaves without ending MPI, so that mpirun ends those that wait for it.
+ * A worker that fails leaves without ending MPI, so that mpirun ends the workers that wait for it.
  */
 export async function joinFleet(mpi: Mpi, corpus: Corpus, settings: Settings): Promise<Fleet> {
   const { worker, workers } = mpi
@@ -23,7 +23,8 @@ export async function joinFleet(mpi: Mpi, corpus: Corpus, settings: Settings): P
       const tally = createTally(settings.steps, watcher)
       const link: Link = {
         async exchange(frame) {
-          await setImmediate() // a turn of the event loop, which no other await here needs: see `endWithLauncher`
+          // No other await here lets the event loop turn, which `endWithLauncher` needs.
+          await setImmediate()
           const begun = performance.now()
           const own = payload(frame)
           const sum = mpi.sum(own)
@@ -36,7 +37,7 @@ export async function joinFleet(mpi: Mpi, corpus: Corpus, settings: Settings): P
       }
       try {
         const { done, parameters } = await trainer.train(compressed, link)
-        // Worker 0's, for all: the sum with zeros.
+        // The others add zeros, so that the sum is worker 0's parameters.
         const first = mpi.sum(worker === 0 ? parameters : new Float32Array(parameters.length))
         return tally.finish(mpi.gather(done), mpi.gather(distance(parameters, first)))
       } catch (error) {

@@ -1,8 +1,8 @@
-// The coordinator: it starts the worker processes, sends each its share of the text, and in every
-// round answers their frames with the mean. It knows nothing of the model or of the method.
+// The coordinator starts the worker processes, sends each its share of the text, and in every round
+// answers their frames with the mean. It knows nothing of the model or of the method.
 //
-// A worker that is lost ends the run here. A coordinator that lets workers come back would keep a
-// step's means until the next step's last mean exists, for those that ask for them.
+// Here a lost worker ends the run. A coordinator that lets workers come back would keep a step's
+// means until the next step's last mean exists, for the workers that ask for them.
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import { aggregate } from 'lowrank'
@@ -28,8 +28,9 @@ type Listener = (worker: number, message: Uint8Array | FromWorker) => void
 /**
  * Starts the workers and gives each its share of the text.
  *
- * @param signal  ends them all, whatever they do
- * @param reach  the port that workers connect to, if something is between them and this process's
+ * @param signal  ends all workers, whatever they do
+ * @param reach  maps this process's port to the one that workers connect to, if something is
+ *   between
  * @throws Error  if a worker is lost before it is ready
  */
 export async function createFleet(
@@ -84,7 +85,7 @@ export async function createFleet(
       })
     })
   })
-  lost.catch(() => {}) // it is raced with whatever goes on; between two runs nobody looks
+  lost.catch(() => {}) // every phase races it, but none between two runs
 
   const fleet: Fleet = {
     processes: workers.map(({ process }) => process.pid!),
@@ -137,7 +138,7 @@ export async function createFleet(
   }
 }
 
-/** What the coordinator does with the messages of one run. */
+/** Handles the messages of one run. */
 function createListener(
   workers: readonly Worker[],
   steps: number,
@@ -159,9 +160,9 @@ function createListener(
   }
 
   /**
-   * Answers the last of a round's frames with the mean. Frames are counted, not senders: a worker
-   * may abstain. `aggregate` and not `createAggregate`, which would add them as they come: so a
-   * seed repeats a run to the last bit, whoever is faster.
+   * Answers with the mean once a round's last frame has come. It counts frames, not senders: a
+   * worker may abstain. `createAggregate` would add frames in the order in which they come;
+   * `aggregate` does not, so that a seed repeats a run to the last bit, whoever is faster.
    */
   function collect(frame: Uint8Array): void {
     frames.push(frame)

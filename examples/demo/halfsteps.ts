@@ -1,14 +1,14 @@
-// A half-step with neighbours that may be early, late, or gone.
+// A half-step with neighbours that may be early, late or gone.
 import { FrameError, type Gossip } from 'lowrank/gossip'
 import type { Bell, Neighbour } from './neighbours.ts'
 
-/** Half-steps in a row that a neighbour may miss before it is left. */
+/** A node leaves a neighbour that has missed so many half-steps in a row. */
 const MISSES = 3
 
 /** A node's neighbours, by their numbers. */
 export type Neighbours = Map<number, Neighbour>
 
-/** How long neighbours are waited for in a half-step. Nothing that goes on well takes so long. */
+/** How long a node waits for its neighbours in a half-step: far longer than a healthy one takes. */
 export const PATIENCE_MS = 10_000
 
 /** Resolves when each neighbour has answered in the open half-step, or has been given up. */
@@ -31,7 +31,7 @@ export async function hear(
   }
 }
 
-/** Between two iterations: leaves those that are gone, or seem to be. */
+/** Leaves the neighbours that are gone, or seem to be. Call it between two iterations. */
 export function leaveLost(gossip: Gossip, neighbours: Neighbours): Neighbour[] {
   const lost = [...neighbours.values()].filter((one) => one.gone !== null || one.missed >= MISSES)
   for (const neighbour of lost) {
@@ -42,7 +42,7 @@ export function leaveLost(gossip: Gossip, neighbours: Neighbours): Neighbour[] {
   return lost
 }
 
-/** Gives the node what has come: late frames are forgotten, early ones kept for their half-step. */
+/** Hands a neighbour's frames to gossip: drops late ones, keeps early ones for their half-step. */
 function take(gossip: Gossip, neighbour: Neighbour): void {
   const { inbox, number } = neighbour
   while (inbox.length > 0) {
@@ -56,7 +56,7 @@ function take(gossip: Gossip, neighbour: Neighbour): void {
   if (neighbour.gone !== null) gossip.giveUp(number)
 }
 
-/** @returns undefined: it was no frame, and this is no neighbour any more */
+/** @returns undefined if the bytes were no frame: then the neighbour's connection is closed */
 function receive(
   gossip: Gossip,
   neighbour: Neighbour,

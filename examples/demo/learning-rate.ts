@@ -1,11 +1,11 @@
 // How parameters follow a gradient: the optimiser and its learning rate, step by step.
 
-/** The optimiser, but for methods that have one of their own. */
+/** The optimiser of all methods that do not bring their own. */
 export const USUAL = { momentum: 0.9, learningRate: 0.07 }
 
 const WARM_UP = 20 // steps
 
-/** The part of the highest learning rate: rises at first, then falls to zero along a cosine. */
+/** The learning rate ÷ its highest value: rises at first, then falls to zero along a cosine. */
 export function warmthAt(step: number, steps: number, warmUp = WARM_UP): number {
   const fallen = (1 + Math.cos((Math.PI * step) / steps)) / 2
   return Math.min(1, (step + 1) / warmUp) * fallen

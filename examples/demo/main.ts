@@ -1,5 +1,5 @@
 // Trains one model twice from the same start, uncompressed and compressed, on worker processes
-// that exchange frames; then says what it cost and what came of it.
+// that exchange frames; then reports the loss, the bytes and the time of both runs.
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { constants } from 'node:os'
@@ -15,7 +15,7 @@ import type { RingRun } from './ringrun.ts'
 import type { Fleet } from './run.ts'
 import { createCorpus, readText } from './text.ts'
 
-/** How a run ends that someone asked to end. */
+/** A signal has ended the run. */
 class Interrupted extends Error {
   readonly exitCode: number
 
@@ -47,7 +47,9 @@ async function coordinate(options: StarOptions): Promise<void> {
   await publishStar(createReport('ws', settings, corpus, ...runs), options)
 }
 
-/** Trains on workers that this process starts, and that need it no more: first by plain gossip. */
+/**
+ * Trains in a ring of workers that this process starts: first by plain gossip, then by PowerGossip.
+ */
 async function gossip(options: RingOptions): Promise<void> {
   const { settings, text } = options
   const signal = catchSignals()
@@ -74,7 +76,7 @@ async function gossip(options: RingOptions): Promise<void> {
 
 /** Trains as one of the workers that mpirun has started; the first one reports. */
 async function takePart(options: StarOptions): Promise<void> {
-  const { openMpi } = await import('./mpi.ts') // and koffi's native code, for those who need it
+  const { openMpi } = await import('./mpi.ts') // loads koffi's native code, which only MPI needs
   const { joinFleet } = await import('./collective.ts')
   const mpi = openMpi()
   const { worker, workers } = mpi
@@ -95,7 +97,7 @@ async function takePart(options: StarOptions): Promise<void> {
   }
 }
 
-/** @param shown  whether this process tells how it goes */
+/** @param shown  whether this process shows the progress */
 async function trainTwice(fleet: Fleet, steps: number, shown: boolean) {
   if (shown) tellProcesses(fleet.processes)
   try {
@@ -115,14 +117,17 @@ async function trainTwice(fleet: Fleet, steps: number, shown: boolean) {
   }
 }
 
-/** What two runs of a star came to. @throws Error  if workers differ that should not */
+/** Publishes the results of a star's two runs. @throws Error  if workers differ that should not */
 async function publishStar(report: Report, options: Texts): Promise<void> {
-  const { plot } = await import('./plot.ts') // what draws takes a second to load: `--help` need not wait
+  // It takes a second to load, which `--help` need not wait for.
+  const { plot } = await import('./plot.ts')
   await publish(report, table(report), plot(report), options)
   if (!report.agreed) throw new Error('the workers’ parameters differ')
 }
 
-/** The picture, and the results on stdout; they are not lost when it is a pipe. */
+/**
+ * Writes the picture to its file and the results to stdout; waits for stdout, which may be a pipe.
+ */
 async function publish(
   report: object,
   table: string,

@@ -1,11 +1,11 @@
-// The loss on text that nobody trains on.
+// The loss on text that no worker trains on.
 import { setImmediate } from 'node:timers/promises'
 import { BATCH, batchAt, CONTEXT, type Model } from './model.ts'
 
-/** Batches that the held-out loss is measured on, every time the same. */
+/** The held-out loss is measured on these many batches, every time the same. */
 export const PROBE = 80
 
-/** A loss that can be added to others'. */
+/** A loss as a sum, so that workers' losses can be added. */
 export interface Sum {
   /** nats, over `characters` characters */
   readonly sum: number
@@ -13,7 +13,8 @@ export interface Sum {
 }
 
 /**
- * The loss on every so-many-th batch of the probe, whose characters lie evenly in the held-out part.
+ * The loss on every `every`-th batch of the probe, from `first` on. The probe's characters lie
+ * evenly in the held-out part.
  *
  * @throws Error  if it is not finite
  */
@@ -33,7 +34,7 @@ export async function heldOutLoss(
     )
     sum += BATCH * (await model.loss(parameters, batchAt(heldOut, positions)))
     characters += BATCH
-    await setImmediate() // signals and connections have their turn
+    await setImmediate() // gives signals and connections their turn
   }
   if (!Number.isFinite(sum)) throw new Error(`training diverged: the held-out loss is ${sum}`)
   return { sum, characters }

@@ -1,11 +1,11 @@
-// What the demo can compress with, by name; each with what suits the demo's model.
+// The demo's methods by name, each with the options that suit the demo's model.
 import type { Method, SharedOptions } from 'lowrank'
 import { bestRank, randomBlock, randomK, signNorm, topK, uncompressed } from 'lowrank/baselines'
 import { dad, factored, rankDad } from 'lowrank/factored'
 import { accordion, byEnergy, dion, epfml, halfSteps, paper, pytorch } from 'lowrank/methods'
 import { BATCH } from './model.ts'
 
-/** What a method may be made of. */
+/** The settings that a method may use. */
 interface Wishes {
   readonly rank: number
   readonly steps: number
@@ -13,17 +13,17 @@ interface Wishes {
   readonly learningRate: () => number
 }
 
-/** How the demo goes about a method. */
+/** How the demo creates a method and trains with it. */
 interface Way {
-  /** Absent: PowerSGD, which needs not be named. */
+  /** Absent: PowerSGD, the default. */
   readonly method?: (wishes: Wishes) => Method
   /** true: layers' gradients are given as factors */
   readonly factored?: boolean
-  /** false: frames are gathered, which engines that sum cannot do */
+  /** false: frames are gathered, which MPI_Allreduce cannot do */
   readonly summed?: boolean
-  /** Shared options beside it. */
+  /** Shared options to go with the method. */
   readonly options?: Omit<SharedOptions, 'method'>
-  /** The optimiser beside it, where it is not momentum on the update. */
+  /** The optimiser to go with the method, unless it is `USUAL`. */
   readonly optimiser?: { readonly momentum: number; readonly learningRate: number }
 }
 
@@ -31,7 +31,7 @@ const WAYS = {
   powersgd: {},
   'half-steps': { method: halfSteps },
   accordion: {
-    // Windows of a fiftieth of the run, as epochs are of an ordinary one.
+    // A window is a fiftieth of the run, about what an epoch is of an ordinary run.
     method: ({ rank, steps, learningRate }) =>
       accordion({
         low: Math.max(1, Math.floor(rank / 2)),
@@ -44,7 +44,7 @@ const WAYS = {
   factored: { method: factored, factored: true },
   'rank-dad': { method: () => rankDad(), factored: true, summed: false },
   dad: { method: () => dad({ samples: BATCH }), factored: true, summed: false },
-  // Its update has length √rank whatever the gradient's: the learning rate is another one.
+  // Dion's update has length √rank, however long the gradient: so it has its own learning rate.
   dion: { method: () => dion(), optimiser: { momentum: 0, learningRate: 0.15 } },
   'top-k': { method: () => topK({ ratio: 1 / 32 }), summed: false },
   'random-k': { method: ({ rank }) => randomK({ rank }) },

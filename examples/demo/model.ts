@@ -1,5 +1,5 @@
-// What is trained: a character language model, a multilayer perceptron over embedded context.
-// jax-js counts references: an array given to a function is gone, unless it is given as `.ref`.
+// The model: a character language model, a multilayer perceptron over embedded context.
+// jax-js counts references: a function consumes an array unless it is given as `.ref`.
 
 import { defaultDevice, init, jit, nn, numpy as np, random, valueAndGrad } from '@jax-js/jax'
 import type { Gradient } from 'lowrank/factored'
@@ -19,11 +19,12 @@ export interface Model {
   readonly shapes: readonly (readonly number[])[]
   /** The same first parameters for the same seed. */
   start(seed: number): Promise<Float32Array[]>
-  /** Of the mean loss, in nats per character, over a batch. */
+  /** The gradients of the mean loss, in nats per character, over a batch. */
   gradients(parameters: readonly Float32Array[], batch: Batch): Promise<Float32Array[]>
   /**
-   * The same, but of the layers' matrices the two factors that their gradients are products of. Rows of these
-   * are a layer's inputs, so what lowrank/factored calls deltas are its activations here, and the other way round.
+   * The same gradients, those of the layers' matrices as their two factors. The matrices are stored
+   * inputs × outputs, the transpose of lowrank/factored's shape: so a layer's activations are
+   * given as `deltas` here, and its deltas as `activations`.
    */
   factors(parameters: readonly Float32Array[], batch: Batch): Promise<Gradient[]>
   /** The mean loss itself. */
@@ -36,7 +37,7 @@ export interface Batch {
   readonly targets: Int32Array
 }
 
-/** A model over so many different characters, on jax-js' wasm backend. */
+/** Creates a model over `symbols` different characters, on jax-js' wasm backend. */
 export async function createModel(symbols: number): Promise<Model> {
   await init('wasm')
   defaultDevice('wasm')
@@ -46,7 +47,7 @@ export async function createModel(symbols: number): Promise<Model> {
   const evaluate = jit(lossOf)
   const differentiate = jit(valueAndGrad(lossOf))
   const hiddenOf = jit(hidden)
-  // What is added to a layer's scores has their gradient: the deltas.
+  // d1 and d2 are zeros added to the layers' sums: their gradients are the layers' deltas.
   const shifted = jit(
     valueAndGrad(([seen, b1, b2, d1, d2]: np.Array[], [w1, w2, targets]: np.Array[]): np.Array => {
       const scores = np
@@ -56,7 +57,9 @@ export async function createModel(symbols: number): Promise<Model> {
       return crossEntropy(scores, targets!, symbols)
     }),
   )
-  /** What jax-js is given: the rows of the embedding that a batch has, and the other parameters. */
+  /**
+   * Hands jax-js the embedding's rows that a batch needs, the other parameters, and the targets.
+   */
   const load = (parameters: readonly Float32Array[], batch: Batch): [np.Array[], np.Array] => {
     const seen = np.array(rowsOf(parameters[0]!, batch.contexts))
     const others = parameters
@@ -104,7 +107,7 @@ export async function createModel(symbols: number): Promise<Model> {
   }
 }
 
-/** What `createModel` has, without creating it. */
+/** The `shapes` of the model, without creating it. */
 export function shapesOf(symbols: number): readonly (readonly number[])[] {
   return [
     [symbols, EMBEDDING],
@@ -140,10 +143,11 @@ export async function drawPositions(
   return (await drawn.data()) as Int32Array
 }
 
-// The embedding is looked up out here: in jax-js it would be one-hot rows times the table, for jit
-// refuses the scatter that is the gradient of `np.take`, and take a fifth to a third of the time.
+// TypeScript looks the embedding up, not jax-js: jit refuses the scatter that is the gradient of
+// `np.take`, so jax-js would multiply one-hot rows by the table, in a fifth to a third of a step's
+// time.
 
-/** Row after row of the table. */
+/** Copies these rows out of the table. */
 function rowsOf(table: Float32Array, rows: Int32Array): Float32Array {
   const found = new Float32Array(rows.length * EMBEDDING)
   for (const [i, row] of rows.entries()) {
@@ -172,7 +176,7 @@ function crossEntropy(scores: np.Array, targets: np.Array, symbols: number): np.
   return each.sum().mul(-1 / BATCH)
 }
 
-/** Zeros for a vector; for a matrix normals that keep what goes through it about as large as it was. */
+/** Zeros for a vector; for a matrix normals that keep the size of the signal through the layer. */
 async function first(shape: readonly number[], index: number, seed: number): Promise<Float32Array> {
   const [rows, cols] = shape
   if (cols === undefined) return new Float32Array(rows!)
@@ -182,7 +186,7 @@ async function first(shape: readonly number[], index: number, seed: number): Pro
   return (await drawn.data()) as Float32Array
 }
 
-/** Streams 0 … 15 are the parameters', 16 … the workers'. */
+/** Parameters draw from streams 0 … 15, workers from 16 on. */
 function keyOf(seed: number, stream: number): np.Array {
   return np.array(Uint32Array.of(seed, stream), { dtype: np.uint32 })
 }

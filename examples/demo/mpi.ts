@@ -1,34 +1,36 @@
 // Open MPI (4.1; 5 has the same library version), through koffi: the few functions that the demo
-// needs, by their names in mpi.h. Its handles are addresses of global variables (other MPIs have
-// numbers there).
+// needs, by their names in mpi.h. Open MPI's handles are addresses of global variables; other MPIs
+// have numbers there.
 //
-// Every call blocks this thread until the other processes have made it, too. So signals find no
-// JavaScript to handle them: leave them their default, which ends the process.
+// Every call blocks this thread until the other processes have made the same call. No JavaScript
+// can handle a signal meanwhile: leave signals their default, which ends the process.
 import koffi from 'koffi'
 
 /** This process among those that mpirun has started. */
 export interface Mpi {
-  /** 0 … workers − 1: MPI calls it the rank */
+  /** 0 … workers − 1; MPI calls this the rank */
   readonly worker: number
   readonly workers: number
-  /** The sum of all workers' floats, of the same length: MPI_Allreduce. */
+  /** The sum of all workers' floats, which have the same length: MPI_Allreduce. */
   sum(floats: Float32Array): Float32Array
   /** A message of each worker, in their order: MPI_Allgather. @throws RangeError  if it is long */
   gather<T>(message: T): T[]
-  /** Ends MPI, when all have called it. A process that exits without makes mpirun end all others. */
+  /**
+   * Ends MPI once all workers have called it. If a process exits without, mpirun ends all others.
+   */
   finalize(): void
 }
 
 const LIBRARY = process.platform === 'darwin' ? 'libmpi.40.dylib' : 'libmpi.so.40'
 const MESSAGE_BYTES = 512 // a gathered message, padded with spaces
 
-/** Joins the others. @throws Error  if Open MPI is not there */
+/** Joins the other processes. @throws Error  if Open MPI is not installed */
 export function openMpi(): Mpi {
   const library = load()
   const call = (name: string, parameters: string) => {
     const run = library.func(`int ${name}(${parameters})`)
     return (...values: unknown[]): void => {
-      // By default MPI ends the job rather than to return an error; it need not.
+      // By default MPI ends the job and returns no error, but that can be configured.
       const code = run(...values)
       if (code !== 0) throw new Error(`${name} failed: error ${code}`)
     }

@@ -1,9 +1,9 @@
-// mpirun: whether it has started this process, and how to start it on this machine.
+// mpirun: tells whether it has started this process, and starts it on this machine.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { Socket } from 'node:net'
 
-/** Set for processes that `launch` has started: when their stdin ends, so has their launcher. */
+/** Set for processes that `launch` has started: their stdin ends when their launcher does. */
 const LAUNCHED = 'LOWRANK_DEMO_LAUNCHED'
 
 /** Whether a launcher has started this process: Open MPI's mpirun, or Slurm's srun. */
@@ -14,14 +14,14 @@ export function startedByMpi(): boolean {
 /**
  * Runs this process' own command line again, as so many workers.
  *
- * @param signal  ends them all
- * @throws Error  if there is no mpirun, or if it does not end well: it has said why on stderr
+ * @param signal  ends all workers
+ * @throws Error  if there is no mpirun, or if it fails: then stderr has the reason
  */
 export async function launch(workers: number, signal: AbortSignal): Promise<void> {
   const node = [process.execPath, ...process.execArgv, ...process.argv.slice(1)]
-  const count = `${workers}` // said twice, so that an mpirun of another kind is noticed
-  // In a group of its own, so that Ctrl-C reaches this process alone: mpirun takes a second one for
-  // the wish to end without ending its children.
+  const count = `${workers}` // given twice, so that another MPI's mpirun is noticed
+  // mpirun has a group of its own, so that Ctrl-C reaches this process alone: on a second signal
+  // mpirun would end without ending its children.
   const child = spawn('mpirun', [...permissions(), '-n', count, ...node, '--workers', count], {
     stdio: ['pipe', 'inherit', 'inherit'],
     detached: true,
@@ -38,7 +38,9 @@ export async function launch(workers: number, signal: AbortSignal): Promise<void
   if (code !== 0) throw new Error(`mpirun ended with ${killer ?? `exit code ${code}`}`)
 }
 
-/** Ends worker 0, and so all of them, when the process that called `launch` is gone, however it went. */
+/**
+ * Ends worker 0, and so all workers, once the process that called `launch` is gone for any reason.
+ */
 export function endWithLauncher(): void {
   if (process.env[LAUNCHED] === undefined) return
   const stdin = new Socket({ fd: 0 }) // mpirun's copy, which only worker 0 gets
@@ -47,8 +49,8 @@ export function endWithLauncher(): void {
 }
 
 /**
- * What mpirun refuses unless it is told otherwise: to run as root, and more processes than cores.
- * Processes are not bound to cores, for V8 compiles and collects garbage on threads beside.
+ * Options that allow mpirun to run as root, and more processes than cores: by default it refuses
+ * both. Processes are not bound to cores, for V8 compiles and collects garbage on other threads.
  */
 function permissions(): string[] {
   const root = process.getuid?.() === 0 ? ['--allow-run-as-root'] : []

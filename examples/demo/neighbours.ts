@@ -1,4 +1,4 @@
-// A node's WebSockets: the next node's to this one, and this one's to the previous node.
+// A node's two WebSockets: the next node connects to this one, and this one to the previous node.
 import { once } from 'node:events'
 import type { AddressInfo, Socket } from 'node:net'
 import { WebSocket, WebSocketServer } from 'ws'
@@ -7,7 +7,7 @@ import type { Sent } from './ringprotocol.ts'
 
 const OPTIONS = { perMessageDeflate: false, maxPayload: MAX_MESSAGE_BYTES } // floats do not deflate
 
-/** Bell for whoever waits: rung when a frame has come, or a connection has ended. */
+/** Wakes the waiting node: rings when a frame has come, or a connection has ended. */
 export class Bell {
   #rung = false
   #wake: () => void = () => {}
@@ -17,7 +17,10 @@ export class Bell {
     this.#wake()
   }
 
-  /** Resolves when it rings, or has rung since the last call: true; or, after so long, false. */
+  /**
+   * Resolves with true when it rings or has rung since the last call, else with false after so
+   * long.
+   */
   async heard(milliseconds: number): Promise<boolean> {
     if (!this.#rung) {
       await new Promise<void>((resolve) => {
@@ -39,7 +42,7 @@ export class Neighbour {
   readonly number: number
   /** frames that have come and have not been taken, in their order */
   readonly inbox: Uint8Array[] = []
-  /** why it is no more there; null: it is */
+  /** why it is gone; null: it is there */
   gone: string | null = null
   /** half-steps in a row in which it has not answered */
   missed = 0
@@ -50,7 +53,9 @@ export class Neighbour {
   #frames = 0
   #headers = 0
 
-  /** @param client  whether this end asked for the connection: then WebSocket masks what it sends */
+  /**
+   * @param client  whether this end asked for the connection: WebSocket masks what a client sends
+   */
   constructor(number: number, socket: WebSocket, tcp: Socket, client: boolean, bell: Bell) {
     this.number = number
     this.#socket = socket
@@ -88,13 +93,17 @@ export class Neighbour {
   }
 }
 
-/** A door for the next node. */
+/** Where this node listens for the next one. */
 export interface Door {
   readonly port: number
   readonly neighbour: Promise<Neighbour>
 }
 
-/** @param next  the only node that is let in, once */
+/**
+ * Listens for the next node.
+ *
+ * @param next  the only node that may connect, once
+ */
 export async function openDoor(next: number, bell: Bell): Promise<Door> {
   const server = new WebSocketServer({ ...OPTIONS, host: '127.0.0.1', port: 0 })
   const neighbour = new Promise<Neighbour>((resolve) => {
@@ -104,14 +113,14 @@ export async function openDoor(next: number, bell: Bell): Promise<Door> {
         return
       }
       resolve(new Neighbour(next, socket, tcp, false, bell))
-      server.close() // what is open stays so
+      server.close() // open connections stay open
     })
   })
   await once(server, 'listening')
   return { port: (server.address() as AddressInfo).port, neighbour }
 }
 
-/** Goes to the previous node's door. */
+/** Connects to the previous node. */
 export async function visit(
   previous: number,
   port: number,
@@ -131,7 +140,7 @@ export async function visit(
   })
 }
 
-/** Bytes in which WebSocket writes a length that has no room in the 7 bits for it (RFC 6455, §5.2). */
+/** Bytes of WebSocket's extended length, for lengths that do not fit 7 bits (RFC 6455, §5.2). */
 function extendedLength(bytes: number): number {
   if (bytes < 126) return 0
   return bytes < 2 ** 16 ? 2 : 8

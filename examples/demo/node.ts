@@ -1,5 +1,5 @@
-// One node of a ring, in a process of its own: it lets the next node in, goes to the previous one, and
-// trains. It ends when its launcher does.
+// One node of a ring, in a process of its own: it accepts the next node's connection, connects to
+// the previous node, and trains. It ends when its launcher does.
 import { createHash } from 'node:crypto'
 import { on } from 'node:events'
 import { setImmediate } from 'node:timers/promises'
@@ -14,9 +14,9 @@ import { probes } from './protocol.ts'
 import type { Connect, FromNode, Prepare, RingTask, Sent, ToNode } from './ringprotocol.ts'
 
 /**
- * Steps in which the learning rate rises: three times as many as with the mean of all gradients. With as few,
- * plain gossip's loss first rises far above where it began, PowerGossip's does not, and comparing the
- * two would flatter it.
+ * Steps in which the learning rate rises: three times as many as in a star. With 20 steps, plain
+ * gossip's loss first rises far above its start and PowerGossip's does not, so that the comparison
+ * would flatter PowerGossip.
  */
 const WARM_UP = 60
 
@@ -39,8 +39,8 @@ await next('begin')
 await train(model, new Map(ends.map((end) => [end.number, end])))
 
 /**
- * D-PSGD (Lian et al., "Can Decentralized Algorithms Outperform Centralized Algorithms?", 2017): the gradient
- * is of the same parameters whose frames travel meanwhile,
+ * D-PSGD (Lian et al., "Can Decentralized Algorithms Outperform Centralized Algorithms?", 2017).
+ * The node computes the gradient of the same parameters whose frames travel meanwhile:
  *
  *   x ← gossip(x) − learningRate · (g + m)        m ← momentum · m + g, which stays with this node
  */
@@ -58,7 +58,7 @@ async function train(model: Model, neighbours: Neighbours): Promise<void> {
   const used = process.cpuUsage()
   let missed = 0
   for (let step = 0; step < steps; step++) {
-    await setImmediate() // a turn of the event loop: a node that is left alone waits for nothing else
+    await setImmediate() // lets the event loop turn: a node without neighbours awaits nothing else
     let frames: ReadonlyMap<number, Uint8Array> | null = await gossip.begin(x)
     for (const [id, frame] of frames) neighbours.get(id)!.send(frame)
     const batch = batchAt(share, positions.subarray(step * BATCH, (step + 1) * BATCH))
@@ -97,7 +97,7 @@ function exchanged({ gossip, rank, iterations, wire }: RingTask) {
   return { method: powerGossip({ rank, iterations }), wire }
 }
 
-/** To both ends, also to one that has been left since. */
+/** Adds up both connections, also one to a neighbour that this node has left. */
 function sent(): Sent {
   const total = (key: keyof Sent) => ends.reduce((sum, end) => sum + end.sent[key], 0)
   return { frames: total('frames'), headers: total('headers'), sockets: total('sockets') }

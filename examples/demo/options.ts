@@ -1,4 +1,4 @@
-// What may be asked for on the command line.
+// The options of the command line.
 import { createRequire } from 'node:module'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { METHODS, wayOf } from './methods.ts'
@@ -6,11 +6,11 @@ import { BACKENDS, WIRES } from './protocol.ts'
 import type { RingSettings } from './ringprotocol.ts'
 import type { Settings } from './run.ts'
 
-/** What carries the frames. */
+/** Transports that carry the frames. */
 export const TRANSPORTS = ['ws', 'mpi'] as const
 export type Transport = (typeof TRANSPORTS)[number]
 
-/** Who exchanges frames with whom. */
+/** A star has a coordinator; in a ring each worker exchanges frames with two neighbours. */
 const TOPOLOGIES = ['star', 'ring'] as const
 
 export type Options = StarOptions | RingOptions
@@ -28,14 +28,14 @@ export interface RingOptions extends Texts {
   readonly settings: RingSettings
 }
 
-/** What is read and written. */
+/** The input and the output. */
 export interface Texts {
   readonly text: readonly string[]
   readonly svg: string
   readonly json: boolean
 }
 
-/** Where nothing else is asked for. */
+/** Defaults of each topology. */
 const DEFAULTS = {
   star: { workers: 4, rank: 12, steps: 500 },
   ring: { workers: 8, rank: 8, iterations: 1, wire: 'f16', steps: 200, seed: 0 },
@@ -148,12 +148,12 @@ export function parse(): Options {
   }
 }
 
-/** For what PowerGossip in a ring of processes does not go together with. */
+/** Refuses an option that PowerGossip in a ring of processes does not support. */
 function refuse(option: string, expected: string, got: unknown): never {
   throw new RangeError(`"--${option}": expected ${expected} with --topology ring, got ${got}`)
 }
 
-/** What has been asked for. */
+/** Leaves out the options that were not given. */
 function defined<T extends object>(values: T): Partial<T> {
   const entries = Object.entries(values).filter(([, value]) => value !== undefined)
   return Object.fromEntries(entries) as Partial<T>

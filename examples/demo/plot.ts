@@ -9,7 +9,10 @@ import type { Run } from './run.ts'
 const COLOURS = { whole: '#4e79a7', compressed: '#e15759', unigram: '#666666' }
 const BYTES = { ws: 'sent by', mpi: 'given to MPI_Allreduce by' }
 
-/** Both runs' loss over the bytes that one worker had sent (log scale), and the unigram entropy. */
+/**
+ * Plots both runs' loss over the bytes that one worker had sent (log scale), and the unigram
+ * entropy.
+ */
 export function plot(report: Report): string {
   const { transport, uncompressed, compressed, unigramEntropy, settings } = report
   const { workers, steps, rank, wire, seed } = settings
@@ -38,7 +41,7 @@ export function plot(report: Report): string {
   })
 }
 
-/** The loss of the workers' mean over the steps of both runs, and the unigram entropy. */
+/** Plots the loss of the workers' mean over the steps of both runs, and the unigram entropy. */
 export function plotRing(report: RingReport): string {
   const { plain, powerGossip, unigramEntropy, settings } = report
   const { workers, steps, rank, wire, seed } = settings
@@ -70,7 +73,7 @@ interface Curve {
   readonly name: string
   readonly colour: string
   readonly points: readonly { readonly x: number; readonly loss: number }[]
-  /** of the name from the last point, downwards */
+  /** how far below the last point the name is written */
   readonly dy: number
 }
 

@@ -1,4 +1,4 @@
-// Worker processes, as whoever starts them knows them.
+// Worker processes, from the side of the process that starts them.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 
@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 export interface Started {
   readonly process: ChildProcess
   readonly ended: Promise<unknown>
-  /** the end of what it wrote to stderr, and of its connection's errors: why it ended */
+  /** the last of its stderr and of its connection's errors, to say why it ended */
   complaint: string
 }
 
@@ -18,8 +18,8 @@ const COMPLAINT = 2000 // characters
  * @param channel  whether the two talk over Node's own channel
  */
 export function start(program: string, args: readonly string[], channel: boolean): Started {
-  // Of the same options as this process, so that TypeScript loads there as it did here. In a group
-  // of its own, so that Ctrl-C reaches this process alone, and what it does next is no race.
+  // The child takes this process's options, so that TypeScript loads there as it did here. It has a
+  // group of its own, so that Ctrl-C reaches this process alone and the two do not race.
   const child = spawn(
     process.execPath,
     [...process.execArgv, fileURLToPath(new URL(program, import.meta.url)), ...args],
@@ -42,7 +42,7 @@ export function complain(started: Started, text: string): void {
   started.complaint = `${started.complaint}\n${text.trimEnd()}`.slice(-COMPLAINT)
 }
 
-/** How a process ended, from what its 'close' event says. */
+/** Says how a process ended, from the arguments of its 'close' event. */
 export function endOf(code: number | null, killer: NodeJS.Signals | null): string {
   return killer ? `killed by ${killer}` : `exit code ${code}`
 }

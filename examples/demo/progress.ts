@@ -1,4 +1,4 @@
-// Live progress on stderr: a bar where it is a terminal, else a line at every measurement.
+// Live progress on stderr: a bar on a terminal, else a line at every measurement.
 import cliProgress from 'cli-progress'
 import type { Watcher } from './run.ts'
 
@@ -7,10 +7,10 @@ export interface Progress extends Watcher {
   stop(): void
 }
 
-/** For those that only take part. */
+/** For workers that take part and show nothing. */
 export const SILENT: Watcher = { step() {}, measured() {} }
 
-/** @param name  of the run: what its lines begin with */
+/** @param name  of the run, which its lines begin with */
 export function createProgress(name: string, steps: number): Progress {
   return process.stderr.isTTY ? createBar(name, steps) : createLines(name, steps)
 }

@@ -1,5 +1,5 @@
-// What coordinator and workers say to each other. Text messages are JSON; binary ones are lowrank
-// frames, except for the two that follow a `task` and the one that follows `done`.
+// Messages between the coordinator and the workers. Text messages are JSON. Binary messages are
+// lowrank frames, except for the two that follow a `task` and the one that follows `done`.
 import type { Options, ParameterSpec } from 'lowrank'
 import type { Sum } from './measuring.ts'
 import { type MethodName, wayOf } from './methods.ts'
@@ -12,10 +12,13 @@ export const MAX_MESSAGE_BYTES = 2 ** 30
 export const WIRES = ['f32', 'f16', 'bf16', 'int8'] as const
 export type Wire = (typeof WIRES)[number]
 
-/** What workers compute on; mixed: every other one on WebGPU. */
+/** Backends of the workers; mixed: every other worker on WebGPU. */
 export const BACKENDS = ['wasm', 'webgpu', 'mixed'] as const
 
-/** The first message to a worker; two binary ones follow, its share of the text and the held-out part. */
+/**
+ * The first message to a worker; two binary ones follow, its share of the text and the held-out
+ * part.
+ */
 export interface Task {
   readonly type: 'task'
   readonly worker: number
@@ -27,7 +30,7 @@ export interface Task {
   readonly rank: number
   readonly wire: Wire
   readonly backend: (typeof BACKENDS)[number]
-  /** take SwiftShader, which computes on the CPU, for a GPU */
+  /** use SwiftShader, which computes on the CPU, as the GPU */
   readonly software: boolean
 }
 
@@ -43,7 +46,7 @@ export interface Hello {
   readonly worker: number
 }
 
-/** There is nothing here that it could compute on. */
+/** The worker has no device for the backend asked for. */
 export interface Unable {
   readonly type: 'unable'
   readonly reason: string
@@ -60,7 +63,10 @@ export interface Loss extends Sum {
   readonly step: number
 }
 
-/** The end of a run; a binary message follows, the parameters. Times are of the whole run, without waiting for others. */
+/**
+ * The end of a run; the parameters follow as a binary message. Times are of the whole run, without
+ * waiting for other workers.
+ */
 export interface Done {
   readonly type: 'done'
   /** SHA-256 of all parameters' bytes */
@@ -81,7 +87,7 @@ export function probes(steps: number): ReadonlySet<number> {
 }
 
 /**
- * What a run's compressors are created with, apart from the sender.
+ * The shapes and options of a run's compressors, without the sender.
  *
  * @param learningRate  of the step that begins
  */

@@ -1,4 +1,4 @@
-// What both runs came to, for programs and for people.
+// The results of both runs, for programs and for people.
 import type { Transport } from './options.ts'
 import type { Run, Settings } from './run.ts'
 import { aligned, count } from './table.ts'
@@ -18,11 +18,11 @@ export interface Report {
   readonly lossDifference: number
   /** in both runs, all workers ended with the same bits */
   readonly identical: boolean
-  /** identical, or where GPUs compute, which round in their own ways, near enough to it */
+  /** identical; where GPUs compute, which round in their own ways, within `NEAR` */
   readonly agreed: boolean
 }
 
-/** Relative distance of parameters, after 100 steps, that rounding may come to. */
+/** The largest relative distance of parameters after 100 steps that rounding explains. */
 const NEAR = 1e-6
 
 export function createReport(
@@ -54,7 +54,7 @@ export function lastLoss(run: Run): number {
   return run.measurements.at(-1)!.loss
 }
 
-/** What a table's rows are about. How often MPI_Allreduce sends what it is given is its own matter. */
+/** The words for each transport: how often MPI_Allreduce sends its input is not known here. */
 const WORDS = {
   ws: { sent: 'sent', received: 'received', aggregation: 'aggregation' },
   mpi: { sent: 'to be summed', received: 'of the sum', aggregation: 'MPI_Allreduce, with waiting' },

@@ -1,7 +1,7 @@
-// A ring of worker processes: starts them, tells each where the previous one listens, and collects what they
-// report. What they exchange goes from neighbour to neighbour, and never through this process.
+// A ring of worker processes. This process starts them, tells each where the previous one listens,
+// and collects their reports. Frames go from neighbour to neighbour, never through this process.
 //
-// A worker that is lost is left by its neighbours, and the others go on as a path.
+// When a worker is lost, its neighbours leave it, and the others go on as a path.
 import { measure } from './averaging.ts'
 import { createModel } from './model.ts'
 import { endOf, start } from './processes.ts'
@@ -15,14 +15,14 @@ export interface Ring {
   readonly processes: readonly number[]
   /** @throws Error  if all workers are lost, or training diverges */
   train(watcher: Watcher): Promise<RingRun>
-  /** Ends it, whether the run succeeded or not. */
+  /** Ends the ring, whether the run succeeded or not. */
   close(): Promise<void>
 }
 
 /**
  * Starts the workers, gives each its share of the text, and introduces each to its neighbours.
  *
- * @param signal  ends them all, whatever they do
+ * @param signal  ends all workers, whatever they do
  * @throws Error  if a worker is lost before all are connected
  */
 export async function createRing(
@@ -45,7 +45,7 @@ export async function createRing(
   const failed = new Promise<never>((_, reject) => {
     fail = reject
   })
-  failed.catch(() => {}) // it is raced with whatever goes on
+  failed.catch(() => {}) // every phase races it, and reports it
   let heard: (node: Node, message: FromNode) => void = () => {}
   let lose = ({ number }: Node, how: string): void => {
     fail(new Error(`worker ${number} was lost before training began: ${how}`))
@@ -115,5 +115,5 @@ export async function createRing(
 }
 
 function tell({ process }: Node, message: ToNode): void {
-  if (process.connected) process.send(message) // else its end is told of soon
+  if (process.connected) process.send(message) // else its 'close' event follows soon
 }

@@ -1,12 +1,12 @@
-// What the launching process and the nodes of a ring say to each other, over Node's own channel to a
+// Messages between the launching process and the nodes of a ring, over Node's own channel to a
 // child process. No frame goes this way.
 import type { Wire } from './protocol.ts'
 
-/** What the nodes exchange: differences of low rank, or everything. */
+/** Methods of gossip: nodes exchange all parameters (plain) or differences of low rank. */
 export const GOSSIPS = ['plain', 'powergossip'] as const
 export type GossipName = (typeof GOSSIPS)[number]
 
-/** What all nodes are told. */
+/** Settings that all nodes share. */
 export interface RingSettings {
   readonly workers: number
   readonly rank: number
@@ -18,7 +18,7 @@ export interface RingSettings {
   readonly seed: number
 }
 
-/** What one node is to do. */
+/** One node's part in a run. */
 export interface RingTask extends RingSettings {
   readonly worker: number
   readonly gossip: GossipName
@@ -29,18 +29,18 @@ export interface RingTask extends RingSettings {
 export interface Prepare {
   readonly type: 'prepare'
   readonly task: RingTask
-  /** the text that it trains on, and the text that none does */
+  /** the text that this node trains on, and the text that no node trains on */
   readonly share: Uint8Array
   readonly heldOut: Uint8Array
 }
 
-/** Where the node before it listens. */
+/** Tells a node where the node before it listens. */
 export interface Connect {
   readonly type: 'connect'
   readonly port: number
 }
 
-/** All are connected. */
+/** All nodes are connected: training begins. */
 export interface Begin {
   readonly type: 'begin'
 }
@@ -51,7 +51,7 @@ export interface Listening {
   readonly port: number
 }
 
-/** To both neighbours. */
+/** The node is connected to both neighbours. */
 export interface Connected {
   readonly type: 'connected'
 }
@@ -62,7 +62,7 @@ export interface Stepped {
   readonly step: number
 }
 
-/** Where its parameters are after a step; they are given at `probes`, so that their mean can be measured. */
+/** A node's parameters after a step of `probes`, so that the mean of all nodes' can be measured. */
 export interface Snapshot {
   readonly type: 'snapshot'
   readonly step: number
@@ -75,20 +75,20 @@ export interface Left {
   readonly departure: Departure
 }
 
-/** A neighbour that has been left, and the step in which. */
+/** A node has left this neighbour, in this step. */
 export interface Departure {
   readonly step: number
   readonly neighbour: number
   readonly why: string
 }
 
-/** The last step's snapshot has gone before. */
+/** The node has finished; its snapshot of the last step came before this message. */
 export interface Finished {
   readonly type: 'finished'
   readonly trained: Trained
 }
 
-/** What a node tells at the end of a run. */
+/** A node's results at the end of a run. */
 export interface Trained {
   /** SHA-256 of all parameters' bytes */
   readonly parameters: string
@@ -101,7 +101,7 @@ export interface Trained {
   readonly cpuMs: number
 }
 
-/** By one node to its neighbours, in bytes. */
+/** Bytes that one node has sent to its neighbours. */
 export interface Sent {
   /** the frames' own lengths */
   readonly frames: number

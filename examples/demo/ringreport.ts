@@ -1,4 +1,4 @@
-// What both runs in a ring came to, for programs and for people.
+// The results of both runs in a ring, for programs and for people.
 import type { RingSettings, Sent } from './ringprotocol.ts'
 import type { RingRun } from './ringrun.ts'
 import { aligned, count, type Row } from './table.ts'
@@ -37,7 +37,7 @@ export function createRingReport(
   }
 }
 
-/** The report as a table of text, one column per run; below it, who was lost. */
+/** The report as a table of text, one column per run; below it, lost workers and missed answers. */
 export function ringTable(report: RingReport): string {
   const { settings, unigramEntropy, plain, powerGossip } = report
   const both = (show: (run: RingRun) => string): [string, string] => [

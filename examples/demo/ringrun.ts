@@ -1,4 +1,4 @@
-// What the nodes of a ring report of a run, put together.
+// One run of a ring, put together from the nodes' reports.
 import type { RingMeasurement } from './averaging.ts'
 import type { Started } from './processes.ts'
 import { probes } from './protocol.ts'
@@ -12,7 +12,7 @@ export interface Lost {
   readonly how: string
 }
 
-/** What a run came to. */
+/** The results of a run. */
 export interface RingRun {
   readonly measurements: readonly RingMeasurement[]
   /** those that trained to the end */
@@ -22,17 +22,17 @@ export interface RingRun {
   readonly seconds: number
 }
 
-/** A node's process, and what it has told. */
+/** A node's process, and its messages so far. */
 export interface Node extends Started {
   readonly number: number
-  /** the last that it has told of */
+  /** the last step that it has reported */
   step: number
   lost: boolean
   readonly snapshots: Map<number, Snapshot>
   trained: Trained | null
 }
 
-/** A run in the making. */
+/** Collects the nodes' messages of one run. */
 export function createRun(
   nodes: readonly Node[],
   steps: number,
@@ -67,7 +67,7 @@ export function createRun(
     },
   }
 
-  /** Measures when all that are there have told where they are; ends when they have finished. */
+  /** Measures once all remaining nodes have sent their snapshots; ends once all have finished. */
   function proceed(): void {
     const there = nodes.filter((node) => !node.lost)
     if (there.length === 0) {

@@ -1,4 +1,4 @@
-// What a training run is and comes to, whatever carries the frames.
+// A training run and its results, whatever carries the frames.
 import type { Done, Loss, Task } from './protocol.ts'
 
 /** The held-out loss at one point of a run. */
@@ -11,8 +11,8 @@ export interface Measurement {
 }
 
 /**
- * What a run came to. Bytes are of frames, without WebSocket's own few; with MPI, of the floats that
- * a worker gives to MPI_Allreduce and gets from it.
+ * The results of a run. Bytes are those of frames, without WebSocket's own headers; with MPI, those
+ * of the floats that a worker gives to MPI_Allreduce and gets from it.
  */
 export interface Run {
   readonly measurements: readonly Measurement[]
@@ -31,7 +31,7 @@ export interface Run {
   readonly seconds: number
 }
 
-/** What a run tells while it goes on. */
+/** Takes a run's progress. */
 export interface Watcher {
   step(step: number): void
   measured(measurement: Measurement): void
@@ -42,14 +42,14 @@ export interface Fleet {
   readonly processes: readonly number[]
   /** @throws Error  if a worker is lost: which, when, and how it ended */
   train(compressed: boolean, watcher: Watcher): Promise<Run>
-  /** Ends it, whether runs succeeded or not. */
+  /** Ends the fleet, whether runs succeeded or not. */
   close(): Promise<void>
 }
 
-/** What all workers are told. */
+/** Settings that all workers share. */
 export type Settings = Omit<Task, 'type' | 'worker' | 'symbols'>
 
-/** A run in the making. */
+/** Adds up a run's results while it goes on. */
 export interface Tally {
   /** A round is over; bytes are one worker's. */
   exchanged(step: number, sentBytes: number, receivedBytes: number, aggregationMs: number): void

@@ -1,4 +1,5 @@
-// Any text as small integers: a share for each worker, by position, and a tenth that none trains on.
+// A text as small integers: a share for each worker, by position, and a tenth that no worker trains
+// on.
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
@@ -11,7 +12,10 @@ export interface Corpus {
   readonly shares: readonly Uint8Array[]
   /** every tenth of a hundred stretches: a tail alone may be a text of another kind */
   readonly heldOut: Uint8Array
-  /** of the held-out part's own frequencies, in nats per character: no model without context is better */
+  /**
+   * of the held-out part's own frequencies, in nats per character: no model without context is
+   * better
+   */
   readonly unigramEntropy: number
 }
 
@@ -60,7 +64,9 @@ export function createCorpus(text: string, workers: number): Corpus {
   }
 }
 
-/** What is trained on and what is held out, each in the order of the text. */
+/**
+ * Divides a text into the part to train on and the held-out part, each in the order of the text.
+ */
 function divide(characters: readonly string[]): [trained: string[], heldOut: string[]] {
   const parts: [string[], string[]] = [[], []]
   const bound = (i: number): number => Math.floor((characters.length * i) / STRETCHES)

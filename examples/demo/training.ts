@@ -1,4 +1,4 @@
-// The loop of a step on one worker: gradient, frames, update. How frames travel is the caller's.
+// The loop of steps on one worker: gradient, frames, update. The caller carries the frames.
 import { createHash } from 'node:crypto'
 import { createCompressor, createSgd } from 'lowrank'
 import { openBackend } from './backend.ts'
@@ -12,11 +12,11 @@ import { compression, type Done, type Loss, probes, type Task } from './protocol
 export interface Trainer {
   /** Trains once from the start. @throws Error  if training diverges */
   train(compressed: boolean, link: Link): Promise<Trained>
-  /** Gives the backend's device back. */
+  /** Releases the backend's device. */
   close(): void
 }
 
-/** What a worker tells of a run, and all its last parameters, one after another. */
+/** A worker's results of a run, and all its last parameters, one after another. */
 export interface Trained {
   readonly done: Done
   readonly parameters: Float32Array
@@ -24,7 +24,7 @@ export interface Trained {
 
 /** A worker's connection to the others. */
 export interface Link {
-  /** The mean of all workers' frames of this round. */
+  /** Sends this worker's frame; resolves with the mean of all workers' frames of this round. */
   exchange(frame: Uint8Array): Promise<Uint8Array>
   /** Takes the loss on this worker's part of the probe. */
   measured(loss: Loss): void
@@ -32,8 +32,8 @@ export interface Link {
 
 /**
  * @param share  the text that this worker trains on
- * @param heldOut  the text that none trains on
- * @throws UnsupportedError  if the backend asked for is not to be had here
+ * @param heldOut  the text that no worker trains on
+ * @throws UnsupportedError  if this machine does not have the backend asked for
  */
 export async function createTrainer(
   task: Task,
@@ -69,7 +69,7 @@ export async function createTrainer(
       gradientMs += performance.now() - begun
 
       learningRate = highest * warmthAt(step, task.steps)
-      let resumed = performance.now() // a clock that stands still while others are waited for
+      let resumed = performance.now() // time spent waiting for other workers is not counted
       const exchange = async (frame: Uint8Array) => {
         compressionMs += performance.now() - resumed
         const mean = await link.exchange(frame)

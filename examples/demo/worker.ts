@@ -1,5 +1,5 @@
 // One worker process: it trains on its own share of the text, and exchanges frames with the
-// coordinator. It ends when its connection does, so none outlives a coordinator.
+// coordinator. It ends when its connection does, so that no worker outlives the coordinator.
 import { on, once } from 'node:events'
 import { UnsupportedError } from 'lowrank'
 import { WebSocket } from 'ws'

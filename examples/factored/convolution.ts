@@ -1,7 +1,7 @@
-// A convolution as a matrix product: its gradient as activations and deltas.
+// The gradient of a convolution as activations and deltas: the convolution is a matrix product.
 import type { Factored } from 'lowrank/factored'
 
-/** Stride 1, with zeros around the image, so that it stays as large as it is; kernels are squares. */
+/** Stride 1 and square kernels; zeros around the image keep the output as large as the input. */
 export interface Convolution {
   readonly batch: number
   readonly channels: number
@@ -12,8 +12,9 @@ export interface Convolution {
 }
 
 /**
- * What each filter sees at each position: N × (channels · kernel · kernel), N = batch · side · side,
- * in the order of weights of shape [filters, channels, kernel, kernel].
+ * Lays out the patch under the kernel at each position: N × (channels · kernel · kernel),
+ * N = batch · side · side. A row has the order of one filter in weights of shape
+ * [filters, channels, kernel, kernel].
  *
  * @param images  batch × channels × side × side
  */
@@ -42,8 +43,8 @@ export function im2col(images: ArrayLike<number>, of: Convolution): Float32Array
 /**
  * The weights' gradient.
  *
- * @param images  what came in: batch × channels × side × side
- * @param derivatives  of the loss by what goes out: batch × filters × side × side
+ * @param images  the input: batch × channels × side × side
+ * @param derivatives  of the loss by the output: batch × filters × side × side
  */
 export function factoredConvolution(
   images: ArrayLike<number>,
@@ -64,7 +65,7 @@ export function factoredConvolution(
   return { activations: im2col(images, of), deltas }
 }
 
-/** What goes out, in float64: batch × filters × side × side. For the derivatives by differences. */
+/** The output in float64, batch × filters × side × side; the derivatives by differences need it. */
 export function convolve(
   images: ArrayLike<number>,
   weights: ArrayLike<number>,

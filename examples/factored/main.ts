@@ -1,5 +1,5 @@
-// Gradients as activations and deltas: of a convolution and of a recurrent layer, checked against
-// derivatives by differences; then two workers train the recurrent layer with them.
+// Gradients of a convolution and of a recurrent layer as activations and deltas, checked against
+// derivatives by differences. Then two workers train the recurrent layer with such gradients.
 import { aggregate, createCompressor } from 'lowrank'
 import { dad, factored, type Gradient } from 'lowrank/factored'
 import { type Convolution, convolve, factoredConvolution } from './convolution.ts'
@@ -24,7 +24,7 @@ await check('convolution', [shape], [ofConvolution], [byDifferences(weights, squ
 const recurrent: Recurrent = { sequences: 8, steps: 6, inputs: 12, hidden: 16 }
 const parameters = shapesOf(recurrent).map((shape) => numbers(product(shape), 0.3))
 const x = numbers(8 * 6 * 12, 1)
-// Another layer's last states, so that they can be reached.
+// The targets are another layer's last states, so that the loss can reach 0.
 const states = statesOf(
   shapesOf(recurrent).map((shape) => numbers(product(shape), 0.3)),
   x,
@@ -41,7 +41,7 @@ await check(
   parameters.map((parameter) => byDifferences(parameter, loss)),
 )
 
-// Two workers with half of the sequences each, PowerSGD on the products: none of them is ever formed.
+// Two workers with half of the sequences each run PowerSGD on the products without forming them.
 const half: Recurrent = { ...recurrent, sequences: 4 }
 const workers = await Promise.all(
   [0, 1].map((sender) =>
@@ -72,7 +72,7 @@ for (let step = 0; step < 100; step++) {
 }
 console.log(`loss after 100 steps: ${loss().toExponential(2)}`)
 
-/** What dAD makes of the entries, which is their product, against the explicit gradients. */
+/** Compares dAD's updates, the products of activations and deltas, with the explicit gradients. */
 async function check(
   name: string,
   shapes: readonly (readonly number[])[],
@@ -84,7 +84,7 @@ async function check(
       'deltas' in gradient ? gradient.deltas.length / shapes[i]![0]! : 1,
     ),
   )
-  // As factors, although layers this small would take fewer bytes whole.
+  // `compress` forces factors: layers this small would take fewer bytes whole.
   const wishes = shapes.map((shape) => (shape.length > 1 ? { shape, compress: true } : shape))
   using compressor = await createCompressor(wishes, { method: dad({ samples }) })
   const updates = explicit.map(({ length }) => new Float32Array(length))

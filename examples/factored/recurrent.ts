@@ -1,5 +1,5 @@
-// A recurrent layer, h ← tanh(W·x + U·h + b): the gradients of W and U as activations and deltas, the time
-// steps of all sequences being the samples.
+// A recurrent layer, h ← tanh(W·x + U·h + b), and the gradients of W and U as activations and
+// deltas. The samples are the time steps of all sequences.
 import type { Gradient } from 'lowrank/factored'
 
 export interface Recurrent {
@@ -17,7 +17,7 @@ export function shapesOf({ inputs, hidden }: Recurrent): number[][] {
 type Numbers = ArrayLike<number>
 
 /**
- * All states, in float64: sequences × (steps + 1) × hidden, zeros first.
+ * All states in float64: sequences × (steps + 1) × hidden. Each sequence starts at zeros.
  *
  * @param x  sequences × steps × inputs
  */
@@ -59,8 +59,8 @@ export function lossOf(
 }
 
 /**
- * Backpropagation through time. What a step's derivatives are multiplied with is put beside those of all
- * other steps, N = sequences · steps of them, in place of adding outer products up.
+ * Backpropagation through time. It does not add up the outer products of all time steps: it lists
+ * both factors of each, N = sequences · steps samples.
  */
 export function factoredRecurrent(
   parameters: readonly Numbers[],

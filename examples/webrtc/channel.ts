@@ -1,11 +1,12 @@
-// lowrank's frames over an RTCDataChannel: cut to messages that any browser takes, no more of them given
-// to the browser than it should hold, put together again at the other end. Copy it.
+// lowrank's frames over an RTCDataChannel. The sender cuts them to messages that any browser takes,
+// and gives the browser no more than it should hold; the other end puts them together again. Copy
+// this file.
 import { FrameError, inspect, joinSlices, splitFrame } from 'lowrank/frames'
 
-/** What any browser takes, whether or not it says so in its description (RFC 8841, §6.1). */
+/** Any browser takes this much, whether or not its description says so (RFC 8841, §6.1). */
 const MESSAGE_BYTES = 64 * 1024
 
-/** Chromium's send throws where 16 MiB wait. Far less keeps the connection busy. */
+/** Chromium's `send` throws once 16 MiB wait. Far less keeps the connection busy. */
 const HIGH_WATER = 1024 * 1024
 
 export interface Handlers {
@@ -16,17 +17,17 @@ export interface Handlers {
 }
 
 export interface Limits {
-  /** of a frame that comes: more is not collected */
+  /** of a frame that comes: the channel closes when a frame is longer */
   readonly frameBytes: number
-  /** of a message that goes. Default 64 KiB; less if the other end takes less */
+  /** of a message that goes out. Default 64 KiB; less if the other end takes less */
   readonly messageBytes?: number
-  /** of what waits in the browser. Default 1 MiB; two messages at least */
+  /** of the bytes that wait in the browser. Default 1 MiB; two messages at least */
   readonly highWater?: number
 }
 
-/** Wraps a channel that is ordered and reliable, which channels are unless asked to be otherwise. */
+/** Wraps a channel that is ordered and reliable, as channels are by default. */
 export class Channel {
-  /** what has gone out and come in, of frames */
+  /** of frames */
   readonly bytes = { sent: 0, received: 0 }
   readonly messages = { sent: 0, received: 0 }
   /** the most that has waited in the browser at a time, in bytes */
@@ -37,19 +38,21 @@ export class Channel {
   readonly #channel: RTCDataChannel
   readonly #handlers: Handlers
   readonly #limits: Required<Limits>
-  /** all that is to be sent has been given to the browser */
+  /** resolves when the browser has all frames so far */
   #sent: Promise<void>
-  /** who waits for the channel to open, or to have room: one at a time, for frames go one after another */
+  /**
+   * waits for the channel to open, or to have room; only one waits, for frames go one after another
+   */
   #waiter = { go: () => {}, fail: (_: Error) => {} }
-  /** why it is closed */
+  /** why the channel is closed; null: it is not */
   #end: Error | null = null
   /** of a frame that is not yet whole */
   #slices: Uint8Array[] = []
   #collected = 0
 
   /**
-   * @param connection  what the channel is of
-   * @param channel  one that has just been created: it has lost no message
+   * @param connection  the connection of the channel
+   * @param channel  just created, so that it has lost no message
    * @throws RangeError  if the high-water mark has no room for two messages
    */
   constructor(
@@ -58,7 +61,8 @@ export class Channel {
     { frameBytes, messageBytes = MESSAGE_BYTES, highWater = HIGH_WATER }: Limits,
     handlers: Handlers,
   ) {
-    // Else there might be no room while half the mark is free, and `bufferedamountlow` never come.
+    // With less, a message might find no room while half the mark is free: `bufferedamountlow`
+    // would never come.
     if (!(highWater >= 2 * messageBytes)) {
       throw new RangeError(`"highWater": expected ${2 * messageBytes} or more, got ${highWater}`)
     }
@@ -78,13 +82,13 @@ export class Channel {
     }
     this.opened = this.#wait()
     this.#sent = this.opened
-    this.opened.catch(() => {}) // `closed` says it, too
+    this.opened.catch(() => {}) // `closed` reports it, too
   }
 
   /**
    * Sends a frame after all those before it.
    *
-   * @returns resolves when the browser has all of it, which need not mean that it has arrived
+   * @returns resolves when the browser has the whole frame, which may not yet have arrived
    * @throws Error  if the channel is closed before
    */
   send(frame: Uint8Array): Promise<void> {
@@ -95,7 +99,8 @@ export class Channel {
   close(why = 'this end has closed the channel'): void {
     if (this.#end) return
     this.#end = new Error(why)
-    // The connection stays until the other end knows, which else would take half a minute to give this one up.
+    // The connection stays until the other end knows: else that end would take half a minute to
+    // give this one up.
     const { readyState } = this.#channel
     if (readyState === 'closed') this.#connection.close()
     else this.#channel.onclose = () => this.#connection.close()
@@ -136,7 +141,11 @@ export class Channel {
     }
   }
 
-  /** As slices come in their order, a frame's last one makes it whole. @throws FrameError */
+  /**
+   * Slices come in their order, so a frame is whole when its last slice comes.
+   *
+   * @throws FrameError
+   */
   #collect(data: unknown): Uint8Array | null {
     if (!(data instanceof ArrayBuffer)) throw new FrameError('expected bytes, got a text', 0)
     const slice = new Uint8Array(data)

@@ -1,10 +1,10 @@
-// This tab's place in the ring: the server tells who is there, and it connects to its neighbours, directly.
+// This tab's place in the ring: the server lists the tabs, and this one connects to its neighbours.
 import { Channel, type Limits } from './channel.ts'
 import { neighboursOf, type Signal, type Start, type ToTab } from './protocol.ts'
 
 export interface Neighbour {
   state: 'connecting' | 'open' | 'gone'
-  /** why it is gone */
+  /** why the neighbour is gone */
   why: string
   /** frames that have come and have not been taken, in their order */
   readonly inbox: Uint8Array[]
@@ -12,9 +12,9 @@ export interface Neighbour {
   readonly connection: RTCPeerConnection
 }
 
-/** Data channels to the tabs before and after this one, and to none besides. */
+/** Data channels to the tabs before and after this one, and to no others. */
 export class Circle {
-  /** all that there have been, by number */
+  /** all neighbours so far, also those that are gone, by number */
   readonly neighbours = new Map<number, Neighbour>()
   /** Resolves when there are enough tabs. @throws Error  if the server is lost before */
   readonly started: Promise<Start>
@@ -24,7 +24,7 @@ export class Circle {
   #finished = false
   #curious: (() => void)[] = []
 
-  /** @param waiting  is told how many tabs there are, as long as these are too few */
+  /** @param waiting  is called with the number of tabs as long as they are too few */
   constructor(url: string, limits: Limits, waiting: (here: number, tabs: number) => void) {
     this.#limits = limits
     this.#server = new WebSocket(url)
@@ -39,19 +39,23 @@ export class Circle {
           resolve(message)
         }
       }
-      // A ring that has begun does without it: only gaps stay open.
+      // A ring that has begun goes on without the server: only gaps are no longer closed.
       this.#server.onclose = ({ reason }) => reject(new Error(`the server is gone ${reason}`))
     })
   }
 
-  /** Resolves when something changes from now on: a frame has come, a channel has opened or closed. */
+  /** Resolves at the next change: a frame comes, or a channel opens or closes. */
   news(): Promise<void> {
     return new Promise((resolve) => {
       this.#curious.push(resolve)
     })
   }
 
-  /** Connects to nobody any more. @param kept  the neighbours that still may want something */
+  /**
+   * Makes no more connections.
+   *
+   * @param kept  the neighbours that may still need this tab's frames
+   */
   finish(kept: readonly number[]): void {
     this.#finished = true
     for (const [id, { channel }] of this.neighbours) {
@@ -59,7 +63,9 @@ export class Circle {
     }
   }
 
-  /** Lets go those who have left, and connects to those who are neighbours now. */
+  /**
+   * Closes the channels to tabs that have left, and connects to the tabs that are neighbours now.
+   */
   #arrange(members: readonly number[]): void {
     for (const [id, { channel }] of this.neighbours) {
       if (!members.includes(id)) channel.close('the tab has been closed')
@@ -72,7 +78,7 @@ export class Circle {
 
   #connect(id: number): void {
     const connection = new RTCPeerConnection()
-    // Both ends make it, so that neither must wait for the other's.
+    // Both ends create the channel, so that neither waits for the other's.
     const made = connection.createDataChannel('frames', { negotiated: true, id: 0 })
     const to = (state: Neighbour['state'], why = '') => {
       Object.assign(neighbour, { state, why })
@@ -89,7 +95,7 @@ export class Circle {
     this.neighbours.set(id, neighbour)
     channel.opened.then(
       () => to('open'),
-      () => {}, // `closed` has been told
+      () => {}, // `closed` reports it
     )
     this.#wake()
     if (this.#self < id) this.#describe(id, 'offer')
@@ -97,14 +103,14 @@ export class Circle {
 
   #hear({ type, tab, sdp }: Signal): void {
     const neighbour = this.neighbours.get(tab)
-    if (!neighbour || neighbour.state === 'gone') return // it has left since, or this tab has finished
+    if (!neighbour || neighbour.state === 'gone') return // gone since, or this tab has finished
     neighbour.connection.setRemoteDescription({ type, sdp }).then(
       () => type === 'offer' && this.#describe(tab, 'answer'),
       ({ message }) => neighbour.channel.close(message),
     )
   }
 
-  /** Says how this tab can be reached, when all ways are known: so one message is enough. */
+  /** Sends this tab's description once it has all candidates, so that one message is enough. */
   #describe(tab: number, type: Signal['type']): void {
     const { connection, channel } = this.neighbours.get(tab)!
     connection.onicegatheringstatechange = () => {

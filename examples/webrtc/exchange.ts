@@ -1,4 +1,4 @@
-// Iterations of a gossip node whose neighbours may be ahead of it, come, and go.
+// Iterations of a gossip node whose neighbours come and go, and may be ahead of it.
 import { FrameError, type Gossip } from 'lowrank/gossip'
 import type { Circle } from './circle.ts'
 
@@ -14,7 +14,7 @@ export class Exchange {
     this.#weight = weight
   }
 
-  /** Sends the first frames of an iteration to those that are neighbours now. */
+  /** Sends the first frames of an iteration to the tabs that are neighbours now. */
   async begin(parameters: readonly Float32Array[]): Promise<void> {
     for (const [id, { state }] of this.#circle.neighbours) {
       const known = this.#gossip.neighbours.includes(id)
@@ -40,7 +40,7 @@ export class Exchange {
 
   #send(frames: ReadonlyMap<number, Uint8Array>): void {
     for (const [id, frame] of frames) {
-      // Not waited for: who is too slow to take it lets this node wait for its own.
+      // No need to wait: if a neighbour is slow to take the frame, this node waits for its answer.
       this.#circle.neighbours
         .get(id)!
         .channel.send(frame)
@@ -57,8 +57,9 @@ export class Exchange {
       inbox.shift()
       if (answer === 'taken') return
     }
-    // As frames come in their order, one that is early says that the one of this iteration never will come:
-    // the edge is new, and the other end ahead. That throws away what is late until this node has caught up.
+    // Frames come in their order, so an early one means that this iteration's will never come: the
+    // edge is new, and the other end is ahead. The other end drops late frames until this node has
+    // caught up.
     if (inbox.length > 0 || neighbour.state === 'gone') this.#gossip.giveUp(id)
   }
 

@@ -1,15 +1,15 @@
-// What runs in a tab: takes its place in the ring, trains, and shows how it goes.
+// The program of a tab: it takes its place in the ring, trains, and shows the progress.
 import { Circle } from './circle.ts'
 import { METHODS } from './protocol.ts'
 import { type Measurement, train } from './training.ts'
 
-/** Of a frame that comes: more than all of the model, whatever the text. */
+/** Limit of a frame that comes: more than the whole model, whatever the text. */
 const FRAME_BYTES = 8 * 2 ** 20
 
 export interface Report {
-  /** as the page says it: 'finished' at the end */
+  /** as the page shows it: 'finished' at the end */
   readonly status: string
-  /** the one that has begun */
+  /** the step that has begun */
   readonly step: number
   readonly measurements: readonly Measurement[]
   readonly neighbours: readonly NeighbourReport[]
@@ -64,7 +64,7 @@ async function run(): Promise<void> {
   })
 }
 
-/** Shows what becomes of the neighbours, for ever. */
+/** Shows the neighbours' states, for ever. */
 async function watch(circle: Circle): Promise<void> {
   for (; ; await circle.news()) {
     const { neighbours } = report()
@@ -92,7 +92,7 @@ function report(): Report {
   return { status, step, measurements, neighbours }
 }
 
-/** @throws Error  unless the server has it */
+/** @throws Error  unless the server has the file */
 async function read(path: string): Promise<Uint8Array> {
   const response = await fetch(path)
   if (!response.ok) throw new Error(`${path}: ${response.status} ${response.statusText}`)
@@ -101,7 +101,7 @@ async function read(path: string): Promise<Uint8Array> {
 
 function write(id: string, text: string): void {
   const element = document.querySelector(`#${id}`)!
-  if (element.textContent !== text) element.textContent = text // else it would be read aloud again
+  if (element.textContent !== text) element.textContent = text // else it is read aloud again
 }
 
 function bytes(count: number): string {

@@ -1,24 +1,24 @@
-// What tabs and the server say to each other: who is there, and how neighbours reach each other. All of it
-// is text; frames do not go this way.
+// Messages between the tabs and the server: who is there, and how neighbours reach each other. All
+// are text; frames do not go this way.
 
 /** Longer than any description of a connection that carries data alone. */
 export const MAX_SIGNAL_BYTES = 16 * 1024
 
-/** What the tabs of a ring exchange: differences of low rank, or everything. */
+/** Methods of gossip: tabs exchange differences of low rank, or all parameters (plain). */
 export const METHODS = ['powergossip', 'plain'] as const
 export type Method = (typeof METHODS)[number]
 
-/** To tabs that wait until there are enough. */
+/** Tells waiting tabs how many there are. */
 export interface Task {
   readonly type: 'waiting'
   readonly here: number
   readonly tabs: number
 }
 
-/** There are enough. */
+/** There are enough tabs: the ring starts. */
 export interface Start {
   readonly type: 'start'
-  /** this tab's number, 0 … tabs − 1; share/… of the text is its own */
+  /** this tab's number, 0 … tabs − 1, also of its share of the text: text/<self> */
   readonly self: number
   readonly tabs: number
   readonly steps: number
@@ -26,30 +26,30 @@ export interface Start {
   readonly symbols: number
 }
 
-/** Who is there, in the order of the ring: at the start, and whenever someone has left. */
+/** The tabs of the ring, in its order: sent at the start, and whenever a tab has left. */
 export interface Members {
   readonly type: 'members'
   readonly members: readonly number[]
 }
 
-/** How a tab can be reached, for one neighbour. */
+/** A tab's description for one neighbour: how to reach it. */
 export interface Signal {
   readonly type: 'offer' | 'answer'
-  /** from a tab: for whom; from the server: whose it is */
+  /** from a tab: the receiver; from the server: the tab that the description is of */
   readonly tab: number
   readonly sdp: string
 }
 
 export type ToTab = Task | Start | Members | Signal
 
-/** Those before and after a tab, each once. */
+/** The tabs before and after a tab, each once. */
 export function neighboursOf(self: number, members: readonly number[]): number[] {
   const [at, n] = [members.indexOf(self), members.length]
   const both = [members[(at + n - 1) % n]!, members[(at + 1) % n]!]
   return [...new Set(both)].filter((member) => member !== self)
 }
 
-/** @throws TypeError  unless it is a signal, and nothing besides */
+/** @throws TypeError  unless the text is a signal without other fields */
 export function parseSignal(text: string): Signal {
   const told: unknown = JSON.parse(text)
   if (typeof told !== 'object' || told === null) throw new TypeError('expected an object')

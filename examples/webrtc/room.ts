@@ -1,14 +1,14 @@
-// Tabs that wait for each other, then a ring of them: who is told what.
+// Tabs that wait for each other, then form a ring; and the messages that each tab gets.
 import type { WebSocket } from 'ws'
 import { neighboursOf, parseSignal, type Signal, type ToTab } from './protocol.ts'
 
-/** What has come from tabs. */
+/** Counts of the messages that have come from tabs. */
 export interface Came {
   offers: number
   answers: number
-  /** of both, as text */
+  /** of offers and answers, as text */
   bytes: number
-  /** messages that were neither, or for no neighbour, or not the first; their tabs are shut out */
+  /** other messages, and those to no neighbour or not the first to it; their tabs are shut out */
   refused: number
 }
 
@@ -31,7 +31,7 @@ export class Room {
   }
 
   enter(socket: WebSocket): void {
-    const heard = new Set<number>() // neighbours that it has described itself to
+    const heard = new Set<number>() // neighbours that already have this tab's description
     this.#members.push(socket)
     socket.on('message', (data: Buffer, isBinary) => {
       try {
@@ -42,7 +42,7 @@ export class Room {
         this.#refuse(socket, error as Error)
       }
     })
-    socket.on('error', (error) => this.#refuse(socket, error)) // too long, say
+    socket.on('error', (error) => this.#refuse(socket, error)) // for example: too long
     socket.on('close', () => this.#leave(socket))
     if (this.#members.length < this.#tabs) this.#count()
     else this.#start()
@@ -66,10 +66,10 @@ export class Room {
     }
   }
 
-  /** Gives a neighbour's description on. One for each neighbour is all that a tab may say. */
+  /** Passes a description on. A tab may send each neighbour one, and nothing else. */
   #forward(socket: WebSocket, { type, tab, sdp }: Signal, heard: Set<number>): void {
     const self = this.#members.indexOf(socket)
-    if (this.started && tab < this.#tabs && !this.#members[tab]) return // gone in the meantime
+    if (this.started && tab < this.#tabs && !this.#members[tab]) return // gone since
     if (!this.started || !neighboursOf(self, this.#present).includes(tab)) {
       throw new RangeError(`"tab": expected a neighbour, got ${tab}`)
     }

@@ -1,4 +1,4 @@
-// Serves the page and the text, and brings tabs together: signalling, over WebSocket, and nothing else.
+// Serves the page and the text, and brings tabs together. The WebSockets carry only the signalling.
 import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
@@ -12,23 +12,23 @@ import { type Came, Room } from './room.ts'
 
 export interface Settings {
   readonly host: string
-  /** 0: any that is free */
+  /** 0: any free port */
   readonly port: number
-  /** how many make a ring, 2 or more */
+  /** how many tabs make a ring, 2 or more */
   readonly tabs: number
   readonly steps: number
-  /** each of them trains on a share of it */
+  /** each tab trains on a share of it */
   readonly text: string
 }
 
 export interface RingServer {
   readonly port: number
-  /** what has come over WebSocket */
+  /** over WebSocket */
   readonly came: Readonly<Came>
   close(): Promise<void>
 }
 
-/** Tabs that ask for the same method make a ring; those that come when it is full, the next. */
+/** Tabs that ask for the same method make a ring; when it is full, the next ones make another. */
 export async function serveRing({ host, port, tabs, steps, text }: Settings): Promise<RingServer> {
   const { symbols, shares, heldOut } = createCorpus(text, tabs)
   const files = new Map<string, { type: string; body: string | Uint8Array }>([

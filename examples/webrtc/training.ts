@@ -3,7 +3,7 @@
 //
 //   x ← gossip(x) − learningRate · (g + m)        m ← momentum · m + g, which stays in this tab
 //
-// Nothing waits for a timer: browsers slow these down in tabs that nobody looks at.
+// Nothing waits for a timer, for browsers slow timers down in hidden tabs.
 import { createGossip, plain, powerGossip } from 'lowrank/gossip'
 import { ring } from 'lowrank/topology'
 import { descend, USUAL, warmthAt } from '../demo/learning-rate.ts'
@@ -16,25 +16,25 @@ const SEED = 0 // of first parameters, batches and factors: the same in all tabs
 const RANK = 12
 const MEASUREMENTS = 10 // and one before the first step
 const PROBE = 8 // batches that the held-out loss is measured on
-const SAMPLE = 997 // of so many parameters, one is in a sample
+const SAMPLE = 997 // a sample has one of so many parameters
 
-/** Text as small integers: what this tab trains on, and what none does. */
+/** Text as small integers: this tab's share to train on, and the part that no tab trains on. */
 export interface Texts {
   readonly share: Uint8Array
   readonly heldOut: Uint8Array
 }
 
-/** Before a step; losses in nats per character. */
+/** Taken before a step; losses are in nats per character. */
 export interface Measurement {
   readonly step: number
-  /** on the batch that comes next */
+  /** on the step's batch */
   readonly loss: number
   readonly heldOut: number
-  /** some of the parameters: the samples of several tabs tell how far these are apart */
+  /** some of the parameters: comparing tabs' samples shows how far apart the tabs are */
   readonly sample: readonly number[]
 }
 
-/** Trains until the end. @param watch  is told of each step that begins, sometimes with a measurement */
+/** Trains to the end. @param watch  is called as each step begins, sometimes with a measurement */
 export async function train(
   { self, tabs, steps, symbols }: Start,
   method: Method,
@@ -63,7 +63,7 @@ export async function train(
     watch(step, due ? await measure(step) : undefined)
     await exchange.begin(x)
     const gradients = await model.gradients(x, batch)
-    await turn() // else a tab without neighbours would never get to do anything but train
+    await turn() // else a tab without neighbours would do nothing but train
     await exchange.end(x)
     descend(x, gradients, momenta, USUAL.learningRate * warmthAt(step, steps))
   }
@@ -87,7 +87,7 @@ export async function train(
   }
 }
 
-/** Resolves when the browser has done what else there was to do. */
+/** Lets the browser do its other work. */
 function turn(): Promise<void> {
   return new Promise((resolve) => {
     const { port1, port2 } = new MessageChannel()
