@@ -189,9 +189,8 @@ export function readFields(view: DataView): Header {
  */
 export function checkHeader(view: DataView): number {
   const size = view.byteLength
-  if (size < AT.lists)
-    throw new FrameError(`expected at least ${AT.lists} bytes, got ${size}`, size)
-  if (view.getUint32(AT.magic, true) !== MAGIC) throw new FrameError('not a frame', AT.magic)
+  expect(size >= AT.lists, `expected at least ${AT.lists} bytes, got ${size}`, size)
+  expect(view.getUint32(AT.magic, true) === MAGIC, 'not a frame', AT.magic)
   const version = view.getUint8(AT.version)
   expect(version === VERSION, `version: expected ${VERSION}, got ${version}`, AT.version)
   const kind = view.getUint8(AT.kind)
@@ -221,13 +220,12 @@ export function checkHeader(view: DataView): number {
   const valuesAt = headerLength(senders, ranks, scalars)
   const length = valuesAt + (gathered ? PART_AT.data * senders : wire!.leastLength(count))
   const exact = gathered ? senders === 0 : wire!.fixedLength
-  if (size < length || (exact && size > length)) {
-    const want = `${exact ? '' : 'at least '}${length}`
-    throw new FrameError(
-      `length: the counts ask for ${want} bytes, got ${size}`,
-      Math.min(size, length),
-    )
-  }
+  const want = `${exact ? '' : 'at least '}${length}`
+  expect(
+    size === length || (!exact && size > length),
+    `length: the counts ask for ${want} bytes, got ${size}`,
+    Math.min(size, length),
+  )
 
   for (let i = 0, before = -1; i < senders; i++) {
     const at = senderAt(i)

@@ -14,7 +14,7 @@ export const WIRES: readonly Wire[] = byId.map(({ name }) => name)
 export function wireType(name: Wire): WireType<Wire> {
   const found = byId.find((type) => type.name === name)
   if (found) return found
-  throw new RangeError(`"wire": expected one of ${WIRES.join(', ')}, got ${String(name)}`)
+  throw new RangeError(`no wire type ${name}`)
 }
 
 /** The wire type with this id; undefined if there is none. */
