@@ -122,10 +122,7 @@ function embedWasm(): string {
   // Both modules in one stream: the second repeats most of the first.
   const packed = deflateRawSync(Buffer.concat([plain!, relaxed!]), { level: 9 })
   return `// Made by scripts/build.ts from assembly/; not kept in git.
-/**
- * Two modules of ${plain!.length} and ${relaxed!.length} bytes, raw deflate, base64: nothing to
- * fetch.
- */
+/** Two modules of ${plain!.length} and ${relaxed!.length} bytes, raw deflate, base64: nothing to fetch. */
 export const PACKED =
   '${packed.toString('base64')}'
 
