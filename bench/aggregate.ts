@@ -1,6 +1,6 @@
 // The mean of four workers' frames of ResNet-18 without compression: 44.7 MB each as float32.
 //
-// GB/s are of frames read, every check included; memcpy copies the same bytes.
+// GB/s count the frames that are read, and include every check; memcpy copies the same bytes.
 import { aggregate, createAggregate, createCompressor } from 'lowrank'
 import { type Case, measure, withRatios } from './measure.ts'
 import { lengthsOf } from './models.ts'
@@ -11,7 +11,7 @@ const WORKERS = 4
 const WIRES = ['f32', 'f16', 'bf16', 'int8'] as const
 type Wire = (typeof WIRES)[number]
 
-/** What encoding numbers below 1 may lose. */
+/** The largest error of encoding a number below 1. */
 const LOSSES: Readonly<Record<Wire, number>> = { f32: 0, f16: 0, bf16: 2 ** -9, int8: 1 / 254 }
 
 export const aggregates: Section = async (settings, { progress, table }) => {
@@ -53,7 +53,8 @@ function aggregateCases(wire: Wire, frames: readonly Uint8Array[], expected: num
     return streaming.result()
   }
   const [mean, streamed] = [aggregate(frames), stream()]
-  // The mean of equal frames is what is in each: multiples of 2⁻¹⁰ below 1, which float16 has too.
+  // The mean of equal frames equals each of them. Values are multiples of 2⁻¹⁰ below 1, which
+  // float16 can hold.
   const last = new DataView(mean.buffer, mean.byteOffset + mean.length - 4).getFloat32(0, true)
   if (!(Math.abs(last - expected) <= LOSSES[wire]))
     throw new Error(`aggregate, ${wire}: ${last} at the end, not ${expected}`)

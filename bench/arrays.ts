@@ -1,14 +1,14 @@
-// What the kernels are given to work on, and whether they do it right.
+// Operands for the kernels, and checks of their results.
 import { createWasmKernels, type Dims, reference, type WasmKernels } from 'lowrank/kernels'
 import { hasRelaxedSimd } from './simd.ts'
 
-/** Of a matrix. */
+/** The size of a matrix. */
 export interface Size {
   readonly rows: number
   readonly cols: number
 }
 
-/** In the memory of the kernels; factors have room for the highest rank. */
+/** Operands in the memory of the kernels; factors have room for the highest rank. */
 export interface Arrays {
   readonly on: WasmKernels
   readonly m: Float32Array
@@ -17,14 +17,17 @@ export interface Arrays {
   readonly p: Float32Array
   readonly q: Float32Array
   readonly own: Float32Array
-  /** where products of M go: the factors above stay small */
+  /** outputs for products of M, so that the factors above stay small */
   readonly toLeft: Float32Array
   readonly toRight: Float32Array
   /** rows × rank, to be made orthonormal or random */
   readonly columns: Float32Array
 }
 
-/** Small factors and gradients: what is added to M time and again leaves it far from 2¹⁰⁰. */
+/**
+ * Fills small factors and gradients: M stays far from 2¹⁰⁰, though they are added to it time and
+ * again.
+ */
 export async function createArrays({ rows, cols }: Size, rank: number): Promise<Arrays> {
   const [n, left, right] = [rows * cols, rows * rank, cols * rank]
   const on = await createWasmKernels({
@@ -115,7 +118,8 @@ export function verify(
     compare(name, rowsOf(m, cols, some.rows), want, size, rank + 1)
   }
 
-  // Norms of these are far from 1: what comes out orthonormal has been worked on.
+  // The norms of these columns are far from 1, so an orthonormal result shows that the kernel did
+  // work.
   const basis = columns.subarray(0, rows * rank)
   on.normal(basis, 8, 0, 0, 0, 0)
   const first = new Float32Array(Math.min(64, basis.length))
@@ -134,7 +138,13 @@ export function verify(
   if (!(Math.abs(norm - exact) <= 1e-9 * exact)) throw new Error(`norm: ${norm}, not ${exact}`)
 }
 
-/** γₙ·Σ|x||y| for sums of so many products, and as much as a rounding more for the reference's. */
+/**
+ * Compares within γₙ·Σ
+ * x
+ *
+ * y
+ * for sums of so many products, plus one rounding for the reference.
+ */
 export function compare(
   name: string,
   got: ArrayLike<number>,
@@ -153,27 +163,27 @@ export function compare(
   }
 }
 
-/** The result, and that of absolute values: what errors are measured by. */
+/** The result of `compute`, and its result on absolute values, by which errors are measured. */
 export function twice(
   compute: (abs: (x: Float32Array) => Float32Array) => Float32Array,
 ): [want: Float32Array, size: Float32Array] {
   return [compute((x) => x), compute((x) => x.map(Math.abs))]
 }
 
-/** Some of so many: both ends, and others between. */
+/** Some of `count` indices: both ends, and others between. */
 export function pick(count: number): number[] {
   const some = [0, 1, 2, 3, count >> 2, count >> 1, count - 2, count - 1]
   return [...new Set(some.filter((i) => i >= 0 && i < count))]
 }
 
-/** Those rows of a matrix. */
+/** The rows of a matrix with these indices. */
 export function rowsOf(m: Float32Array, cols: number, rows: readonly number[]): Float32Array {
   const out = new Float32Array(rows.length * cols)
   for (const [i, row] of rows.entries()) out.set(m.subarray(row * cols, (row + 1) * cols), i * cols)
   return out
 }
 
-/** Those columns of a matrix, as a matrix. */
+/** The columns of a matrix with these indices, as a matrix. */
 export function columnsOf(m: Float32Array, cols: number, some: readonly number[]): Float32Array {
   const rows = m.length / cols
   return Float32Array.from(
@@ -182,7 +192,7 @@ export function columnsOf(m: Float32Array, cols: number, some: readonly number[]
   )
 }
 
-/** Those rows of a factor, which lies by column. */
+/** The rows of a factor with these indices; the factor lies by column. */
 export function gather(
   factor: Float32Array,
   length: number,

@@ -4,7 +4,7 @@ import { type Message, SECTIONS } from './sections.ts'
 
 const [name, settings] = process.argv.slice(2)
 const send = (message: Message) => process.send!(message)
-const alone = () => process.exit(1) // nobody is listening any more
+const alone = () => process.exit(1) // the parent has gone
 process.on('disconnect', alone)
 
 try {

@@ -1,7 +1,7 @@
 // The codec's inner loops: wire types, checksum, slices.
 //
-// GB/s of wire types are of the float32 values; of the others, of frames. The wire types and the checksum are
-// no door of the package: they are taken from its source.
+// GB/s of wire types count the float32 values; the others count frames. The wire types and the
+// checksum are not exported by the package, so they are imported from its source.
 
 import { createCompressor } from 'lowrank'
 import { joinSlices, splitFrame } from 'lowrank/frames'
@@ -15,7 +15,7 @@ import type { Section } from './section.ts'
 const LOSSY: readonly Wire[] = ['f16', 'bf16', 'int8']
 const SLICES = 16
 
-/** What a value may be off by, relative to the largest of its block. */
+/** The largest error of a value, relative to the largest value of its block. */
 const ERROR: Readonly<Record<Wire, number>> = {
   f32: 0,
   f16: 2 ** -11,

@@ -1,24 +1,29 @@
-// Two runs, by ratios: what a machine does to all figures alike drops out.
+// Compares two runs by ratios, in which the speed of the machine cancels out.
 import { readFileSync } from 'node:fs'
 import type { Results, Row } from './results.ts'
 
 export interface Change {
   readonly table: string
   readonly name: string
-  /** the row's ratio to its yardstick, then and now */
+  /** the row's ratio to its yardstick, before and now */
   readonly before: number
   readonly now: number
-  /** now ÷ then; below 1 is faster */
+  /** now ÷ before; below 1 is faster */
   readonly change: number
-  /** what the spreads of the four medians make of it */
+  /** the relative spread of `change`, from the spreads of the four medians */
   readonly spread: number
   readonly verdict: 'faster' | 'slower' | 'the same'
 }
 
-/** Spreads beyond which a change is one: 3 median distances are about two standard deviations. */
+/**
+ * A change counts if it is beyond so many spreads: 3 median distances are about two standard
+ * deviations.
+ */
 const SPREADS = 3
 
-/** Every row that both reports hold against a yardstick of the same name, in this report's order. */
+/**
+ * Compares every row that has a yardstick of the same name in both reports, in the order of `now`.
+ */
 export function compareReports(now: Results, then: Results): Change[] {
   const rowsOf = (report: Results) =>
     report.tables.flatMap(({ title, rows }) => rows.map((row) => ({ title, row, rows })))
@@ -43,7 +48,7 @@ export function compareReports(now: Results, then: Results): Change[] {
   })
 }
 
-/** What `--json` has written. */
+/** Reads a report that `--json` has written. */
 export function readReport(path: string): Results {
   const report = JSON.parse(readFileSync(path, 'utf8')) as Results
   if (!Array.isArray(report.tables)) throw new TypeError(`${path}: expected what --json writes`)

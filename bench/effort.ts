@@ -1,15 +1,16 @@
-// How much a run measures: everything, what changes most often, or just enough to see that it works.
+// How much a run measures: everything; the figures that change most often; or just enough to see
+// that it works.
 
 export type Effort = 'full' | 'quick' | 'tiny'
 
-/** What every section is told. */
+/** The settings that every section gets. */
 export interface Settings {
   readonly effort: Effort
-  /** also what needs several GB of memory */
+  /** true: also measurements that need several GB of memory */
   readonly all: boolean
 }
 
-/** Ranks of the goals first: a quick run has these alone. */
+/** The ranks to measure. A quick run has those of the goals alone. */
 export function ranksOf({ effort }: Settings): readonly number[] {
   return { full: [1, 2, 4, 8, 16, 32], quick: [1, 2, 4], tiny: [1, 4] }[effort]
 }

@@ -1,4 +1,5 @@
-// What the project wants to reach, beside what was measured: ratios, for they outlive a machine.
+// The project's goals for the CPU, beside the measured figures. Goals are ratios, for ratios
+// outlive a machine.
 import { aggregateName, aggregateTitle } from './aggregate.ts'
 import type { Size } from './arrays.ts'
 import { kernelsTitle } from './kernels.ts'
@@ -13,7 +14,7 @@ const LARGE: Size = { rows: 4096, cols: 4096 }
 const CONVOLUTION: Size = { rows: 512, cols: 4608 }
 const RESNET18 = stepTitle('ResNet-18')
 
-/** Those for which everything was measured. */
+/** The goals for which everything was measured. */
 export function goals(tables: readonly Table[]): Goal[] {
   return [
     ...steps(tables),
@@ -65,7 +66,10 @@ function kernels(tables: readonly Table[]): Goal[] {
   })
 }
 
-/** By their worst rank: 2 × the fastest peer, or 85 % of what streaming allows. */
+/**
+ * The goals beside peers, judged by the worst rank: 2 × the fastest peer, or 85 % of what streaming
+ * allows.
+ */
 function peers(tables: readonly Table[]): Goal[] {
   return [
     ...peersAt(tables, LARGE, [1, 2, 4]),

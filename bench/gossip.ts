@@ -1,8 +1,8 @@
-// An iteration of each of three nodes in a ring, which have two neighbours each, on one core: what gossip
-// costs in time, against full steps of as many workers.
+// An iteration of three nodes in a ring, each with two neighbours, on one core: the time that
+// gossip costs, against full steps of as many workers.
 //
-// Parameters lie in the callers' arrays and stay as they are, for all are the same from the start: what is
-// computed does not depend on their values.
+// Parameters lie in the callers' arrays. They do not change, for all nodes start with the same; the
+// amount of work does not depend on their values.
 import { aggregate, createCompressor } from 'lowrank'
 import {
   choco,

@@ -1,7 +1,7 @@
-// Every kernel alone, in wasm memory, beside streams of what it must move and the same in C.
+// Every kernel alone, in wasm memory, beside streams of the same bytes and the same kernel in C.
 //
-// Bytes count what must be read and written of the matrices, or of the columns if there is no matrix;
-// factors beside a matrix are not counted.
+// Bytes count the reads and writes that the matrices need, or the columns if there is no matrix.
+// Factors beside a matrix are not counted.
 import type { Dims } from 'lowrank/kernels'
 import { type Arrays, createArrays, type Size, verify } from './arrays.ts'
 import { byEffort, ranksOf, type Settings } from './effort.ts'
@@ -115,7 +115,8 @@ function onColumns({ on, columns }: Arrays, rows: number, rank: number): Case[] 
     },
     {
       name: kernelName('orthonormalize', rank),
-      // Its own result is as much work as any other input: the columns before each, twice.
+      // The result is the next run's input; it is as much work as any other. Each column is
+      // orthogonalized twice against the columns before it.
       run: () => on.orthonormalize(some, rows, rank),
       bytes: MIXES.update * rows * rank,
       flops: (4 * (rank - 1) + 3) * rows * rank,

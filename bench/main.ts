@@ -1,4 +1,5 @@
-// `npm run bench`: measures the built package section by section, each in a process of its own on one core.
+// `npm run bench`: measures the built package section by section, each in a process of its own on
+// one core.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
@@ -75,7 +76,8 @@ async function measureAll(progress: Progress): Promise<Report> {
       if (interrupted || !(error instanceof Error)) throw error
       skipped.push(`${name}: ${error.message}`)
       if (error instanceof Unavailable) continue
-      // What has been measured is worth its minutes, and so is what follows.
+      // A failed section does not end the run: the others took minutes, or are still worth
+      // measuring.
       process.stderr.write(`bench: ${name} failed\n`)
       process.exitCode = 1
     }
@@ -98,7 +100,7 @@ async function measureSection(
   progress: Progress,
 ): Promise<void> {
   const child = spawn(program!, words, {
-    // A group of its own, so that its children can be ended with it.
+    // A process group of its own, so that its children can be ended with it.
     detached: true,
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
   })
@@ -117,13 +119,13 @@ async function measureSection(
   if (code !== 0) throw new Error(`its process ended with ${signal ?? code}`)
 }
 
-/** With all that it started. */
+/** Ends a process and all that it started. */
 function end({ pid }: ChildProcess): void {
   if (pid === undefined) return
   try {
     process.kill(-pid, 'SIGKILL')
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error // ESRCH: it has ended
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error // ESRCH: the group has ended
   }
 }
 

@@ -7,9 +7,9 @@ import type { Row } from './results.ts'
 export interface Case {
   readonly name: string
   readonly run: () => unknown
-  /** runs before each of its turns, untimed */
+  /** called before each of the case's turns, untimed */
   readonly before?: () => void
-  /** `run` returns a promise, and the time until it is resolved counts */
+  /** `run` returns a promise, and the time until it resolves counts */
   readonly later?: boolean
   readonly bytes?: number
   readonly flops?: number
@@ -21,14 +21,17 @@ export interface Case {
 /** Called before a case is timed. */
 export type Progress = (name: string) => void
 
-/** So that a slow spell of the machine, or another program's, hits all cases and no ratio alone. */
+/**
+ * Turns of each case. A slow spell of the machine then hits all cases, and does not distort a
+ * ratio.
+ */
 const TURNS = 3
 
 /**
  * Times all cases, a third of each at a time.
  *
- * WebAssembly and JavaScript are compiled again, better, after some calls: what runs before the first
- * turn is not counted.
+ * Engines compile WebAssembly and JavaScript again, better, after some calls. So the runs before
+ * the first turn are not counted.
  */
 export async function measure(
   cases: readonly Case[],

@@ -1,8 +1,9 @@
-// A whole step of one worker with every method, at about the bytes of rank 2: what each costs in time.
+// A whole step of one worker with every method, at about the bytes of rank 2: the time that each
+// costs.
 //
-// Gradients lie in the caller's arrays, float32 on the wire, a lone worker: what is gathered from others
-// comes on top. bestRank takes seconds a step, and is left out; of factored gradients there are two
-// layers, for a convolution is as many samples as positions.
+// Gradients lie in the caller's arrays, with float32 on the wire. The worker is alone; frames
+// gathered from others would come on top. bestRank is left out, for it takes seconds a step.
+// Factored gradients have two layers only, for a convolution has as many samples as positions.
 import { aggregate, createCompressor, type Options } from 'lowrank'
 import { randomBlock, randomK, signNorm, topK, uncompressed } from 'lowrank/baselines'
 import { dad, factored, rankDad } from 'lowrank/factored'
@@ -30,7 +31,7 @@ const METHODS: Readonly<Record<string, Options>> = {
   uncompressed: { method: uncompressed() },
 }
 
-/** Two layers of 1024 × 1024, as many samples, which are multiplied out for methods without factors. */
+/** Two layers of 1024 × 1024. The samples are multiplied out for methods without factors. */
 const LAYERS = [
   [1024, 1024],
   [1024, 1024],

@@ -1,11 +1,11 @@
-// Models whose layers readers know: shapes as their frameworks have them.
+// Models whose layers readers know, with the shapes that their frameworks have.
 
 export interface Model {
   readonly name: string
   readonly shapes: readonly (readonly number[])[]
 }
 
-/** To see that something works. */
+/** A model to see that something works. */
 export const TINY: Model = {
   name: 'a tiny model',
   shapes: [[16, 3, 3, 3], [16], [33, 70], [10, 33]],
@@ -24,8 +24,8 @@ export const RESNET18: readonly (readonly number[])[] = [
 ]
 
 /**
- * The language model of the PowerSGD paper, on WikiText-2: three LSTM layers of 650, encoder and decoder
- * tied; 28,949,319 parameters.
+ * The language model of the PowerSGD paper, on WikiText-2: three LSTM layers of 650, encoder and
+ * decoder tied; 28,949,319 parameters.
  */
 export const LSTM: readonly (readonly number[])[] = [
   [28869, 650],
@@ -41,7 +41,10 @@ export const GPT2: readonly (readonly number[])[] = [
   ...norm(768),
 ]
 
-/** TinyLlama: 1,100,048,384 parameters; attention with 4 heads of 64 for keys and values, 3 matrices after it. */
+/**
+ * TinyLlama: 1,100,048,384 parameters; attention with 4 heads of 64 for keys and values, 3 matrices
+ * after it.
+ */
 export const TINYLLAMA: readonly (readonly number[])[] = [
   [32000, 2048],
   ...Array.from({ length: 22 }, () => [
@@ -62,7 +65,7 @@ export const TINYLLAMA: readonly (readonly number[])[] = [
   [32000, 2048],
 ]
 
-/** A transformer of 273,792 parameters, for processors that play a GPU. */
+/** A transformer of 273,792 parameters, for CPUs that play a GPU. */
 export const SMALL: readonly (readonly number[])[] = [
   [1024, 64],
   [128, 64],

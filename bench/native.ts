@@ -1,4 +1,4 @@
-// The same kernels in C, run as a program of its own on the core that this process runs on.
+// The same kernels in C, as a program of its own on the core of this process.
 import { spawnSync } from 'node:child_process'
 import type { Size } from './arrays.ts'
 import { byEffort, type Settings } from './effort.ts'
@@ -6,19 +6,20 @@ import { kernelName, type Row } from './results.ts'
 import { MIXES, type Mix, ON_MATRIX, streamName } from './stream.ts'
 import { nativeProgram } from './tools.ts'
 
-/** What the program prints of each measurement. */
+/** One measurement, as the program prints it. */
 type Native = Omit<Row, 'yardstick' | 'ratio' | 'note'> & {
   /** rank of a kernel, streams of a probe */
   readonly number: number
 }
 
-/** What C has kernels for. */
+/** The ranks that C has kernels for. */
 const RANKS = [1, 2, 4]
 
 /**
- * Probes and kernels, as rows of the table of the same size; the yardsticks are those in wasm.
+ * Measures probes and kernels, as rows of the table of the same size. Their yardsticks are those in
+ * wasm.
  *
- * @throws Unavailable  if it cannot be compiled or run here
+ * @throws Unavailable  if the program cannot be compiled or run here
  */
 export function measureNative(
   { rows, cols }: Size,

@@ -1,5 +1,5 @@
-// The products that compression is made of, by other libraries for JavaScript: one thread each, and all in
-// this one process, in turns with our own.
+// The products that compression is made of, by other JavaScript libraries. Each has one thread, and
+// all run in this process, in turns with ours.
 import { createWasmKernels, type Dims, type WasmKernels } from 'lowrank/kernels'
 import { compare, type Size } from './arrays.ts'
 import { byEffort, ranksOf, type Settings } from './effort.ts'
@@ -23,7 +23,7 @@ import { Unavailable } from './tools.ts'
 const PEERS = [tfjs, ort, jax]
 const OURS = 'lowrank'
 
-/** What each must move of its matrix. */
+/** The reads or writes of the matrix that each operation needs. */
 export const MIX_OF: Readonly<Record<Operation, Mix>> = {
   M·Q: 'read',
   Mᵀ·P: 'read',
@@ -93,7 +93,7 @@ async function prepare(
 interface Matrix {
   readonly on: WasmKernels
   readonly m: Float32Array
-  /** M's absolute values, and where P·Qᵀ goes */
+  /** M's absolute values; y is the output of P·Qᵀ */
   readonly sizes: Float32Array
   readonly y: Float32Array
 }
@@ -114,7 +114,7 @@ async function createMatrix({ rows, cols }: Size, ranks: readonly number[]): Pro
   return { on, m, sizes, y }
 }
 
-/** Ours and theirs for one rank; theirs have been compared with ours. */
+/** Our cases and theirs for one rank. Their results have been compared with ours. */
 async function casesOf(
   { on, m, sizes, y }: Matrix,
   dims: Dims,
@@ -134,7 +134,11 @@ async function casesOf(
   const theirs = new Map<string, Readonly<Record<Operation, Product>>>()
   for (const [name, prepare] of prepared) theirs.set(name, await prepare(p, q, rank))
 
-  // Σ|x||y| of every element, by the same kernels; both sides may err by the bound.
+  // Σ
+  // x
+  //
+  // y
+  // of every element, by the same kernels. Both sides may err by the bound.
   const bounds: Record<Operation, () => Float32Array> = {
     M·Q: () => {
       const out = new Float32Array(rows * rank)
@@ -171,7 +175,7 @@ async function casesOf(
   return cases
 }
 
-/** Ours with the fastest of the others as its yardstick. */
+/** Gives our row the fastest of the others as its yardstick. */
 function besideFastest(row: Row, rows: readonly Row[]): Row {
   if (!row.name.endsWith(`: ${OURS}`)) return row
   const operation = row.name.slice(0, -OURS.length)
@@ -184,7 +188,7 @@ function factorOf(columns: Float32Array, rank: number): Factor {
   return { columns: columns.slice(), rows: transpose(columns, columns.length / rank) }
 }
 
-/** Of a matrix with so many columns. */
+/** Transposes a matrix with `cols` columns. */
 function transpose(x: Float32Array, cols: number): Float32Array {
   const rows = x.length / cols
   return x.map((_, i) => x[(i % rows) * cols + Math.floor(i / rows)]!)

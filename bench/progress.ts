@@ -1,9 +1,9 @@
-// Live progress on stderr: a bar where it is a terminal, else a line for every section.
+// Live progress on stderr: a bar on a terminal, else a line for every section.
 
 export interface Progress {
   /** A section begins. */
   section(name: string): void
-  /** What is being measured now. */
+  /** Shows what is being measured now. */
   at(what: string): void
   /** Takes the bar away; may be called twice. */
   stop(): void
@@ -14,7 +14,7 @@ export async function createProgress(sections: number): Promise<Progress> {
 }
 
 async function createBar(sections: number): Promise<Progress> {
-  const { default: cliProgress } = await import('cli-progress') // a GPU's machine may lack it
+  const { default: cliProgress } = await import('cli-progress') // a machine with a GPU may lack it
   const bar = new cliProgress.SingleBar({
     format: '{bar} {value} of {total} sections, {duration_formatted}  {what}',
     barCompleteChar: '█',
@@ -22,7 +22,7 @@ async function createBar(sections: number): Promise<Progress> {
     barsize: 16,
     hideCursor: true,
     clearOnComplete: true,
-    gracefulExit: false, // main.ts has the signals
+    gracefulExit: false, // main.ts handles the signals
   })
   let begun = 0
   bar.start(sections, 0, { what: '' })

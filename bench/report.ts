@@ -5,14 +5,17 @@ import type { Results, Row, Table } from './results.ts'
 
 type Cells = readonly string[]
 
-/** One table, rows after their head. */
+/** One table: its head, then its rows. */
 interface Sheet {
   readonly title: string
   readonly head: Cells
   readonly rows: readonly Cells[]
 }
 
-/** The whole report; `where` it was measured, `changes` if it was compared with another. */
+/**
+ * Formats the whole report. `where` names the machine; `changes` are those against another report,
+ * if there is one.
+ */
 export function write(
   report: Results,
   where: string,
@@ -29,7 +32,7 @@ export function write(
   return [head, ...sheets.map(markdown ? asMarkdown : asText), ...left].join('\n\n')
 }
 
-/** On stdout, and not lost when it is a pipe. */
+/** Prints on stdout, and waits until a pipe has taken the text. */
 export async function print(text: string): Promise<void> {
   if (!process.stdout.write(`${text}\n`)) await once(process.stdout, 'drain')
 }
@@ -107,7 +110,7 @@ function asMarkdown({ title, head, rows }: Sheet): string {
   return [`### ${title}`, '', line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n')
 }
 
-/** Three are more than the spread allows. */
+/** Three digits are more than the spread allows. */
 function digits(value: number, count = 3): string {
   return String(Number(value.toPrecision(count)))
 }

@@ -1,4 +1,4 @@
-// What a run of the benchmarks yields: rows in tables, as they are printed, saved and compared.
+// The results of the benchmarks: rows in tables, as they are printed, saved and compared.
 
 /** One thing that was timed. */
 export interface Row {
@@ -9,17 +9,17 @@ export interface Row {
   /** median distance from the median, in ms */
   readonly spread: number
   readonly samples: number
-  /** that must be moved in any case, read + written; 0: not worth counting */
+  /** bytes that any implementation must read and write; 0: not worth counting */
   readonly bytes: number
   /** arithmetic operations; 0: none worth counting */
   readonly flops: number
-  /** the name of the row of this table that it is held against */
+  /** name of another row of this table, with which this one is compared */
   readonly yardstick?: string
-  /** its median ÷ the yardstick's, for the same work: for as many bytes, if both count some */
+  /** median ÷ the yardstick's median for the same work: for as many bytes, if both count bytes */
   readonly ratio?: number
   /** what else a reader should know */
   readonly note?: string
-  /** of a step on a GPU */
+  /** the number in a step on a GPU */
   readonly dispatches?: number
   readonly readbacks?: number
   /** bytes */
@@ -30,18 +30,18 @@ export interface Row {
 export interface Table {
   /** the same from run to run, unique in a report */
   readonly title: string
-  /** how ratios are shown: `times`: as they are, `percent`: 100 ÷ ratio, `faster`: 1 ÷ ratio */
+  /** how ratios are shown. `times`: as they are; `percent`: 100 ÷ ratio; `faster`: 1 ÷ ratio */
   readonly ratios: 'percent' | 'times' | 'faster'
   /** the head of the ratios' column */
   readonly against: string
   /** how times are shown, if not in ms */
   readonly unit?: 'µs'
   readonly rows: readonly Row[]
-  /** The adapter is software: it shows that everything runs, not how fast. */
+  /** true: the adapter is software, so it shows that everything runs, not how fast */
   readonly meaningless?: true
 }
 
-/** A figure that the project has set itself, beside what was measured. */
+/** A goal that the project has set itself, beside the measured figure. */
 export interface Goal {
   readonly what: string
   readonly accept: string
@@ -50,7 +50,7 @@ export interface Goal {
   readonly verdict: 'aim met' | 'met' | 'missed'
 }
 
-/** What all reports hold. */
+/** The part that all reports have in common. */
 export interface Results {
   readonly node: string
   readonly date: string
@@ -61,16 +61,16 @@ export interface Results {
   readonly goals: readonly Goal[]
 }
 
-/** What `--json` writes and `--compare` reads. */
+/** A report as `--json` writes and `--compare` reads it. */
 export interface Report extends Results {
   readonly cpu: string
-  /** of our own kernels */
+  /** the module that our own kernels come from */
   readonly simd: 'plain' | 'relaxed'
-  /** false: the system chose the core; why, is among the skips */
+  /** false: the system chose the core; `skipped` says why */
   readonly pinned: boolean
 }
 
-/** Of the command that this process was started with. */
+/** The circumstances of the command that started this process. */
 export function circumstances(script: string): Pick<Results, 'node' | 'date' | 'command'> {
   const words = process.argv.slice(2)
   return {
@@ -85,7 +85,7 @@ export function find(tables: readonly Table[], title: string, name: string): Row
   return tables.find((table) => table.title === title)?.rows.find((row) => row.name === name)
 }
 
-/** Of a kernel's row. */
+/** The name of a kernel's row. */
 export function kernelName(kernel: string, rank: number): string {
   return `${kernel}, r = ${rank}`
 }
@@ -102,7 +102,7 @@ export function atMost(what: string, accept: number, aim: number, measured: numb
   return { what, accept: `≤ ${accept}`, aim: `≤ ${aim}`, measured: `${digits(measured)}`, verdict }
 }
 
-/** Three: more than the spread allows. */
+/** Rounds to three digits: more than the spread allows. */
 export function digits(value: number): number {
   return Number(value.toPrecision(3))
 }

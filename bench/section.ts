@@ -1,13 +1,13 @@
-// What a section is: something that can be measured, in a process of its own.
+// The interface of a section: something that can be measured, in a process of its own.
 import type { Settings } from './effort.ts'
 import type { Table } from './results.ts'
 
-/** Where a section puts what it finds. */
+/** The output of a section. */
 export interface Output {
-  /** Called before each measurement, with what it is of. */
+  /** Called before each measurement, with its name. */
   progress(what: string): void
   table(table: Table): void
-  /** Something cannot be measured here, and why. */
+  /** Reports that something cannot be measured here, and why. */
   skip(why: string): void
 }
 

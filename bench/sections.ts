@@ -1,4 +1,4 @@
-// What can be measured; and what a section's process says to the one above.
+// The list of sections, and the messages from a section's process to its parent.
 import type { Table } from './results.ts'
 import type { Section } from './section.ts'
 
@@ -10,7 +10,7 @@ export type Message =
 
 interface Entry {
   readonly about: string
-  /** that it may use */
+  /** cores that it may use */
   readonly cores: number
   readonly load: () => Promise<Section>
 }

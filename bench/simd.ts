@@ -1,4 +1,4 @@
-// Which of the two modules is measured: what `wasm()` takes here.
+// Finds which of the two modules is measured: the one that `wasm()` takes here.
 import { UnsupportedError } from 'lowrank'
 import { createWasmKernels } from 'lowrank/kernels'
 

@@ -1,8 +1,8 @@
 // Whole steps of one worker: compress, aggregate its one frame of each round, receive, decompress.
 //
-// Float32 on the wire; the update is written over the gradient, as in the README. The yardstick is to
-// stream the 28 bytes a parameter that a step cannot do without, and nothing else: M and g are read and M
-// is written (12), M is read (4), M is read and written and the update written (12).
+// Float32 on the wire; the update is written over the gradient, as in the README. The yardstick is
+// to stream the 28 bytes a parameter that a step needs at least, and nothing else: M and g are read
+// and M is written (12), M is read (4), M is read and written and the update written (12).
 import { aggregate, type Compressor, createCompressor, type Options } from 'lowrank'
 import { createWasmKernels, reference } from 'lowrank/kernels'
 import { wasm } from 'lowrank/threads'
@@ -12,7 +12,7 @@ import { GPT2, LSTM, lengthsOf, type Model, parametersOf, RESNET18, TINY } from 
 import type { Section } from './section.ts'
 import { best, createProbes, isProbe, STEP_BYTES, streamName } from './stream.ts'
 
-/** Where gradients lie. */
+/** The place of the gradients. */
 export type Kind = 'caller' | 'resident'
 export const KINDS: readonly Kind[] = ['resident', 'caller']
 
@@ -36,7 +36,7 @@ export function stepName(kind: Kind, rank: number, threads = 1): string {
   return `${NAMES[kind]}, r = ${rank}${threads > 1 ? `, ${threads} threads` : ''}`
 }
 
-/** On one core. */
+/** Steps on one core. */
 export const step: Section = async (settings, { progress, table }) => {
   for (const model of modelsOf(settings)) {
     const title = stepTitle(model.name)
@@ -71,7 +71,7 @@ export const step: Section = async (settings, { progress, table }) => {
   }
 }
 
-/** On two cores: one thread and two, in turns. */
+/** Steps on two cores: with one thread and with two, in turns. */
 export const threads: Section = async (settings, { progress, table }) => {
   for (const model of modelsOf(settings)) {
     const ranks = ranksOf(settings)
@@ -91,7 +91,7 @@ export function threadsTitle(model: string): string {
   return `${stepTitle(model)}, on two cores`
 }
 
-/** One compressor for all ranks: `setRank` before each turn. */
+/** Cases for all ranks with one compressor: `setRank` before each turn. */
 export async function stepCases(
   { shapes }: Model,
   kind: Kind,
@@ -101,7 +101,7 @@ export async function stepCases(
   const resident = kind === 'resident'
   const options: Options = { rank: ranks[0]!, resident, backend: wasm({ threads }) }
   const compressor = await createCompressor(shapes, options)
-  // Room for the factors of all ranks: then the arrays stay where they are.
+  // Make room for the factors of all ranks, so that the arrays stay where they are.
   compressor.setRank(Math.max(...ranks))
   const gradients = resident
     ? compressor.gradients
@@ -123,7 +123,10 @@ export async function stepCases(
   }))
 }
 
-/** The first update is a projection of the gradient, and the residual is what it leaves: ‖g‖² = ‖u‖² + ‖e‖². */
+/**
+ * Checks the first step: the update is a projection of the gradient, and the residual is the rest,
+ * so ‖g‖² = ‖u‖² + ‖e‖².
+ */
 async function verify(
   compressor: Compressor,
   gradients: readonly Float32Array[],

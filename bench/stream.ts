@@ -1,14 +1,16 @@
-// The yardsticks: how fast memory is read and written by next to no arithmetic, in plain wasm SIMD.
+// The yardsticks: how fast plain wasm SIMD reads and writes memory, with next to no arithmetic.
 import type { Case } from './measure.ts'
 import type { Row } from './results.ts'
 import { streamBinary } from './tools.ts'
 
-/** What a kernel must move, by the probe that moves the same and no more; bytes of an element. */
+/** Bytes an element that a kernel must move, by the probe that moves the same and no more. */
 export const MIXES = { read: 4, write: 4, update: 8, accumulate: 12, settle: 12 } as const
 
 export type Mix = keyof typeof MIXES
 
-/** What a kernel must move of its matrix, and operations on an element of it. */
+/**
+ * For each kernel the mix that its matrix needs, and the operations on an element of the matrix.
+ */
 export const ON_MATRIX: Readonly<Record<string, { mix: Mix; flops: (rank: number) => number }>> = {
   accumulateProject: { mix: 'accumulate', flops: (rank) => 1 + 2 * rank },
   project: { mix: 'read', flops: (rank) => 2 * rank },
@@ -18,10 +20,10 @@ export const ON_MATRIX: Readonly<Record<string, { mix: Mix; flops: (rank: number
   residual: { mix: 'update', flops: (rank) => 2 * rank },
 }
 
-/** How many places of an array are walked at once; the best of them counts. */
+/** Numbers of places of an array that are walked at once; the fastest counts. */
 const STREAMS = [1, 2, 4]
 
-/** Bytes of a parameter that a step cannot do without: g and M, M again, M and the update. */
+/** Bytes a parameter that a step needs at least: g and M, M again, M and the update. */
 export const STEP_BYTES = MIXES.accumulate + MIXES.read + MIXES.settle
 
 interface Exports {
@@ -34,9 +36,9 @@ interface Exports {
 
 /** Probes over three arrays of their own. */
 export interface Probes {
-  /** One for each number of streams; `best` takes the fastest. */
+  /** Cases, one for each number of streams; `best` takes the fastest. */
   cases(mix: Mix): Case[]
-  /** The passes of a step over all of the arrays, and no more. */
+  /** Cases of the passes of a step over all of the arrays, and no more. */
   step(): Case[]
 }
 
@@ -49,7 +51,7 @@ export async function createProbes(floats: number): Promise<Probes> {
   const { instance } = await WebAssembly.instantiate(await streamBinary(), { env: { memory } })
   const exports = instance.exports as unknown as Exports
   const [m, g, y] = [first, first + bytes, first + 2 * bytes]
-  // Pages that nobody has written may all be the same zeros, which stay in cache.
+  // Fill the arrays: unwritten pages may all be the same zeros, which stay in cache.
   for (const at of [m, g, y]) new Float32Array(memory.buffer, at, floats).fill(1)
   verify(exports, memory, [m, g, y], floats)
   const passes: Record<Mix, (streams: number) => void> = {
@@ -79,7 +81,7 @@ export async function createProbes(floats: number): Promise<Probes> {
   }
 }
 
-/** Of the probes of one mix the fastest, as the yardstick. */
+/** The fastest of the probes of one mix, as the yardstick. */
 export function best(mix: Mix | 'step', rows: readonly Row[]): Row {
   const candidates = STREAMS.map((streams) => {
     const row = rows.find(({ name }) => name === probeName(mix, streams))
@@ -89,7 +91,7 @@ export function best(mix: Mix | 'step', rows: readonly Row[]): Row {
   return candidates.reduce((fastest, row) => (row.ms < fastest.ms ? row : fastest))
 }
 
-/** Is it one of the probes from which `best` chooses? */
+/** Whether the row is one of the probes from which `best` chooses. */
 export function isProbe({ name }: Row): boolean {
   return /^probe /.test(name)
 }
@@ -103,7 +105,9 @@ function probeName(mix: Mix | 'step', streams: number): string {
   return `probe ${mix}, ${streams}`
 }
 
-/** That every probe touches what it should, all of it, for each number of streams. */
+/**
+ * Checks that every probe touches all of the elements that it should, for each number of streams.
+ */
 function verify(
   exports: Exports,
   memory: WebAssembly.Memory,

@@ -1,4 +1,4 @@
-// What the benchmarks are made of besides the package: probes in wasm and in C, and cores to run on.
+// Tools of the benchmarks besides the package: probes in wasm and in C, and cores to run on.
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -9,10 +9,10 @@ const made = fileURLToPath(new URL('../build/bench/', import.meta.url))
 const STREAM = join(made, 'stream.wasm')
 const NATIVE = join(made, 'native')
 
-/** Why something cannot be measured here: reported, and no failure. */
+/** Thrown if something cannot be measured here. It is reported, and is no failure. */
 export class Unavailable extends Error {}
 
-/** The probes of assembly/stream.ts, compiled if that has changed. */
+/** The probes of assembly/stream.ts, compiled again if the source has changed. */
 export async function streamBinary(): Promise<Uint8Array<ArrayBuffer>> {
   const source = join(here, 'assembly/stream.ts')
   if (!isNewer(STREAM, source)) {
@@ -29,7 +29,7 @@ export async function streamBinary(): Promise<Uint8Array<ArrayBuffer>> {
         'simd',
       ].concat(['--runtime', 'stub', '--importMemory', '--noExportMemory', '--use', 'abort=']),
       {
-        // By this alone: the package's own asconfig.json would add its kernels.
+        // Only this file is readable: the package's own asconfig.json would add its kernels.
         readFile: (name) => (name === 'stream.ts' ? readFileSync(source, 'utf8') : null),
         writeFile(_name, contents) {
           mkdirSync(made, { recursive: true })
@@ -44,7 +44,7 @@ export async function streamBinary(): Promise<Uint8Array<ArrayBuffer>> {
 }
 
 /**
- * The program of native/kernels.c, compiled if that has changed.
+ * The program of native/kernels.c, compiled again if the source has changed.
  *
  * @throws Unavailable  if there is no C compiler, or the processor has no AVX2 and FMA
  */
@@ -66,9 +66,10 @@ export function nativeProgram(): string {
 }
 
 /**
- * The command that runs another on the last of the cores that this process may use.
+ * Wraps a command so that it runs on the last `cores` of the cores that this process may use.
  *
- * @returns and why not, if it cannot be done here
+ * @returns the command; with `unpinned`, it is unchanged, for that reason
+ * @throws Unavailable  if this process may use fewer cores
  */
 export function onCores(
   cores: number,

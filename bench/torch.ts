@@ -8,12 +8,12 @@ import type { Section } from './section.ts'
 import { KINDS, type Kind, modelsOf, stepCases, stepName } from './step.ts'
 import { Unavailable } from './tools.ts'
 
-/** Of the goals. */
+/** The ranks of the goals. */
 export const TORCH_RANKS = [1, 2, 4]
 
 const SCRIPT = fileURLToPath(new URL('./peers/torch_step.py', import.meta.url))
 
-/** What the script measures, by the titles of the tables. */
+/** The script's measurements, and their names in the tables. */
 export const IMPLEMENTATIONS = {
   hook: 'PyTorch’s hook',
   'authors, 1 half-step': 'the authors’ algorithm, a half-step: half of the work',

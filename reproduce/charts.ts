@@ -20,10 +20,10 @@ const CHARACTER = 6
 const DOT = 4
 
 /**
- * Any chart, in the manner of all.
+ * Draws a chart, in the style that all charts share.
  *
  * @param title  above it, in bold
- * @returns a file of its own
+ * @returns an SVG file of its own
  */
 export function draw(title: string, { marks = [], style, ...options }: Plot.PlotOptions): string {
   const { document } = parseHTML('<!doctype html><html><body></body></html>')
@@ -64,7 +64,7 @@ export interface Line {
   readonly points: readonly { readonly x: number; readonly y: number }[]
 }
 
-/** Curves, each with a colour. */
+/** Draws curves, each with a colour of its own. */
 export function lines(title: string, curves: readonly Line[], x: Axis, y: Axis): string {
   const shown = curves.filter(({ points }) => points.length > 0)
   const all = shown.flatMap(({ points }) => points)
@@ -101,11 +101,16 @@ export interface Point {
   /** of the bar */
   readonly least: number
   readonly most: number
-  /** what its colour stands for: its place among the groups */
+  /** index of its group, which its colour stands for */
   readonly group: number
 }
 
-/** @param groups  what colours stand for: named in the title's line if there are several */
+/**
+ * Draws points, each with a bar and its name.
+ *
+ * @param groups  names of the groups that colours stand for; shown below the title if there are
+ *   several
+ */
 export function scatter(
   title: string,
   points: readonly Point[],
@@ -160,7 +165,10 @@ function axis({ label, tickFormat, log }: Axis): Plot.ScaleOptions {
   }
 }
 
-/** Of a logarithmic axis 1, 2 and 5 times each power of ten: names of more would run into each other. */
+/**
+ * The ticks of an axis. A logarithmic one has 1, 2 and 5 times each power of ten: labels of more
+ * would run into each other.
+ */
 function ticks({ log }: Axis, { domain: [least, most] }: Scale): number | number[] {
   if (!log) return 6
   const powers = range(Math.floor(Math.log10(least)), Math.ceil(Math.log10(most)))
@@ -173,7 +181,7 @@ function range(first: number, last: number): number[] {
   return Array.from({ length: last - first + 1 }, (_, i) => first + i)
 }
 
-/** A point with a name; with a bar, names keep clear of it. */
+/** A point with a name. Names keep clear of its bar, if it has one. */
 interface Labelled {
   readonly name: string
   readonly x: number
@@ -185,11 +193,11 @@ interface Labelled {
 
 interface Scale {
   readonly domain: readonly [number, number]
-  /** 0 … 1 within it */
+  /** maps a value of the domain to 0 … 1 */
   readonly at: (value: number) => number
 }
 
-/** @param room  beyond the values, as a part of their range */
+/** @param room  added on each side of the values, as a part of their range */
 function scaleOf(values: readonly number[], { log }: Axis, room = 0.05): Scale {
   const to = log ? Math.log : (value: number) => value
   const from = log ? Math.exp : (value: number) => value
@@ -203,7 +211,7 @@ function scaleOf(values: readonly number[], { log }: Axis, room = 0.05): Scale {
   }
 }
 
-/** In pixels of the plot's inside. */
+/** A box in pixels of the plot's inside. */
 interface Box {
   readonly left: number
   readonly right: number
@@ -216,9 +224,9 @@ function overlap(a: Box, b: Box): boolean {
 }
 
 /**
- * Names beside their points: to the right, or where that is taken, to the left, or lower or higher.
+ * Puts names beside their points: to the right; where that is taken, to the left, higher or lower.
  *
- * @param sides  left: names may be to the left as well
+ * @param sides  `left or right` if names may be to the left as well
  */
 function placed(
   points: readonly Labelled[],
@@ -239,7 +247,8 @@ function placed(
     return [bar, { left, right, top, bottom }]
   })
   const signs = sides === 'right' ? [1] : [1, -1]
-  // In a column names keep the order of their points: from the lowest on, each only ever higher.
+  // If names are to the right only, they keep the order of their points: placed from the lowest on,
+  // each name is only ever moved up.
   const ways = sides === 'right' ? [-1] : [1, -1]
   const shifts = Array.from({ length: 4 * points.length }, (_, i) => (i * LINE) / 4)
   return [...points]

@@ -1,8 +1,8 @@
-// Verdicts on claims that compare trainings, by one rule. Less is better in all that is given here.
+// Verdicts on claims that compare trainings, by one rule. All values here are better when less.
 import type { Claim, Verdict } from './experiment.ts'
 import { compare, LEAST_SEEDS, show, spreadOf } from './spread.ts'
 
-/** Two in one setting: what is said to be better, or no worse, and what it is held against. */
+/** Two contestants in one setting: `one` is claimed to be better, or no worse, than `other`. */
 export interface Pair {
   /** the setting, in words */
   readonly where: string
@@ -10,15 +10,17 @@ export interface Pair {
   readonly other: Seeds
 }
 
-/** What the seeds of one came to. */
+/** The values of one contestant, one for each seed. */
 export interface Seeds {
   readonly name: string
   readonly values: readonly number[]
 }
 
 /**
- * That one is better than the other. Found: it is, in every setting. Not found: it is worse in one at least.
- * Otherwise somewhere the seeds' ranges overlap, and it is not decidable.
+ * Judges the claim that one is better than the other.
+ *
+ * Found: it is better in every setting. Not found: it is worse in at least one. Not decidable:
+ * anything else, for then the seeds' ranges overlap somewhere.
  */
 export function better(claim: string, source: string, pairs: readonly Pair[]): Claim {
   return judge(claim, source, pairs, (signs) => {
@@ -27,7 +29,11 @@ export function better(claim: string, source: string, pairs: readonly Pair[]): C
   })
 }
 
-/** That one is no worse than the other. Found: in no setting it is worse. Not found: in one at least it is. */
+/**
+ * Judges the claim that one is no worse than the other.
+ *
+ * Found: it is worse in no setting. Not found: it is worse in at least one.
+ */
 export function noWorse(claim: string, source: string, pairs: readonly Pair[]): Claim {
   return judge(claim, source, pairs, (signs) =>
     signs.some((sign) => sign > 0) ? 'not found' : 'found',

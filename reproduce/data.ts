@@ -1,11 +1,13 @@
-// Readers of the data sets, which are parts of the originals: their READMEs say which.
+// Readers of the data sets. They are parts of the originals; their READMEs say which parts.
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
 
 /** Tiny Shakespeare, whole, in its customary parts. */
 export interface Text {
-  /** how many different characters there are; one is its place among them, sorted */
+  /**
+   * how many different characters there are; a character is stored as its index among them, sorted
+   */
   readonly symbols: number
   /** the first 90 % */
   readonly train: Uint8Array
@@ -32,7 +34,7 @@ export const CIFAR = [...CIFAR_TRAIN, ...CIFAR_TEST]
 const SIDE = 32
 const PLANE = SIDE * SIDE
 
-/** @throws Error  if it is not there, or not such a file */
+/** @throws Error  if the file is missing or has another format */
 export function readShakespeare(data: string): Text {
   const text = unpack(data, SHAKESPEARE[0]!)
   const alphabet = [...new Set(text)].sort((a, b) => a - b)
@@ -47,12 +49,16 @@ export function readShakespeare(data: string): Text {
   }
 }
 
-/** 8,068 of CIFAR-10's training images, and 1,017 of its test images. @throws Error  as above */
+/**
+ * Reads 8,068 of CIFAR-10's training images and 1,017 of its test images.
+ *
+ * @throws Error  if a file is missing or has another format
+ */
 export function readCifar(data: string): { train: Images; test: Images } {
   return { train: images(data, CIFAR_TRAIN), test: images(data, CIFAR_TEST) }
 }
 
-/** Records of a label and three planes of pixels. */
+/** Reads records of a label and three planes of pixels. */
 function images(data: string, files: readonly string[]): Images {
   const bytes = Buffer.concat(files.map((file) => unpack(data, file)))
   const recordBytes = 1 + 3 * PLANE

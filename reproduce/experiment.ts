@@ -1,52 +1,68 @@
-// The seam of this folder: what an experiment is. experiments.ts lists them, main.ts runs them.
+// The interface of an experiment. experiments.ts lists the experiments; main.ts runs them.
 
-/** full: what the page in docs/ is made of; quick: minutes; tiny: seconds, to see that it works. */
+/**
+ * How much is run. full: all that the page in docs/ shows; quick: minutes; tiny: seconds, to see
+ * that it works.
+ */
 export type Effort = 'full' | 'quick' | 'tiny'
 
 /**
  * One part of the page, and the runs that it is made of.
  *
- * @typeParam Run  describes one: JSON. Equal descriptions have equal results, and are executed once: the
- *   description is what results are kept by, so whatever changes them is in it (steps, seeds, rates, …).
- * @typeParam Result  JSON as well: no NaN, no Infinity, no arrays but plain ones
+ * @typeParam Run  describes a run, as JSON. Equal descriptions have equal results and are executed
+ *   once: results are stored under the description. So it contains all that changes them (steps,
+ *   seeds, rates, …).
+ * @typeParam Result  JSON as well: no NaN, no Infinity, no typed arrays
  */
 export interface Experiment<Run = unknown, Result = unknown> {
   /** for --only, the store and the page's anchors: one lower-case word */
   readonly name: string
-  /** What its results are kept as, if not by its name: experiments that execute the same runs share them. */
+  /**
+   * Results are stored under this, or under `name` if it is absent. Experiments that execute the
+   * same runs share it.
+   */
   readonly kind?: string
   /** heading of its part of the page */
   readonly title: string
-  /** what it reads, as paths under --data: looked for before anything is run */
+  /**
+   * files that it reads, as paths under --data; the command checks that they exist before it runs
+   * anything
+   */
   readonly files: readonly string[]
-  /** true: its runs take times, so they are executed one at a time, with nothing beside them */
+  /** true: its runs measure time, so they are executed one at a time, with nothing beside them */
   readonly alone?: true
   /**
-   * All runs that are known to be needed. Asked again when these are done, until it names no others: so a
-   * run may depend on what earlier ones have found (a learning rate, say).
+   * All runs that are known to be needed. Called again when these are done, until it adds no
+   * others. So a run may depend on the results of earlier ones (a learning rate, say).
    *
    * @param done  in the order of this function's last answer; empty at first
    */
   runs(effort: Effort, done: readonly Done<Run, Result>[]): readonly Run[]
-  /** What the progress bar calls it: a few words. */
+  /** A few words about the run, for the progress bar. */
   describe(run: Run): string
-  /** In a worker thread. What it throws ends the command. */
+  /** Executes a run in a worker thread. An error that it throws ends the command. */
   execute(run: Run, context: Context): Result | Promise<Result>
-  /** Of all runs, in the order of `runs`. Pure: everything it says is computed from them. */
+  /**
+   * Writes the part of the page from the results of all runs, in the order of `runs`. Pure: it
+   * computes everything from them.
+   */
   report(done: readonly Done<Run, Result>[], effort: Effort): Part
 }
 
-/** A run and what came of it. */
+/** A run and its result. */
 export interface Done<Run = unknown, Result = unknown> {
   readonly run: Run
   readonly result: Result
 }
 
-/** What a run is given. */
+/** The surroundings of a run. */
 export interface Context {
   /** the directory of --data */
   readonly data: string
-  /** Aborted when the command is to end: runs that wait or have started processes end these then. */
+  /**
+   * Aborted when the command is to end. Runs that wait stop then; those that have started processes
+   * end these.
+   */
   readonly signal: AbortSignal
 }
 
@@ -61,7 +77,7 @@ export interface Part {
   readonly figures: unknown
 }
 
-/** What a paper says, beside what came out here. */
+/** A paper's claim, and the verdict on it here. */
 export interface Claim {
   /** in a sentence */
   readonly claim: string

@@ -1,7 +1,9 @@
 // All experiments, in the order of the page.
 import type { Experiment } from './experiment.ts'
 
-/** By name; loaded when needed: each worker thread loads what it runs. */
+/**
+ * Experiments by name. They are loaded when needed: each worker thread loads only those it runs.
+ */
 export const EXPERIMENTS: Readonly<Record<string, () => Promise<Experiment>>> = {
   bytes: async () => (await import('./bytes/index.ts')).bytes,
   quality: async () => (await import('./quality/index.ts')).quality,

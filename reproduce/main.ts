@@ -1,4 +1,5 @@
-// `npm run reproduce`: what the papers' tables say, in kind, on real data; writes docs/reproduction/.
+// `npm run reproduce`: repeats the papers' tables in kind, on real data, and writes
+// docs/reproduction/.
 import { constants } from 'node:os'
 import { join } from 'node:path'
 import { EXPERIMENTS } from './experiments.ts'

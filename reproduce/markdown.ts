@@ -1,4 +1,4 @@
-// What pages are written with.
+// Helpers to write pages.
 
 /** @param align  of the columns after the first: figures stand on the right */
 export function table(

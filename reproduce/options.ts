@@ -1,4 +1,4 @@
-// What may be asked for on the command line.
+// The options of the command line.
 import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -13,7 +13,7 @@ export interface Options {
   /** runs at a time */
   readonly jobs: number
   readonly out: string
-  /** the folder that results of runs are kept in */
+  /** folder in which results of runs are kept */
   readonly store: string
   readonly fresh: boolean
 }
@@ -21,7 +21,7 @@ export interface Options {
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
 
 /**
- * Of the command that this process was started with; commander ends it for bad ones.
+ * Parses the options of this process. At a bad one, commander ends the process.
  *
  * @param known  names of all experiments
  */
@@ -61,7 +61,7 @@ export function parse(known: readonly string[]): Options {
   }
 }
 
-/** @throws RangeError  naming what is not there */
+/** @throws RangeError  that names the missing files */
 export function checkFiles(experiments: readonly Experiment[], data: string): void {
   for (const { name, files } of experiments) {
     const missing = files.filter((file) => !existsSync(join(data, file)))

@@ -43,7 +43,7 @@ export function writePage(
   return path
 }
 
-/** How the results came about. */
+/** How the results were computed. */
 interface Circumstances {
   readonly command: string
   readonly commits: readonly string[]

@@ -1,14 +1,14 @@
-// Worker threads that execute runs, one each at a time.
+// Worker threads that execute runs, each one at a time.
 import { Worker } from 'node:worker_threads'
 
-/** A run, to a thread. */
+/** Message to a thread: a run. */
 export interface Order {
   readonly experiment: string
   readonly run: unknown
   readonly data: string
 }
 
-/** From a thread. */
+/** Message from a thread. */
 export type Answer = Finished | { readonly failed: string }
 
 export interface Finished {
@@ -18,23 +18,26 @@ export interface Finished {
 
 export interface Pool {
   /**
-   * On a thread that has nothing else to do, or a new one.
+   * Executes a run on an idle thread, or on a new one.
    *
-   * @throws Error  with what the run threw, or if the pool has ended
+   * @throws Error  with the message of the run's error, or if the pool has ended
    */
   execute(order: Order): Promise<Finished>
   /** Ends all threads, whatever they are doing. */
   end(): Promise<void>
 }
 
-// A thread does not inherit what `--import tsx` has done in this one (Node 20).
+// A thread does not inherit what `--import tsx` did in this one (Node 20).
 const THREAD = `
   import('tsx/esm/api').then(({ register }) => {
     register()
     return import(${JSON.stringify(new URL('./thread.ts', import.meta.url).href)})
   })
 `
-/** For runs that have something to end; one that computes does not even hear of it. */
+/**
+ * Time for runs to end the processes that they started. A run that computes does not receive the
+ * signal.
+ */
 const GRACE_MS = 1000
 
 export function createPool(): Pool {

@@ -1,4 +1,4 @@
-// Live progress on stderr: a bar where it is a terminal, else a line for every run.
+// Live progress on stderr: a bar on a terminal, else a line for every run.
 import cliProgress from 'cli-progress'
 
 export interface Progress {
@@ -11,7 +11,7 @@ export interface Progress {
 
 export interface TimeLeft {
   readonly seconds: number
-  /** what some runs take is not known yet, and not in `seconds` */
+  /** true: `seconds` leaves out some runs, whose times are not known yet */
   readonly more: boolean
 }
 
@@ -27,7 +27,7 @@ function createBar(): Progress {
     barsize: 20,
     hideCursor: true,
     clearOnComplete: true,
-    gracefulExit: false, // main.ts has the signals
+    gracefulExit: false, // main.ts handles the signals
   })
   let started = false
   return {

@@ -1,9 +1,12 @@
-// With what, where and when: what a figure is worth nothing without.
+// The commit and the machine of a result: a figure is worth nothing without them.
 import { execFileSync } from 'node:child_process'
 import { cpus } from 'node:os'
 import { fileURLToPath } from 'node:url'
 
-/** Of the program's folder, with `+` if files have changed since; `unknown` outside of a repository. */
+/**
+ * The commit of the program's folder, with `+` if files have changed since; `unknown` outside of a
+ * repository.
+ */
 export function commitOf(): string {
   const cwd = fileURLToPath(new URL('..', import.meta.url))
   const git = (...words: string[]) =>

@@ -1,4 +1,4 @@
-// Which runs are executed when: everything that is known and not done yet, until nothing is left.
+// The order of runs: executes everything that is known and not done yet, until nothing is left.
 import type { Done, Experiment } from './experiment.ts'
 import type { Options } from './options.ts'
 import type { Pool } from './pool.ts'
@@ -6,19 +6,19 @@ import type { Progress, TimeLeft } from './progress.ts'
 import { commitOf } from './provenance.ts'
 import { type Entry, keyOf, type Store } from './store.ts'
 
-/** What is known of an experiment. */
+/** The state of an experiment. */
 interface Standing {
   readonly experiment: Experiment
-  /** in the order of its runs, those that are done */
+  /** results of the runs that are done, in the order of runs */
   readonly entries: readonly Entry[]
   readonly waiting: readonly unknown[]
 }
 
 /**
- * Executes what the store does not have.
+ * Executes the runs that the store does not have.
  *
- * @returns of each experiment all results, in the order of its runs
- * @throws Error  what a run threw; those that were done before are in the store
+ * @returns all results of each experiment, in the order of its runs
+ * @throws Error  with the message of a run's error; results of earlier runs are in the store
  */
 export async function runAll(
   experiments: readonly Experiment[],
@@ -29,7 +29,7 @@ export async function runAll(
 ): Promise<readonly (readonly Entry[])[]> {
   const commit = commitOf()
   const standings = () => experiments.map((experiment) => standingOf(experiment, effort, store))
-  // Those that take times come last, when nothing else is left to do.
+  // Experiments that measure time come last, when nothing else is left to run.
   for (const alone of [false, true]) {
     for (;;) {
       const some = standings().filter(({ experiment }) => (experiment.alone ?? false) === alone)
@@ -71,7 +71,7 @@ interface Task {
   readonly run: unknown
 }
 
-/** What is not done, once each: experiments may share runs. */
+/** The runs that are not done, each once: experiments may share runs. */
 function waitingIn(standings: readonly Standing[]): Map<string, Task> {
   return new Map(
     standings.flatMap(({ experiment, waiting }) =>
@@ -96,7 +96,9 @@ function standingOf(experiment: Experiment, effort: Options['effort'], store: St
   }
 }
 
-/** Of the runs that are known, by what those of the same experiment took. */
+/**
+ * The time that the known runs take, estimated by the mean time of the experiment's finished runs.
+ */
 function timeLeft(all: readonly Standing[], jobs: number): TimeLeft {
   let seconds = 0
   let more = false

@@ -1,8 +1,8 @@
-// A TCP proxy that is a slow, long line between whoever connects and a port of this machine.
+// A TCP proxy that acts as a slow, long line to a port of this machine.
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 
-/** Each connection has a line of its own, each direction all of it. */
+/** Each connection has a line of its own, with the full rate in each direction. */
 export interface Line {
   readonly bitsPerSecond: number
   /** one way */
@@ -10,20 +10,20 @@ export interface Line {
 }
 
 export interface Shaper {
-  /** of 127.0.0.1: whoever connects here is connected to the port behind the line */
+  /** port of 127.0.0.1; its connections lead to the port behind the line */
   readonly port: number
   /** Resets all connections. */
   close(): Promise<void>
 }
 
 /**
- * What waits to be sent, in seconds of the line, but no less than LEAST_BYTES: so much that a line is not
- * idle because a timer of this process was late.
+ * The queue before the line, in seconds of the line, but no less than LEAST_BYTES. It is so long
+ * that a late timer of this process does not leave the line idle.
  */
 const WAITING_SECONDS = 0.02
 const LEAST_BYTES = 64 * 1024
 
-/** @param port  of 127.0.0.1, to which connections go on */
+/** @param port  of 127.0.0.1, behind the line */
 export async function createShaper(port: number, line: Line): Promise<Shaper> {
   const sockets = new Set<Socket>()
   const server = createServer({ allowHalfOpen: true, noDelay: true }, (near) => {
@@ -48,16 +48,17 @@ export async function createShaper(port: number, line: Line): Promise<Shaper> {
   }
 }
 
-/** What has been put on the line, and when the last of it arrives. */
+/** A chunk or an event on the line, and the time when the last of it arrives. */
 interface Parcel {
   readonly what: Buffer | 'end' | 'reset'
   readonly at: number
 }
 
 /**
- * Carries one direction: bytes in their order, the end of the stream, a reset. A token bucket without any
- * burst: n bytes keep the line busy for n · 8 / bitsPerSecond, and arrive `delayMs` after that. The
- * sender is read no further while the line is full, or while the receiver does not take what has arrived.
+ * Carries one direction: bytes in their order, the end of the stream, a reset. It is a token bucket
+ * without a burst: n bytes keep the line busy for n · 8 / bitsPerSecond, and arrive `delayMs` after
+ * that. While the line is full, or the receiver does not take what has arrived, no more is read
+ * from the sender.
  */
 function carry(from: Socket, to: Socket, { bitsPerSecond, delayMs }: Line): void {
   const bytesPerMs = bitsPerSecond / 8000
@@ -67,7 +68,7 @@ function carry(from: Socket, to: Socket, { bitsPerSecond, delayMs }: Line): void
   let bytes = 0 // in parcels
   let free = 0 // the time from which the line can send more
   let timer: NodeJS.Timeout | undefined
-  let blocked = false // `to` has more than it wants, and tells when it has not
+  let blocked = false // `to` has buffered enough; it emits `drain` when it wants more
 
   from.on('data', (data) => {
     free = Math.max(free, performance.now()) + data.length / bytesPerMs
@@ -76,7 +77,7 @@ function carry(from: Socket, to: Socket, { bitsPerSecond, delayMs }: Line): void
     put(data)
   })
   from.on('end', () => put('end'))
-  from.on('error', () => put('reset')) // also if there is nobody behind the port
+  from.on('error', () => put('reset')) // also if nothing listens on the port
   to.on('drain', () => {
     blocked = false
     deliver()

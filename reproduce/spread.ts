@@ -1,6 +1,6 @@
-// What several seeds come to, and when two of them are said to differ.
+// The spread of a figure over seeds, and the rule by which two spreads differ.
 
-/** Of one figure over seeds. */
+/** The spread of one figure over seeds. */
 export interface Spread {
   readonly mean: number
   readonly least: number
@@ -18,13 +18,15 @@ export function spreadOf(values: readonly number[]): Spread {
   }
 }
 
-/** Seeds below which nothing is said to differ. */
+/** With fewer seeds, nothing is said to differ. */
 export const LEAST_SEEDS = 3
 
 /**
- * −1: every seed of a is less than every seed of b; 1: every one is greater; 0: the ranges overlap, or there
- * are fewer than three seeds of either. If nothing but the seeds differed, three and three would come out
- * as −1 once in 20 times, and as 1 as often.
+ * Compares two figures.
+ *
+ * −1: every seed of a is less than every seed of b. 1: every one is greater. 0: the ranges overlap,
+ * or one has fewer than three seeds. If only the seeds differed, three against three would give −1
+ * once in 20 times, and 1 as often.
  */
 export function compare(a: Spread, b: Spread): -1 | 0 | 1 {
   if (Math.min(a.count, b.count) < LEAST_SEEDS) return 0

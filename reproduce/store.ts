@@ -1,16 +1,16 @@
-// Results of runs, kept in a file of JSON lines: a line is written when a run is done, so whatever ends the
-// command, what had been computed is still there.
+// Stores the results of runs in a file of JSON lines. Each line is written when its run is done, so
+// results remain however the command ends.
 import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 
-/** One line. */
+/** One line of the file. */
 export interface Entry {
   /** the experiment's `kind` or name */
   readonly kind: string
   readonly run: unknown
   readonly result: unknown
   readonly seconds: number
-  /** of the program that it was computed with, with `+` if files had changed since */
+  /** of the program that computed it, with `+` if files had changed since */
   readonly commit: string
   readonly date: string
 }
@@ -21,8 +21,8 @@ export interface Store {
 }
 
 /**
- * @param fresh  forget what the file holds
- * @throws Error  if the file holds something else
+ * @param fresh  deletes what the file holds
+ * @throws Error  if the file does not hold results
  */
 export function openStore(path: string, fresh: boolean): Store {
   if (fresh) rmSync(path, { force: true })
@@ -40,7 +40,8 @@ export function openStore(path: string, fresh: boolean): Store {
 function read(path: string): Map<string, Entry> {
   const text = readFileSync(path, 'utf8')
   const whole = text.slice(0, text.lastIndexOf('\n') + 1)
-  // A command that was killed while it wrote has left half a line, which the next would be added to.
+  // A command that was killed while it wrote may have left half a line. It is removed, else the
+  // next line would be added to it.
   if (whole.length < text.length) writeFileSync(path, whole)
   const entries = new Map<string, Entry>()
   for (const [i, line] of whole.split('\n').slice(0, -1).entries()) {
@@ -54,7 +55,7 @@ function read(path: string): Map<string, Entry> {
   return entries
 }
 
-/** Equal for equal runs. */
+/** The key of a run: equal runs have equal keys. */
 export function keyOf(kind: string, run: unknown): string {
   return `${kind} ${JSON.stringify(run)}`
 }

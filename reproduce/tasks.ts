@@ -1,8 +1,8 @@
-// What is trained for the page, and for how long.
+// The models and data sets that are trained for the page, and the numbers of steps.
 import type { Effort } from './experiment.ts'
 import type { Task } from './training.ts'
 
-/** Streams and batches are divided by 16 workers, too. */
+/** Streams and batches are multiples of 16, so that 16 workers can share them. */
 const TEXT = {
   name: 'text',
   symbols: 65,
@@ -20,9 +20,10 @@ const STEPS: Record<Effort, Record<Task['name'], number>> = {
 }
 
 /**
- * With decays where the paper has them: at 60 and 80 of 90 epochs, and at 150 and 250 of 300.
+ * The tasks, with decays where the paper has them: at 60 and 80 of 90 epochs, and at 150 and 250 of
+ * 300.
  *
- * @param times  as many steps as usual
+ * @param times  multiplies the usual number of steps
  */
 export function tasksOf(effort: Effort, times = 1): { readonly text: Task; readonly images: Task } {
   const { text, images } = STEPS[effort]
@@ -40,11 +41,13 @@ function course(steps: number, decays: readonly number[]) {
   }
 }
 
-/** How the page calls them. */
+/** Names on the page. */
 export const ABOUT: Record<Task['name'], { readonly title: string; readonly loss: string }> = {
   text: { title: 'LSTM on Tiny Shakespeare', loss: 'held-out loss, nats a character' },
   images: { title: 'convolutional net on a part of CIFAR-10', loss: 'test loss, nats' },
 }
 
-/** Highest learning rates about which others are tried: what suits uncompressed gradients. */
+/**
+ * Learning rates at their highest, which suit uncompressed gradients. Others are tried around them.
+ */
 export const USUAL: Record<Task['name'], number> = { text: 4, images: 0.03 }

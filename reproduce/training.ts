@@ -1,6 +1,6 @@
-// One training on simulated workers: each has a compressor, and every frame is encoded, aggregated and decoded
-// as between machines. Parameters are the same on all workers, so that one model stands for them; that updates
-// are, to the bit, is checked on the way.
+// One training on simulated workers. Each has a compressor, and every frame is encoded, aggregated
+// and decoded as between machines. Parameters are the same on all workers, so one model stands for
+// all of them. The training checks at some steps that the workers' updates are equal to the bit.
 import { aggregate, type Compressor, createCompressor, createSgd, plan } from 'lowrank'
 import { readCifar, readShakespeare } from './data.ts'
 import { type ConvnetSize, convnetShapes, createConvnet } from './models/convnet.ts'
@@ -15,9 +15,9 @@ export type Task =
 
 interface Course {
   readonly steps: number
-  /** The learning rate rises to its highest in so many steps, … */
+  /** The learning rate rises to its highest in this number of steps. */
   readonly warmUp: number
-  /** … and is divided by ten at each of these. */
+  /** The learning rate is divided by ten at each of these steps. */
   readonly decays: readonly number[]
 }
 
@@ -27,21 +27,21 @@ export interface Training {
   readonly way: Way
   /** the highest */
   readonly learningRate: number
-  /** of first parameters, of the order of data, and of compressors */
+  /** seed of the first parameters, of the order of data, and of compressors */
   readonly seed: number
 }
 
 export interface Trained {
-  /** glances at a part of the held-out data */
+  /** scores on a part of the held-out data */
   readonly curve: readonly (Score & { readonly step: number })[]
   /** on all held-out data, at the end; null: training diverged */
   readonly last: Score | null
-  /** of the last tenth of all steps; null likewise */
+  /** mean loss of the last tenth of all steps; null if training diverged */
   readonly trainLoss: number | null
-  /** of frames and means, by one worker in a step, on the average */
+  /** bytes of frames, and of means, for one worker in a step, on average */
   readonly sentBytes: number
   readonly receivedBytes: number
-  /** what `plan` says they are */
+  /** the same by `plan` */
   readonly plannedSent: number
   readonly plannedReceived: number
   /** steps after which all workers' updates were found to have the same bits */
@@ -54,7 +54,7 @@ const MOMENTUM = 0.9
 const GLANCES = 12
 /** Updates are compared at so many steps, spread over all. */
 const COMPARISONS = 10
-/** Nats: far above what knowing nothing costs. */
+/** Nats: far above the loss of a model that knows nothing. */
 const DIVERGED = 20
 
 /** @throws Error  if workers' updates differ */
@@ -140,13 +140,13 @@ function expectEqual(
   }
 }
 
-/** Part of the highest learning rate. */
+/** The learning rate at a step, as a part of the highest. */
 function shareAt({ warmUp, decays }: Course, step: number): number {
   const passed = decays.filter((decay) => step >= decay).length
   return Math.min(1, (step + 1) / warmUp) / 10 ** passed
 }
 
-/** Whether one of `count` times, spread over all steps up to the last, is after this one. */
+/** Whether one of `count` marks, spread evenly over all steps up to the last, follows this step. */
 function falls(step: number, steps: number, count: number): boolean {
   return Math.floor(((step + 1) * count) / steps) > Math.floor((step * count) / steps)
 }
@@ -155,7 +155,7 @@ function meanOf(values: readonly number[]): number {
   return values.length === 0 ? 0 : values.reduce((sum, x) => sum + x, 0) / values.length
 }
 
-/** Of its parameters. */
+/** Shapes of the task's parameters. */
 export function shapesOf(task: Task): readonly (readonly number[])[] {
   return task.name === 'text' ? lstmShapes(task) : convnetShapes(task)
 }
@@ -171,7 +171,7 @@ async function createModel(
   return createConvnet(read('images', data), task, share)
 }
 
-// A thread reads them once.
+// Each thread reads a data set once.
 type Sets = { text: ReturnType<typeof readShakespeare>; images: ReturnType<typeof readCifar> }
 const READERS = { text: readShakespeare, images: readCifar }
 const sets: Partial<Sets> = {}

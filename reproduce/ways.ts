@@ -1,4 +1,5 @@
-// Ways to exchange gradients, as descriptions that JSON can hold, and what the library makes of them.
+// Ways to exchange gradients, as descriptions that JSON can hold, and the library's options for
+// them.
 import type { Method, Options } from 'lowrank'
 import { randomBlock, randomK, signNorm, topK, uncompressed } from 'lowrank/baselines'
 import { accordion, halfSteps } from 'lowrank/methods'
@@ -7,9 +8,9 @@ import { accordion, halfSteps } from 'lowrank/methods'
 export interface Way {
   readonly method?: keyof typeof METHODS
   readonly rank?: number
-  /** of top K: of the bytes of everything */
+  /** for top K: sent part of the bytes of everything */
   readonly ratio?: number
-  /** of Accordion: the lower rank, `rank` being the higher, and its window in steps */
+  /** for Accordion: the lower rank (`rank` is the higher one), and its window in steps */
   readonly low?: number
   readonly window?: number
   readonly iterations?: number
@@ -40,9 +41,9 @@ const RANKLESS: readonly (keyof typeof METHODS | undefined)[] = [
 ]
 
 /**
- * For `createCompressor` and `plan`.
+ * The options for `createCompressor` and `plan`.
  *
- * @param learningRate  in the step that begins, for Accordion
+ * @param learningRate  returns the learning rate of the step that begins, for Accordion
  */
 export function optionsOf(way: Way, seed: number, learningRate: () => number): Options {
   const { rank, iterations, wire, warmStart, errorFeedback } = way
@@ -58,7 +59,7 @@ export function optionsOf(way: Way, seed: number, learningRate: () => number): O
   }
 }
 
-/** In a few words, for progress. */
+/** A few words about the way, for progress. */
 export function wordsOf({ method, ...others }: Way): string {
   const rest = Object.entries(others).map(([name, value]) => `${name} ${value}`)
   return [method ?? 'powersgd', ...rest].join(' ')

@@ -28,11 +28,11 @@ const wasm: Stage = {
       const outFile = join(folder, `build/${target}.wasm`)
       return run('assemblyscript/bin/asc.js', '--target', target, '--outFile', outFile)
     }
-    // Both are awaited, whatever comes of the first: neither writes when the folder has gone.
+    // Waits for both, even if one fails, so that neither writes after the folder has gone.
     for (const result of await Promise.allSettled([compile('release'), compile('relaxed')])) {
       if (result.status === 'rejected') throw result.reason
-      // `converge` optimizes until the bytes no longer shrink, and asc says this where the last turn
-      // made them grow. There is no option to end one turn earlier, or to be silent about it.
+      // `converge` optimizes until the bytes no longer shrink, and asc says this where the last
+      // turn made them grow. There is no option to end one turn earlier, or to be silent about it.
       process.stderr.write(result.value.replace(/^Last converge was suboptimal\.\r?\n/m, ''))
     }
   },
@@ -80,7 +80,10 @@ const bundled: Stage = {
   },
 }
 
-/** Brings build/, dist/ and the generated sources up to date; where that fails, says why and ends the process. */
+/**
+ * Brings build/, dist/ and the generated sources up to date. On an error, prints the reason and
+ * ends the process.
+ */
 export async function build(): Promise<void> {
   try {
     for (const stage of [wasm, embedded, bundled]) await update(root, stage)
@@ -95,8 +98,8 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) await build()
 /**
  * Runs a program of node_modules.
  *
- * @returns what it said
- * @throws Error  with that, if it fails
+ * @returns its output
+ * @throws Error  with its output, if it fails
  */
 async function run(script: string, ...args: string[]): Promise<string> {
   const words = [resolve(root, 'node_modules', script), ...args]
@@ -116,7 +119,7 @@ function write(path: string, text: string): void {
 
 function embedWasm(): string {
   const [plain, relaxed] = wasm.outputs.map((file) => readFileSync(join(root, file)))
-  // In one stream: the second repeats most of the first.
+  // Both modules in one stream: the second repeats most of the first.
   const packed = deflateRawSync(Buffer.concat([plain!, relaxed!]), { level: 9 })
   return `// Made by scripts/build.ts from assembly/; not kept in git.
 /** Two modules of ${plain!.length} and ${relaxed!.length} bytes, raw deflate, base64: nothing to fetch. */
@@ -141,7 +144,7 @@ export const SHADERS: Readonly<Record<ShaderName, string>> = ${JSON.stringify(Ob
 `
 }
 
-/** Without comments, and without spaces that mean nothing: beside signs they may. */
+/** Removes comments, and spaces beside signs, where they mean nothing. */
 function dense(wgsl: string): string {
   return wgsl
     .replace(/ *\/\/.*$/gm, '')

@@ -1,9 +1,9 @@
-// build/modules/, as tsc has written it → dist/: one file for each door, and shared.js for what more than
-// one of them needs; declarations as they are.
+// Bundles build/modules/, as tsc has written it, into dist/: one file for each door, and shared.js
+// for modules that several doors need. Declarations are copied as they are.
 //
-// Node takes most of a millisecond for each file that it loads: with thirty of them a compressor was
-// there after 32 ms, with four after 12 (one core of a busy server, Node 20). What bundlers make of
-// `createCompressor` is the same to 0.05 kB.
+// Node takes most of a millisecond for each file that it loads. With thirty files a compressor was
+// ready after 32 ms, with four after 12 (one core of a busy server, Node 20). The size that
+// bundlers make of `createCompressor` is the same to 0.05 kB.
 import { cpSync } from 'node:fs'
 import { relative, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -13,13 +13,13 @@ import manifest from '../package.json' with { type: 'json' }
 /**
  * Makes dist/ of build/modules/.
  *
- * @param root  the folder that has both
- * @throws Error  if a door needs another, or shared modules export the same name
+ * @param root  the folder that contains both
+ * @throws Error  if a door needs another door, or shared modules export the same name
  */
 export async function bundle(root: string): Promise<void> {
   const modules = resolve(root, 'build/modules')
   const dist = resolve(root, 'dist')
-  // Those that are files, not modules, have no conditions.
+  // Exports that are files, not modules, have no conditions.
   const doors = Object.values<string | { default: string }>(manifest.exports)
     .flatMap((door) => (typeof door === 'string' ? [] : door.default))
     .map((door) => resolve(modules, door.replace('./dist/', '')))
@@ -38,7 +38,7 @@ export async function bundle(root: string): Promise<void> {
       outdir: dist,
       write: false,
       metafile: true,
-      treeShaking: false, // what a door re-exports counts, too
+      treeShaking: false, // re-exports of a door count, too
     })
     for (const file of Object.keys(metafile.inputs)) {
       const path = resolve(root, file)
@@ -49,7 +49,7 @@ export async function bundle(root: string): Promise<void> {
   const twice = shared.filter((path) => doors.includes(path))
   if (twice.length > 0) throw new Error(`a door is needed by another: ${twice}`)
 
-  /** What is shared is imported from shared.js. */
+  /** Imports shared modules from shared.js. */
   const elsewhere: Plugin = {
     name: 'elsewhere',
     setup({ onResolve }) {
@@ -77,7 +77,7 @@ export async function bundle(root: string): Promise<void> {
     },
     outfile: file,
   })
-  // Of two exports with the same name, neither is there.
+  // If two modules export the same name, `export *` drops both.
   const found = Object.keys(await import(pathToFileURL(file).href))
   const wanted = Object.values(each.metafile.outputs).flatMap((one) => one.exports)
   const lost = wanted.filter((name) => !found.includes(name))

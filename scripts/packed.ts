@@ -1,4 +1,4 @@
-// What the package @sparticuz/chromium carries, unpacked once into build/.
+// The contents of the package @sparticuz/chromium, unpacked once into build/.
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
@@ -11,11 +11,12 @@ const home = join(dirname(entry), '..')
 export const archives = join(home, 'bin')
 
 /**
- * A folder of build/ with what the package puts into the system's temporary folder. Moved into place
- * when complete: an interrupted start leaves no half, and processes may race.
+ * A folder of build/ with the files that the package unpacks into the system's temporary folder. It
+ * is moved into place when complete, so an interrupted start leaves no half, and processes may
+ * race.
  *
  * @param name  of the folder; the package's version is added
- * @param unpack  asks for the temporary folder's name before it first awaits
+ * @param unpack  reads the temporary folder's name before it first awaits
  */
 export async function unpacked(name: string, unpack: () => Promise<unknown>): Promise<string> {
   const build = fileURLToPath(new URL('../build', import.meta.url))

@@ -1,4 +1,4 @@
-// Prints what the built package costs those who import it; fails where that is too much.
+// Prints the size of the built package as importers get it, and fails where it is too large.
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
@@ -7,10 +7,11 @@ import { bundledSize } from '../test/support/size.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const { exports } = JSON.parse(readFileSync(resolve(root, 'package.json'), 'utf8'))
-// Those that are files, not modules, have no conditions.
+// Exports that are files, not modules, have no conditions.
 const doors = Object.keys(exports).filter((path) => typeof exports[path] === 'object')
 
-// Kilobytes: what is wanted, and what fails. Where they differ, the first has not been reached yet.
+// Kilobytes: the goal, then the limit that fails. Where they differ, the goal has not been reached
+// yet.
 await hold(
   'createCompressor, aggregate',
   20,
@@ -33,7 +34,10 @@ async function hold(what: string, wanted: number, most: number, contents: string
   if (kilobytes > most) process.exitCode = 1
 }
 
-/** In a process of its own. Only told, never held: it is the machine's as much as the package's. */
+/**
+ * Measures in a process of its own. The time is printed and has no limit, for it depends on the
+ * machine as much as on the package.
+ */
 function readyMs(): number {
   const program = `
     const began = performance.now()

@@ -1,5 +1,5 @@
-// A stage of the build makes some files from others. It is current while both have the hashes that the
-// stage's last complete run left in build/.
+// A stage of the build makes some files from others. It is current while its inputs and outputs
+// have the hashes that its last complete run recorded in build/.
 import { createHash } from 'node:crypto'
 import {
   existsSync,
@@ -31,15 +31,15 @@ const ABANDONED_MS = 3_600_000
 /**
  * Makes a stage's outputs, unless they are current.
  *
- * They replace the old ones file by file, and only when all have been made: no reader finds half a
- * file, two builds at once do not write into each other's, and an interrupted one leaves outputs that
- * are not on record.
+ * The new files replace the old ones one by one, and only when all have been made. So no reader
+ * finds half a file, two builds at once do not write into each other's files, and an interrupted
+ * build leaves outputs that are not on record.
  *
- * @param root  the folder that all paths are relative to; notes are kept in its build/
+ * @param root  the folder that all paths are relative to; records are kept in its build/
  * @returns whether there was something to do
  */
 export async function update(root: string, stage: Stage): Promise<boolean> {
-  // Taken before the stage reads them: who edits one meanwhile gets another build.
+  // Hashed before the stage reads the inputs: an edit during the build causes another build.
   const inputs = hashOf(root, stage.inputs)
   const record = join(root, 'build', `${stage.name}.made`)
   const known = existsSync(record) ? readFileSync(record, 'utf8') : ''
@@ -63,7 +63,7 @@ export async function update(root: string, stage: Stage): Promise<boolean> {
   return true
 }
 
-/** Of the names and the contents of all files. */
+/** Hashes the names and the contents of all files. */
 function hashOf(root: string, paths: readonly string[]): string {
   const hash = createHash('sha256')
   for (const file of filesIn(root, paths)) {
@@ -73,7 +73,7 @@ function hashOf(root: string, paths: readonly string[]): string {
   return hash.digest('hex')
 }
 
-/** All files that there are at and under the paths, sorted, with `/`. */
+/** All existing files at and under the paths, sorted, with `/`. */
 function filesIn(root: string, paths: readonly string[]): string[] {
   return paths
     .flatMap((path) => {
@@ -85,7 +85,10 @@ function filesIn(root: string, paths: readonly string[]): string[] {
     .sort()
 }
 
-/** Writes a file that is at no time half written; one that has these bytes is left alone. */
+/**
+ * Writes a file so that no reader finds it half written. A file that has these bytes already is
+ * left alone.
+ */
 function replace(path: string, bytes: Buffer): void {
   if (existsSync(path) && readFileSync(path).equals(bytes)) return
   mkdirSync(dirname(path), { recursive: true })

@@ -1,8 +1,8 @@
-// node --import tsx scripts/start.ts PROGRAM [options…]: builds what is not current, then runs the program
-// in this process.
+// node --import tsx scripts/start.ts PROGRAM [options…]: builds all that is not current, then runs
+// the program in this process.
 //
-// Who asks for help does not wait for a build: what was built last answers. Only where the program cannot
-// be loaded with that, it is built first.
+// A request for help does not wait for a build: the last build answers. If the program cannot be
+// loaded with that build, it is built first.
 import { spawnSync } from 'node:child_process'
 import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -18,7 +18,7 @@ if (options.includes('--help') || options.includes('-h')) {
     await import(pathToFileURL(program).href)
   } catch {
     await build()
-    // Another process: this one remembers what it could not load.
+    // Another process runs the program: this one remembers the modules that failed to load.
     const again = [...process.execArgv, program, ...options]
     process.exitCode = spawnSync(process.execPath, again, { stdio: 'inherit' }).status ?? 1
   }

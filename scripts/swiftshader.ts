@@ -1,22 +1,22 @@
-// Vulkan in software, for WebGPU where there is no GPU: the SwiftShader that a package from npm
-// carries for its Chromium.
+// Vulkan in software, for WebGPU where there is no GPU: the SwiftShader of an npm package that
+// carries it for its Chromium.
 import { join } from 'node:path'
 import koffi from 'koffi'
 import { archives, unpacked } from './packed.ts'
 
-/** What a process needs in its environment, before it starts, to find SwiftShader. */
+/** Environment variables that a process needs at its start to find SwiftShader. */
 export interface VulkanEnv {
   LD_LIBRARY_PATH?: string
   VK_ICD_FILENAMES?: string
 }
 
-/** Why this machine has no SwiftShader. */
+/** Why this machine has no SwiftShader; null: it has it. */
 const missing =
   process.platform === 'linux' && process.arch === 'x64'
     ? null
     : `@sparticuz/chromium has Vulkan for linux x64, not ${process.platform} ${process.arch}`
 
-/** Kept: the library must stay for as long as the process does. */
+/** Kept, for the library must stay for as long as the process does. */
 const loaded: unknown[] = []
 
 /** Environment variables for child processes; or why there is no SwiftShader. */
@@ -33,8 +33,8 @@ export async function useSoftwareVulkan(): Promise<string | null> {
   if (missing) return missing
   const folder = await swiftShader()
   process.env.VK_ICD_FILENAMES = environment(folder).VK_ICD_FILENAMES
-  // LD_LIBRARY_PATH is read when a process starts. But who asks for a library by its name alone, as
-  // Dawn does, gets the one that is already there.
+  // LD_LIBRARY_PATH is read only when a process starts. But Dawn loads the library by its name
+  // alone, and so gets the one that is loaded already.
   loaded.push(koffi.load(join(folder, 'libvulkan.so.1')))
   return null
 }

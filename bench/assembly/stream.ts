@@ -1,20 +1,21 @@
-// The yardstick: what memory gives to plain wasm SIMD that does next to nothing with it.
+// The yardstick: the bandwidth of memory for plain wasm SIMD that does next to no arithmetic.
 //
-// Each probe moves what one kind of kernel must move and no more. `streams` says how many places of
-// an array are walked at once, 1, 2 or 4: which is fastest depends on the machine. (As far apart as
-// they can be: 8 KiB apart, like the rows of a kernel, is no faster.) An iteration takes 128 bytes of
-// each array, 32 at each of four addresses; up to 31 floats at the end are left out. Arrays are as
-// long as each other and begin at multiples of 16 bytes.
+// Each probe moves as many bytes as one kind of kernel must, and no more. `streams` is the number
+// of places of an array that are walked at once: 1, 2 or 4. Which is fastest depends on the
+// machine. The places are as far apart as they can be; 8 KiB apart, like the rows of a kernel, is
+// no faster. An iteration takes 128 bytes of each array, 32 at each of four addresses, and leaves
+// out up to 31 floats at the end. Arrays are equally long and begin at multiples of 16 bytes.
 
-/** Σ x, so that it is read: 4 bytes an element. */
+/** Σ x, so that every element is read: 4 bytes an element. */
 export function read(x: usize, n: i32, streams: i32): f32 {
   const by = stride(streams)
   const end = length(n, streams)
   const x1 = x + start(1, n, streams)
   const x2 = x + start(2, n, streams)
   const x3 = x + start(3, n, streams)
-  // Eight sums: an addition takes four cycles, and two may begin in each. The four addresses in turns:
-  // 3.2 ms for 64 MB on a Xeon, instead of 4.1 with both loads of one after another.
+  // Eight sums: an addition takes four cycles, and two may begin in each. The loads go around the
+  // four addresses: 3.2 ms for 64 MB on a Xeon, instead of 4.1 with both loads of one address
+  // together.
   let a = f32x4.splat(0)
   let b = a
   let c = a

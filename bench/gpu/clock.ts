@@ -1,9 +1,10 @@
-// Times and counts what others submit to a device, by standing between them and its methods.
+// Times and counts the work that others submit to a device. It wraps the device's methods.
 //
-// A pass's time is from the end of the pass before it to its own end, if that is later than its beginning:
-// drivers may write the first timestamp of a pass while what it waits for still runs.
+// A pass's time is from the end of the pass before it to its own end, if that is later than its
+// beginning: drivers may write the first timestamp of a pass while earlier work, for which it
+// waits, still runs.
 
-/** Of compute passes, in their order, and of everything. */
+/** Times of compute passes, in their order, and of everything. */
 export interface Times {
   /** ms on the GPU */
   readonly passes: readonly { readonly label: string; readonly ms: number }[]
@@ -15,22 +16,22 @@ export interface Counts {
   readonly dispatches: number
   /** buffers mapped for reading */
   readonly readbacks: number
-  /** bytes of them */
+  /** bytes in these buffers */
   readonly readBack: number
-  /** bytes written to buffers from this side */
+  /** bytes written to buffers from the CPU's side */
   readonly written: number
-  /** ms in which a readback, or what the device had to say of errors, was awaited */
+  /** ms in which a readback, or the device's report of errors, was awaited */
   readonly waited: number
 }
 
-/** From one timestamp to another: a compute pass, or, without a label, a whole command buffer. */
+/** The span between two timestamps: a compute pass, or, without a label, a whole command buffer. */
 interface Span {
   readonly label: string | null
   readonly begin: number
   readonly end: number
 }
 
-/** Of a query set: the most that WebGPU allows. */
+/** Queries in a query set: the most that WebGPU allows. */
 const CAPACITY = 4096
 
 export class Clock {
@@ -59,12 +60,12 @@ export class Clock {
     this.#watchQueue(device.queue)
   }
 
-  /** Can it tell times on the GPU? */
+  /** Whether the clock can tell times on the GPU. */
   get timestamps(): boolean {
     return this.#queries !== null
   }
 
-  /** Since the device was opened. */
+  /** Counts since the device was opened. */
   get counts(): Counts {
     return {
       dispatches: this.#dispatches,
@@ -75,7 +76,7 @@ export class Clock {
     }
   }
 
-  /** Of all that `run` submits, on a device with timestamps. */
+  /** The times of all that `run` submits, on a device with timestamps. */
   async time(run: () => unknown): Promise<Times> {
     const spans: Span[] = []
     this.#spans = spans
@@ -102,7 +103,7 @@ export class Clock {
         this.#watchPass(beginComputePass.call(encoder, descriptor))
       return encoder
     }
-    // An empty pass at either end: copies have no timestamps of their own.
+    // An empty pass at either end has the timestamps, for copies have none of their own.
     const mark = (timestampWrites: GPUComputePassTimestampWrites) =>
       beginComputePass.call(encoder, { timestampWrites }).end()
     const begin = this.#query()
@@ -138,7 +139,7 @@ export class Clock {
   #watchQueue(queue: GPUQueue): void {
     const { writeBuffer } = queue
     queue.writeBuffer = (buffer, at, data, from = 0, size) => {
-      // Counted in elements, if there are any.
+      // Offsets and sizes count elements in a typed array, bytes otherwise.
       const each = 'BYTES_PER_ELEMENT' in data ? Number(data.BYTES_PER_ELEMENT) : 1
       this.#written += each * (size ?? data.byteLength / each - from)
       writeBuffer.call(queue, buffer, at, data, from, size)
@@ -165,7 +166,7 @@ export class Clock {
     }
   }
 
-  /** What the queries hold: ns. */
+  /** Reads the queries' timestamps, in ns. */
   async #read(): Promise<BigUint64Array> {
     const { device } = this
     const size = 8 * this.#next
@@ -185,7 +186,7 @@ export class Clock {
   }
 }
 
-/** Work on one queue ends in the order in which it was submitted. */
+/** Turns timestamps into times. Work on one queue ends in the order in which it was submitted. */
 function timesOf(spans: readonly Span[], stamps: BigUint64Array): Times {
   const passes: { label: string; ms: number }[] = []
   let gpu = 0

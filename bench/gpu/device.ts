@@ -1,16 +1,19 @@
-// The device that is measured, and what its adapter says of itself.
+// The measured device, and its adapter's description.
 
-/** As reports have it. */
+/** The adapter as reports show it. */
 export interface Adapter {
   readonly vendor: string
   readonly architecture: string
   readonly device: string
   /** often with the driver's name and version */
   readonly description: string
-  /** A processor plays the GPU: its times are meaningless. */
+  /** true: a CPU plays the GPU, and its times are meaningless */
   readonly software: boolean
   readonly features: readonly string[]
-  /** of the adapter; the device has those for sizes of buffers, and else WebGPU's defaults */
+  /**
+   * of the adapter; the device has its limits for sizes of buffers, and WebGPU's defaults for the
+   * others
+   */
   readonly limits: Readonly<Record<string, number>>
 }
 
@@ -21,7 +24,7 @@ export interface Opened {
   check(): void
 }
 
-/** Software adapters by name: some do not say so otherwise. */
+/** Names of software adapters: some do not say otherwise that they are software. */
 const SOFTWARE = /swiftshader|llvmpipe|lavapipe|softpipe|softwarerasterizer|basic render|warp\b/i
 
 /** @throws Error  if there is no adapter */

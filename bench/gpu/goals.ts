@@ -1,4 +1,4 @@
-// What the project wants to reach on a GPU. A software adapter's times are held against nothing.
+// The project's goals on a GPU. A software adapter's times are held against none of them.
 import { atLeast, atMost, find, type Goal, type Table } from '../results.ts'
 import { passName, stepName } from './step.ts'
 import { passesTitle, stepTitle } from './tables.ts'

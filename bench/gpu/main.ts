@@ -1,7 +1,8 @@
-// `npm run bench:gpu`: the built package on this machine's GPU, beside what its memory gives and what PyTorch takes.
+// `npm run bench:gpu`: the built package on this machine's GPU, beside the bandwidth of its memory
+// and the times of PyTorch.
 //
-// Runs as it is in Node 24, `node bench/gpu/main.ts`, with the packages webgpu and tinybench alone: machines
-// with a GPU may have no others.
+// Runs without a loader in Node 24, `node bench/gpu/main.ts`, with the packages webgpu and
+// tinybench alone: machines with a GPU may have no others.
 import { writeFileSync } from 'node:fs'
 import { constants } from 'node:os'
 import { parseArgs } from 'node:util'
@@ -36,7 +37,7 @@ const MODELS: Readonly<Record<string, Model>> = {
   tiny: TINY,
 }
 
-/** Parameters that a software adapter is given at most. */
+/** A software adapter gets models of at most so many parameters. */
 const MOST_IN_SOFTWARE = 1e6
 
 const HELP = `Usage: npm run bench:gpu -- [options] [models...]
@@ -129,7 +130,7 @@ async function inNode(
 ): Promise<Found> {
   const opened = await openDevice(await gpuOfNode())
   const { adapter, device } = opened
-  // Nobody needs many samples of what means nothing.
+  // A software adapter's times mean nothing, so few samples suffice.
   const least = options.tiny || adapter.software
   const settings: Settings = {
     effort: least ? 'tiny' : options.quick ? 'quick' : 'full',

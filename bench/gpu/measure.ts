@@ -1,4 +1,4 @@
-// Everything that is measured on one device, in its order.
+// All measurements on one device, in order.
 import { webgpu } from 'lowrank/webgpu'
 import type { Settings } from '../effort.ts'
 import type { Model } from '../models.ts'
@@ -45,7 +45,7 @@ export async function measureAll(
         measured.steps.push(...found.steps)
       } catch (error) {
         if (!(error instanceof RangeError)) throw error
-        skipped.push(`${model.name}, ${layout}: ${error.message}`) // it does not fit
+        skipped.push(`${model.name}, ${layout}: ${error.message}`) // the device cannot hold it
       }
       check()
     }

@@ -1,4 +1,4 @@
-// The yardsticks: how fast the device copies and streams, and what it takes to ask it for anything.
+// The yardsticks: how fast the device copies and streams, and the cost of any request to it.
 import { byEffort, type Settings } from '../effort.ts'
 import { statistics, withRatios } from '../measure.ts'
 import type { Row } from '../results.ts'
@@ -7,10 +7,10 @@ import type { Clock } from './clock.ts'
 import { sample } from './samples.ts'
 import { createPass, fill, groupsOf } from './shaders.ts'
 
-/** The name of the row that all others are held against. */
+/** The name of the row that is the yardstick of all others. */
 export const COPY = 'copy'
 
-/** vec4s that a thread takes; the best of them counts. */
+/** Numbers of vec4s for each thread; the fastest counts. */
 const PER_THREAD = [1, 4, 16]
 
 const PROBES = `
@@ -92,14 +92,17 @@ fn settleAll(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) group
 }
 `
 
-/** Arrays that no cache holds, if the device can have them. */
+/** Bytes of arrays that no cache holds, or as many as the device allows. */
 function bytesFor({ limits }: GPUDevice, settings: Settings, software: boolean): number {
   const wanted = software ? byEffort(settings, 1 << 22, 1 << 22, 1 << 16) : 1 << 29
   const most = Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize)
   return Math.min(wanted, most - (most % 4096))
 }
 
-/** Bandwidth by what is read and written, each the best of some shaders; the first row is `COPY`. */
+/**
+ * The bandwidth of each mix of reads and writes, by the fastest of some shaders. The first row is
+ * `COPY`.
+ */
 export async function bandwidth(
   clock: Clock,
   settings: Settings,
@@ -156,10 +159,12 @@ const TOUCH = `
 }
 `
 
-/** Of a pass. */
+/** Dispatches in a pass. */
 const DISPATCHES = 100
 
-/** What it costs to ask: dispatches that wait for each other, a submission, 4 kB back from the GPU. */
+/**
+ * The costs of requests: dispatches that wait for each other, a submission, 4 kB back from the GPU.
+ */
 export async function overheads(
   clock: Clock,
   settings: Settings,
@@ -183,7 +188,7 @@ export async function overheads(
     for (let i = 0; i < byEffort(settings, 60, 40, 7); i++) {
       const before = performance.now()
       await once()
-      // The first ones allocate.
+      // The first two allocate, so they are left out.
       if (i >= 2) samples.push((performance.now() - before) / shares)
       await device.queue.onSubmittedWorkDone()
     }

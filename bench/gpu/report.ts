@@ -1,10 +1,10 @@
-// What a run of the benchmarks on a GPU yields.
+// The report of the benchmarks on a GPU.
 import type { Results } from '../results.ts'
 import type { Adapter } from './device.ts'
 
-/** What `--json` writes. */
+/** The report that `--json` writes. */
 export interface GpuReport extends Results {
   readonly adapter: Adapter
-  /** if it was measured in one */
+  /** the browser, if there was one */
   readonly browser?: string
 }

@@ -1,14 +1,14 @@
-// How often things are run, and how one piece of work is timed.
+// How often work runs, and how one piece of it is timed.
 import { byEffort, type Settings } from '../effort.ts'
 import type { Clock } from './clock.ts'
 
-/** Repetitions in one command buffer, so that the ends of a measurement weigh little. */
+/** Repetitions in one command buffer, so that its ends weigh little. */
 const BATCH = 8
 
-/** Samples of what takes next to no time. */
+/** The most samples, for work that takes next to no time. */
 const MOST = 200
 
-/** Runs without counting until a GPU's clocks are up, then collects what `once` returns. */
+/** Runs `once` uncounted until a GPU's clocks are up, then collects its results. */
 export async function collect<T>(
   settings: Settings,
   once: () => Promise<T>,
@@ -27,8 +27,8 @@ export async function collect<T>(
 }
 
 /**
- * ms of what `encode` records: by timestamps; on a device without them, wall time of a batch until the
- * queue has done it.
+ * ms of the work that `encode` records, by timestamps. On a device without them: wall time of a
+ * batch until the queue has done it.
  */
 export function sample(
   clock: Clock,

@@ -9,7 +9,10 @@ export type Pass = (
   bindings: ReadonlyMap<number, GPUBufferBinding>,
 ) => void
 
-/** So many workgroups, and a few that find nothing to do if there are too many for one dimension. */
+/**
+ * Groups for so many workgroups. If they exceed one dimension, a few more are dispatched, which
+ * find nothing to do.
+ */
 export function groupsOf({ limits }: GPUDevice, groups: number): Groups {
   const x = Math.min(groups, limits.maxComputeWorkgroupsPerDimension)
   return [x, Math.ceil(groups / x)]
@@ -62,7 +65,7 @@ fn noise(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: v
 /**
  * Fills a buffer with noise, window by window.
  *
- * @param first  another for every buffer
+ * @param first  a number of its own for every buffer, from which its seeds follow
  */
 export async function fill(device: GPUDevice, buffer: GPUBuffer, first: number): Promise<void> {
   const most = device.limits.maxStorageBufferBindingSize

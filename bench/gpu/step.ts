@@ -1,6 +1,6 @@
-// Whole steps of one worker on the device, as `bench/step.ts` has them on the processor: compress, aggregate
-// its one frame of each round, receive, decompress. Float32 on the wire; the update is written over the
-// gradient.
+// Whole steps of one worker on the device: compress, aggregate its one frame of each round,
+// receive, decompress. `bench/step.ts` has the same on the CPU. Float32 on the wire; the update is
+// written over the gradient.
 import { aggregate, type Backend, type Compressor, createCompressor } from 'lowrank'
 import { createLayout } from 'lowrank/kernels'
 import type { Settings } from '../effort.ts'
@@ -12,7 +12,7 @@ import type { Clock, Times } from './clock.ts'
 import { collect } from './samples.ts'
 import { fill } from './shaders.ts'
 
-/** Where gradients lie: all in one buffer, or each in one of its own. */
+/** The place of the gradients: all in one buffer, or each in a buffer of its own. */
 export type Layout = 'arena' | 'scattered'
 
 export const LAYOUTS: readonly Layout[] = ['arena', 'scattered']
@@ -22,18 +22,18 @@ interface Gradient {
   readonly offset: number
 }
 
-/** Of one step. */
+/** Measurements of one step. */
 interface Sample {
   /** ms until the queue has done everything */
   readonly wall: number
-  /** ms of it in which no readback was awaited, until the last submission */
+  /** ms until the last submission, without those in which a readback was awaited */
   readonly main: number
   readonly dispatches: number
   readonly readbacks: number
   /** bytes */
   readonly readBack: number
   readonly written: number
-  /** of another step like it; null: the device tells no times */
+  /** times of another step like this; null: the device has no timestamps */
   readonly times: Times | null
 }
 
@@ -55,7 +55,7 @@ export function stepName(rank: number, layout: Layout, what: 'wall' | 'main thre
   return `lowrank, r = ${rank}, ${layout}: ${what}`
 }
 
-/** @throws RangeError  if the device cannot hold the gradients so */
+/** @throws RangeError  if the device cannot hold the gradients in this layout */
 export async function measureSteps(
   clock: Clock,
   backend: Backend,
@@ -99,7 +99,10 @@ export async function measureSteps(
   return measured
 }
 
-/** One step by the wall's clock, and another by the GPU's: telling its times takes some time. */
+/**
+ * Times one step by the wall's clock, and another on the GPU, for timestamps take some time
+ * themselves.
+ */
 async function sampleStep(clock: Clock, run: () => Promise<void>): Promise<Sample> {
   const { queue } = clock.device
   const before = clock.counts
@@ -150,7 +153,7 @@ function passRows(
   ]
 }
 
-/** ms of all passes by label; a phase ends with its `reduce`, which counts for it as well as alone. */
+/** ms of all passes by label. A phase includes its `reduce`, which also has an entry of its own. */
 function phasesOf({ passes }: Times): Map<string, number> {
   const ms = new Map<string, number>()
   const add = (label: string, more: number) => ms.set(label, (ms.get(label) ?? 0) + more)
@@ -218,7 +221,10 @@ async function createGradients(
   })
 }
 
-/** The first update is a projection of the gradient, and the residual is what it leaves: ‖g‖² = ‖u‖² + ‖e‖². */
+/**
+ * Checks the first step: the update is a projection of the gradient, and the residual is the rest,
+ * so ‖g‖² = ‖u‖² + ‖e‖².
+ */
 async function verify(
   device: GPUDevice,
   compressor: Compressor,
@@ -252,7 +258,7 @@ async function squaresOf(device: GPUDevice, buffer: GPUBuffer): Promise<number> 
     device.queue.submit([encoder.finish()])
     await mapped.mapAsync(GPUMapMode.READ, 0, bytes)
     const values = new Float32Array(mapped.getMappedRange(0, bytes))
-    for (let i = 0; i < values.length; i++) sum += values[i]! ** 2 // twice as fast as `of`
+    for (let i = 0; i < values.length; i++) sum += values[i]! ** 2 // twice as fast as `for … of`
     mapped.unmap()
   }
   mapped.destroy()

@@ -1,4 +1,4 @@
-// How what was measured becomes tables: passes beside the copy, whole steps beside PyTorch's.
+// Makes tables of the measurements: passes beside the copy, whole steps beside PyTorch's.
 import { withRatios } from '../measure.ts'
 import type { Row, Table } from '../results.ts'
 import { COPY } from './probes.ts'
@@ -25,7 +25,7 @@ export function passesTable(model: string, copy: Row, passes: readonly Row[]): T
   }
 }
 
-/** Walls are held against the faster of those that do the same work in PyTorch. */
+/** Holds the wall times against the faster one of those in PyTorch that do the same work. */
 export function stepTable(
   model: string,
   steps: readonly Row[],

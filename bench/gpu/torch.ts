@@ -29,13 +29,13 @@ export function torchName(rank: number, implementation: Implementation): string 
   return `${IMPLEMENTATIONS[implementation]}, r = ${rank}: wall`
 }
 
-/** Those that do all of the work of a step. */
+/** The implementations that do all of the work of a step. */
 export function fullSteps(rank: number): string[] {
   return [torchName(rank, 'hook'), torchName(rank, 'authors, 2 half-steps')]
 }
 
 /**
- * @param started  gets the process, to be ended with this one
+ * @param started  gets the process, so that the caller can end it
  * @throws Unavailable, Error
  */
 export async function measureTorch(

@@ -1,4 +1,4 @@
-// jax-js on its wasm backend, jitted. Node has no global Worker: one thread.
+// jax-js on its wasm backend, jitted. It has one thread, for Node has no global Worker.
 import { defaultDevice, init, jit, numpy as np } from '@jax-js/jax'
 import type { Peer, Product } from './peer.ts'
 
@@ -16,7 +16,7 @@ export const jax: Peer = {
     const timesTransposed = jit((a: np.Array, b: np.Array) => np.matmul(a, b.transpose()))
     const transposedTimes = jit((a: np.Array, b: np.Array) => np.matmul(a.transpose(), b))
     const times = jit((a: np.Array, b: np.Array) => np.matmul(a, b))
-    // An array given to a function is gone, unless it is given as `.ref`.
+    // A function disposes of an array that it is given, unless it is given as `.ref`.
     const product = (f: typeof times, a: np.Array, b: np.Array): Product => ({
       later: true,
       byColumn: false,

@@ -1,4 +1,5 @@
-// ONNX models of one node, written by hand: the few fields of its protobuf that a matrix product needs.
+// ONNX models of one node, written by hand: the few fields of ONNX's protobuf that a matrix product
+// needs.
 // https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 
 /** A tensor's name and shape; a string stands for any length. */
@@ -16,7 +17,7 @@ export interface Node {
   readonly transposeSecond?: boolean
 }
 
-/** What comes with the model instead of being an input: float32. */
+/** A float32 tensor that is part of the model instead of an input. */
 export interface Constant extends Value {
   readonly shape: readonly number[]
   readonly values: Float32Array

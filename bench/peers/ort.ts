@@ -1,7 +1,8 @@
 // ONNX Runtime Web on its wasm backend, one thread.
 //
-// M comes with the models, so that it is not copied into wasm memory in each run. P·Qᵀ is copied out of it: an
-// output that is given to `run` is taken, 18 ms instead of 41 at 4096², r = 4, but nothing arrives there (1.30).
+// M is part of the models, so that no run copies it into wasm memory. P·Qᵀ is copied out of wasm
+// memory: `run` accepts an array for the output, and takes 18 ms instead of 41 at 4096², r = 4, but
+// writes nothing into it (1.30).
 import { model, type Value } from './onnx.ts'
 import { load, type Peer, type Product } from './peer.ts'
 
@@ -50,7 +51,7 @@ export const ort: Peer = {
         value('y', rows, cols),
       ),
     )
-    // It leaves a global Worker behind, and jax-js would take that for leave to use threads.
+    // ONNX Runtime leaves a global Worker behind; jax-js would take it as leave to use threads.
     Reflect.deleteProperty(globalThis, 'Worker')
     const tensor = (data: Float32Array, ...shape: number[]) =>
       new runtime.Tensor('float32', data, shape)

@@ -1,4 +1,5 @@
-// What a peer must do: three products, with M as it lies in a model and factors as it likes them best.
+// The interface of a peer: three products, with M as it lies in a model and factors in the order
+// that suits the peer.
 import { createRequire } from 'node:module'
 import { pathToFileURL } from 'node:url'
 import { Unavailable } from '../tools.ts'
@@ -7,14 +8,17 @@ export const OPERATIONS = ['M·Q', 'Mᵀ·P', 'P·Qᵀ'] as const
 
 export type Operation = (typeof OPERATIONS)[number]
 
-/** A factor both ways: `rows` length × rank, `columns` rank × length, which is how the package has it. */
+/**
+ * A factor in both orders: `rows` is length × rank; `columns` is rank × length, the package's
+ * order.
+ */
 export interface Factor {
   readonly rows: Float32Array
   readonly columns: Float32Array
 }
 
 export interface Product {
-  /** Computes it and throws it away; a promise is part of the work. */
+  /** Computes the product and discards it; a promise is part of the work. */
   readonly run: () => unknown
   /** `run` returns a promise */
   readonly later: boolean
@@ -26,7 +30,7 @@ export interface Product {
 
 export type Products = Readonly<Record<Operation, Product>>
 
-/** M has been given; what follows has factors of some rank. */
+/** Prepares the products for one pair of factors; M has been given before. */
 export type Prepared = (p: Factor, q: Factor, rank: number) => Promise<Products>
 
 export interface Peer {
@@ -38,9 +42,10 @@ export interface Peer {
 const require = createRequire(import.meta.url)
 
 /**
- * A package of bench/peers/package.json. Not a type of TypeScript's, for most machines lack it.
+ * Loads a package of bench/peers/package.json. Its types are the caller's, for most machines lack
+ * the package.
  *
- * @throws Unavailable  if it is not there
+ * @throws Unavailable  if it is not installed
  */
 export async function load<T>(name: string): Promise<T> {
   let path: string

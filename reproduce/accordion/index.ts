@@ -8,7 +8,7 @@ import { type Task, type Trained, type Training, train } from '../training.ts'
 import { type Way, wordsOf } from '../ways.ts'
 import { type Outcome, report } from './report.ts'
 
-/** Windows in a training: the gradients of one are summed for a norm. */
+/** Windows in a training. Accordion takes the norm of the sum of a window's gradients. */
 const WINDOWS = 20
 const WORKERS = 4
 const RATES_OF = ['uncompressed', 'rank 4']
@@ -23,7 +23,7 @@ const CONTESTANTS: Record<string, (task: Task) => Way> = {
   '2 ↔ 4': (task) => between(2, 4, task),
 }
 
-/** Those of a quick or tiny run. */
+/** The contestants of a quick or tiny run. */
 const FEW = ['rank 1', 'rank 4', '1 ↔ 4']
 
 function between(low: number, high: number, { steps }: Task): Way {
@@ -54,7 +54,10 @@ export const accordion: Experiment<Training, Trained> = {
   },
 }
 
-/** Learning rates are those that quality found, whose grids are shared: the paper's way, and the high rank's. */
+/**
+ * The searches that this experiment shares with quality: for the rate of the uncompressed run,
+ * which is the paper's way, and for that of rank 4, the high rank.
+ */
 function searches(effort: Effort, find: Find): readonly Search[] {
   return searchesOf(effort, find).filter(({ contestant }) => RATES_OF.includes(contestant.name))
 }
@@ -68,7 +71,7 @@ interface Cell {
   readonly trainings: readonly Training[]
 }
 
-/** None with learning rates that are not known yet. */
+/** The cells whose learning rates are known. */
 function cellsOf(effort: Effort, done: readonly Done<Training, Trained>[]): Cell[] {
   const find = finder(done)
   const rates = new Map<Task['name'], { task: Task; rates: Set<number> }>()

@@ -7,7 +7,7 @@ import { compare, type Spread, show } from '../spread.ts'
 import { ABOUT } from '../tasks.ts'
 import type { Task } from '../training.ts'
 
-/** What the seeds of one contestant came to. */
+/** The results of one contestant over the seeds. */
 export interface Outcome {
   readonly task: Task
   readonly learningRate: number
@@ -15,9 +15,9 @@ export interface Outcome {
   readonly losses: readonly number[]
   readonly loss: Spread
   readonly accuracy: Spread
-  /** by one worker in a step, on the average over the training */
+  /** sent by one worker in a step, the average of a training */
   readonly sentBytes: Spread
-  /** of all matrices, over the training */
+  /** mean over all matrices and the whole training */
   readonly meanRank: number
 }
 
@@ -29,7 +29,7 @@ const ADAPTIVE = [
   { name: '2 ↔ 4', low: 'rank 2', high: 'rank 4' },
 ]
 
-/** One of them in a task, between its fixed ranks. */
+/** One adaptive contestant in a task, between its fixed ranks. */
 interface Trio {
   readonly where: string
   readonly one: Outcome
@@ -59,7 +59,7 @@ export function report(outcomes: readonly Outcome[], windows: number): Part {
   }
 }
 
-/** Outcomes of one task and learning rate. */
+/** Groups the outcomes by task and learning rate. */
 function settingsOf(outcomes: readonly Outcome[]): Outcome[][] {
   const settings = new Map<string, Outcome[]>()
   for (const outcome of outcomes) {
@@ -111,13 +111,16 @@ function triosOf(outcomes: readonly Outcome[]): Trio[] {
   )
 }
 
-/** 0: as many bytes as the high rank; 1: as few as the low one. */
+/**
+ * The part of the bytes that was saved. 0: as many bytes as the high rank; 1: as few as the low
+ * one.
+ */
 function savedOf({ one, low, high }: Trio): number {
   const most = high.sentBytes.mean
   return (most - one.sentBytes.mean) / (most - low.sentBytes.mean)
 }
 
-/** Where the low rank is too low: said whether it was found or not. */
+/** Says where the low rank is too low, and says so, too, if it is so nowhere. */
 function lowRanks(trios: readonly Trio[]): string {
   const losing = trios.filter(({ low, high }) => compare(low.loss, high.loss) > 0)
   if (losing.length === 0) {

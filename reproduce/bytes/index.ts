@@ -5,13 +5,13 @@ import { type Printed, SOURCES, type Source, type Unit } from './printed.ts'
 import { type ModelName, SHAPES } from './shapes.ts'
 import { type Sent, sent, type Way } from './ways.ts'
 
-/** What one worker sends in one step. */
+/** A run's description: the model and the method of which the bytes of a step are counted. */
 interface Run {
   readonly model: ModelName
   readonly way: Way
 }
 
-/** A printed figure, beside ours. */
+/** A printed figure beside the one computed here. */
 export interface Figure extends Printed {
   readonly source: string
   readonly floats: number
@@ -64,7 +64,7 @@ are of 2²⁰ bytes. The last column is what headers and checksums of this libra
   }
 }
 
-/** All printed figures with ours. */
+/** All printed figures beside those computed here. */
 export function figuresOf(done: readonly Done<Run, Sent>[]): Figure[] {
   const results = new Map(done.map(({ run, result }) => [keyOf(run), result]))
   const of = (model: ModelName, way: Way) => {
@@ -94,7 +94,7 @@ function inUnit(floats: number, unit: Exclude<Unit, { kind: '×' }>): number {
   return unit.kind === 'MiB' ? (4 * floats * unit.steps) / 2 ** 20 : (floats * unit.steps) / 1e6
 }
 
-/** With as many digits as are printed. */
+/** Compares with as many digits as are printed. */
 function compare(value: number, printed: string, cut: boolean): Figure['verdict'] {
   const digits = digitsOf(printed)
   if (value.toFixed(digits) === printed) return 'rounds to it'
@@ -117,7 +117,7 @@ function tableOf(figures: readonly Figure[]): string {
   )
 }
 
-/** Of ours from what is printed, in percent. */
+/** How far the value is from the printed one, in percent. */
 function difference(value: number, printed: string): string {
   const percent = 100 * (value / Number(printed) - 1)
   return `${percent < 0 ? '−' : '+'}${Math.abs(percent).toFixed(Math.abs(percent) < 0.1 ? 3 : 1)}`

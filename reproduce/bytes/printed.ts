@@ -1,8 +1,8 @@
-// What the papers' tables say about bytes, and what each figure is of.
+// The papers' printed figures about bytes, each with the model and the method it belongs to.
 import type { ModelName } from './shapes.ts'
 import type { Way } from './ways.ts'
 
-/** A figure as it is printed, and how it comes of what a worker sends in a step. */
+/** A figure as it is printed, and how it follows from the floats that a worker sends in a step. */
 export interface Printed {
   readonly row: string
   readonly model: ModelName
@@ -12,8 +12,11 @@ export interface Printed {
 }
 
 /**
- * MiB of float32 in an epoch of so many steps (papers write MB); times fewer floats than the whole gradient;
- * millions of floats in all the steps of a training.
+ * The unit of a printed figure:
+ *
+ * MiB: float32 in an epoch of so many steps (papers write MB)
+ * ×: how many times fewer floats than the whole gradient
+ * million floats: those in all the steps of a training
  */
 export type Unit =
   | { readonly kind: 'MiB'; readonly steps: number }
@@ -29,10 +32,11 @@ export interface Source {
   readonly cut?: true
 }
 
-// 16 workers with 128 images each of 50,000, and what remains is left out; the LSTM's is the paper's own count.
+// Steps in an epoch. ResNet-18: 16 workers take 128 images each of 50,000, and the remaining images
+// are left out. LSTM: the paper's own count.
 const RESNET18 = { model: 'ResNet-18', unit: { kind: 'MiB', steps: 24 } } as const
 const LSTM = { model: 'LSTM', unit: { kind: 'MiB', steps: 70 } } as const
-// 8 workers with 128 images each, and what remains is a step of its own.
+// 8 workers take 128 images each; the remaining images make one more step.
 const RING = { model: 'ResNet20', unit: { kind: 'MiB', steps: 49 } } as const
 // 300 epochs of 4 workers with 128 images each.
 const ALL: Unit = { kind: 'million floats', steps: 300 * 98 }

@@ -6,13 +6,16 @@ type Shapes = readonly (readonly number[])[]
 /** ResNet-18 for CIFAR-100: the last layer has 100 outputs. 11,220,132 parameters. */
 const RESNET18_100: Shapes = [...RESNET18.slice(0, -2), [100, 512], [100]]
 
-/** VGG-19 for CIFAR-10 with batch normalisation, and three layers behind it, as Accordion has it: 20,565,834 parameters. */
+/**
+ * VGG-19 for CIFAR-10 with batch normalisation and three dense layers behind it, as in Accordion:
+ * 20,565,834 parameters.
+ */
 const VGG19: Shapes = [
   ...convolutions(3, [64, 64, 128, 128, 256, 256, 256, 256, ...Array<number>(8).fill(512)]),
   ...[[512, 512], [512], [512, 512], [512], [10, 512], [10]],
 ]
 
-/** ResNet20 for CIFAR-10, as PowerGossip has it: 65 tensors, 272,474 parameters. */
+/** ResNet20 for CIFAR-10, as in PowerGossip: 65 tensors, 272,474 parameters. */
 const RESNET20: Shapes = [
   ...normalised([16, 3, 3, 3]),
   ...[16, 32, 64].flatMap((width) => {
@@ -34,7 +37,7 @@ export const SHAPES = {
 
 export type ModelName = keyof typeof SHAPES
 
-/** 3 × 3, with a bias each, and batch normalisation after them. */
+/** Convolutions of 3 × 3 with a bias each, and batch normalisation after each of them. */
 function convolutions(channels: number, widths: readonly number[]): number[][] {
   return widths.flatMap((width, i) => {
     const [kernel, ...norm] = normalised([width, i === 0 ? channels : widths[i - 1]!, 3, 3])

@@ -1,5 +1,5 @@
-// What a worker sends in a step, for each of the methods in the papers' tables: told by `plan`, or by
-// `planGossip` where there is no coordinator.
+// Counts what a worker sends in a step with each of the methods in the papers' tables. `plan` gives
+// the counts, or `planGossip` where there is no coordinator.
 import { type ParameterSpec, plan } from 'lowrank'
 import { bestRank, randomBlock, randomK, signNorm, topK, uncompressed } from 'lowrank/baselines'
 import { choco, moniqua, plain, planGossip, powerGossip } from 'lowrank/gossip'
@@ -7,28 +7,31 @@ import { halfSteps } from 'lowrank/methods'
 
 type Shapes = readonly (readonly number[])[]
 
-/** A method, as papers name it. Ranks are r of r · (n + m) floats, whatever sends them. */
+/**
+ * A method, as papers name it. With rank r, r · (n + m) floats are sent for a matrix, whatever the
+ * method sends them as.
+ */
 export type Way =
   | { readonly name: 'whole' | 'sign + norm' | 'gossip' | 'gossip, signs' | 'Moniqua' }
   | {
       readonly name: 'rank' | 'half-steps' | 'random block' | 'random k' | 'atomo'
       readonly rank: number
     }
-  /** one of so many floats, its indices included */
+  /** sends one in `part` floats, indices counted in */
   | { readonly name: 'top k'; readonly part: number }
-  /** of each entry, to all receivers */
+  /** sends so many bits of each entry, to all receivers */
   | { readonly name: 'bits'; readonly bits: number }
   | { readonly name: 'PowerGossip'; readonly iterations: number }
 
-/** By one worker in one step, to all its neighbours. */
+/** The amount that one worker sends in one step, to all its neighbours. */
 export interface Sent {
   /** words of 32 bits: what papers count */
   readonly floats: number
-  /** of the frames, headers and all; null: the library has no such method */
+  /** of the frames with their headers; null: the library has no such method */
   readonly bytes: number | null
 }
 
-/** Each matrix is compressed, as the papers do, whether or not that pays. */
+/** Compresses every matrix, whether or not that saves bytes, as the papers do. */
 const ALWAYS = { minCompressionRate: 0 }
 
 export function sent(shapes: Shapes, way: Way): Sent {
@@ -63,8 +66,10 @@ export function sent(shapes: Shapes, way: Way): Sent {
 }
 
 /**
- * Spectral Atomo's singular vectors and values, with the matrices of the paper's program: vectors in two
- * columns, convolutions in as many rows as they have pairs of channels; but 1 × 1 as they are.
+ * The floats of Spectral Atomo's singular vectors and values.
+ *
+ * The matrices are those of the paper's program. A vector becomes a matrix of two columns. A
+ * convolution gets one row for every two pairs of channels; one of 1 × 1 stays as it is.
  */
 function atomo(shapes: Shapes, rank: number): number {
   const reshaped = shapes.map(([out = 1, input, ...kernel]): ParameterSpec => {

@@ -1,9 +1,12 @@
-// Nodes of a ring that hold a matrix each, and agree on their mean.
+// Nodes of a ring that hold a matrix each and agree on the mean of all.
 import { createWasmKernels } from 'lowrank/kernels'
 import { create, type Setting } from './methods.ts'
 import { createRing, disagreement, meanOf } from './net.ts'
 
-/** A run's description. It ends after so many iterations, or so many bytes sent by each node. */
+/**
+ * A run's description. The run ends after so many iterations, or when each node has sent so many
+ * bytes.
+ */
 export interface Averaging {
   readonly kind: 'averaging'
   readonly nodes: number
@@ -23,11 +26,14 @@ export interface Point {
   readonly iteration: number
   /** sent by a node so far */
   readonly bytes: number
-  /** mean of ‖Xᵢ − X̄‖², of what it was at first; X̄ is that of the same moment */
+  /** mean of ‖Xᵢ − X̄‖², as a part of its first value; X̄ is the mean at this iteration */
   readonly error: number
 }
 
-/** Between float32's rounding and where it can only have diverged. */
+/**
+ * Errors outside of this range end a run: below is float32's rounding, above it can only have
+ * diverged.
+ */
 const LEAST = 1e-11
 const MOST = 1e4
 
@@ -54,7 +60,10 @@ export async function average(run: Averaging): Promise<Averaged> {
   return { points }
 }
 
-/** Some twenty times in each factor of ten, and a hundred times in all. */
+/**
+ * The iterations at which the error is taken: some twenty in each factor of ten, and a hundred in
+ * all.
+ */
 function marks(iterations: number): ReadonlySet<number> {
   const some = new Set([iterations])
   for (let k = 1; k < iterations; k = Math.max(k + 1, Math.round(1.12 * k))) some.add(k)
@@ -62,14 +71,16 @@ function marks(iterations: number): ReadonlySet<number> {
   return some
 }
 
-/** Of ln(error) per iteration, by least squares over the second half of the iterations. */
+/**
+ * The slope of ln(error) per iteration, by least squares over the second half of the iterations.
+ */
 export function slopeOf(points: readonly Point[]): number {
   const half = (points.at(-1)?.iteration ?? 0) / 2
   const late = points.filter(({ iteration }) => iteration >= half)
   return lineOf(late.map(({ iteration, error }) => [iteration, Math.log(error)])).slope
 }
 
-/** The line with the least squares. */
+/** Fits a line by least squares. */
 export function lineOf(points: readonly (readonly [number, number])[]): { slope: number } {
   const mean = (k: 0 | 1) => points.reduce((sum, point) => sum + point[k], 0) / points.length
   const [x, y] = [mean(0), mean(1)]

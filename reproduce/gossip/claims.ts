@@ -1,4 +1,4 @@
-// What PowerGossip's authors say about trainings, held against these.
+// The claims of PowerGossip's authors about trainings, with verdicts from the trainings here.
 import { better, noWorse, type Pair, type Seeds } from '../claims.ts'
 import type { Claim } from '../experiment.ts'
 import { spreadOf } from '../spread.ts'
@@ -17,7 +17,7 @@ export function claimsOf(outcomes: readonly Outcome[]): Claim[] {
         whereOf(outcome) === where &&
         (method === null ? outcome.gossip === null : outcome.gossip?.method === method),
     )
-  /** What was tuned and found to be best as it came stands for both. */
+  /** A method whose untuned setting was the best has one row, which stands for both. */
   const seeds = (where: string, method: MethodName | null, tuned: boolean): Seeds => {
     const own = ownOf(where, method)
     return {
@@ -25,13 +25,13 @@ export function claimsOf(outcomes: readonly Outcome[]): Claim[] {
       values: (own.find((outcome) => outcome.tuned === tuned) ?? own[0]!).losses,
     }
   }
-  /** In each setting that has both. */
+  /** Pairs of the two in each setting that has both. */
   const pairs = (one: Of, other: Of): Pair[] =>
     settings
       .filter((where) => [one, other].every(([method]) => ownOf(where, method).length > 0))
       .map((where) => ({ where, one: seeds(where, ...one), other: seeds(where, ...other) }))
   const tuned = TRAINED.filter((method) => !['plain', ...POWER].includes(method))
-  /** Of each setting the tuned competitor that is best there. */
+  /** The best tuned competitor in each setting. */
   const strongest = settings.map((where) => {
     const some = tuned.filter((method) => ownOf(where, method).length > 0)
     const means = some.map((method) => spreadOf(seeds(where, method, true).values).mean)

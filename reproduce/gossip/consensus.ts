@@ -1,4 +1,4 @@
-// How fast nodes agree: against bytes, and against the spectral gap.
+// How fast nodes agree, against bytes and against the spectral gap.
 import * as Plot from '@observablehq/plot'
 import { ring, spectralGap } from 'lowrank/topology'
 import { COLOURS, draw } from '../charts.ts'
@@ -10,11 +10,11 @@ import { POWERGOSSIP } from './claims.ts'
 import { AVERAGED, type MethodName, rates, type Setting, titleOf, untuned } from './methods.ts'
 import { averagesOf, type Find, slopesOf } from './runs.ts'
 
-/** Errors that the table has the bytes to. */
+/** The table has the bytes that it takes to reach each of these errors. */
 const ERRORS = [1e-1, 1e-2, 1e-3]
-/** A power of the gap from here to there counts as proportional to it. */
+/** If a slope grows with a power of the gap in this range, it counts as proportional to the gap. */
 const PROPORTIONAL = [0.9, 1.1] as const
-/** Plain gossip's slope may be off its limit by so much of it: fits end at 10 / gap. */
+/** Plain gossip's slope may be off its limit by this part: fits end at 10 / gap. */
 const OFF = 0.02
 
 interface Curve {
@@ -138,7 +138,10 @@ export function legend(names: readonly { name: string; text: string }[]): Plot.M
   )
 }
 
-/** With the fewest bytes to the least of the errors that one of them reaches, or the least error of all. */
+/**
+ * The curve with the fewest bytes to the least error in `ERRORS` that any of them reaches; if none
+ * reaches one, the curve that ends with the least error.
+ */
 function best(curves: readonly Curve[]): Curve {
   const last = ({ points }: Curve) => points.at(-1)?.error ?? Number.POSITIVE_INFINITY
   const reached = ERRORS.filter((error) =>
@@ -177,7 +180,7 @@ function slopeTable(slopes: readonly Slope[], size: number): string {
   )
 }
 
-/** Of each seed: slope ∝ gap to this power, by least squares of logarithms over the rings. */
+/** The power in slope ∝ gap^power for each seed, by least squares of logarithms over the rings. */
 export function exponents(slopes: readonly Slope[]): number[] {
   const seeds = [...new Set(slopes.map(({ seed }) => seed))]
   return seeds.map((seed) => {
@@ -249,7 +252,7 @@ function slopeClaims(slopes: readonly Slope[]): Claim[] {
   ]
 }
 
-/** Found: every seed's power is; not found: none is. */
+/** Found: every seed's power is in the range. Not found: none is. */
 function proportional(powers: readonly number[]): Verdict {
   const [least, most] = PROPORTIONAL
   const inside = powers.filter((power) => power >= least && power <= most).length
@@ -281,7 +284,10 @@ function byteClaims(curves: readonly Curve[]): Claim[] {
   ]
 }
 
-/** Found: at both errors; not found: at neither. One seed, but figures that are far apart if they are. */
+/**
+ * Found: fewer bytes at both errors. Not found: at neither. There is one seed only, so the figures
+ * show a difference only where they are far apart.
+ */
 function fewer(claim: string, source: string, one: Curve, others: readonly Curve[]): Claim {
   const held = [1e-2, 1e-3].map((error) => {
     const own = bytesTo(one.points, error)

@@ -1,4 +1,4 @@
-// The poster of PowerGossip in kind: trainings without a coordinator, and how fast nodes agree.
+// PowerGossip's poster in kind: trainings without a coordinator, and how fast nodes agree.
 import { SHAKESPEARE } from '../data.ts'
 import type { Experiment } from '../experiment.ts'
 import { average } from './averaging.ts'

@@ -1,12 +1,12 @@
-// What is compared: methods of lowrank/gossip, as they come and as they were tuned.
+// The methods of lowrank/gossip that are compared, each untuned and tuned.
 import { choco, deepSqueeze, type GossipMethod, moniqua, plain, powerGossip } from 'lowrank/gossip'
 import { optimalGamma, ring } from 'lowrank/topology'
 
-/** A method and what it is run with: part of a run's description. */
+/** A method and its rates: part of a run's description. */
 export interface Setting {
   readonly method: MethodName
   readonly gamma: number
-  /** Moniqua's: what neighbours' numbers differ by at most */
+  /** for Moniqua: the most that neighbours' numbers may differ by */
   readonly theta?: number
 }
 
@@ -16,9 +16,12 @@ type Rates = readonly [gamma: number, theta?: number]
 interface Known {
   readonly title: string
   create(gamma: number, theta: number): GossipMethod
-  /** as it comes: default, or, where there is none, what PowerGossip's authors ran ResNet-20 with */
+  /** the default; where there is none, what PowerGossip's authors ran ResNet-20 with */
   readonly untuned: Rates
-  /** what tuning tries beside that, for training and for averaging; null: γ* of the topology, untried */
+  /**
+   * settings that tuning tries besides, for training and for averaging; null: not tuned, for γ*
+   * follows from the topology
+   */
   readonly tried: {
     readonly training: readonly Rates[]
     readonly averaging: readonly Rates[]
@@ -96,9 +99,9 @@ const KNOWN = {
 
 export type MethodName = keyof typeof KNOWN
 
-/** What nodes are trained with. */
+/** The methods that nodes are trained with. */
 export const TRAINED = Object.keys(KNOWN).filter((name) => name !== 'powerCold') as MethodName[]
-/** What matrices are averaged with. */
+/** The methods that matrices are averaged with. */
 export const AVERAGED = Object.keys(KNOWN).filter((name) => name !== 'power8') as MethodName[]
 
 export function create({ method, gamma, theta = 0 }: Setting): GossipMethod {
@@ -113,14 +116,16 @@ export function untuned(method: MethodName): Setting {
   return settingOf(method, known(method).untuned)
 }
 
-/** What tuning tries, the untuned one first; none where the topology says it. */
+/**
+ * The settings that tuning tries, the untuned one first. Empty where γ follows from the topology.
+ */
 export function candidates(method: MethodName, purpose: 'training' | 'averaging'): Setting[] {
   const { untuned, tried } = known(method)
   if (tried === null) return []
   return [untuned, ...tried[purpose]].map((rates) => settingOf(method, rates))
 }
 
-/** γ* of a ring, in the digits that the papers print. */
+/** The setting with γ* of a ring, in the digits that the papers print. */
 export function ofSpectrum(method: MethodName, nodes: number): Setting {
   return { method, gamma: Number(optimalGamma(ring(nodes)).toPrecision(4)) }
 }

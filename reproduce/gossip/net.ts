@@ -1,18 +1,18 @@
-// Nodes that gossip within this process, and what they have sent.
+// Nodes that gossip within this process, and the count of the bytes they send.
 import { createGossip, type Gossip, type GossipMethod } from 'lowrank/gossip'
 import { ring } from 'lowrank/topology'
 
-/** One array per parameter; of each node one of these. */
+/** The parameters of one node, one array each. */
 export type Parameters = readonly Float32Array[]
 
 export interface Net {
-  /** One iteration of all nodes: parameters move in place. */
+  /** Runs one iteration on all nodes and changes their parameters in place. */
   iterate(): void
-  /** of all frames that the nodes have sent, per node */
+  /** of all frames sent so far, per node */
   readonly bytes: number
 }
 
-/** A ring of nodes, each with its parameters, which may be trained between iterations. */
+/** Creates a ring of nodes. Each has its parameters, which may be trained between iterations. */
 export async function createRing(
   method: GossipMethod,
   shapes: readonly (readonly number[])[],
@@ -38,7 +38,7 @@ export async function createRing(
   }
 }
 
-/** @returns the length of all frames */
+/** @returns the bytes of all frames */
 function deliver(
   nodes: readonly Gossip[],
   frames: readonly ReadonlyMap<number, Uint8Array>[],

@@ -1,5 +1,5 @@
-// What is run: trainings at the learning rate that suits an all-reduce, methods as they come and tuned, and
-// averages of matrices.
+// The runs: a search for the learning rate that suits an all-reduce, trainings at that rate with
+// methods untuned and tuned, and averages of matrices.
 
 import { ring, spectralGap } from 'lowrank/topology'
 import type { Done, Effort } from '../experiment.ts'
@@ -19,7 +19,7 @@ import type { Trained, Training } from './training.ts'
 export type Run = Training | Averaging
 export type Result = Trained | Averaged
 
-/** What a run has come to, by its description. */
+/** Finds the result of a run by its description. */
 export type Find = <R extends Run>(run: R) => ResultOf<R> | undefined
 type ResultOf<R extends Run> = R extends Training ? Trained : Averaged
 
@@ -28,13 +28,13 @@ interface Extent {
   readonly steps: number
   readonly thorough: boolean
   readonly seeds: readonly number[]
-  /** that are tried for an all-reduce; one: it is taken */
+  /** learning rates that are tried for an all-reduce; a single one is taken untried */
   readonly rates: readonly number[]
   /** settings of a method that are tried, at most */
   readonly tried: number
-  /** sent by a node where matrices are averaged */
+  /** bytes that a node sends where matrices are averaged */
   readonly bytes: number
-  /** rings for slopes, and how far their iterations go: times 1 / gap */
+  /** rings for slopes; iterations go on to `reach` / gap */
   readonly rings: readonly number[]
   readonly reach: number
   readonly slopeSeeds: readonly number[]
@@ -79,12 +79,12 @@ const EXTENTS: Readonly<Record<Effort, Extent>> = {
   },
 }
 
-/** In a full run the ring of eight trains these once more, for so many times the steps. */
+/** In a full run these train once more on the ring of eight, for so many times the steps. */
 const LONGER = { times: 4, nodes: 8, methods: ['plain', 'power1', 'power2', 'chocoSign'] }
 
-/** Tuning has a seed and a ring of its own: the table's seeds have not been looked at. */
+/** Tuning has a seed of its own, so the table's seeds are unseen. */
 const TUNING = { nodes: 8, seed: 0 }
-/** The smaller matrices are, the fewer iterations PowerGossip takes to where its slope settles. */
+/** Small, because PowerGossip's slope settles after fewer iterations on smaller matrices. */
 const SLOPE_SIZE = 16
 const SLOPE_METHODS: readonly MethodName[] = ['plain', 'power1', 'powerCold']
 
@@ -95,20 +95,20 @@ export interface Cell {
   /** null: all-reduce */
   readonly gossip: Setting | null
   readonly tuned: boolean
-  /** of what was tuned: the best as it comes */
+  /** tuning found no setting better than the untuned one */
   readonly unbeaten: boolean
   /** one for each seed */
   readonly trainings: readonly Training[]
 }
 
-/** A row, and what its seeds came to. */
+/** A row with the results of its seeds. */
 export interface Outcome {
   readonly nodes: number
   readonly steps: number
   /** null: all-reduce */
   readonly gossip: Setting | null
   readonly tuned: boolean
-  /** of what was tuned: the best as it comes */
+  /** tuning found no setting better than the untuned one */
   readonly unbeaten: boolean
   /** Infinity where training diverged */
   readonly losses: readonly number[]
@@ -123,7 +123,7 @@ export function finder(done: readonly Done<Run, Result>[]): Find {
   return <R extends Run>(run: R) => found.get(JSON.stringify(run)) as ResultOf<R> | undefined
 }
 
-/** All that is known to be needed. */
+/** All runs that are known to be needed. */
 export function runsOf(effort: Effort, find: Find): Run[] {
   const searches = [searchOf(effort), ...tuningsOf(effort, find).values()]
   const cells = cellsOf(effort, find).flatMap(({ trainings }) => trainings)
@@ -136,13 +136,13 @@ export function runsOf(effort: Effort, find: Find): Run[] {
   return [...new Map(all.map((run) => [JSON.stringify(run), run])).values()]
 }
 
-/** All-reduce at each learning rate. */
+/** Trainings with an all-reduce at each learning rate. */
 export function searchOf(effort: Effort): Training[] {
   const { rates } = EXTENTS[effort]
   return rates.map((rate) => trainingOf(effort, { ...TUNING, rate, gossip: null }))
 }
 
-/** Of each method that is tuned what is tried; none before the learning rate is known. */
+/** The trainings that tune each method. Empty until the learning rate is known. */
 export function tuningsOf(effort: Effort, find: Find): ReadonlyMap<MethodName, Training[]> {
   const best = bestOf(searchOf(effort), find)
   if (best === null) return new Map()
@@ -156,7 +156,7 @@ export function tuningsOf(effort: Effort, find: Find): ReadonlyMap<MethodName, T
   return new Map(tried.filter(([, trainings]) => trainings.length > 0))
 }
 
-/** The rows of the tables; none before all that is tuned is. */
+/** The rows of the tables. Empty until all tuning is done. */
 export function cellsOf(effort: Effort, find: Find): Cell[] {
   const best = bestOf(searchOf(effort), find)
   const tunings = tuningsOf(effort, find)
@@ -196,7 +196,10 @@ export function cellsOf(effort: Effort, find: Find): Cell[] {
   return [...usual, ...longer]
 }
 
-/** With the least loss; null: not all are done. A single one need not be run. */
+/**
+ * The training with the least loss; null: not all are done. A single one is returned without being
+ * run.
+ */
 export function bestOf(trainings: readonly Training[], find: Find): Training | null {
   if (trainings.length === 1) return trainings[0]!
   const found = trainings.map(find)
@@ -205,12 +208,15 @@ export function bestOf(trainings: readonly Training[], find: Find): Training | n
   return trainings[losses.indexOf(Math.min(...losses))]!
 }
 
-/** Of the average; Infinity: training diverged. */
+/** The loss of the mean of all models; Infinity: training diverged. */
 export function lossOf({ end }: Trained): number {
   return end?.average.loss ?? Number.POSITIVE_INFINITY
 }
 
-/** 100 × 100 normals on a ring of eight: each method as it comes, and as tuning or the topology has it. */
+/**
+ * Averages of 100 × 100 normals on a ring of eight: each method untuned, and with the settings that
+ * tuning tries or the topology gives.
+ */
 export function averagesOf(effort: Effort): Averaging[] {
   const { bytes, tried } = EXTENTS[effort]
   const settings = AVERAGED.flatMap((method) => {

@@ -1,4 +1,4 @@
-// What trainings without a coordinator came to.
+// The table of trainings without a coordinator.
 import * as Plot from '@observablehq/plot'
 import { COLOURS, draw } from '../charts.ts'
 import type { Effort, Part } from '../experiment.ts'
@@ -89,7 +89,7 @@ function tableOf(outcomes: readonly Outcome[]): string {
   return table(head, rows)
 }
 
-/** Whether what gossip costs passes in a longer training. */
+/** Says whether the loss that gossip costs passes in a longer training. */
 function lasting(longer: readonly Outcome[], usual: readonly Outcome[]): string {
   const [{ nodes, steps }] = longer as [Outcome]
   const [{ steps: fewer }] = usual as [Outcome]
@@ -120,13 +120,13 @@ function lasting(longer: readonly Outcome[], usual: readonly Outcome[]): string 
   ].join('\n\n')
 }
 
-/** @param losses  of seeds */
+/** @param losses  one for each seed */
 function told(losses: readonly number[]): string {
   const diverged = losses.filter((loss) => !Number.isFinite(loss)).length
   return diverged > 0 ? `${diverged} of ${losses.length} diverged` : show(spreadOf(losses), 3)
 }
 
-/** What was tried. */
+/** The table of the settings that were tried. */
 function tuning(effort: Effort, find: Find): string {
   const searches = [searchOf(effort), ...tuningsOf(effort, find).values()]
   const rows = searches

@@ -13,45 +13,52 @@ export interface Training {
   readonly nodes: number
   readonly seed: number
   readonly steps: number
-  /** the highest rate of learning */
+  /** the highest learning rate */
   readonly rate: number
-  /** null: an all-reduce of gradients, which keeps all nodes alike */
+  /** null: an all-reduce of gradients, which keeps all nodes equal */
   readonly gossip: Setting | null
-  /** whether models are judged on all held-out text, or at a glance */
+  /** true: models are judged on all held-out text; false: on a part */
   readonly thorough: boolean
 }
 
 export interface Trained {
   readonly parameters: number
-  /** of all frames that a node has sent, on average, in so many steps */
+  /** of all frames that a node has sent in all `steps`, on average */
   readonly bytes: number
   readonly steps: number
   /** null: it has diverged */
   readonly end: {
     /** of the mean of all models */
     readonly average: Score
-    /** of the node that was worst at a glance */
+    /** of the node that was worst on a part of the held-out text */
     readonly worst: Score
     /** √(mean of ‖xᵢ − x̄‖²) / ‖x̄‖ */
     readonly distance: number
   } | null
 }
 
-/** What keeps nodes together. */
+/** The exchange that keeps nodes together. */
 interface Mixing {
-  /** Once per step. @param gradients  of each node, at its parameters of before */
+  /**
+   * Called once per step.
+   *
+   * @param gradients  of each node, at its parameters before the step
+   */
   iterate(gradients: readonly Parameters[]): void
   readonly bytes: number
 }
 
 const SIZE = { symbols: 65, embedding: 32, hidden: 128, length: 32 }
-/** In a step, of all nodes. */
+/** Streams of text in a step, of all nodes together. */
 const STREAMS = 32
 const MOMENTUM = 0.9
-/** The rate grows for so long, and is a tenth from each of those on: decays as of PowerGossip's LSTM. */
+/**
+ * The learning rate grows over the first `WARM` of the steps, and is divided by ten at each of
+ * `DROPS`: PowerGossip's LSTM has these decays.
+ */
 const WARM = 1 / 10
 const DROPS = [60 / 90, 80 / 90]
-/** Nats: far above what knowing nothing costs, ln 65. */
+/** Nats: far above ln 65, the loss of a model that knows nothing. */
 const LOST = 20
 
 export async function train(run: Training, data: string): Promise<Trained> {
@@ -73,7 +80,7 @@ export async function train(run: Training, data: string): Promise<Trained> {
   const parameters = all[0]!.reduce((sum, { length }) => sum + length, 0)
   for (let step = 0; step < steps; step++) {
     const losses = models.map((model) => model.step())
-    // Not NaN either.
+    // Written so that NaN counts as diverged.
     if (!losses.every((loss) => loss < LOST)) {
       return { parameters, bytes: mixing.bytes, steps: step, end: null }
     }
@@ -94,7 +101,7 @@ function shareOf({ symbols, train, heldOut }: Text, node: number, nodes: number)
   return { symbols, train: train.subarray(node * part, (node + 1) * part), heldOut }
 }
 
-/** In place of gossip: everyone's gradients become their mean, by frames of whole gradients. */
+/** In place of gossip: all gradients become their mean, by frames of whole gradients. */
 async function createAllReduce(shapes: Model['shapes']): Promise<Mixing> {
   const compressor = await createCompressor(shapes, { method: uncompressed() })
   let bytes = 0

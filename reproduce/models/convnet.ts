@@ -1,4 +1,5 @@
-// A small convolutional net: three convolutions of stride 2 and two dense layers, ReLU between them.
+// A small convolutional net: three convolutions of stride 2 and two dense layers, ReLU between
+// them.
 import type { Images } from '../data.ts'
 import { crossEntropy, integers, type Model, type Score, sumSamples } from './model.ts'
 import { createPatches, type Patches } from './patches.ts'
@@ -14,9 +15,9 @@ export interface ConvnetSize {
 
 const SIDE = 32
 const CLASSES = 10
-/** Training images are moved so far at most, either way. */
+/** Training images are moved by at most so many pixels, either way. */
 const SHIFT = 2
-/** Images of a glance at the test set. */
+/** Test images of an evaluation that is not the last. */
 const GLANCE = 256
 
 export async function createConvnet(
@@ -32,7 +33,7 @@ export async function createConvnet(
     createPatches({ side: SIDE / 4, channels: channels[1], kernel: 3, stride: 2 }),
   ]
   const shapes = convnetShapes(size)
-  // Each with the samples of one image: a convolution's are its places.
+  // `samples` is that of one image: a convolution has one for each place.
   const layers: Layer[] = [0, 1, 2, 3, 4].map((i) => {
     const [outputs, inputs] = shapes[2 * i] as [number, number]
     return { inputs, outputs, samples: convolutions[i]?.places ?? 1 }
@@ -53,11 +54,11 @@ export async function createConvnet(
     normal(parameters[2 * i]!, Math.sqrt(2 / inputs), seed, i)
   }
   const pictures = alloc(batch * SIDE * SIDE * 3)
-  // What goes into a layer's product, as patches if it is a convolution, and what comes out, after ReLU.
+  // Inputs of each layer's product (patches if it is a convolution), and outputs after ReLU.
   const ins = layers.map(({ inputs, samples }) => alloc(batch * samples * inputs))
   const outs = layers.map(({ outputs, samples }) => alloc(batch * samples * outputs))
   const dIns = layers.map(({ inputs, samples }) => alloc(batch * samples * inputs))
-  // The gradient of what came out of the convolution before, put together again.
+  // Gradients of the outputs of the convolutions before, summed from patches.
   const onImages = [1, 2].map((i) => alloc(outs[i - 1]!.length))
   const labels = new Uint8Array(batch)
   const { mean, deviation } = momentsOf(train)
@@ -95,7 +96,9 @@ export async function createConvnet(
     next = 0
   }
 
-  /** One image, normalised; mirrored and moved if wished, with the mean where it ends. */
+  /**
+   * Loads one image, normalised; mirrored and moved if asked. Pixels beyond its edge get the mean.
+   */
   function load(
     i: number,
     from: Images,
@@ -132,7 +135,10 @@ export async function createConvnet(
     }
   }
 
-  /** Turns `outs`, the last of them a gradient already, into the gradients of the sums they are made of. */
+  /**
+   * Goes backward: turns `outs`, of which the last holds its gradient already, into the gradients
+   * before ReLU.
+   */
   function goBack(): void {
     for (let i = 4; i > 0; i--) {
       const layer = { ...layers[i]!, samples: batch * layers[i]!.samples }
@@ -177,7 +183,7 @@ export async function createConvnet(
   }
 }
 
-/** Of each layer a matrix, outputs × inputs, and a bias. */
+/** Shapes of each layer: a matrix, outputs × inputs, and a bias. */
 export function convnetShapes({ channels: [c1, c2, c3], hidden }: ConvnetSize): number[][] {
   const layers = [
     [c1, 5 * 5 * 3],
@@ -195,8 +201,8 @@ function addBias(y: Float32Array, bias: Float32Array): void {
   }
 }
 
-// ReLU on the bits: its signs are as good as random, and a mispredicted branch for every other value was a third
-// of a step's time.
+// ReLU works on the bits. The signs are as good as random, and with a branch a misprediction at
+// every other value took a third of a step's time.
 
 /** y ← max(0, y) */
 function rectify(y: Float32Array): void {
@@ -204,7 +210,7 @@ function rectify(y: Float32Array): void {
   for (let i = 0; i < bits.length; i++) bits[i] = bits[i]! & ~(bits[i]! >> 31)
 }
 
-/** y ← dy where y, what `rectify` has left, is above 0; else 0 */
+/** y ← dy where y is above 0, else 0; `rectify` has made y */
 function rectifyBack(y: Float32Array, dy: Float32Array): void {
   const bits = bitsOf(y)
   const from = bitsOf(dy)
@@ -215,7 +221,7 @@ function bitsOf({ buffer, byteOffset, length }: Float32Array): Int32Array {
   return new Int32Array(buffer, byteOffset, length)
 }
 
-/** Of each colour over all pixels. */
+/** Mean and deviation of each colour over all pixels. */
 function momentsOf({ pixels }: Images): { mean: readonly number[]; deviation: readonly number[] } {
   const sums = [0, 0, 0]
   const squares = [0, 0, 0]

@@ -1,5 +1,5 @@
-// A character language model: embedding, one LSTM layer, output. Its streams of text run on from step to
-// step, and what is remembered with them; gradients go back through one step's characters.
+// A character language model: embedding, one LSTM layer, output. Each stream of text continues from
+// step to step, and so does the LSTM's state. Gradients go back through the characters of one step.
 import type { Text } from '../data.ts'
 import { crossEntropy, integers, type Model, type Score, sumSamples } from './model.ts'
 import { createProducts } from './products.ts'
@@ -9,13 +9,13 @@ export interface LstmSize {
   readonly symbols: number
   readonly embedding: number
   readonly hidden: number
-  /** streams of text, of which each worker has its share */
+  /** streams of text; each worker has an equal share */
   readonly streams: number
-  /** characters of each stream that a step goes through */
+  /** characters of each stream in a step */
   readonly length: number
 }
 
-/** Steps of a glance at held-out text; those of a last look go through all of it. */
+/** Steps of an evaluation that is not the last; the last one goes through all held-out text. */
 const GLANCE = 8
 
 export async function createLstm(
@@ -27,7 +27,7 @@ export async function createLstm(
   if (text.symbols > symbols) {
     throw new RangeError(`"symbols": expected ${text.symbols} or more, got ${symbols}`)
   }
-  const apart = Math.floor((text.heldOut.length - 1) / streams) // held-out text of each stream
+  const apart = Math.floor((text.heldOut.length - 1) / streams) // held-out text per stream
   if (apart < length) {
     const least = streams * length + 1
     throw new RangeError(
@@ -50,15 +50,16 @@ export async function createLstm(
   normal(table, 1, seed, 0)
   normal(wx, 1 / Math.sqrt(embedding), seed, 1)
   normal(wh, 1 / Math.sqrt(hidden), seed, 2)
-  b.fill(1, hidden, 2 * hidden) // it remembers, to begin with
+  b.fill(1, hidden, 2 * hidden) // biases of the forget gate: the LSTM remembers at first
   normal(wo, 0.1 / Math.sqrt(hidden), seed, 4)
 
   const ofTable = { inputs: embedding, outputs: gates }
   const ofState = { inputs: hidden, outputs: gates }
   const ofOutput = { inputs: hidden, outputs: symbols }
-  // By time, then stream. c and h have one time more: first what was remembered.
+  // Ordered by time, then stream. c and h have one time more: the state from the step before comes
+  // first.
   const x = alloc(samples * embedding)
-  const a = alloc(samples * gates) // the gates, and then the gradients of what they are made of
+  const a = alloc(samples * gates) // the gates; later the gradients of their sums
   const recurrent = alloc(streams * gates)
   const c = alloc((length + 1) * streams * hidden)
   const h = alloc((length + 1) * streams * hidden)
@@ -69,7 +70,7 @@ export async function createLstm(
   const dh = alloc(samples * hidden)
   const dhNext = alloc(streams * hidden)
   const dcNext = alloc(streams * hidden)
-  // The same of one worker's streams.
+  // Copies of one worker's streams.
   const ownX = alloc(own * embedding)
   const ownDx = alloc(own * embedding)
   const ownA = alloc(own * gates)
@@ -95,7 +96,9 @@ export async function createLstm(
     return loss / samples
   }
 
-  /** The characters of a step, and those that follow them, round the end. */
+  /**
+   * Reads the characters of a step, and those that follow them. The text wraps around at its end.
+   */
   function read(from: Uint8Array, starts: readonly number[], step: number): void {
     for (let t = 0, s = 0; t < length; t++) {
       for (let i = 0; i < streams; i++, s++) {
@@ -149,7 +152,7 @@ export async function createLstm(
     }
   }
 
-  /** From the gradient in `scores` to those in `a` and `dx`. */
+  /** Goes backward: from the gradient in `scores` to those in `a` and `dx`. */
   function goBack(): void {
     backward(dh, wo, scores, { ...ofOutput, samples })
     dhNext.fill(0)
@@ -185,7 +188,7 @@ export async function createLstm(
     }
   }
 
-  /** The last state is the next step's first. */
+  /** Makes the last state the first one of the next step. */
   function remember(): void {
     c.copyWithin(0, length * streams * hidden)
     h.copyWithin(0, length * streams * hidden)
@@ -215,7 +218,7 @@ export async function createLstm(
     return gradients
   }
 
-  /** This worker's part of each time. */
+  /** Copies this worker's part of each time. */
   function take(to: Float32Array, from: Float32Array, worker: number): void {
     const part = to.length / length
     for (let t = 0; t < length; t++) {
@@ -246,7 +249,10 @@ export async function createLstm(
   }
 }
 
-/** Embedding, input and state to gates, their bias, output and its bias. */
+/**
+ * Shapes of the parameters: embedding, input to gates, state to gates, bias of gates, output, its
+ * bias.
+ */
 export function lstmShapes({ symbols, embedding, hidden }: LstmSize): number[][] {
   const gates = 4 * hidden
   return [
@@ -266,8 +272,9 @@ function sigmoid(x: number): number {
 }
 
 /**
- * To 3e-8: the quotient of polynomials that Eigen has for floats. A cell takes five of them, which were half
- * of a step's time with Math.tanh and Math.exp: 4 ns in place of 30 to 40.
+ * tanh to 3e-8, by the quotient of polynomials that Eigen has for floats. A cell computes five of
+ * them. With Math.tanh and Math.exp they took half of a step's time: 30 to 40 ns each; this takes
+ * 4.
  */
 function tanh(z: number): number {
   const x = z > 9 ? 9 : z < -9 ? -9 : z

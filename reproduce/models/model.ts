@@ -1,6 +1,6 @@
-// What is trained: a model, its data, and the batches of a seed.
+// The interface of models. A model has its data, and draws batches from a seed.
 
-/** Parameters lie in one place; workers that are simulated together hold the same. */
+/** A model with one copy of the parameters, for all simulated workers hold the same. */
 export interface Model {
   readonly shapes: readonly (readonly number[])[]
   /** one array per shape, changed by training */
@@ -12,14 +12,14 @@ export interface Model {
    */
   step(): number
   /**
-   * The gradient of the mean loss over this worker's share of the batch: consecutive samples, as many as
-   * any other's. Valid until the next call.
+   * The gradient of the mean loss over this worker's share of the batch. Shares are consecutive
+   * samples, equally many for all workers. The arrays are valid until the next call.
    */
   gradients(worker: number): readonly Float32Array[]
   /**
-   * On what is not trained on; gradients are gone then.
+   * Evaluates the model on held-out data. Gradients are lost.
    *
-   * @param last  on all of it
+   * @param last  true: on all of the held-out data; false: on a part
    */
   evaluate(last: boolean): Score
 }
@@ -43,8 +43,8 @@ export function integers(seed: number): (below: number) => number {
 }
 
 /**
- * Turns the scores of each sample into the gradient of its loss, p − 1 at the target, p elsewhere, times
- * `scale`, in place.
+ * Turns the scores of each sample into the gradient of its loss, in place: `scale` · (p − 1) at the
+ * target, `scale` · p elsewhere.
  *
  * @returns the sum of losses, and how many targets had the greatest score
  */
@@ -82,7 +82,7 @@ export function crossEntropy(
   return { loss, right }
 }
 
-/** sums ← Σ over samples of what lies one after another. */
+/** sums ← Σ over samples, which lie one after another */
 export function sumSamples(sums: Float32Array, samples: Float32Array): void {
   sums.fill(0)
   for (let at = 0; at < samples.length; at += sums.length) {

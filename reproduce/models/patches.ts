@@ -1,17 +1,22 @@
-// Convolutions as products: every place's patch becomes a sample (im2col), and back.
+// Convolutions as products: the patch of every place becomes a sample (im2col), and back.
 
 export interface Patches {
-  /** of an image that comes out */
+  /** places of an output image */
   readonly places: number
   /** values in a patch: kernel rows × kernel columns × channels */
   readonly length: number
-  /** patches ← images, which lie by row, column, channel; beyond the edge a patch keeps what it has: zeros */
+  /**
+   * patches ← images, which lie by row, column, channel. Beyond an image's edge a patch keeps its
+   * values: zeros.
+   */
   gather(patches: Float32Array, images: Float32Array, count: number): void
-  /** images ← Σ patches: each value goes back to where it came from */
+  /** images ← Σ patches: each value is added where it came from */
   scatter(images: Float32Array, patches: Float32Array, count: number): void
 }
 
-/** Of square images; `kernel` is odd, and its middle goes from the first pixel in steps of `stride`. */
+/**
+ * For square images. `kernel` is odd; its middle goes from the first pixel in steps of `stride`.
+ */
 export function createPatches({
   side,
   channels,
@@ -28,7 +33,8 @@ export function createPatches({
   const length = kernel * kernel * channels
   const image = side * side * channels
   const patched = out * out * length
-  // Runs of values that lie one after another in a patch and in the image: where in each, and how many.
+  // Runs of values that are consecutive both in a patch and in the image: their start in each, and
+  // their length.
   const runs: number[] = []
   for (let y = 0, at = 0; y < out; y++) {
     for (let x = 0; x < out; x++) {

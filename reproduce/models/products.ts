@@ -1,9 +1,12 @@
-// What layers are computed with: the library's own kernels, for the three products of a dense layer are
-// theirs, with the samples of a batch as columns. One core of an x86 server, 512 × 128 with 32 samples: 28 to
-// 31 GFLOP/s; loops in TypeScript over four samples at once 2.
+// The products of dense layers, by the library's own kernels: the three products of a layer are
+// theirs, with the samples of a batch as columns. One core of an x86 server, 512 × 128 with 32
+// samples: 28 to 31 GFLOP/s; loops in TypeScript over four samples at once reach 2.
 import { createWasmKernels, type WasmKernels } from 'lowrank/kernels'
 
-/** Weights are out × in, by row; samples lie one after another. All arrays come from `alloc`. */
+/**
+ * Weights are outputs × inputs, by row; samples lie one after another. All arrays come from
+ * `alloc`.
+ */
 export interface Products {
   /** zeros */
   alloc(floats: number): Float32Array
@@ -13,7 +16,7 @@ export interface Products {
   backward(dx: Float32Array, w: Float32Array, dy: Float32Array, layer: Layer): void
   /** dw ← Σ dy·xᵀ over the samples */
   weights(dw: Float32Array, dy: Float32Array, x: Float32Array, layer: Layer): void
-  /** seeded normals times `scale`; a stream of its own for each parameter */
+  /** seeded normals times `scale`; each parameter has a stream of its own */
   normal(x: Float32Array, scale: number, seed: number, parameter: number): void
 }
 
@@ -23,7 +26,7 @@ export interface Layer {
   readonly samples: number
 }
 
-/** @param floats  as many as arrays will have in all, and 4 more for each */
+/** @param floats  the floats of all arrays together, plus 4 for each array */
 export async function createProducts(floats: number): Promise<Products> {
   const kernels: WasmKernels = await createWasmKernels({ floats })
   const dims = ({ inputs, outputs, samples }: Layer) => ({

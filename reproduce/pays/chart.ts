@@ -1,4 +1,4 @@
-// How many times faster steps are, by bandwidth: a panel for each delay.
+// How many times faster steps are, by bandwidth, with a panel for each delay.
 import * as Plot from '@observablehq/plot'
 import { COLOURS, draw } from '../charts.ts'
 import type { Line } from './steptime.ts'

@@ -1,10 +1,10 @@
-// What the papers say about time, beside this machine's.
+// The papers' claims about time, with verdicts from this machine's times.
 
 import type { Claim, Verdict } from '../experiment.ts'
 import type { Measured, MeasuredCost, ModelName, WayName } from './costs.ts'
 import { type Line, savedMs } from './steptime.ts'
 
-/** The papers' cluster: 10 Gbit/s, and delays that are fractions of a millisecond. */
+/** The papers' cluster: 10 Gbit/s. Its delays are fractions of a millisecond, taken as 0. */
 const CLUSTER: Line = { mbits: 10_000, delayMs: 0 }
 
 const HERE = 'in a star of four at 10 Gbit/s, compressed on one thread of this machine'
@@ -54,8 +54,8 @@ export function claimsOf(costs: readonly Measured[]): Claim[] {
 }
 
 /**
- * found: each first one's step is shorter by more than what both times vary by. not found: one is longer by
- * more than that.
+ * found: in each comparison the first step is shorter by more than the spreads of both times. not
+ * found: in one it is longer by more than that.
  */
 function judge(
   claim: string,

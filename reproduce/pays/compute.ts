@@ -1,10 +1,10 @@
-// What a step of the demo takes besides compression: its gradient and its optimiser.
+// Times of a step of the demo without compression: its gradient and its optimiser.
 import { createCompressor, createSgd } from 'lowrank'
 import { BATCH, batchAt, CONTEXT, createModel } from '../../examples/demo/model.ts'
 import { SYMBOLS } from './costs.ts'
 import { type Budget, createLap, medianOf, sample, scatterOf } from './sampling.ts'
 
-/** Of one worker, alone on its core. */
+/** Times of one worker, alone on its core. */
 export interface Compute {
   readonly gradientMs: number
   readonly optimiserMs: number

@@ -1,4 +1,5 @@
-// What each method takes, on this machine, to compress, aggregate and decompress gradients of known models.
+// Times each method on this machine: compression, aggregation and decompression of gradients of
+// known models.
 import { aggregate, type Compressor, createCompressor, type Options, plan } from 'lowrank'
 import { randomBlock, randomK, signNorm, topK } from 'lowrank/baselines'
 import { createWasmKernels } from 'lowrank/kernels'
@@ -8,10 +9,10 @@ import { shapesOf } from '../../examples/demo/model.ts'
 import { type Budget, createLap, medianOf, sample, scatterOf } from './sampling.ts'
 import type { Cost } from './steptime.ts'
 
-/** Of the star that the tables are about. */
+/** Workers in the star that the tables are about. */
 export const WORKERS = 4
 
-/** That the demo tells apart in the text it brings along. */
+/** Different characters in the text that the demo brings along. */
 export const SYMBOLS = 103
 
 const MODELS = {
@@ -26,12 +27,12 @@ export type ModelName = keyof typeof MODELS
 interface Way {
   /** nothing is compressed */
   readonly raw?: true
-  /** how many steps it takes for the kinds of steps to come round; absent: all are alike */
+  /** number of steps after which the kinds of steps repeat; absent: all steps are alike */
   readonly cycle?: number
   readonly options: Options
 }
 
-/** By the names that tables have. */
+/** Ways by their names in the tables. */
 const WAYS = {
   uncompressed: { raw: true, options: {} },
   'uncompressed, f16': { raw: true, options: { wire: 'f16' } },
@@ -51,23 +52,23 @@ const WAYS = {
 export type WayName = keyof typeof WAYS
 
 export interface MeasuredCost extends Cost {
-  /** median distance of all processor time in a step from its median */
+  /** median distance of a step's processor time from its median */
   readonly spreadMs: number
   readonly samples: number
 }
 
-/** One of them, of which model and way. */
+/** A cost, with its model and its way. */
 export interface Measured {
   readonly model: ModelName
   readonly way: WayName
-  /** that took part; the coordinator's time is scaled to WORKERS */
+  /** that were measured; the coordinator's time is scaled to WORKERS */
   readonly workers: number
   readonly cost: MeasuredCost
 }
 
 /**
- * @param workers  that take part in what is measured; aggregation is scaled to WORKERS
- * @throws Error  if frames are not as long as `plan` says
+ * @param workers  that are measured; aggregation is scaled to WORKERS
+ * @throws Error  if the lengths of frames differ from those of `plan`
  */
 export async function costOf(
   model: ModelName,
@@ -116,7 +117,7 @@ export async function costOf(
   }
 }
 
-/** Times of all workers together; bytes of one. */
+/** Times are of all workers together; bytes are of one. */
 interface Step {
   readonly sendMs: number
   readonly updateMs: number

@@ -1,5 +1,5 @@
-// Where compression pays: measured processor times and real bytes, in a stated model of a step's time; the
-// model against the demo over shaped lines.
+// Where compression pays. A stated model computes a step's time from measured processor times and
+// real bytes; the demo over shaped lines checks the model.
 
 import type { Done, Effort, Experiment } from '../experiment.ts'
 import { type Compute, computeOf } from './compute.ts'
@@ -19,14 +19,14 @@ type Run =
     }
   | { readonly kind: 'trip'; readonly trip: Trip }
 
-/** Of a run of each kind. */
+/** The result of a run of each kind. */
 type Result = Compute | MeasuredCost | readonly number[]
 
 const RANKS: readonly WayName[] = [
   ...(['uncompressed', 'rank 1', 'rank 2', 'rank 4', 'rank 4, half-steps'] as const),
 ]
 const WIRES: readonly WayName[] = ['uncompressed, f16', 'rank 4, f16', 'rank 4, int8']
-/** Table 4's. What is gathered takes longer the more workers there are. */
+/** The ways of Table 4. Gathered frames take longer the more workers there are. */
 const SUMMED: readonly WayName[] = ['random k, rank 2', 'random block, rank 2']
 const GATHERED: readonly WayName[] = ['top k, 1/32', 'top k, 1/136', 'sign + norm']
 

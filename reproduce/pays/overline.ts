@@ -1,4 +1,5 @@
-// The demo over a line: its coordinator and worker processes, with the shaping proxy between them.
+// The demo over a line: its processes for coordinator and workers, with the shaping proxy between
+// them.
 import { createFleet } from '../../examples/demo/coordinator.ts'
 import type { Settings } from '../../examples/demo/run.ts'
 import { createCorpus } from '../../examples/demo/text.ts'
@@ -14,13 +15,16 @@ export interface Trip extends Line {
   readonly steps: number
 }
 
-/** So many that the demo measures no loss in the first ones: that would take time, too. */
+/**
+ * With so many steps in all, the demo measures no loss in the first ones: that would take time,
+ * too.
+ */
 const ALL_STEPS = 2000
 const BEFORE_A_LOSS = 39
 
 /**
- * @param signal  ends it, processes and all
- * @returns milliseconds from one step's last mean to the next one's: one fewer than steps
+ * @param signal  ends the run and its processes
+ * @returns milliseconds from one step's last mean to the next step's; one fewer than steps
  */
 export async function stepsOver(trip: Trip, signal: AbortSignal): Promise<number[]> {
   const { way, workers, steps, mbits, delayMs } = trip
@@ -61,7 +65,10 @@ export async function stepsOver(trip: Trip, signal: AbortSignal): Promise<number
   }
 }
 
-/** Of as many different characters as the demo's own, and short: how long a step takes is all the same to it. */
+/**
+ * A text with as many different characters as the demo's own. It is short, for a step takes as long
+ * with any text.
+ */
 function text(): string {
   const characters = Array.from({ length: SYMBOLS - 1 }, (_, i) => String.fromCharCode(0x100 + i))
   return characters.join('').repeat(300)

@@ -1,4 +1,4 @@
-// What is said about where compression pays: tables, a chart, claims.
+// The page's part about where compression pays: tables, a chart, claims.
 import { statistics } from '../../bench/measure.ts'
 import type { Part } from '../experiment.ts'
 import { bytes, table } from '../markdown.ts'
@@ -108,7 +108,7 @@ function costTable(of: readonly Measured[]): string {
   )
 }
 
-/** Of all that is compressed: see `breakEven`. */
+/** The bandwidth at which compression ends to pay, for each compressed way: see `breakEven`. */
 function endsOf(costs: readonly Measured[]) {
   return costs
     .filter(({ way }) => way !== 'uncompressed')
@@ -139,7 +139,7 @@ function endTable(costs: readonly Measured[]): string {
   )
 }
 
-/** What the model says about a trip, beside what it took. */
+/** The model's time for a trip, beside the measured one. */
 function checkOf({ trip, stepsMs }: Travelled, costs: readonly Measured[], computeMs: number) {
   const { way, workers } = trip
   const { cost } = costs.find((one) => one.model === 'demo' && one.way === way)!
@@ -159,7 +159,7 @@ export function uncompressedOf(costs: readonly Measured[], model: ModelName): Me
   return found.cost
 }
 
-/** Three digits. */
+/** Formats milliseconds with three digits. */
 export function ms(value: number): string {
   return Math.abs(value) >= 1000
     ? Math.round(value).toLocaleString('en-US')

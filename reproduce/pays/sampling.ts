@@ -1,4 +1,4 @@
-// How times are taken here: again and again for a while, the first ones left out.
+// How times are taken here: repeatedly for a while, without the first ones.
 import { statistics } from '../../bench/measure.ts'
 
 /** How long something is measured, and how often at least. */
@@ -7,10 +7,10 @@ export interface Budget {
   readonly least: number
 }
 
-/** Turns in which code is compiled again, better. */
+/** Turns before samples are taken: V8 compiles the code again, better, in these. */
 const WARM_UP = 2
 
-/** What turns took, in milliseconds by name. */
+/** Samples turns: their times in milliseconds, by name. */
 export async function sample<K extends string>(
   { ms, least }: Budget,
   turn: () => Record<K, number> | Promise<Record<K, number>>,
@@ -23,18 +23,18 @@ export async function sample<K extends string>(
   return samples
 }
 
-/** The median of one thing. */
+/** The median of the times of one name. */
 export function medianOf<K extends string>(samples: readonly Record<K, number>[], of: K): number {
   return statistics(samples.map((one) => one[of])).ms
 }
 
-/** The median distance of all together from its median. */
+/** The median distance of a turn's whole time from its median. */
 export function scatterOf(samples: readonly Record<string, number>[]): number {
   const whole = samples.map((one) => Object.values(one).reduce((sum, value) => sum + value, 0))
   return statistics(whole).spread
 }
 
-/** A clock that tells the milliseconds since it was last asked, or made. */
+/** A clock. Each call returns the milliseconds since the call before, or since its creation. */
 export function createLap(): () => number {
   let begun = performance.now()
   return () => {

@@ -5,7 +5,7 @@ import { ABOUT } from '../tasks.ts'
 import type { Task } from '../training.ts'
 import type { Outcome } from './found.ts'
 
-/** In the picture over steps: more would hide each other. */
+/** The curves in the picture over steps: more would hide each other. */
 const CURVES = [
   ...['uncompressed', 'rank 1', 'rank 2', 'rank 4', 'rank 2, no feedback'],
   ...['top K', 'random K', 'half-steps, rank 2'],
@@ -31,7 +31,11 @@ export function overSteps(task: Task, outcomes: readonly Outcome[]): string {
   )
 }
 
-/** Loss at the end against bytes. @param workers  of one number alone */
+/**
+ * Loss at the end against bytes.
+ *
+ * @param workers  shows the outcomes with this number of workers
+ */
 export function againstBytes(task: Task, outcomes: readonly Outcome[], workers: number): string {
   const { title, loss } = ABOUT[task.name]
   return scatter(

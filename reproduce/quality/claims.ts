@@ -1,4 +1,4 @@
-// What the papers say about trainings, held against these.
+// The papers' claims about trainings, with verdicts from the trainings here.
 import { better, noWorse, type Pair, type Seeds } from '../claims.ts'
 import type { Claim } from '../experiment.ts'
 import { count } from '../markdown.ts'
@@ -14,7 +14,7 @@ export function claimsOf(
   searches: readonly Search[],
   find: Find,
 ): Claim[] {
-  /** In each setting that has both. */
+  /** Pairs of the two in each setting that has both. */
   const pairs = (name: string, other: string): Pair[] =>
     outcomes.flatMap((one) => {
       const { task, workers } = one
@@ -114,7 +114,7 @@ export function claimsOf(
       judge,
       held: pairs(one, other),
     }))
-    .filter(({ held }) => held.length > 0) // a quick run has not all contestants
+    .filter(({ held }) => held.length > 0) // a quick run leaves out some contestants
     .map(({ claim, source, judge, held }) => judge(claim, source, held))
   return [...compared, ...sameRate(outcomes, searches, find), ...linear(outcomes)]
 }
@@ -124,8 +124,9 @@ function seedsOf({ name, losses }: Outcome): Seeds {
 }
 
 /**
- * Found: by the rule of all claims, 4 and 16 workers do not differ in any setting. That a step's update is
- * the same is tested elsewhere; here sums are rounded in another order, which grows as it does uncompressed.
+ * Found: 4 and 16 workers do not differ in any setting, by the rule of all claims. Other tests show
+ * that a step's update is the same. Here sums are rounded in another order, and the difference
+ * grows as it does uncompressed.
  */
 function linear(outcomes: readonly Outcome[]): Claim[] {
   const found = outcomes.flatMap((one) => {
@@ -156,7 +157,10 @@ function linear(outcomes: readonly Outcome[]): Claim[] {
   ]
 }
 
-/** Found: with its rate, the first seed loses no more than the worst of all seeds does with the own rate. */
+/**
+ * Found: with the uncompressed rate, the first seed's loss is no more than the worst loss of all
+ * seeds with the contestant's own rate.
+ */
 function sameRate(outcomes: readonly Outcome[], searches: readonly Search[], find: Find): Claim[] {
   const found = searches.flatMap(({ task, contestant: { name }, trainings }) => {
     const own = (wanted: string) =>

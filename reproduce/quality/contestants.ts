@@ -1,4 +1,4 @@
-// Who is compared, and with which learning rates.
+// The contestants and their learning rates.
 import { plan } from 'lowrank'
 import type { Effort } from '../experiment.ts'
 import { tasksOf, USUAL } from '../tasks.ts'
@@ -7,12 +7,12 @@ import type { Way } from '../ways.ts'
 import { bestOf, type Find } from './found.ts'
 
 export interface Contestant {
-  /** how tables call it; the same for both tasks */
+  /** name in tables; the same for both tasks */
   readonly name: string
   readonly way: (task: Task) => Way
   /** numbers of workers in a full run */
   readonly workers: readonly number[]
-  /** It has the learning rate of this one, and none of its own. */
+  /** It takes the learning rate of this contestant and is not tuned. */
   readonly rateOf?: string
   /** numbers of workers in a quick run; absent: not in it */
   readonly quick?: readonly number[]
@@ -38,7 +38,7 @@ export const CONTESTANTS: readonly Contestant[] = [
     name: 'rank 2, f16',
     way: () => ({ rank: 2, wire: 'f16' }),
     workers: FEW,
-    rateOf: 'rank 2', // it differs from that by rounding alone
+    rateOf: 'rank 2', // it differs from rank 2 by rounding alone
   },
   {
     name: 'rank 2, int8',
@@ -65,7 +65,7 @@ export const CONTESTANTS: readonly Contestant[] = [
   { name: 'sign + norm', way: () => ({ method: 'signNorm' }), workers: BOTH },
 ]
 
-/** As many floats and indices as rank 2 has floats. */
+/** Top K with as many floats and indices together as rank 2 has floats. */
 function topKAsRank2(task: Task): Way {
   return { method: 'topK', ratio: 1 / plan(shapesOf(task), { rank: 2 }).ratio }
 }
@@ -73,8 +73,9 @@ function topKAsRank2(task: Task): Way {
 export const SEEDS: Record<Effort, readonly number[]> = { full: [1, 2, 3], quick: [1], tiny: [1] }
 
 /**
- * Times what is usual: the grid that learning rates are looked for in, on the first seed and 4 workers. A
- * grid that ends with its best rate gets another, half or twice that, until it does not.
+ * Learning rates in which the best is searched, as multiples of `USUAL`, on the first seed and 4
+ * workers. While the best rate is at an end of the grid, the grid gets one more: half or twice
+ * that.
  */
 const GRID: Record<Effort, readonly number[]> = {
   full: [1 / 8, 1 / 4, 1 / 2, 1, 2],
@@ -82,10 +83,13 @@ const GRID: Record<Effort, readonly number[]> = {
   tiny: [1 / 2],
 }
 
-/** No grid gets more rates than that. */
+/** No grid gets more rates than this. */
 const MOST_RATES = 9
 
-/** In a full run these train once more, for so many times the steps: does what compression costs pass? */
+/**
+ * In a full run these train once more, for so many times the steps: does the cost of compression
+ * pass?
+ */
 const LONGER = {
   times: 4,
   task: 'text',
@@ -95,7 +99,7 @@ const LONGER = {
   ],
 } as const
 
-/** With the numbers of workers that they have in such a run. */
+/** The contestants of a run, with the numbers of workers that they have in it. */
 export function contestantsOf(effort: Effort): readonly Contestant[] {
   if (effort === 'full') return CONTESTANTS
   const some = CONTESTANTS.flatMap((one) => (one.quick ? [{ ...one, workers: one.quick }] : []))
@@ -122,7 +126,7 @@ export interface Search {
   readonly trainings: readonly Training[]
 }
 
-/** As wide as they have to be, as far as is known. */
+/** The grids, as wide as the results so far require. */
 export function searchesOf(effort: Effort, find: Find): readonly Search[] {
   const tuned = contestantsOf(effort).filter((one) => one.rateOf === undefined)
   return Object.values(tasksOf(effort)).flatMap((task) =>

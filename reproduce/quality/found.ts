@@ -1,4 +1,4 @@
-// What trainings have come to, by their descriptions.
+// Results of trainings, found by their descriptions.
 import type { Done } from '../experiment.ts'
 import type { Spread } from '../spread.ts'
 import type { Task, Trained, Training } from '../training.ts'
@@ -10,12 +10,12 @@ export function finder(done: readonly Done<Training, Trained>[]): Find {
   return (training) => found.get(JSON.stringify(training))
 }
 
-/** On all held-out data, at the end; Infinity: training diverged. */
+/** The loss on all held-out data at the end; Infinity: training diverged. */
 export function lossOf({ last }: Trained): number {
   return last?.loss ?? Number.POSITIVE_INFINITY
 }
 
-/** With the least loss; null unless all are done. */
+/** The training with the least loss; null unless all are done. */
 export function bestOf(trainings: readonly Training[], find: Find): Training | null {
   const found = trainings.map(find)
   if (found.includes(undefined)) return null
@@ -23,7 +23,7 @@ export function bestOf(trainings: readonly Training[], find: Find): Training | n
   return trainings[losses.indexOf(Math.min(...losses))]!
 }
 
-/** A contestant in a setting, and what its seeds came to. */
+/** A contestant in a setting, with the results of its seeds. */
 export interface Outcome {
   readonly task: Task
   /** with more steps than usual */
@@ -35,7 +35,7 @@ export interface Outcome {
   readonly losses: readonly number[]
   readonly loss: Spread
   readonly accuracy: Spread
-  /** by one worker in a step */
+  /** sent by one worker in a step */
   readonly sentBytes: number
   readonly receivedBytes: number
 }

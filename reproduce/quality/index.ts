@@ -1,4 +1,5 @@
-// Tables 1 to 4 of the paper in kind: what compression does to training, beside what it sends.
+// Tables 1 to 4 of the paper in kind: the effect of compression on training, beside the bytes that
+// it sends.
 import { CIFAR, SHAKESPEARE } from '../data.ts'
 import type { Experiment } from '../experiment.ts'
 import { type Trained, type Training, train } from '../training.ts'
@@ -17,7 +18,7 @@ export const quality: Experiment<Training, Trained> = {
     const all = [...searchesOf(effort, find), ...cellsOf(effort, find)].flatMap(
       ({ trainings }) => trainings,
     )
-    // A grid's best on the first seed is a cell's training, too.
+    // The best training of a grid, on the first seed, is also a training of a cell.
     return [...new Map(all.map((training) => [JSON.stringify(training), training])).values()]
   },
   describe: ({ task, workers, way, learningRate, seed }) =>

@@ -132,7 +132,7 @@ function tableOf(outcomes: readonly Outcome[]): string {
   return table(head, rows)
 }
 
-/** What the grids found. */
+/** The table of the learning rates that the grids found. */
 function rates(searches: readonly Search[], outcomes: readonly Outcome[], find: Find): string {
   const all = searches.flatMap(({ trainings }) => trainings.map((one) => one.learningRate))
   const tried = [...new Set(all)].sort((a, b) => a - b)
@@ -151,7 +151,7 @@ function rates(searches: readonly Search[], outcomes: readonly Outcome[], find: 
   return table(['learning rate, first seed', ...tried.map(String)], rows)
 }
 
-/** Whether what compression costs passes in a longer training. */
+/** Says whether the loss that compression costs passes in a longer training. */
 function lastingOf(longer: readonly Outcome[], usual: readonly Outcome[]): string {
   const [{ task, workers }] = longer as [Outcome]
   const { title } = ABOUT[task.name]

@@ -1,4 +1,4 @@
-// The papers' printed figures about bytes come out of the shapes, but for those that cannot.
+// The shapes yield the papers' printed figures about bytes, but for those that cannot be right.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { bytes, figuresOf } from '../bytes/index.ts'
@@ -21,7 +21,8 @@ test('all figures round to what is printed, but these', () => {
       [source, model, row, printed, value.toFixed(3), verdict].join(', '),
     ),
     [
-      // A ratio of two rounded figures, and the bytes of a ring of 8 in the caption of one of 16.
+      // The first is a ratio of two rounded figures; the second are the bytes of a ring of 8 in the
+      // caption of a ring of 16.
       'PowerGossip, poster, ratios, ResNet20, PowerGossip, 57, 56.151, off',
       'PowerGossip, poster, caption, ResNet20, Uncompressed, 102, 51.970, off',
       'Accordion, fixed ranks, ResNet-18, Rank 1, 1350.4, 1350.489, cut off there',
@@ -51,7 +52,7 @@ test('claims are judged by the figures', () => {
   const [yes, no] = ['found', 'not found'] as const
   assert.equal(verdicts(done), [yes, yes, yes, yes, no, no, yes])
   assert.is(SOURCES.length, 7)
-  // Half a percent more floats at one rank of the LSTM: 308.1 times fewer, not 310.
+  // With half a percent more floats at rank 1 of the LSTM: 308.1 times fewer, not 310.
   const spoilt = done.map(({ run, result }) => {
     const { model, way } = run
     const more = model === 'LSTM' && way.name === 'rank' && way.rank === 1 ? 1.005 : 1
@@ -63,7 +64,7 @@ test('claims are judged by the figures', () => {
 test('what frames add to the floats is little', () => {
   for (const { overhead, row, model, floats } of figuresOf(done)) {
     if (overhead === null) continue
-    // Two rounds, or two neighbours twice: at most four headers.
+    // At most four headers: two rounds, or two neighbours twice.
     const most = 4 * (64 + 4 + 16 + 16 + 4 * 35)
     assert.ok(overhead > 0 && overhead * 4 * floats <= most, `${model}, ${row}: ${overhead}`)
   }

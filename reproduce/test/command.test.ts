@@ -16,7 +16,7 @@ const data = join(folder, 'data')
 const out = join(folder, 'out')
 const store = join(folder, 'store')
 
-// Not the real data sets, which may not be here, but files of their formats.
+// Made-up files in the formats of the real data sets, which may not be here.
 const draw = integers(1)
 for (const file of SHAKESPEARE) put(file, 12_000, () => 32 + draw(65))
 for (const file of CIFAR) put(file, 40 * 3073, (i) => (i % 3073 === 0 ? draw(10) : draw(256)))
@@ -31,7 +31,7 @@ test('goes on from where it was interrupted, and writes page, charts and results
   first.child.kill('SIGINT')
   assert.is(await first.code, 130)
   assert.match(first.text(), 'reproduce: ended by SIGINT; the same command goes on from here')
-  // Not always one: before the signal arrives the next may have ended as well.
+  // There may be more than one: before the signal arrives, the next run may have ended as well.
   const kept = lines()
   assert.ok(kept.length >= 1)
 
@@ -98,7 +98,7 @@ function lines(): string[] {
   return readFileSync(join(store, 'tiny.jsonl'), 'utf8').trim().split('\n')
 }
 
-/** The command, with the data made here unless told otherwise. */
+/** Starts the command, with the data made here unless told otherwise. */
 function start(...words: string[]) {
   const given = words.includes('--data') ? words : [...words, '--data', data]
   const all = ['--import', 'tsx', 'reproduce/main.ts', ...given, '--out', out, '--store', store]

@@ -1,4 +1,4 @@
-// Gossip's part of the reproduction: averages, slopes, trainings in small, and what is run when.
+// Gossip's part of the reproduction: averages, slopes, small trainings, and the order of runs.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { ring, spectralGap } from '../../src/gossip/topology.ts'

@@ -37,8 +37,9 @@ for (const [name, create] of Object.entries(MODELS)) {
     return model.step()
   }
 
-  // In the second step the state that the first has left counts as well. Float32 rounds the loss to 2e-7 or
-  // so, and the slope to 2e-4 at this distance; at a longer one more of ReLU's corners lie between.
+  // In the second step the state that the first one left counts as well. Float32 rounds the loss to
+  // about 2e-7, and so the slope to 2e-4 at this distance; a longer distance would cross more of
+  // ReLU's corners.
   test('has gradients that are those of its loss, in random directions', async () => {
     const model = await create(1)
     model.step()

@@ -1,4 +1,5 @@
-// The model of a step's time, by hand; where compression ends to pay; and how claims about time are judged.
+// The model of a step's time, checked by hand; where compression ends to pay; the verdicts about
+// time.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { claimsOf } from '../pays/claims.ts'
@@ -43,7 +44,7 @@ test('what is faster without any bytes pays always, what sends more and takes lo
   assert.is(breakEven({ ...dense, sendMs: 1 }, dense, 0), Infinity)
 })
 
-/** ResNet-18 and the LSTM, with what their compression takes. */
+/** Costs of all models, with these times of compression. */
 function costs(ms: Partial<Record<WayName, number>>, spreadMs = 1) {
   return (['demo', 'ResNet-18', 'LSTM'] as const).flatMap((model) =>
     (Object.entries(ms) as [WayName, number][]).map(([way, sendMs]) => {

@@ -1,5 +1,5 @@
-// The shaping proxy, over real sockets. Times are bounded from below alone: how late things may be is the
-// machine's affair, how early they may be is the line's.
+// The shaping proxy, over real sockets. Times have lower bounds only: how late things may be
+// depends on the machine, how early they may be on the line.
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
@@ -10,7 +10,7 @@ import { createShaper, type Line, type Shaper } from '../shaper.ts'
 
 const test = suite('shaper')
 
-/** What clocks may be off by between two readings, and nothing else. */
+/** The error of clocks between two readings, and nothing else. */
 const TOLERANCE = 0.99
 
 /** Two ends of a connection through a line. */
@@ -21,7 +21,7 @@ interface Ends {
 
 const open: { server: Server; shaper: Shaper; ends: Ends }[] = []
 
-/** @param pauseOnConnect  the far end reads nothing until it is told to */
+/** @param pauseOnConnect  the far end reads nothing until the test resumes it */
 async function connectOver(line: Line, pauseOnConnect = false): Promise<Ends> {
   const server = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect })
   server.listen(0, '127.0.0.1')
@@ -43,10 +43,10 @@ test.after.each(async () => {
   }
 })
 
-/** All that comes until the other end says it was all. */
+/** Reads all bytes until the other end closes its direction. */
 async function read(socket: Socket): Promise<Buffer> {
   const chunks: Buffer[] = []
-  socket.on('data', (chunk) => chunks.push(chunk)) // an iterator would destroy the socket at the end
+  socket.on('data', (chunk) => chunks.push(chunk)) // an iterator would destroy the socket
   await once(socket, 'end')
   return Buffer.concat(chunks)
 }
@@ -62,7 +62,7 @@ test('bytes arrive unchanged and in order, not before the line can have carried 
   const middle = performance.now()
   assert.ok(got.equals(sent))
   assert.ok(middle - begun >= TOLERANCE * (400 + 30), `${middle - begun} ms`)
-  // The other direction: `near` has said all it had to say, and still listens.
+  // The other direction: `near` has ended its own direction, and still listens.
   far.end(answer)
   assert.ok((await read(near)).equals(answer))
   const back = performance.now() - middle
@@ -143,7 +143,7 @@ test('where nobody listens, connections are reset', async () => {
   await shaper.close()
 })
 
-/** Of which no stretch is like another. */
+/** Bytes in which no stretch is like another. */
 function bytesOf(length: number, seed: number): Buffer {
   const bytes = Buffer.alloc(length)
   let state = seed + 1

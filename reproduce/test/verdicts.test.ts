@@ -1,4 +1,4 @@
-// Pages of full runs, from results that are made up: what is said about them must follow.
+// Pages of full runs from made-up results: the verdicts must follow from the results.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { accordion } from '../accordion/index.ts'
@@ -44,7 +44,8 @@ test('numbers have names, means, half ranges and words', () => {
 })
 
 test('quality: tunes each on a grid, and judges what its best rates come to', () => {
-  // Rank 1 is worse and likes a rate below the grid; top K is within the spread of rank 2; no feedback diverges.
+  // In these losses rank 1 is worse and needs a rate below the grid, top K is within the spread of
+  // rank 2, and training without feedback diverges.
   const loss = ({ way, learningRate, task, seed, workers }: Training) => {
     const best = (way.rank === 1 ? 1 / 16 : 1) * USUAL[task.name]
     const off = 0.2 * Math.abs(Math.log2(learningRate / best))
@@ -111,7 +112,7 @@ test('accordion: says where the low rank loses, and what is saved', () => {
 
 test.run()
 
-/** All runs of a full command, executed by `loss`; null: diverged. */
+/** All runs of a full command, each with the loss that `loss` gives it; null: diverged. */
 function complete(
   experiment: Experiment<Training, Trained>,
   loss: (training: Training) => number | null,

@@ -1,13 +1,17 @@
-// Whether a product is right: some of its rows or columns, against float64.
+// Checks a product: some of its rows or columns, against float64.
 import { reference } from 'lowrank/kernels'
 import { columnsOf, compare, gather, pick, rowsOf, twice } from '../../arrays.ts'
 import type { Operation } from '../../peers/peer.ts'
 import type { Operands } from './library.ts'
 
-/** Compares a result. @throws Error  naming the element, and what was expected */
+/**
+ * Compares a result.
+ *
+ * @throws Error  that names the element and the expected value
+ */
 export type Check = (name: string, got: Float32Array, byColumn: boolean) => void
 
-/** One for each operation: what is expected is computed once. */
+/** Checks for each operation. Each computes the expected values once. */
 export function checksOf({ rows, cols, rank, m, p, q }: Operands): Record<Operation, Check> {
   const some = { rows: pick(rows), cols: pick(cols) }
   const factor = (
@@ -46,7 +50,7 @@ export function checksOf({ rows, cols, rank, m, p, q }: Operands): Record<Operat
   }
 }
 
-/** Of a matrix with so many columns. */
+/** Transposes a matrix with `cols` columns. */
 export function transpose(x: Float32Array, cols: number): Float32Array {
   const rows = x.length / cols
   return x.map((_, i) => x[(i % rows) * cols + Math.floor(i / rows)]!)

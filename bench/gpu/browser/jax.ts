@@ -2,7 +2,9 @@
 import { defaultDevice, getWebGPUDevice, init, jit, numpy as np } from '@jax-js/jax'
 import type { Library, Product } from './library.ts'
 
-/** Results that are asked for together: it computes nothing before. */
+/**
+ * So many results are requested together, for jax-js computes nothing before a result is requested.
+ */
 const TOGETHER = 8
 
 export async function jax(): Promise<Library> {
@@ -30,7 +32,7 @@ export async function jax(): Promise<Library> {
         await array(q.rows, [cols, rank]),
         await array(q.columns, [rank, cols]),
       ]
-      // An array given to a function is gone, unless it is given as `.ref`.
+      // A function disposes of an array that it is given, unless it is given as `.ref`.
       const product = (
         note: string,
         f: typeof times,

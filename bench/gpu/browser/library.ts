@@ -1,7 +1,8 @@
-// What a library must do in the page: the products of one layer's matrix with its factors, on the GPU.
+// The interface of a library in the page: the products of one layer's matrix with its factors, on
+// the GPU.
 import type { Factor, Operation } from '../../peers/peer.ts'
 
-/** M rows × cols by rows, P rows × rank, Q cols × rank. */
+/** M is rows × cols, by row; P is rows × rank; Q is cols × rank. */
 export interface Operands {
   readonly rows: number
   readonly cols: number
@@ -13,13 +14,16 @@ export interface Operands {
 
 /** One way to compute a product. */
 export interface Product {
-  /** Computes it so often, throwing it away, and comes back when all of it has been submitted. */
+  /**
+   * Computes the product so many times and discards the results. Resolves when all of it has been
+   * submitted.
+   */
   readonly run: (times: number) => Promise<unknown>
   /** The result of one more run. */
   readonly read: () => Promise<Float32Array>
   /** the result of M·Q and Mᵀ·P is rank × length */
   readonly byColumn: boolean
-  /** how, if there are others */
+  /** the way, if there are several */
   readonly note?: string
 }
 
@@ -30,8 +34,8 @@ export interface Prepared {
 }
 
 export interface Library {
-  /** that it computes on */
+  /** the device that it computes on */
   readonly device: GPUDevice
-  /** The operands lie in the device's memory when it comes back. */
+  /** Resolves when the operands lie in the device's memory. */
   prepare(operands: Operands): Promise<Prepared>
 }

@@ -16,11 +16,12 @@ export async function lowrank(device: GPUDevice): Promise<Library> {
       write('residual', m)
       write('qHat', q.columns)
       write('qMean', q.columns)
-      // M·Q is written over it, which makes no difference but to what comes out of the others.
+      // M·Q overwrites the left factor. That changes the results of the other products, but not
+      // their times.
       const restore = () => write('left', p.columns)
       restore()
 
-      /** Phases are submitted when something of theirs is read, at the latest. */
+      /** Phases are submitted at the latest when one of their slots is read. */
       const reading = (phase: () => unknown, slot: Slot, floats: number): Product => {
         const into = new Float32Array(floats)
         const run = async (times: number) => {

@@ -1,5 +1,5 @@
-// The products that compression is made of, in a page: ours on the GPU beside other libraries'. Loaded only
-// if it is asked for: it needs all development dependencies.
+// The products that compression is made of, in a browser's page: ours on the GPU beside other
+// libraries'. Loaded only on request, for it needs all development dependencies.
 import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
@@ -21,7 +21,7 @@ export interface Wishes {
   readonly ranks: readonly number[] | null
   readonly quick: boolean
   readonly tiny: boolean
-  /** of a Chromium that takes the system's GPU; without it, the one from npm, on software */
+  /** path of a Chromium that takes the system's GPU; absent: the one from npm, on software */
   readonly executable: string | undefined
 }
 
@@ -42,7 +42,7 @@ const TINY: readonly Size[] = [{ rows: 33, cols: 70 }]
 
 const PEERS_PACKAGE = new URL('../../peers/package.json', import.meta.url)
 
-// In the browser:
+// Defined in the browser.
 declare const page: Page
 
 export function productsTitle({ rows, cols }: Size): string {
@@ -115,7 +115,10 @@ export async function measureInBrowser(
   }
 }
 
-/** Ours beside the others, each operation for itself, and the fastest of them as our yardstick. */
+/**
+ * The table of one size: ours beside the others for each operation, with the fastest of them as our
+ * yardstick.
+ */
 function tableOf(
   size: Size,
   ranks: readonly number[],
@@ -167,7 +170,7 @@ async function bundleTfjs(): Promise<string | null> {
     bundle: true,
     format: 'esm',
     platform: 'browser',
-    ignoreAnnotations: true, // what is imported for its effects shall have them
+    ignoreAnnotations: true, // keeps imports that are for their effects alone
     write: false,
     logLevel: 'silent',
   })

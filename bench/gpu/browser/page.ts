@@ -1,4 +1,5 @@
-// What runs in the browser: libraries that are opened once, and what `main.ts` asks to be timed.
+// The program in the browser: it opens libraries once, and times the products that `main.ts`
+// requests.
 import { createWasmKernels } from 'lowrank/kernels'
 import { byEffort, type Settings } from '../../effort.ts'
 import { statistics } from '../../measure.ts'
@@ -13,9 +14,9 @@ import type { Library, Operands, Product } from './library.ts'
 import { lowrank } from './lowrank.ts'
 import { tfjs } from './tfjs.ts'
 
-/** What shall be timed. */
+/** The products to time. */
 export interface Request {
-  /** one that was opened */
+  /** name of an opened library */
   readonly library: string
   readonly rows: number
   readonly cols: number
@@ -23,24 +24,31 @@ export interface Request {
   readonly settings: Settings
 }
 
-/** How long one product takes: by the clock on the wall in a long row of them, and on the GPU. */
+/**
+ * The kind of time: `wall` is the wall's clock over a long row of products; `GPU` is time on the
+ * GPU.
+ */
 export type Kind = 'wall' | 'GPU'
 
-/** One operation by one library, the fastest of its ways. */
+/** The time of one operation by one library, in the fastest of its ways. */
 export interface Timed {
   readonly operation: Operation
   readonly kind: Kind
   readonly row: Pick<Row, 'ms' | 'spread' | 'samples'> & { readonly note?: string }
 }
 
-/** Products in a row, at most: they may be recorded before any is submitted. */
+/** The most products in a row: a library may record all of them before it submits any. */
 const MOST = 1024
 
 const opened = new Map<string, { library: Library; clock: Clock }>()
 let own: Opened | undefined
 
 const page = {
-  /** Opens the package on a device of its own. @returns or why there is none */
+  /**
+   * Opens the package on a device of its own.
+   *
+   * @returns the device's adapter, or why there is none
+   */
   async start(): Promise<{ adapter: Adapter; timestamps: boolean } | string> {
     if (!navigator.gpu) return 'this browser has no WebGPU'
     try {
@@ -53,7 +61,11 @@ const page = {
     return { adapter: own.adapter, timestamps: clock.timestamps }
   },
 
-  /** Opens another library, on a device that it chooses. @returns why it does not run here, or null */
+  /**
+   * Opens another library, on a device that it chooses.
+   *
+   * @returns why it does not run here, or null
+   */
   async open(name: 'tfjs-webgpu' | 'jax-js'): Promise<string | null> {
     try {
       const library = await { 'tfjs-webgpu': tfjs, 'jax-js': jax }[name]()
@@ -106,7 +118,7 @@ function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error)
 }
 
-/** ms of one product, in a row that lasts so long that waiting for its end weighs little. */
+/** ms of one product, in so long a row that the wait for its end weighs little. */
 async function wall({ device }: Clock, { run }: Product, settings: Settings): Promise<number[]> {
   const once = async (times: number) => {
     const before = performance.now()
@@ -125,7 +137,7 @@ async function wall({ device }: Clock, { run }: Product, settings: Settings): Pr
   return samples.map((ms) => ms / times)
 }
 
-/** ms of one product's compute passes, from so many that what else a batch takes weighs little. */
+/** ms of one product's compute passes, in so large a batch that its other work weighs little. */
 function gpu(clock: Clock, { run }: Product, settings: Settings): Promise<number[]> {
   const times = byEffort(settings, 32, 32, 2)
   const once = async () => {
@@ -137,7 +149,7 @@ function gpu(clock: Clock, { run }: Product, settings: Settings): Promise<number
 
 type Dims = Pick<Operands, 'rows' | 'cols' | 'rank'>
 
-/** Standard normals, the same for all. */
+/** Operands of standard normals, the same for all libraries. */
 async function operandsOf({ rows, cols, rank }: Dims): Promise<Operands> {
   const on = await createWasmKernels({ floats: rows * cols + (rows + cols) * rank + 12 })
   const filled = (floats: number, seed: number): Float32Array => {

@@ -1,4 +1,5 @@
-// TensorFlow.js on its WebGPU backend. Which of two ways is faster depends on the shapes: both are tried.
+// TensorFlow.js on its WebGPU backend. It has two ways for some products; which is faster depends
+// on the shapes, so both are tried.
 import type { Library, Product } from './library.ts'
 
 interface Tensor {
@@ -6,7 +7,7 @@ interface Tensor {
   dispose(): void
 }
 
-/** What is used of it: its types are not there where it is not installed. */
+/** The used part of TensorFlow.js: its own types are absent where it is not installed. */
 interface Core {
   env(): { set(flag: string, value: boolean): void }
   backend(): { readonly device: GPUDevice }
@@ -22,7 +23,7 @@ export const SCRIPT = '/tfjs.js'
 
 export async function tfjs(): Promise<Library> {
   const tf = (await import(SCRIPT)) as Core
-  tf.env().set('WEBGPU_CPU_FORWARD', false) // what is small would be computed in JavaScript
+  tf.env().set('WEBGPU_CPU_FORWARD', false) // small products would be computed in JavaScript
   if (!(await tf.setBackend('webgpu'))) throw new Error('its WebGPU backend does not start')
   await tf.ready()
   return {
@@ -55,7 +56,7 @@ export async function tfjs(): Promise<Library> {
         byColumn,
         async run(times) {
           for (let i = 0; i < times; i++) tf.matMul(a, b, transposeA, transposeB).dispose()
-          // It submits every 15 dispatches, and before it reads.
+          // TensorFlow.js submits every 15 dispatches, and before it reads.
           const last = tf.neg(one)
           await last.data()
           last.dispose()
