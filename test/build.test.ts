@@ -24,7 +24,7 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 const test = suite('build')
 let folder = ''
 
-/** Joins what is in `from/` to `to/all`, and copies each of its files into `to/each/`. */
+/** Joins the files of `from/` into `to/all`, and copies each of them into `to/each/`. */
 const stage: Stage = {
   name: 'joined',
   inputs: ['from', 'options.json', 'absent'],
@@ -170,7 +170,7 @@ test('one that was killed is not current, and its folder is removed in time', as
 
 test('the build of this project mends what is damaged, and says nothing unless it fails', () => {
   copyProject()
-  // A copy of what is current has nothing to do here.
+  // A copy of a current build has nothing to build.
   assert.equal(node('scripts/build.ts'), { said: '', status: 0 })
   const index = read('dist/index.js')
   write('dist/index.js', index.slice(0, 100))
@@ -191,7 +191,7 @@ test('the build of this project mends what is damaged, and says nothing unless i
   assert.equal(start('program.mts'), failed)
   assert.is(read('dist/index.js'), index, 'the last that could be built')
 
-  // A build would fail.
+  // Here a build would fail, so none was started.
   assert.equal(start('program.mts', '--help'), { said: 'the program --help\n', status: 0 })
   write('program.mts', "import { missing } from 'lowrank'\nmissing()")
   assert.equal(start('program.mts', '--help'), failed, 'it needs a build')
@@ -207,7 +207,7 @@ function read(path: string): string {
   return readFileSync(join(folder, path), 'utf8')
 }
 
-/** What there is besides the inputs. */
+/** The project's files without the inputs. */
 function files(): string[] {
   return ['build', 'to', 'to/each'].flatMap((path) =>
     readdirSync(join(folder, path), { withFileTypes: true })
@@ -217,7 +217,7 @@ function files(): string[] {
   )
 }
 
-/** All that a build needs, and what it has made. */
+/** Copies all that a build needs, and its results. */
 function copyProject(): void {
   const settings = ['asconfig.json', 'package.json', 'tsconfig.json', 'tsconfig.build.json']
   const built = readdirSync(join(root, 'build')).filter((name) => /\.(made|wasm)$/.test(name))
@@ -228,7 +228,7 @@ function copyProject(): void {
   symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'), 'junction')
 }
 
-/** In the copy. */
+/** Runs scripts/start.ts in the copy. */
 function start(...words: string[]) {
   return node('scripts/start.ts', ...words)
 }

@@ -1,12 +1,12 @@
-// What `npm test` runs: every test/**/*.test.ts in a process of its own.
+// `npm test` runs this: every test/**/*.test.ts in a process of its own.
 //
 //   npm test -- codec frames     only files whose path contains one of these
 //   --in reproduce/test          where to look, instead of the folder of this file; may be repeated
 //   TEST_JOBS=1                  files at a time; default 2
 //   TEST_TIMEOUT_MS=300000       a file's time, after which it and its children are killed
 //
-// A file fails if a test does, if it says nothing about its tests, or if audit.ts finds one that
-// could not run. The last line is always "N passed, N failed, N skipped".
+// A file fails if one of its tests fails, if it does not report its tests, or if audit.ts finds a
+// test that could not run. The last line is always "N passed, N failed, N skipped".
 import { type ChildProcess, spawn } from 'node:child_process'
 import { readdirSync } from 'node:fs'
 import { constants } from 'node:os'
@@ -23,7 +23,7 @@ interface Result {
   readonly failed: number
   /** what is wrong besides failed tests */
   readonly problems: readonly string[]
-  /** names of tests that were skipped: they say why */
+  /** names of skipped tests, which give the reason */
   readonly skips: readonly string[]
 }
 
@@ -59,7 +59,7 @@ const total = (of: 'passed' | 'failed' | 'skipped') => results.reduce((sum, r) =
 process.exitCode = files.length === 0 || total('failed') > 0 ? 1 : 0
 console.log(`${total('passed')} passed, ${total('failed')} failed, ${total('skipped')} skipped`)
 
-/** Test files that are wanted, sorted; installed packages bring tests of their own, not ours. */
+/** The wanted test files, sorted, without those of installed packages. */
 function filesIn(folder: string): string[] {
   return readdirSync(folder, { recursive: true, encoding: 'utf8' })
     .map((file) => file.split(sep).join('/'))
@@ -69,7 +69,7 @@ function filesIn(folder: string): string[] {
     .map((file) => join(folder, file))
 }
 
-/** Runs one file and prints its line; of its output, unless it fails, lines that say ATTENTION. */
+/** Runs one file and prints its line, and all output if it fails, else lines that say ATTENTION. */
 async function run(file: string): Promise<Result> {
   const started = performance.now()
   const audit = pathToFileURL(join(here, 'support/audit.ts')).href
@@ -93,7 +93,7 @@ async function run(file: string): Promise<Result> {
     child.once('error', (error) => done(`could not be started: ${error.message}`))
     child.once('exit', (code, signal) => {
       how = code === 0 ? '' : signal ? `ended by ${signal}` : `exit code ${code}`
-      killGroup(child) // what it left behind would hold the pipes open
+      killGroup(child) // else its children hold the pipes open
     })
     child.once('close', () => done(how))
   })
@@ -115,14 +115,14 @@ async function run(file: string): Promise<Result> {
   return result
 }
 
-/** What a file's output, findings and end say. uvu prints one block of totals for all its suites. */
+/** Judges a file by its output, findings and end. uvu prints one block of totals for all suites. */
 function judge(text: string, findings: string, ended: string): Result {
   const blocks = [
     ...text.matchAll(/^ {2}Total: +(\d+)\n {2}Passed: +(\d+)\n {2}Skipped: +(\d+)$/gm),
   ]
   const problems: string[] = []
   if (blocks.length === 0) problems.push('printed no totals')
-  // uvu begins anew, and runs suites twice, if one comes when it has already printed the totals.
+  // A suite that comes after the totals makes uvu begin anew and run suites twice.
   if (blocks.length > 1) problems.push('printed totals twice: a suite was run after the others')
   if (text.includes('Exiting early before testing is finished.')) problems.push('exited early')
   const [tests, passed, skipped] = (blocks[0] ?? []).slice(1).map(Number) as [
@@ -148,7 +148,7 @@ function judge(text: string, findings: string, ended: string): Result {
   }
 }
 
-/** Keeps what streams say, interleaved as it comes. */
+/** Collects the output of streams, interleaved as it comes. */
 function collect(...streams: Readable[]): () => string {
   let text = ''
   for (const stream of streams) {

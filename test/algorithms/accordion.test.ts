@@ -1,5 +1,5 @@
-// `accordion`: who switches when, what workers tell each other for it, and what that costs. Its rule
-// against the authors' own decisions: recorded/accordion.test.ts.
+// `accordion`: when matrices switch ranks, the scalars that workers send for it, and their bytes.
+// recorded/accordion.test.ts compares the rule with the authors' own decisions.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import {
@@ -128,12 +128,12 @@ test('what is summed is a window of raw gradients, without what is pending', asy
 
 test('a worker counts with the part of a window that it was present for', async () => {
   const workers = await fleet(3, { low: 1, high: 2, window: 4 })
-  // One is always there, one for the last step alone, one never: the same gradient all the time.
+  // One worker is always there, one for the last step only, one never. The gradient stays the same.
   for (let t = 0; t < 4; t++) {
     const given = [unit(1), t === 3 ? unit(1) : null, null]
     await stepTogether(workers, given)
   }
-  // 4 · 2 of one, 1 · 2 of the other; 4 and 1 of 4 steps.
+  // The norm is 4 · 2 of one worker and 1 · 2 of the other, from 4 and 1 of 4 steps.
   assert.equal(await norms(workers[0]!), [8, 8])
   // A mean over the two of them would have been (8 + 2) ÷ 2, and half of that with the third.
 })
@@ -168,7 +168,7 @@ test('a joiner in the middle of a window decides as all do, and so does who was 
     const want = t < 11 ? HIGH : t < 27 ? LOW : HIGH
     for (const [w, { stats }] of workers.entries())
       assert.equal(stats.ranks, want, `step ${t}: ${w}`)
-    // Whoever was restored in a window still tells a whole one's norm.
+    // A worker restored within a window still sends the norm of the whole window.
     if (t % 8 === 3) assert.equal(await norms(workers[0]!), [8 * scale, 8 * scale], `step ${t}`)
   }
 })
@@ -230,7 +230,7 @@ test('a step costs what plan says, on the average', async () => {
     const cycle = 4 * (options.every ?? 1)
     const values: number[] = []
     for (let t = 0; t < cycle; t++) {
-      // Growing so that ranks stay high.
+      // Gradients grow, so that ranks stay high.
       const gradients = workers.map((_, w) => gradientsOf(SHAPES, w, 2 ** t))
       const { frames } = await stepTogether(workers, gradients)
       assert.is(frames.length, rounds)
@@ -259,9 +259,9 @@ test('a lower learning rate takes all to the high rank, whoever sees it, until r
   )
   const seen: number[] = []
   for (let t = 0; t < 24; t++) {
-    if (t === 9) rates[1] = 0.5 // absent until step 10; the other's stays for now
+    if (t === 9) rates[1] = 0.5 // absent until step 10; the other worker's rate stays for now
     if (t === 14) rates[1] = 0.7 // growth is nothing
-    if (t === 15) rates[0] = 0.5 // in a deciding step: it wins
+    if (t === 15) rates[0] = 0.5 // in a deciding step: the falling rate wins
     const given = [unit(1), t === 9 ? null : unit(1)]
     const { means } = await stepTogether(workers, given)
     assert.is(open(means.at(-1)!).scalars[0]! > 0, t === 10 || t === 15, `step ${t}`)
@@ -460,7 +460,7 @@ async function norms(worker: Compressor): Promise<number[]> {
   return norms.split(' ').map(Number)
 }
 
-/** The wasm backend as if it could read buffers: whoever tries fails. */
+/** The wasm backend, as if it could read GPU buffers: reading one fails. */
 function takingAnything(): Backend {
   return {
     name: 'taking anything',

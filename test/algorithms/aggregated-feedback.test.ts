@@ -1,6 +1,7 @@
-// `errorFeedback: 'aggregated'` on random fleets: each worker keeps M − update, and the weighted sum of
-// the residuals is what was never sent, in a fleet that stays the same. This holds for any wire type and
-// any loss of frames, which algorithms/textbook.ts does not model; textbook.test.ts compares with that.
+// `errorFeedback: 'aggregated'` on random fleets without joins: each worker keeps M − update, and
+// the weighted sum of the residuals is the part that was never sent. This holds for any wire type
+// and any loss of frames, which algorithms/textbook.ts does not model; textbook.test.ts compares
+// the rest.
 import fc from 'fast-check'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -18,7 +19,7 @@ import { gradientsOf, numbers } from '../support/numbers.ts'
 const numRuns = Number(process.env.LOWRANK_RUNS ?? 300)
 const seed = Number(process.env.LOWRANK_SEED ?? 1905)
 
-/** Of the largest number that took part: what rounding may lose in a step. */
+/** The most that rounding may lose in a step, relative to the largest number that took part. */
 const LOST = 2e-6
 
 const test = suite('aggregated feedback')
@@ -76,7 +77,7 @@ test('its updates are those of local feedback, to rounding', async () => {
 
 test.run()
 
-/** The scenario's gradients, lost frames and common aborts, for workers that stay. */
+/** Simulates the scenario's gradients, lost frames and common aborts, with workers that stay. */
 async function simulate(
   { shapes, shared, steps, wires, workers: count, seed: first }: Scenario,
   options: Options,
@@ -106,7 +107,7 @@ async function simulate(
       for (const [w, e] of before.entries()) {
         const g = gradients[w]?.[i] ?? null
         ledger.see(e[i]!)
-        if (g?.every(Number.isFinite)) ledger.see(g) // rounds even where it is taken back
+        if (g?.every(Number.isFinite)) ledger.see(g) // e + g rounds even if g is taken back
         if (g && taken[w]) ledger.give(g, -weights[w]!)
         const raw = workers[w]!.stats.ranks[i] === 0
         if (exact || (raw && options.method?.name !== 'pytorch')) continue
@@ -131,7 +132,7 @@ async function simulate(
   }
 }
 
-/** One step, its update written; without outcomes, all have aborted. */
+/** Takes one step and writes its update; without outcomes, all workers have aborted. */
 async function stepOf(
   workers: readonly Compressor[],
   weights: readonly number[],
@@ -160,7 +161,7 @@ async function stepOf(
   return { taken, outcomes }
 }
 
-/** Σ weight·gradient − Σ weight·update of one parameter: what the residuals must add up to. */
+/** Σ weight·gradient − Σ weight·update of one parameter, which the residuals must add up to. */
 class Ledger {
   readonly #pending: Float64Array
   /** the largest number that took part */

@@ -1,4 +1,4 @@
-// `method: dion()`: the recursion, its bases, and that it descends.
+// `method: dion()`: the recursion, its bases, and its descent.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { aggregate, type Compressor, createCompressor, FrameError, plan } from '../../src/index.ts'
@@ -219,7 +219,9 @@ async function queriesOf(worker: Compressor): Promise<Float32Array[]> {
   return [0, 1].map((i) => tensors.get(`q/${i}`)!.data)
 }
 
-/** One step in float64. Changes momenta and query; returns the update and the largest entry of M. */
+/**
+ * One step in float64. Changes momenta and query; returns the update and the largest entry of M.
+ */
 function reference(ms: readonly Float64Array[], rows: number, cols: number, query: Float64Array) {
   const size = ms.reduce((most, m) => Math.max(most, ...m.map(Math.abs)), 0)
   const mean = ms[0]!.map((_, j) => ms.reduce((sum, m) => sum + m[j]!, 0) / ms.length)
@@ -255,7 +257,7 @@ function reference(ms: readonly Float64Array[], rows: number, cols: number, quer
   return { update, size }
 }
 
-/** Over the length of the first. */
+/** x · y over the length of x. */
 function dot(x: ArrayLike<number>, y: ArrayLike<number>): number {
   let sum = 0
   for (let i = 0; i < x.length; i++) sum += x[i]! * y[i]!

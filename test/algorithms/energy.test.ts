@@ -65,7 +65,7 @@ test('finds the rank of a gradient, and follows it: on all workers alike', async
   for (let t = 0; t < 36; t++) {
     const rank = t < 12 ? 3 : t < 24 ? 1 : 5
     const gradient = gradients(rank)
-    // Someone is absent now and then, in deciding steps as well.
+    // Workers are absent now and then, also in deciding steps.
     const given = workers.map((_, w) => ((t + w) % 4 === 0 ? null : gradient))
     const { means } = await stepTogether(workers, given, weights)
     assert.is(open(means[0]!).scalars.length, 0)
@@ -103,7 +103,7 @@ test('what matters is the part, not the size', async () => {
 })
 
 test('workers that disagree have more energy than any rank of their mean carries', async () => {
-  // The mean has rank 1 and energy 1; each worker has as much beside it, which the other takes away.
+  // The mean has rank 1 and energy 1. Each worker has another part of energy 1, and the two cancel.
   const signal = gradients(1)
   const noise = gradients(4).map((x, i) => x.map((v, j) => (v - signal[i]![j]!) / Math.sqrt(3)))
   const given = [1, -1].map((sign) =>
@@ -118,7 +118,8 @@ test('workers that disagree have more energy than any rank of their mean carries
     const sent = open(means[1]!).scalars[0]!
     assert.ok(Math.abs(sent ** 2 - 2) < 1e-5, `${sent ** 2}`)
     for (const { stats } of workers) assert.equal(stats.ranks, [first, 0, first], `${fraction}`)
-    // A part that no column carries stays with each worker, and grows, though it is not in their mean.
+    // A part that no column carries stays with each worker and grows, though the mean does not have
+    // it.
     for (let t = 1; t < 6; t++) await stepTogether(workers, given)
     for (const { stats } of workers) assert.equal(stats.ranks, [6, 0, 6])
   }
@@ -129,7 +130,8 @@ test('ranks stay between bounds, where they pay, and where they are given', asyn
   const method = byEnergy({ fraction: 0.999, least: 2, most: 6, every: 1 })
   const ranksOf = (options: Options) =>
     plan(shapes, { method, ...options }).parameters.map(({ rank }) => rank)
-  // Of [24, 18], r · 42 · 2 < 432 holds up to 5; of [20, 20], r · 40 · 2 < 400 up to 4; of [3, 30], not at 2.
+  // Of [24, 18], r · 42 · 2 < 432 holds up to 5; of [20, 20], r · 40 · 2 < 400 up to 4; of [3, 30],
+  // not at 2.
   assert.equal(ranksOf({ rank: 1 }), [2, 2, 2, 0, 0])
   assert.equal(ranksOf({ rank: 16 }), [5, 2, 4, 0, 0])
   assert.equal(ranksOf({ rank: 16, ...ALL }), [6, 2, 6, 3, 0])
@@ -272,7 +274,7 @@ function fleet(count: number, options: EnergyOptions): Promise<Compressor[]> {
   return Promise.all(Array.from({ length: count }, make))
 }
 
-/** Of this rank, all singular values 1: one direction of its own for each rank. */
+/** Gradients of this rank with all singular values 1; each rank adds a direction of its own. */
 function gradients(rank: number, scale = 1): Float32Array[] {
   return SHAPES.map(([rows, cols = 1], i) => ofRank(rows!, cols, Math.min(rank, cols), scale, i))
 }

@@ -1,5 +1,5 @@
-// Rules for every method, whatever it sends: nothing is lost, wire types, gradients that are not
-// finite, units, checkpoints, bytes. What each one computes is in tests of its own.
+// Rules for every method, whatever it sends: conservation, wire types, gradients that are not
+// finite, units, checkpoints, bytes. Each method's own tests check its numbers.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { factored } from '../../src/factored.ts'
@@ -15,7 +15,7 @@ const SHAPES = [[24, 18], [7], [5, 4, 6], [40, 3]]
 const WIRES: readonly Wire[] = ['f32', 'f16', 'bf16', 'int8']
 const WEIGHTS = [1, 2, 0.5]
 
-/** Relative to what took part: of sums over three workers, one after another, in float32. */
+/** Relative tolerance of sums over three workers, one after another, in float32. */
 const CLOSE = 2e-6
 
 const test = suite('every method')
@@ -33,7 +33,7 @@ for (const name of Object.keys(METHODS) as Name[]) {
         for (const [frame] of frames) sent += frame!.length / steps.length
         for (const mean of means) received += mean.length / steps.length
       }
-      // Floats that only some steps send, one in a hundred, are in plan's average.
+      // `plan` averages, so it includes floats that only one step in a hundred sends.
       assert.is(sent, Math.floor(planned.bytes), `sent, ${wire}`)
       assert.is(received, Math.floor(planned.received(3).bytes), `received, ${wire}`)
     }
@@ -96,7 +96,7 @@ for (const name of [...LOCAL, 'factored'] as const) {
         const fleet = await fleetOf(name, wires, own)
         for (let step = 0; step < 4; step++) {
           const gradients = fleet.map((_, w) => gradientsOf(SHAPES, 10 * step + w))
-          // In one step a worker's frames do not arrive.
+          // In one step, one worker's frames do not arrive.
           await balanced(
             fleet,
             gradients,
@@ -145,7 +145,10 @@ function fleetOf(
   )
 }
 
-/** One step, in which only the frames of some arrive: the update is the mean of the parts that left their M. */
+/**
+ * Takes a step in which only some workers' frames arrive: the update must be the mean of the parts
+ * that left those workers' M.
+ */
 async function balanced(
   fleet: readonly Compressor[],
   gradients: readonly Float32Array[][],

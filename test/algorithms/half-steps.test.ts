@@ -1,5 +1,6 @@
-// Alternating half-steps: what they compute, send and keep, and what each round decides for itself.
-// Random fleets of them: simulation.test.ts. Recorded runs of the authors' package: recorded/epfml.test.ts.
+// Alternating half-steps: their results, frames and residuals, and the decisions of each round.
+// simulation.test.ts has random fleets, recorded/epfml.test.ts recorded runs of the authors'
+// package.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { openHost } from '../../src/backends/wasm/index.ts'
@@ -26,10 +27,13 @@ const SHAPES = [[12, 20], [7], [9, 3, 5], [16, 10]]
 const MATRICES = [0, 2, 3]
 const RAW = 7
 
-/** Of a whole run in float32, against float64: as for recorded runs. */
+/** Tolerance of a whole run in float32 against float64, as for recorded runs. */
 const CHAIN = 1e-4
 
-/** The rank of an update: P̄·Q̂ᵀ and the P̂·Q̄ᵀ after it have one column space, P̂·Q̄ᵀ and P̄·Q̂ᵀ one row space. */
+/**
+ * The rank of an update: P̄·Q̂ᵀ and the P̂·Q̄ᵀ after it have one column space, P̂·Q̄ᵀ and P̄·Q̂ᵀ
+ * one row space.
+ */
 const most = (iterations: number) => 2 * Math.ceil(iterations / 2)
 
 const test = suite('half-steps')
@@ -192,7 +196,7 @@ test('whose turn it is survives save and restore, join, and merely going on', as
   const [first, second] = workers as [Compressor, Compressor]
   const fleets = [
     await stepTogether([first, second, joined], [draw(7), draw(8), draw(9)]),
-    // the same without the others: its own frame is the same
+    // without the others: the worker's own frame is the same
     { frames: [[restored.compressSync(draw(7))]] },
   ]
   sameBytes(fleets[1]!.frames[0]![0]!, fleets[0]!.frames[0]![0]!, 'frame of the restored worker')
@@ -314,7 +318,7 @@ test('each round counts by itself: a lost frame costs its half-step, and no more
     const kept = await residualsOf(workers[1]!)
     const empty = kept[1]!.every((x) => x === 0)
     assert.is(empty, outcomes[1]!.counted, 'raw tensors follow the last round')
-    // Two half-steps took something of rank 2 each, made with what others have sent, too.
+    // Two half-steps took a part of rank 2 each, also made from other workers' frames.
     const taken = kept[0]!.map((e, j) => gradients[1]![0]![j]! - e)
     const { s } = await svd(await createWasmKernels(), taken, 12, 20, 6)
     assert.ok(s[3]! > 1e-3 * s[0]! && s[4]! <= 1e-6 * s[0]!, `lost ${lost}: ${s}`)
@@ -547,7 +551,10 @@ test("the package's bases: unit vectors where nothing is to be had", async () =>
 
 test.run()
 
-/** Half-steps on one matrix in float64, where all frames arrive: E ← M − P·Q̂ᵀ with one's own P. */
+/**
+ * Half-steps on one matrix in float64, when all frames arrive: E ← M − P·Q̂ᵀ with the worker's own
+ * P.
+ */
 class Recursion {
   readonly residuals: number[][]
   readonly #rows: number
@@ -588,7 +595,7 @@ class Recursion {
       const length = this.#sendsP ? n : m
       const mean = fixed.map(() => Array<number>(length).fill(0))
       for (const [w, e] of this.residuals.entries()) {
-        // Each product of one column with M is taken from M at once: the columns are orthogonal.
+        // Each column's product leaves M at once, for the columns are orthogonal.
         for (const [k, column] of fixed.entries()) {
           const own = Array<number>(length).fill(0)
           for (let i = 0; i < n; i++) {

@@ -1,5 +1,5 @@
 // One step of PowerSGD through the public doors: a known vector, and identities that hold for any
-// input. Beside float64: textbook.test.ts. Over many steps: simulation.test.ts.
+// input. textbook.test.ts compares with float64, simulation.test.ts checks many steps.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { reference } from '../../src/backends/reference.ts'
@@ -31,7 +31,7 @@ test('two workers, by hand', async () => {
   const near = (want: readonly number[]) => (got: ArrayLike<number>) =>
     within(got, want, (i) => 8 * UNIT * (Math.abs(want[i]!) + 1), 'by hand')
   const root = (x: number, n: number) => x / Math.sqrt(n)
-  // Q̂ = [1, 1] / √2, as the query is made orthonormal before use.
+  // Q̂ = [1, 1] / √2: the query is orthonormalized before use.
   near([root(3, 2), root(7, 2), root(11, 2)])(open(frames[0]![0]!).floats)
   near([root(11, 2), root(7, 2), root(3, 2)])(open(frames[0]![1]!).floats)
   near([root(7, 2), root(7, 2), root(7, 2)])(open(means[0]!).floats)
@@ -133,7 +133,7 @@ for (const { power, rank, first, second } of [
       }
       runs.push(ratios)
     }
-    // The figures depend on the seed, hence the middle one.
+    // The figures depend on the seed, so the test takes the median.
     const median = (step: number) => runs.map((run) => run[step]!).sort((x, y) => x - y)[4]!
     assert.ok(Math.abs(median(0) / first - 1) <= 0.05, `first: ${median(0)}`)
     assert.ok(Math.abs(median(1) / second - 1) <= 0.02, `second: ${median(1)}`)

@@ -1,4 +1,4 @@
-// `refresh` and `warmStart: 'fixed'`: which query a step begins with, and what that is good for.
+// `refresh` and `warmStart: 'fixed'`: the query that a step begins with, and its effect on descent.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import {
@@ -21,8 +21,9 @@ const SHAPES = [[9, 7], [4], [5, 8]]
 
 const test = suite('refresh')
 
-// Two blocks of rank 1, and a query that knows the first alone. P is zero in the rows of the second
-// then, so P̂ is, so Q is in its columns: zeros times anything, no rounding leads out of there.
+// Two blocks of rank 1, and a query that is zero in the second block. Then P is zero in the second
+// block's rows, so P̂ is as well, and Q is zero in its columns. These are products with zeros: no
+// rounding changes that.
 const SIDE = 8
 const BLOCK = SIDE / 2
 const target = blocks()
@@ -31,7 +32,7 @@ test('a query that is orthogonal to part of the gradient never finds it', async 
   const { x, pending } = await descend({})
   assert.ok(offBy(x, true) < 1e-3 * offBy(zeros(), true), 'the first block is learnt')
   for (const [at, value] of x.entries()) if (!inFirst(at)) assert.is(value, 0, `x[${at}]`)
-  // Feedback alone does not help: it grows, step for step, and is never sent.
+  // Feedback alone does not help: the residual grows with each step, and is never sent.
   const second = target.map((value, at) => (inFirst(at) ? 0 : -50 * value))
   within(pending, second, () => 1e-3, 'residual of the second block')
 })
@@ -52,7 +53,7 @@ test('every so many steps, factors are drawn for the step and for it alone', asy
     assert.equal(drawn.splice(0), fresh ? [...draws(t + 1), ...draws(t + 1)] : [])
     const [a, b] = [await queryOf(workers[0]!), await queryOf(workers[1]!)]
     sameFloats(b, a, `after step ${t}`)
-    // Between refreshes it is the mean of the last round: warm start.
+    // Between refreshes the query is the last round's mean: warm start.
     const mean = open(means.at(-1)!).floats.subarray(0, a.length)
     if (!fresh) sameFloats(a, mean, `after step ${t}`)
     else sameFloats(a, Float32Array.from(columnsFor(t + 1)), `after step ${t}`)
@@ -153,7 +154,7 @@ test("warmStart: 'fixed' with refresh: the same query until the next is drawn", 
 
 test.run()
 
-/** Gradient descent on ½‖X − target‖², of a lone worker whose query is zero in the second block. */
+/** Gradient descent on ½‖X − target‖² by one worker whose query is zero in the second block. */
 async function descend(options: Options): Promise<{ x: Float32Array; pending: Float32Array }> {
   const query = Float32Array.from({ length: SIDE }, (_, j) => (j < BLOCK ? 1 + j : 0))
   const restore = writeState({ 'q/0': { shape: [1, SIDE], data: query } })
@@ -191,19 +192,19 @@ function fleet(count: number, options: Options): Promise<Compressor[]> {
   return createFleet(SHAPES, count, { ...ALL, rank: 2, ...options })
 }
 
-/** One step of all, with other gradients each time; the means of its rounds. */
+/** Takes a step of all workers, with new gradients each time. @returns the means of its rounds */
 async function step(workers: readonly Compressor[], t: number): Promise<Uint8Array[]> {
   const gradients = workers.map((_, w) => gradientsOf(SHAPES, 100 * t + w))
   return (await stepTogether(workers, gradients)).means
 }
 
-/** All matrices' columns, one after another. */
+/** The queries of all matrices, column after column. */
 async function queryOf(worker: Compressor): Promise<Float32Array> {
   const { tensors } = readState(await worker.save())
   return Float32Array.from([0, 2].flatMap((i) => [...tensors.get(`q/${i}`)!.data]))
 }
 
-/** Numbers that say what they were drawn for, and a list of it. */
+/** Draws numbers that encode their purpose, and lists the draws. */
 function watched() {
   const drawn: (readonly number[])[] = []
   const random: Random = (use, parameter, column, step, length) => {

@@ -1,5 +1,5 @@
-// Fleets of compressors beside algorithms/textbook.ts, the same step in float64: updates, residuals
-// and the next factors, each step from the float32 state that the compressors are in.
+// Fleets of compressors against algorithms/textbook.ts, the same step in float64: updates,
+// residuals and the next factors. Each step begins with the compressors' float32 state.
 
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -17,7 +17,7 @@ import { readState } from '../support/safetensors.ts'
 
 const STEPS = 5
 
-/** By worker: 0: it has no gradient, and receives the means nevertheless. */
+/** By worker; 0: the worker has no gradient, and still receives the means. */
 type Weights = readonly number[]
 
 const CASES: readonly {
@@ -25,7 +25,7 @@ const CASES: readonly {
   readonly shapes: readonly (readonly number[])[]
   readonly rank: number
   readonly weights: (step: number) => Weights
-  /** a worker whose frames get lost, though it has a gradient */
+  /** a worker with a gradient whose frames get lost */
   readonly lost?: (step: number) => number
 }[] = [
   { name: 'one worker', shapes: [[20, 30], [7]], rank: 2, weights: () => [1] },
@@ -128,7 +128,7 @@ for (const { name, shapes, rank, weights: weightsOf, lost } of CASES) {
 
 test.run()
 
-/** The compressors' state: Q and residuals as they are saved. */
+/** The compressors' saved state: Q and residuals. */
 async function fleetOf(
   workers: readonly Compressor[],
   parameters: Fleet['parameters'],
@@ -144,12 +144,12 @@ async function fleetOf(
 }
 
 /**
- * How far a step in float32 may be from the same step in float64, in the Frobenius norm.
+ * The bound of the error of a step in float32 against float64, in the Frobenius norm.
  *
- * To first order the basis X̂ of columns X + ΔX differs by √2·‖ΔX‖ ÷ σ_min(X) (Higham, "Accuracy and
- * Stability of Numerical Algorithms", §19.9), and that of the contract, 5e-7 an element of X̂ᵀX̂ − I,
- * counts as such a ΔX. A product M·X̂ adds ‖M‖·‖ΔX̂‖ and its own roundings, n + 3 of ‖M‖·√rank: of
- * e + g, of n products and sums, of the mean.
+ * To first order the basis X̂ of columns X + ΔX differs by √2·‖ΔX‖ ÷ σ_min(X) (Higham, "Accuracy
+ * and Stability of Numerical Algorithms", §19.9), and that of the contract, 5e-7 an element of
+ * X̂ᵀX̂ − I, counts as such a ΔX. A product M·X̂ adds ‖M‖·‖ΔX̂‖ and its own roundings, n + 3 of
+ * ‖M‖·√rank: of e + g, of n products and sums, of the mean.
  *
  * @param factors  Q, and the means of P and Q in turn: each is made of the one before
  * @param size  the largest ‖M‖ of a worker

@@ -1,4 +1,4 @@
-// The benchmark for GPUs, on a processor that plays one: everything runs, and no time is believed.
+// The benchmark for GPUs, on a CPU in a GPU's place: everything runs, and times mean nothing.
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -65,7 +65,7 @@ else {
           const wall = stepName(rank, layout, 'wall')
           const row = named('step, a tiny model').find(({ name }) => name === wall)
           assert.ok(row!.dispatches! > 0 && row!.readbacks! > 0, wall)
-          // Both factors and what is not compressed leave the device, and their means come back.
+          // Both factors and the raw tensors leave the device, and their means come back.
           const { leftFloats, rightFloats, rawFloats, denseFloats } = createLayout(TINY.shapes, {
             rank,
           })
@@ -76,7 +76,7 @@ else {
         }
       }
       assert.equal(skipped, ['PyTorch on CUDA: --no-torch'])
-      // Counts are as true here as anywhere.
+      // Counts do not depend on the device.
       assert.equal(
         goals.map(({ what }) => what),
         ['dispatches', 'readbacks'].map((what) => `step, a tiny model, r = 4: ${what}`),
@@ -199,7 +199,7 @@ bench('needs no packages but those that a machine with a GPU is given', async ()
   const [packages, files] = [new Set<string>(), new Set<string>(['bench/gpu/main.ts'])]
   for (const file of files) {
     for (const { path, external, kind } of metafile.inputs[file]!.imports) {
-      if (kind !== 'import-statement') continue // loaded if it is asked for
+      if (kind !== 'import-statement') continue // loaded only on demand
       if (!external) files.add(path)
       else if (!path.startsWith('node:') && path.split('/')[0] !== 'lowrank') packages.add(path)
     }

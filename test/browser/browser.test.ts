@@ -139,11 +139,11 @@ for (const [name, browser] of browsers) {
       await tab.close()
     })
 
-    // V8 has run them in Node.
+    // Node has run these tests on V8.
     if (name === 'Firefox') {
       test('the tests of kernels pass', async () => {
         const tab = await open('/tests')
-        // A page counts as loaded while its modules still await something: who imports them waits.
+        // A page counts as loaded before its modules have finished, but `import` waits for them.
         const run = (script: string) => import(script).then(() => exec())
         const printed = stripVTControlCharacters(await tab.evaluate(run, '/tests.js'))
         const [, total, passed] = /Total: +(\d+)\s+Passed: +(\d+)/.exec(printed) ?? []

@@ -1,15 +1,16 @@
-// A headless Chromium from npm: unpacked once into build/, driven by playwright-core.
+// A headless Chromium from npm, unpacked once into build/ and driven by playwright-core.
 //
-// Version 153 may hang in WebGPU. In a debugger its page's main thread waits for a mutex that it holds itself,
-// it seems while it takes what the GPU process returns in the middle of a call that waits for room for commands;
-// all other threads are idle. We have seen it after a test that made a gigabyte of garbage, every second time.
+// Version 153 may hang in WebGPU. A debugger shows the page's main thread waiting for a mutex that
+// it holds itself, and all other threads idle. It seems that the thread handles the GPU process's
+// replies in the middle of a call that waits for room for commands. We saw this every second time
+// after a test that made a gigabyte of garbage.
 import { join } from 'node:path'
 import { chromium, type Browser as PlaywrightBrowser } from 'playwright-core'
 import { unpacked } from '../../scripts/packed.ts'
 import { type Browser, closed, type Process } from './tab.ts'
 
 export interface Options {
-  /** with WebGPU, on the SwiftShader that it brings along */
+  /** with WebGPU, on the SwiftShader that Chromium brings along */
   readonly webgpu?: boolean
   /** with addresses that WebRTC finds */
   readonly webrtc?: boolean
@@ -17,13 +18,13 @@ export interface Options {
   readonly executable?: string
 }
 
-/** With timestamps in full precision. */
+/** WebGPU with timestamps in full precision. */
 const WEBGPU = ['--enable-unsafe-webgpu', '--disable-dawn-features=timestamp_quantization']
 const SOFTWARE = ['--use-webgpu-adapter=swiftshader']
 /**
- * Addresses as they are, instead of names that stand for them: these are looked up by multicast DNS, which
- * containers may not let through. (WebRTC in Chromium makes no use of the loopback interface: it takes another,
- * on one machine, too.)
+ * WebRTC shows addresses, not names: multicast DNS resolves the names, and containers may not let
+ * it through. (WebRTC in Chromium never uses the loopback interface; on one machine, too, it takes
+ * another.)
  */
 const WEBRTC = ['--disable-features=WebRtcHideLocalIpsWithMdns']
 /** The options that Chrome's authors give for Linux without a screen. */
@@ -59,13 +60,13 @@ export async function launch(options: Options = {}): Promise<Browser | string> {
   }
 }
 
-/** No processes, after 5 s. */
+/** Resolves to no processes after 5 s. */
 function late(): Promise<[]> {
   return new Promise((resolve) => setTimeout(resolve, 5_000, []).unref())
 }
 
 /**
- * The same as playwright has it, for pages that load themselves anew.
+ * Starts the browser as playwright's own object, for pages that reload themselves.
  *
  * @returns or says why this machine cannot: the package is for Linux, and takes some libraries from
  *   the system

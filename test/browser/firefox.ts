@@ -27,7 +27,7 @@ interface Puppeteer {
   }>
 }
 
-/** With these it has WebGPU on Linux too, on whatever Vulkan there is. */
+/** Preferences that give Firefox WebGPU on Linux, too, on any Vulkan. */
 const WEBGPU = { 'dom.webgpu.enabled': true, 'gfx.webgpu.ignore-blocklist': true }
 
 /**
@@ -57,7 +57,7 @@ export async function launch(vulkan?: VulkanEnv): Promise<Browser | string> {
     async open(url, thrown, said) {
       const page = await firefox.newPage()
       page.on('pageerror', ({ message }) => {
-        // It tells of what a policy forbids, sooner or later, as if nobody had caught it.
+        // Firefox reports a policy's violations as uncaught errors, at any time.
         if (!message.startsWith('Content-Security-Policy:')) thrown(message)
       })
       if (said) page.on('console', (message) => said(message.type(), message.text()))

@@ -1,9 +1,10 @@
-// One worker of a fleet of several backends, in Node and in the browser: the same text for both, on the
-// built package. What it should share with the others bit by bit is looked at where its backend keeps it.
+// One worker of a fleet of several backends: the same program in Node and in the browser, on the
+// built package. It hashes the state that all workers must share bit by bit, where its backend
+// keeps it.
 import { type Backend, createCompressor, type Tensor, wasm } from 'lowrank'
 import { webgpu } from 'lowrank/webgpu'
 
-/** One worker's part in it, as JSON has it. */
+/** One worker's part in the fleet, as JSON. */
 export interface Part {
   readonly sender: number
   readonly on: 'wasm' | 'webgpu'
@@ -12,7 +13,7 @@ export interface Part {
   readonly steps: number
   /** a step in which one bit of P̂ goes wrong: the others must notice */
   readonly spoiled: number | null
-  /** where a POST of a frame is answered with the round's mean */
+  /** this URL answers a POST of a frame with the round's mean */
   readonly url: string
 }
 
@@ -26,7 +27,7 @@ export interface Report {
   readonly parameters: readonly (readonly number[])[]
 }
 
-/** Parameters of this worker, and their gradients, wherever its backend has them. */
+/** This worker's parameters and their gradients, in its backend's memory. */
 interface Model {
   readonly parameters: readonly Tensor[]
   readonly gradients: readonly Tensor[]
@@ -65,7 +66,7 @@ async function exchange(url: string, frame: Uint8Array): Promise<Uint8Array> {
   return new Uint8Array(await response.arrayBuffer())
 }
 
-/** The same backend; before a session settles, hashes what it then has of SHARED. */
+/** The same backend; it hashes the slots of SHARED before a session settles. */
 function watched(of: Backend, spoiled: number | null) {
   const shared: Promise<string[]>[] = []
   const backend: Backend = {

@@ -20,7 +20,9 @@ const WORKERS = [
   { name: 'WebGPU in Chromium', on: 'webgpu', far: true },
 ] as const
 
-/** How far apart two workers' parameters may be after 100 steps: ‖x − y‖ ÷ ‖y‖, of each parameter. */
+/**
+ * How far apart two workers' parameters may be after 100 steps: ‖x − y‖ ÷ ‖y‖, of each parameter.
+ */
 const NEAR = 1e-6
 
 const FOURS = [[48, 20], [20], [8, 8, 3, 3], [64, 32], [64]]
@@ -82,7 +84,7 @@ else {
 
 test.run()
 
-/** All workers at once. @param spoiler  the one of which a bit goes wrong in step 2 */
+/** Trains all workers at once. @param spoiler  the worker that gets a wrong bit in step 2 */
 async function train(
   browser: Browser,
   url: string,
@@ -105,7 +107,7 @@ async function train(
   return reports
 }
 
-/** Slots that are not everywhere what they are on the first worker. */
+/** Slots that differ from the first worker's on some worker. */
 function differences(reports: readonly Report[]): string[] {
   return reports.flatMap(({ shared }, who) =>
     shared.flatMap((hashes, step) =>

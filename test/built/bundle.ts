@@ -8,31 +8,31 @@ const root = fileURLToPath(new URL('../..', import.meta.url))
 
 export interface Bundle {
   readonly text: string
-  /** the files that it was made of, relative to the repository */
+  /** the bundled files, relative to the repository */
   readonly inputs: readonly string[]
 }
 
-/** A module with the package inside, which is found by its name, as an application would find it. */
+/** Bundles a module with the package inside, found by its name, as an application would find it. */
 export function bundleForBrowsers(entry: string): Promise<Bundle> {
   return bundle({ entryPoints: [entry], platform: 'browser' })
 }
 
-/** A module that imports the package, and Node's modules, when it is run. */
+/** Bundles a module that imports the package and Node's modules when it runs. */
 export function bundleBesidePackage(entry: string): Promise<Bundle> {
   const external = ['lowrank', 'lowrank/*', 'node:*']
   return bundle({ entryPoints: [entry], platform: 'neutral', external })
 }
 
 /**
- * The uvu tests of some folders in one module, on the package's built modules instead of its
- * sources. Files that import more sources while they run are left out.
+ * Bundles the uvu tests of some folders into one module, on the package's built modules instead of
+ * its sources. It leaves out files that import more sources while they run.
  *
  * @param folders  of test/
- * @param platform  node: runs the tests when it is imported. browser: `globalThis.exec()` runs them
- *   and resolves to what they print, which
- *   the console is told as well; files that need something of Node's are left out, too
- * @param backend  the only one of support/backends.ts that kernels are tested on: 'webgpu', which has
- *   some of them alone
+ * @param platform  node: importing the module runs the tests. browser: `globalThis.exec()` runs the
+ *   tests, prints to the console, and resolves to the printed text; it leaves out files that need
+ *   Node
+ * @param backend  the only backend of support/backends.ts to test kernels on: 'webgpu', which has
+ *   only some of the kernels
  * @param only  files whose path matches
  */
 export function bundleTests(
@@ -49,7 +49,7 @@ export function bundleTests(
       .sort(),
   )
   const imports = files.map((file) => `import '${file}'`)
-  // uvu looks at these when it is imported: `exec` shall wait for the last of the suites.
+  // uvu reads these when it is imported; they make `exec` wait for the last suite.
   const queue = 'globalThis.UVU_DEFER = 1; globalThis.UVU_QUEUE = [[null]]'
   const chosen = backend ? `globalThis.LOWRANK_BACKEND = '${backend}'` : ''
   const print = `let printed = ""; const { log } = console
@@ -64,7 +64,7 @@ console.log = (text) => { printed += text; log.call(console, text) }`
     platform,
     banner: { js: [queue, chosen, platform === 'browser' ? print : ''].join('\n') },
     plugins: [built],
-    ignoreAnnotations: true, // package.json says that nothing has side effects: tests do
+    ignoreAnnotations: true, // tests have side effects, whatever package.json says
   })
 }
 
@@ -74,7 +74,7 @@ function fits(file: string, platform: 'browser' | 'node', backend?: string): boo
   return !text.includes(' import(') && (platform === 'node' || !text.includes("'node:"))
 }
 
-/** src/… → build/modules/…, of which dist is made */
+/** src/… → build/modules/…, which dist is made of */
 const built: Plugin = {
   name: 'built',
   setup({ onResolve }) {

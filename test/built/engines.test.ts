@@ -17,7 +17,7 @@ import * as assert from 'uvu/assert'
 import { GOLDEN } from '../support/golden.ts'
 import { bundleBesidePackage, bundleTests } from './bundle.ts'
 
-/** For one run of an engine, which takes a second, or with tests 15; more beside other work. */
+/** The limit of one run, which takes a second, or 15 with tests; more on a busy machine. */
 const TIMEOUT_MS = 200_000
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -30,7 +30,7 @@ interface Engine {
   readonly args?: readonly string[]
   /** whether it has relaxed SIMD */
   readonly relaxed: boolean
-  /** with those of kernels and codec: on JavaScriptCore and on a V8 newer than Node's */
+  /** also runs the tests of kernels and codec: on JavaScriptCore and on a V8 newer than Node's */
   readonly tests?: true
 }
 
@@ -111,7 +111,8 @@ for (const { name, path, args = [], relaxed, tests } of ENGINES) {
     const printed = JSON.parse(stdout)
     assert.equal(printed.inMain, { ...GOLDEN })
     assert.equal(printed.inWorker, { ...GOLDEN })
-    // With fused multiply-adds in a worker's own products, P̂, Q̂ and update from the same means.
+    // Fused multiply-adds change a worker's own products, but not P̂, Q̂ and update from given
+    // means.
     assert.is(printed.relaxed, relaxed ? GOLDEN.update : null)
   })
 

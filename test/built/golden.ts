@@ -1,4 +1,5 @@
-// All golden hashes from the built package, found by its name: the same text in every engine.
+// Computes all golden hashes from the built package, found by its name: the same program in every
+// engine.
 import * as lowrank from 'lowrank'
 import * as frames from 'lowrank/frames'
 import { createWasmKernels } from 'lowrank/kernels'
@@ -14,7 +15,7 @@ import { goldenFrames, goldenUpdate } from '../support/golden-frames.ts'
 
 export async function golden(): Promise<Record<keyof typeof GOLDEN, string>> {
   const kernels = await createWasmKernels()
-  // The compiler tells the built Compressor from the source's by its private fields.
+  // For the compiler, private fields make the built Compressor another type than the source's.
   const built = lowrank as unknown as Lowrank
   return {
     run: await goldenRun(built),

@@ -71,7 +71,7 @@ for (const average of [false, true]) {
     const sizes = all[0]!.map((_, i) =>
       all.reduce((size, values, w) => size + (weights[w]! / mean.weight) * Math.abs(values[i]!), 0),
     )
-    // A product, 8 sums, two divisions, and the rounding of the other mean.
+    // Roundings: a product, 8 sums, two divisions, and the other mean's.
     within(valuesOf(mean.bytes), valuesOf(want.bytes), (i) => gamma(12) * sizes[i]!)
   })
 }

@@ -24,7 +24,7 @@ import { gaussian } from '../support/gaussian.ts'
 
 const test = suite('frame')
 
-// Bytes as written by version 1. They never change: what reads them today must read them then.
+// Bytes as version 1 writes them. They never change: every later version must read them.
 const LAYOUT_PARENT = '01020304 05060708 0b0c0d0e 0f101112'
 const GOLDEN = {
   f32: `4c524743 9fa6cb91 01000001 07000000 ${LAYOUT_PARENT} 00000000 00000440
@@ -186,7 +186,9 @@ test('every truncation and every extension is refused', () => {
   }
 })
 
-/** The byte that a refused frame's error names: here only that it lies within the frame or at its end. */
+/**
+ * The byte that a refused frame's error names; checked here: it lies in the frame or at its end.
+ */
 function byteOf(bytes: Uint8Array): number {
   try {
     decodeFrame(bytes)
@@ -284,7 +286,7 @@ test('spoilt: checksum', () => {
   const spoilt = summed.slice()
   spoilt[4]! ^= 1
   refuses(() => decodeFrame(spoilt), 4, /checksum: the bytes give [0-9a-f]{8}, the frame says/)
-  readHeader(spoilt) // which does not look at it
+  readHeader(spoilt) // which does not check it
 })
 
 test('spoilt: f16 and bf16 that are not finite', () => {
@@ -301,7 +303,7 @@ test('sealed nonsense is refused with a FrameError, or can be read and aggregate
   for (let i = 0; i < 20000; i++) {
     const bytes = frames[i % frames.length]!.slice()
     for (let k = 0; k < 1 + (i % 3); k++) {
-      // Small numbers are the more dangerous ones.
+      // Small numbers are more dangerous.
       const byte = next() < 0.5 ? next() * 4 : next() * 256
       bytes[8 + Math.floor(next() * (bytes.length - 8))] = Math.floor(byte)
     }

@@ -1,4 +1,4 @@
-// Frames that are gathered: the part that a worker packs, and bad parts of others, which are refused.
+// Gathered frames: a worker packs its part, and refuses bad parts of others.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { Part, ReceivedPart } from '../../src/codec/gathered.ts'
@@ -9,7 +9,7 @@ import { sameFloats } from '../support/close.ts'
 import { uniform } from '../support/numbers.ts'
 
 const WIRES: readonly Wire[] = ['f32', 'f16', 'bf16', 'int8']
-/** Where the data begins in the frame that it is said to be of. */
+/** The offset of the data in a supposed frame. */
 const AT = 1000
 
 const test = suite('gathering')
@@ -27,7 +27,7 @@ for (const wire of WIRES) {
       const part = unpack(data, wire)
       assert.equal([part.sender, part.weight], [7, 2.5])
       assert.equal(part.words, given.words)
-      // The packer then holds the values that others read.
+      // The packer's own floats become the values that others read.
       sameFloats(part.floats, given.floats, 'decoded floats')
       const error = { f32: 0, f16: 2 ** -11, bf16: 2 ** -8, int8: 0.5 / 127 }[wire]
       for (const [i, x] of floats.entries()) assert.ok(Math.abs(part.floats[i]! - x) <= error)
@@ -130,7 +130,7 @@ test('floats that are not finite are not packed', () => {
 
 test.run()
 
-/** @returns what was given to pack, now as decoded; the floats as they were; the data */
+/** @returns the arrays given to pack, now decoded; the floats before; the data */
 function packed(wire: Wire, words: number, columns: readonly number[]) {
   const floats = uniform(
     columns.reduce((a, b) => a + b, 0),

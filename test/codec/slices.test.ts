@@ -76,7 +76,7 @@ test('slices aggregated one by one, then joined, are the mean of the whole frame
             scalars: [sender],
           }),
         )
-        // One that does not contribute has a shorter header, and is cut alike all the same.
+        // A worker that does not contribute has a shorter header, but its frame is cut alike.
         frames.push(frameOf(new Float32Array(total), { type, segments, weight: 0, scalars: [0] }))
         const cut = frames.map((frame) => splitFrame(frame, 64 + 12 + 69 + room))
         const means = cut[0]!.map((_, i) => aggregate(cut.map((slices) => slices[i]!)))

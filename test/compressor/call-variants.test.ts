@@ -1,4 +1,5 @@
-// Calls with and without await, `step`, the options of `decompress`; and that frames and means are the caller's.
+// Calls with and without await, `step`, the options of `decompress`; frames and means are the
+// caller's.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import {
@@ -137,7 +138,7 @@ test('the caller may use its frames and means as it likes', async () => {
   const frame = await worker.compress(gradients())
   const mean = aggregate([frame])
   frame.fill(7)
-  // At any alignment, and overwritten once it has been received.
+  // A mean may have any alignment, and may be overwritten after `receive`.
   const odd = new Uint8Array(mean.length + 3).subarray(3)
   odd.set(mean)
   const second = await worker.receive(odd)

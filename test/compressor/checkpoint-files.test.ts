@@ -1,4 +1,4 @@
-// States as files: those that other programs write, and those that are refused.
+// States as files: files that other programs write, and files that are refused.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { mergeCheckpoints } from '../../src/index.ts'
@@ -26,7 +26,7 @@ test('another program’s file: tensors alone are enough', async () => {
     tensors.get('residual/0')!.data.every((x) => x === 0),
     'an absent residual is zero',
   )
-  // An absent parent is the hash of the factors: two such workers agree.
+  // If the file has no parent, it is the hash of the factors: two such workers agree.
   const twin = await make({ restore: writeState(FACTORS), sender: 1 })
   assert.is(readState(await twin.save()).metadata.parent, metadata.parent)
   const { outcomes } = await stepTogether([worker, twin], [gradients(1), gradients(2)])

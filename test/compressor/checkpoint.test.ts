@@ -1,5 +1,5 @@
-// States: what `save` keeps, and what `restore`, `setRank`, `join`, `adopt` and `mergeCheckpoints` make of it.
-// On random fleets: simulation.test.ts.
+// States: `save`, and `restore`, `setRank`, `join`, `adopt` and `mergeCheckpoints`. Tests on random
+// fleets: simulation.test.ts.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import {
@@ -83,7 +83,7 @@ test('setRank keeps what carries most, draws other columns, and loses nothing of
   const grown = (await columns())!.data
   sameFloats(grown.subarray(0, 16), before, 'leading columns')
   assert.ok(grown.subarray(16).every((x) => x !== 0))
-  // Drawn by seed, parameter, column and step: another worker draws the same.
+  // Draws depend on seed, parameter, column and step only: another worker draws the same.
   const twin = await make({ rank: 2 })
   await train([twin], 1)
   twin.setRank(4)
@@ -196,7 +196,7 @@ test('merged states: the same updates, whoever goes on with them', async () => {
   await train(fleet, 3)
   const states = await Promise.all(fleet.map((worker) => worker.save()))
   const merged = mergeCheckpoints(states)
-  // As the file says: the mean of the residuals by weight 1, 2, 3; all else is the first's.
+  // The residual is the mean of the residuals by weights 1, 2, 3; all else is the first file's.
   const files = [merged, ...states].map(readState) as [Saved, Saved, Saved, Saved]
   const [file, ...parts] = files
   for (const [name, { data }] of file.tensors) {
@@ -209,7 +209,7 @@ test('merged states: the same updates, whoever goes on with them', async () => {
       within(data, want, (j) => 1.01 * UNIT * mean(Math.abs)(j), name)
     }
   }
-  // For three as for two: the update is a mean, so what is pending stays what it was.
+  // The same for three as for two: the update is a mean, so the pending part stays as it was.
   const pair = await Promise.all([7, 8].map((sender) => make({ sender, restore: merged })))
   const single = await make({ restore: merged })
   const nobody = gradients(1).map(({ length }) => new Float32Array(length))
@@ -219,7 +219,7 @@ test('merged states: the same updates, whoever goes on with them', async () => {
     const two = await stepTogether(pair, [nobody, nobody])
     const one = await stepTogether([single], [nobody])
     for (const [i, want] of three.updates[0]!.entries()) {
-      sizes[i] ??= Math.hypot(...want) // later ones are what is left, rounding and all
+      sizes[i] ??= Math.hypot(...want) // later ones are residuals, rounding included
       for (const { updates } of [two, one]) {
         const far = Math.hypot(...want.map((x, j) => x - updates[0]![i]![j]!))
         assert.ok(far <= 1e-5 * sizes[i], `step ${step}, parameter ${i}: ${far}`)

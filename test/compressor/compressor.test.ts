@@ -1,5 +1,5 @@
-// The facade's contract: which call is allowed when, and which means are taken. What a step computes:
-// powersgd.test.ts; over many steps: simulation.test.ts.
+// The facade's contract: the order of calls, and the means that it accepts. powersgd.test.ts tests
+// the numbers of a step, simulation.test.ts those of many steps.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import {
@@ -70,7 +70,7 @@ for (const [phase, reach] of Object.entries(PHASES)) {
       await reach(worker)
       const before = worker.stats
       if (ALLOWED[phase]!.includes(name)) {
-        // The zeros that receive is given are no frame, but its turn it is.
+        // `receive` gets zeros, which are no frame: but the call is in its turn.
         if (name.startsWith('receive')) {
           assert.instance(await errorOf(() => call(worker, state)), FrameError)
         } else await call(worker, state)
@@ -175,7 +175,7 @@ test('two workers with one number are refused', async () => {
   const clash = await errorOf(() => aggregate(frames))
   assert.instance(clash, FrameError)
   assert.match(clash.message, /sender 0 occurs twice.*`sender`/)
-  // One that sent nothing finds its number in the mean: somebody else has it.
+  // A worker that sent nothing finds its sender in the mean: another worker has the same.
   const silent = await make()
   await silent.compress(null)
   const error = await errorOf(() => silent.receive(aggregate([frames[0]!])))

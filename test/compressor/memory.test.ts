@@ -1,4 +1,4 @@
-// DESIGN's rule 10: a step makes nothing that is as large as the model, but the frames themselves.
+// DESIGN's rule 10: a step allocates nothing as large as the model, except the frames.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { aggregate, createCompressor, createSgd } from '../../src/index.ts'
@@ -63,7 +63,8 @@ test('a compressor has the residual and little else', async () => {
   const created = await allocations(async () => {
     await createCompressor(SHAPES, { rank: 4 })
   })
-  // Residual; four factors at most; the tile, tables and the host's scratch in whole pages of 64 KiB.
+  // Residual; at most four factors; the tile, tables and the host's scratch in whole pages of 64
+  // KiB.
   const factors = 4 * 4 * (512 + 1024 + 300 + 180 + 10 + 512) * 4
   assert.ok(created.bytes >= DENSE_BYTES, `${created.bytes} bytes`)
   assert.ok(created.bytes <= DENSE_BYTES + factors + 6 * 65536, `${created.bytes} bytes`)

@@ -1,4 +1,5 @@
-// Gradients that are not finite, or whose factors are not: the worker is absent, its residual as before.
+// If a gradient or its factors are not finite, the worker is absent and its residual stays as it
+// was.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { type Backend, createCompressor, type Random, wasm } from '../../src/index.ts'
@@ -30,7 +31,7 @@ test('a gradient that is not finite is as if the step had not been', async () =>
       // (e + g) − g: three roundings of numbers below |e| + |g|; |g| < 1.
       within(after[i]!, e, (j) => 3 * UNIT * (Math.abs(e[j]!) + 1), 'residual')
     }
-    // Neither the bad number nor anything beyond its four rows has been added.
+    // Neither the bad number nor any row beyond its group of four has been added.
     const beyond = (Math.floor(at / 28) + 1) * 28
     assert.is(after[0]![at], before[0]![at])
     sameFloats(after[0]!.subarray(beyond), before[0]!.subarray(beyond), 'residual')
@@ -43,7 +44,7 @@ test('a gradient that is not finite is as if the step had not been', async () =>
 })
 
 test('factors that are not finite take the gradient back; the worker is absent', async () => {
-  // Gradients below 2¹⁰⁰ have none on wasm: here the session gives an infinite one.
+  // On wasm, gradients below 2¹⁰⁰ have finite factors: here the session returns an infinite one.
   const backend: Backend = {
     name: 'overflowing',
     async open(layout) {

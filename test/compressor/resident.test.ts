@@ -79,7 +79,7 @@ test('nothing is copied on their way in and out; foreign arrays are', async () =
   assert.is(await copied(through(session.gradients!)), 0)
   // g in twice; what is added to in, and out.
   assert.is(await copied(through(foreign)), 2 * layout.denseFloats + 2 * matrices)
-  // One of another memory, or in another place, is enough.
+  // One array in another memory, or in another place, is enough.
   const mixed = session.gradients!.map((own, i) => (i === 4 ? foreign[4]! : own))
   assert.is(await copied(through(mixed)), 2 * layout.denseFloats + 2 * matrices)
 })

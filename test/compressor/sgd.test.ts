@@ -12,7 +12,7 @@ const SHAPES = [[24, 5, 3], [24], [9, 24]]
 const LENGTHS = [360, 24, 216]
 const OPTIONS = { rank: 2 }
 
-/** Rounds of as many workers as there are senders: each is given the mean when all have sent. */
+/** An exchange among so many workers: each gets the mean once all have sent. */
 function exchangeOf(workers: number): (frame: Uint8Array) => Promise<Uint8Array> {
   let frames: Uint8Array[] = []
   let waiting: ((mean: Uint8Array) => void)[] = []
@@ -64,7 +64,7 @@ test('follows the rule, recomputed in float64 from the updates that came back', 
         size[i]![j] = size[i]![j]! + Math.abs(value) + Math.abs(m[i]![j]!) + Math.abs(x[i]![j]!)
       }
     }
-    // Seven roundings a step, and those of the three constants, in each term of the sum.
+    // Each term of the sum has seven roundings a step, and those of the three constants.
     for (const [i, got] of parameters.entries()) {
       within(got, x[i]!, (j) => gamma(10 * (step + 1)) * size[i]![j]!)
     }
@@ -106,7 +106,7 @@ test('without momentum it is plain stochastic gradient descent', async () => {
   )
   sgd.apply(x, update)
   allSame(x, want)
-  // An update that is not finite spoils nothing but its own element.
+  // A number of the update that is not finite spoils only its own element.
   const spoilt = update.map((array) => array.slice())
   spoilt[0]![3] = Number.POSITIVE_INFINITY
   sgd.apply(x, spoilt)

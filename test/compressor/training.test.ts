@@ -1,4 +1,4 @@
-// Training: what error feedback is for, and bits that no engine may change.
+// Training: error feedback makes it converge, and its bits are equal on every engine.
 
 import { createHash } from 'node:crypto'
 import { suite } from 'uvu'
@@ -28,7 +28,7 @@ const PROBLEMS = Array.from({ length: WORKERS }, (_, w) => {
   return { x, y }
 })
 
-/** The loss over all workers, and each one's gradient. */
+/** The loss over all workers, and each worker's gradient. */
 function lossAt(model: Float32Array): { loss: number; gradients: Float32Array[] } {
   let loss = 0
   const gradients = PROBLEMS.map(({ x, y }) => {

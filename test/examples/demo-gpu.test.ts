@@ -32,7 +32,7 @@ else {
         assert.ok(apart <= 1e-6, `${kind}: ${apart}`)
         assert.is(apart === 0, new Set(parameters).size === 1)
       }
-      // It was a GPU: its sums have bits of their own.
+      // The sums' bits differ, so it was a GPU.
       assert.not.equal(report.compressed.parameters, wasm.compressed.parameters)
     })
   }

@@ -8,7 +8,7 @@ import { compression, WIRES } from '../../examples/demo/protocol.ts'
 import type { Report } from '../../examples/demo/report.ts'
 import { folder, run } from './demo.ts'
 
-/** The bytes of these depend on the gradients. */
+/** Methods whose bytes depend on the gradients. */
 const VARYING = ['accordion', 'energy', 'rank-dad']
 
 const STEPS = 2 // a cycle of half-steps

@@ -13,7 +13,7 @@ const SHAPES = [[6, 5], [3]]
 const SHORT_MS = 100
 const LONG_MS = 20_000 // never waited for to its end
 
-/** A node by itself: its parameters, and its ends of connections. */
+/** One node: its parameters, and its ends of connections. */
 interface Node {
   readonly gossip: Gossip
   readonly x: Float32Array[]
@@ -49,7 +49,7 @@ async function end({ gossip, x, neighbours, bell }: Node, patienceMs = LONG_MS) 
   return { outcomes: Object.fromEntries(outcomes), left }
 }
 
-/** Waits for so many frames that have not been taken. */
+/** Waits until so many frames have come and not been taken. */
 async function arrived({ neighbours }: Node, from: number, frames: number): Promise<void> {
   const { inbox } = neighbours.get(from)!
   for (let turn = 0; turn < 500 && inbox.length < frames; turn++) await setTimeout(10)
@@ -80,14 +80,15 @@ test('early frames are kept, late ones forgotten, and those who are slow catch u
   const [early] = a.neighbours.get(1)!.inbox
   assert.is(a.gossip.receive(1, early!), 'early')
   await begin(c)
-  await arrived(a, 2, 1) // of the iteration that a has ended
+  await arrived(a, 2, 1) // the frame of an iteration that a has ended
   await begin(a)
   assert.equal(await end(a, SHORT_MS), { outcomes: { 1: 'exchanged', 2: 'missed' }, left: [] })
   assert.is(a.neighbours.get(2)!.inbox.length, 0)
   assert.is(a.neighbours.get(2)!.missed, 2)
   await end(b)
 
-  // c has both of a's frames: it applies what a has not, and with the second takes that back.
+  // c has both of a's frames. It applies an exchange that a has not, and a's second frame undoes
+  // it.
   assert.equal((await end(c)).outcomes, { 0: 'exchanged' })
   await begin(c)
   assert.equal((await end(c)).outcomes, { 0: 'retracted' })

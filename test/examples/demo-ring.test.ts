@@ -1,4 +1,4 @@
-// `npm run demo -- --topology ring`: what it reports, and how it takes it when something goes wrong.
+// `npm run demo -- --topology ring`: its report, and its behaviour when something goes wrong.
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -26,7 +26,7 @@ demo('frames are what the sockets have sent, and a seed repeats a run', async ()
   assert.is(status, 0, stderr)
   const { plain, powerGossip, symbols, settings, ...report } = JSON.parse(stdout) as RingReport
 
-  // To each neighbour in two steps: everything twice; or both factors once, and vectors twice.
+  // In two steps each neighbour gets everything twice; or both factors once, and vectors twice.
   const floats = { plain: 0, powerGossip: 0 }
   for (const [rows = 0, cols] of shapesOf(symbols)) {
     floats.plain += 2 * rows * (cols ?? 1)

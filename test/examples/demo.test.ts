@@ -156,7 +156,7 @@ demo('reads files, packed files and directories, in order', () => {
 
 demo('divides a text by position', () => {
   const { symbols, shares, heldOut, unigramEntropy } = createCorpus('abbc'.repeat(5000), 3)
-  assert.is(symbols, 4) // and one for what is rare
+  assert.is(symbols, 4) // and one for rare characters
   assert.equal(
     shares.map(({ length }) => length),
     [6000, 6000, 6000],

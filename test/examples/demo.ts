@@ -10,14 +10,14 @@ import * as assert from 'uvu/assert'
 
 const MAIN = fileURLToPath(new URL('../../examples/demo/main.ts', import.meta.url))
 
-/** The demo's command line, but for its options. */
+/** The demo's command line without options. */
 export const DEMO = [process.execPath, '--import', 'tsx', MAIN]
 
-/** A folder for pictures that is gone with this process. */
+/** A folder for pictures, removed when this process ends. */
 export const folder = mkdtempSync(join(tmpdir(), 'lowrank-demo-'))
 process.on('exit', () => rmSync(folder, { recursive: true }))
 
-/** How a run ended, and what it said. */
+/** How a run ended, and its output. */
 export interface Ended {
   readonly status: number | null
   readonly stdout: string
@@ -31,16 +31,16 @@ export function run(options: readonly string[], command: readonly string[] = [])
   return spawnSync(name!, args, { encoding: 'utf8' })
 }
 
-/** A run that goes on. */
+/** A run in progress. */
 export interface Long {
   readonly child: ChildProcess
   /** process numbers */
   readonly workers: number[]
-  /** Its end. @throws Error  if it has not come in 30 seconds */
+  /** Waits for the end. @throws Error  if it does not come within 30 seconds */
   ended(): Promise<{ code: number | null; stderr: string }>
 }
 
-/** A run, of two workers unless the options say more, that would take long, in its first steps. */
+/** Starts a long run, of two workers unless the options say more, and waits for its first steps. */
 export async function startLong(options: readonly string[] = []): Promise<Long> {
   const svg = join(folder, 'never.svg')
   const count = options.includes('-w') ? [] : ['-w', '2']
@@ -73,7 +73,7 @@ export async function startLong(options: readonly string[] = []): Promise<Long> 
   }
 }
 
-/** Waits until none of the processes runs; one that is dead and not yet reaped does not. */
+/** Waits until no process runs; a dead process that is not yet reaped does not count as running. */
 export async function allGone(processes: readonly number[]): Promise<void> {
   const running = (): number[] =>
     processes.filter((pid) => {

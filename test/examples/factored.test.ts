@@ -1,4 +1,4 @@
-// The example with convolutions and recurrent layers, as its README tells to run it.
+// The example with convolutions and recurrent layers, run as its README says.
 import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { suite } from 'uvu'

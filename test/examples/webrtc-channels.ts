@@ -7,12 +7,12 @@ interface End {
   readonly channel: Channel
   readonly raw: RTCDataChannel
   readonly frames: Uint8Array[]
-  /** resolves to why it was closed */
+  /** resolves to the reason why it was closed */
   readonly closed: Promise<string>
 }
 
 const ends = {
-  /** Sends frames of these lengths, in floats, at once. @returns which have come as they were, and more */
+  /** Sends frames of these lengths, in floats, at once. @returns which came unchanged, and more */
   async send([floats, limits]: readonly [floats: readonly number[], limits: Limits]) {
     const [one, other] = await connect(limits)
     const frames = await Promise.all(floats.map(frameOf))
@@ -31,7 +31,7 @@ const ends = {
     return { same, why, messages, bytes, mostBuffered, received: other.channel.bytes.received }
   },
 
-  /** Why both ends are closed when one sends this many bytes, or this text, past its Channel. */
+  /** One end sends so many bytes, or a text, past its Channel. @returns why both ends close */
   async garble([sent, limits]: readonly [sent: string | number, limits: Limits]) {
     const [one, other] = await connect(limits)
     if (typeof sent === 'string') one.raw.send(sent)
@@ -42,7 +42,7 @@ const ends = {
     return { why, later, frames: other.frames.length }
   },
 
-  /** Sends a frame for which there is no room until the other end closes. */
+  /** Sends a frame that has no room until the other end closes. */
   async closeMeanwhile([floats, limits]: readonly [floats: number, limits: Limits]) {
     const [one, other] = await connect(limits)
     const sending = one.channel.send(await frameOf(floats)).then(
@@ -53,7 +53,7 @@ const ends = {
     return { became: await sending, why: await one.closed, frames: other.frames.length }
   },
 
-  /** The error of a mark without room for two messages. */
+  /** @returns the error of a high-water mark without room for two messages */
   async refused(limits: Limits) {
     return connect(limits).then(
       () => 'nothing',
@@ -65,14 +65,14 @@ const ends = {
 Object.assign(globalThis, { ends })
 export type Ends = typeof ends
 
-/** A frame as gossip makes them. */
+/** A frame of gossip. */
 async function frameOf(floats: number): Promise<Uint8Array> {
   const node = await createGossip([[floats]], { self: 0, neighbours: { 1: 0.5 }, method: plain() })
   const values = Float32Array.from({ length: floats }, (_, i) => Math.sin(i))
   return node.beginSync([values]).get(1)!
 }
 
-/** Two ends, open. */
+/** Opens two ends of a channel. */
 async function connect(limits: Limits): Promise<[End, End]> {
   const connections = [new RTCPeerConnection(), new RTCPeerConnection()] as const
   const [a, b] = connections

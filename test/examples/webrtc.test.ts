@@ -1,4 +1,5 @@
-// examples/webrtc: rings of real tabs, in headless Chromium, and the server that brings them together.
+// examples/webrtc: rings of real tabs, in headless Chromium, and the server that brings them
+// together.
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -33,7 +34,7 @@ const browser = lone
   ? 'WebRTC takes no loopback interface, and this machine has no other'
   : await launch({ webrtc: true })
 
-/** Opened by a test, and closed when it is over, however it ends. */
+/** Resources of a test, closed when it is over, however it ends. */
 const opened: { close(): Promise<void> }[] = []
 const closeAll = async () => {
   for (const one of opened.splice(0).reverse()) await one.close()
@@ -271,7 +272,11 @@ function keep<T extends { close(): Promise<void> }>(one: T): T {
   return one
 }
 
-/** Waits until all tabs' reports are so. @throws Error  after some time, or when one has ended otherwise */
+/**
+ * Waits until `all` holds for each tab's report.
+ *
+ * @throws Error  after some time, or if a tab fails
+ */
 async function until(tabs: readonly Tab[], all: (report: Report) => boolean): Promise<Report[]> {
   for (const latest = performance.now() + PATIENCE_MS; ; await setTimeout(100)) {
     const reports = await Promise.all(tabs.map((tab) => tab.evaluate(() => report())))
@@ -282,7 +287,7 @@ async function until(tabs: readonly Tab[], all: (report: Report) => boolean): Pr
   }
 }
 
-/** Waits until all tabs are so many steps further. */
+/** Waits until all tabs have taken so many more steps. */
 async function goOn(tabs: readonly Tab[], steps: number): Promise<Report[]> {
   const now = await until(tabs, () => true)
   const latest = Math.max(...now.map(({ step }) => step))

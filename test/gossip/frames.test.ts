@@ -1,4 +1,4 @@
-// lowrank/gossip: bytes from others, calls that do not fit, and what goes over the wire.
+// lowrank/gossip: bad bytes, calls out of order, and the contents of frames.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { sealFrame } from '../../src/codec/frame.ts'
@@ -98,7 +98,7 @@ test('frames of others, or of other options, are refused', async () => {
 })
 
 test('a frame that is well-formed but has too much or too little in it is refused', async () => {
-  // Of a node with the same configHash, but another side's turn, and this one's history.
+  // The sender has the same configHash and history, but the other side's turn.
   const { a, b, x, y } = await pair()
   const begun = await createGossip(SHAPES, { self: 7, neighbours: { 3: 0.5 } })
   a.beginSync(x)
@@ -125,7 +125,7 @@ test('a frame that is well-formed but has too much or too little in it is refuse
 })
 
 test('compressed parts that cannot be are refused, with their byte', async () => {
-  const part = 64 + 4 + 4 + 16 + 8 + 8 // to the first word that is the coding's
+  const part = 64 + 4 + 4 + 16 + 8 + 8 // the first word of the coding
   const table: [GossipMethod, number, (view: DataView) => void, RegExp][] = [
     [choco({ compression: 'sign', gamma: 0.4 }), 3, (v) => v.setUint8(part + 11, 1), /bits after/],
     [

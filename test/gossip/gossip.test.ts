@@ -1,4 +1,5 @@
-// lowrank/gossip: how fast nodes agree, what stays the same, and what the two ends of an edge have in common.
+// lowrank/gossip: how fast nodes agree, that their mean stays, and the state that both ends of an
+// edge share.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { complete, metropolis, ring, torus } from '../../src/gossip/topology.ts'
@@ -45,7 +46,8 @@ function ends(net: Net, lo: number, hi: number) {
 
 const test = suite('gossip')
 
-// Σ‖xᵢ − x̄‖² after so many iterations, of what it was: a replica of the authors' program in numpy.
+// Σ‖xᵢ − x̄‖² after so many iterations ÷ its first value, by a replica in numpy of the authors'
+// program.
 const CONSENSUS: readonly [string, GossipMethod, readonly (readonly [number, number])[]][] = [
   [
     'γ = 1',
@@ -154,7 +156,8 @@ for (const [name, options] of [
       }
     }
     assert.ok(disagreement(models) < 0.6 * first, `${disagreement(models) / first}`)
-    // Each node and half-step rounds a sum of x and at most 3 · rank + 1 terms; nobody is above 2.
+    // Each node and half-step rounds a sum of x and at most 3 · rank + 1 terms; no number is above
+    // 2.
     const off = sums(models).map((sum, j) => Math.abs(sum - before[j]!))
     const bound = steps * 2 * models.length * 16 * UNIT * 2
     assert.ok(Math.max(...off) <= bound, `off by ${Math.max(...off)}, more than ${bound}`)

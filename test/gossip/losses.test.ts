@@ -54,7 +54,7 @@ const everyone = (outcomes: readonly ReadonlyMap<number, EdgeOutcome>[]) =>
 
 const largest = (x: Iterable<number>) => [...x].reduce((most, y) => Math.max(most, Math.abs(y)), 0)
 
-/** How far sums have moved, of what rounding may have moved them by: so many additions to each node. */
+/** How far sums have moved ÷ the bound by rounding, with so many additions to each node. */
 function moved(net: Net, before: Float64Array, additions: number): number {
   const size = 2 + largest(net.models.flat(2).flatMap((x) => [...x]))
   const off = sums(net.models).map((sum, j) => sum - before[j]!)
@@ -107,7 +107,7 @@ for (const [name, method] of METHODS) {
               }
             }
           }
-          // The first finds out what is amiss, the second has what it found in common.
+          // The first iteration finds the mismatch; after the second, both ends agree again.
           iterate(net)
           const outcomes = iterate(net)
           assert.ok(everyone(outcomes).every((outcome) => outcome === 'exchanged'))
@@ -117,9 +117,9 @@ for (const [name, method] of METHODS) {
             for (const hi of list.filter((j) => j > lo)) {
               const [one, other] = [lo, hi].map((w) => readState(net.nodes[w]!.save()).tensors)
               for (const [key, { data }] of one!) {
-                // δ is what an end left, its own affair.
+                // δ is what one end left over: the ends do not share it.
                 if (!key.startsWith(`edge${lo}-${hi}/`) || key.includes('/delta')) continue
-                // As of before an exchange that has been taken back: nothing needs it any more.
+                // A state before an exchange that was taken back is not needed any more.
                 if (key.includes('-before/')) continue
                 sameFloats(data, other!.get(key)!.data, key)
               }
@@ -147,7 +147,7 @@ test('a frame lost one way: the end that is ahead takes back what it had added',
         assert.ok(largest(x.map((value, j) => value - then[w]![i]![j]!)) <= 64 * UNIT)
       }
     }
-    // All that is kept has the bits of before.
+    // All state that is kept has the same bits as before.
     const after = readState(net.nodes[1]!.save())
     const edge = ({ metadata }: typeof after) => JSON.parse(metadata.edges!)[0]
     assert.is(edge(after).parent, edge(state).parent)
@@ -312,7 +312,7 @@ test('a node that answers twice, with other numbers: both ends take their parts 
   const fromA = a.beginSync(x).get(1)!
   a.receive(1, b.beginSync(y).get(0)!)
   a.applySync(x)
-  // b dies before it has taken the answer, and does the iteration again after some training.
+  // b dies before it takes the answer, and repeats the iteration after some training.
   y[0]![0]! += 0.25
   before[0]! += 0.25
   net.nodes[1] = await createGossip(SHAPES, { self: 1, restore: state })

@@ -1,4 +1,5 @@
-// Moniqua: what two bits modulo 6θ say of a difference, that the mean stays, and how far nodes agree.
+// Moniqua: reconstruction from two bits modulo 6θ, conservation of the mean, and how far nodes
+// agree.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { metropolis, ring } from '../../src/gossip/topology.ts'
@@ -19,7 +20,9 @@ const copyOf = (models: readonly Float32Array[][]) =>
   models.map((model) => model.map((x) => x.slice()))
 const largest = (x: Iterable<number>) => [...x].reduce((most, y) => Math.max(most, Math.abs(y)), 0)
 
-/** Two nodes on an edge with weight 1/2: with γ = 1 both move by half of what they find. */
+/**
+ * Two nodes on an edge with weight 1/2: with γ = 1 both move by half of the difference they find.
+ */
 const halves = [
   { self: 0.5, neighbours: { 1: 0.5 } },
   { self: 0.5, neighbours: { 0: 0.5 } },
@@ -34,7 +37,9 @@ function lastOf(net: Net, self: number, other: number) {
   return { difference, raws: edges.find(({ neighbour }) => neighbour === other)!.last.raws }
 }
 
-/** The published rule in float64: the rounded q, and x̂ of both as the end with x reconstructs them. */
+/**
+ * The published rule in float64: the rounded q, and x̂ of both as the end with x reconstructs them.
+ */
 function modulo(x: number, a: number): number {
   const half = (Math.sign(x) * a) / 2
   return ((x + half) % a) - half
@@ -96,14 +101,14 @@ test('differences of up to 2θ are found without bias, by Philox and any wire', 
   let sum = 0
   for (const [i, total] of found.entries()) {
     const want = y[i]! - x[i]!
-    // A step with probability |want| / 2θ: this is the deviation of the mean of so many.
+    // A step occurs with probability |want| / 2θ: this is the standard deviation of the mean.
     const part = Math.min(1, Math.abs(want) / (2 * theta))
     const sigma = 2 * theta * Math.sqrt((part * (1 - part)) / steps)
     const off = total / steps - want
     assert.ok(Math.abs(off) <= 5 * sigma + 64 * UNIT, `${off}, more than 5 · ${sigma}`)
     sum += (off / (sigma + 64 * UNIT)) ** 2
   }
-  // Half as much or twice as much on the average would be no such noise.
+  // Another kind of noise might average half or twice as much.
   assert.ok(sum / length > 0.7 && sum / length < 1.4, `${sum / length}`)
 })
 
@@ -285,7 +290,8 @@ test('what cannot be is refused, and nothing has changed', async () => {
       assert.throws(() => node.beginSync(spoilt), /^"parameters": expected finite numbers below/)
       assert.equal(node.save(), state)
     }
-    // So far from zero that a float32 has no two numbers in a modulus: two bits all the same.
+    // So far from zero, float32 has no two numbers within a modulus: frames have two bits all the
+    // same.
     assert.is(node.beginSync(model!.map((x) => x.map((value) => value * 1e30))).size, 1)
   }
   for (const numbers of [

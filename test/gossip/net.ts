@@ -33,7 +33,7 @@ export async function createNet(
 /**
  * One iteration of all nodes, with all its half-steps.
  *
- * @returns what became of each node's edges in the last half-step
+ * @returns the outcome of each node's edges in the last half-step
  */
 export function iterate(
   { nodes, models }: Net,

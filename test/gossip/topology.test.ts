@@ -114,7 +114,7 @@ test('Metropolis weights on random graphs keep the mean and bring everyone to it
         ),
       )
       near(next.reduce((a, b) => a + b) / x.length, mean, 1e-14)
-      // With γ = 1 the gap bounds it; γ* is never worse.
+      // With γ = 1 the gap bounds the error; γ* is never worse.
       assert.ok(error(next) <= (1 - gap) * error(x) * (1 + 1e-12) + 1e-14)
     }),
     { numRuns: 200, seed: 1906 },

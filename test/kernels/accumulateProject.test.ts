@@ -65,7 +65,7 @@ for (const backend of everywhere) {
         await reference.accumulateProject(want.p, want.m, g, q, dims)
         const size = await project(reference, magnitudes(want.m), magnitudes(q), dims)
         assert.ok(got.done)
-        same(got.m, want.m) // one rounding, of the same sum
+        same(got.m, want.m) // one rounding of the same sum
         within(got.p, want.p, (i) => gamma(dims.cols + 2) * size[i]!)
       }
     })
@@ -110,13 +110,13 @@ for (const backend of everywhere) {
           const got = await accumulateProject(backend, m, g, q, dims, at % 4, before)
           assert.is(got.done, false)
           same(got.p, before)
-          // (m + g) − g: a rounding of the sum, and one of the difference, which is about m.
+          // (m + g) − g rounds twice: the sum, and the difference, which is about m.
           const sum = m.map((value, i) => Math.abs(value + g[i]!))
           within(got.m, m, (i) =>
             i === at ? 0 : UNIT * (sum[i]! + Math.abs(m[i]!)) * (1 + 2 * UNIT),
           )
-          if (backend.name === 'webgpu') continue // it finds out when all has been added
-          // Nothing had been added beyond its four rows.
+          if (backend.name === 'webgpu') continue // it checks after all has been added
+          // Rows beyond the bad number's group of four have not been touched.
           const beyond = (Math.floor(at / dims.cols / 4) + 1) * 4 * dims.cols
           same(got.m.subarray(beyond), m.subarray(beyond))
         }
@@ -140,7 +140,7 @@ for (const backend of everywhere) {
       const zero = new Float32Array(1)
       assert.is((await accumulateProject(backend, m, zero, zero, dims)).done, false)
     }
-    // What is subnormal, GPUs may take for zero.
+    // GPUs may treat subnormal numbers as zero.
     const least = backend.name === 'webgpu' ? 2 ** -126 : 1e-45
     const m = Float32Array.of(most, -most, least, 0, -least)
     const g = Float32Array.of(0, 0, least, -least, least)

@@ -100,7 +100,7 @@ test('say so where compiling is forbidden', async () => {
   const { compile } = WebAssembly
   WebAssembly.compile = () => Promise.reject(new WebAssembly.CompileError('blocked by policy'))
   try {
-    // Another copy of the module, which has not compiled anything yet.
+    // Import another copy of the module, which has not compiled anything yet.
     const { loadModule } = await import(`../../src/backends/wasm/load.ts?${'forbidden'}`)
     await loadModule()
     assert.unreachable()

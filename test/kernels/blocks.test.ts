@@ -7,7 +7,8 @@ import { gamma, same, within } from '../support/close.ts'
 import { gaussian } from '../support/gaussian.ts'
 import { magnitudes } from '../support/shapes.ts'
 
-// The table of blocks: what is cut must give what the whole gives. With relaxed SIMD, where there is.
+// The table of blocks: a matrix cut into blocks must give the same result as the whole. The tests
+// also run with relaxed SIMD where the engine has it.
 
 const MATRICES: Dims[] = [
   { rows: 13, cols: 37, rank: 3 },
@@ -97,7 +98,7 @@ function lay(cut: Cut) {
 
 type Laid = ReturnType<typeof lay>
 
-/** Matrices from one seed, placed: `into` by rows of `stride`, guards between. */
+/** Places matrices from one seed in memory: `into` in rows of `stride`, with guards between. */
 function fill(into: Float32Array, seed: number, padded: 'matrices' | 'rows'): void {
   let at = 0
   for (const [index, { rows, cols }] of MATRICES.entries()) {
@@ -151,7 +152,7 @@ for (const [name, cut] of Object.entries(CUTS)) {
     same(got.m, want.m)
     same(got.g, want.g)
     if (name !== 'cut by columns') return same(got.p, want.p)
-    // The sums are in another order: both within the bound of the longest row's.
+    // The two sums have different orders; both are within the bound of the longest row.
     const size = outcome(CUTS.whole!, (laid) => {
       laid.m.set(magnitudes(want.m))
       laid.q.set(magnitudes(laid.q))
@@ -219,7 +220,7 @@ for (const [name, cut] of Object.entries(CUTS)) {
           const start = at! / 4 + i * mStride!
           const [got, want] = [laid.m, m].map((x) => x.subarray(start, start + width!))
           if (index > bad) same(got!, want!)
-          // Two roundings, of numbers no larger than |m| + |g|, |g| < 6.4.
+          // Two roundings of numbers no larger than |m| + |g|, with |g| < 6.4.
           else within(got!, want!, (j) => gamma(2) * (2 * Math.abs(want![j]!) + 6.4))
         }
       }

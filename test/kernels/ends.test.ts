@@ -3,8 +3,8 @@ import * as assert from 'uvu/assert'
 import { BLOCK_WORDS } from '../../src/backends/wasm/blocks.ts'
 import { instantiate, moduleFor } from '../../src/backends/wasm/load.ts'
 
-// A float past the end of the memory cannot be read: the engine would trap. So each operand in
-// turn is put at the very end. With relaxed SIMD, where there is.
+// The engine traps when a kernel reads past the end of the memory. So each operand in turn lies at
+// the very end. The tests also run with relaxed SIMD where the engine has it.
 
 const memory = new WebAssembly.Memory({ initial: 8 })
 const kernels = instantiate(await moduleFor(undefined), memory)
@@ -12,7 +12,7 @@ const table = kernels.heapBase.value
 const scratch = table + 4 * BLOCK_WORDS
 const end = memory.buffer.byteLength
 
-/** Calls `kernel` with addresses for operands of these lengths, each in turn being the last. */
+/** Calls `kernel` with addresses for operands of these lengths; each in turn is the last. */
 function atTheEnd(lengths: readonly number[], kernel: (...at: number[]) => unknown): void {
   for (let last = 0; last < lengths.length; last++) {
     new Float32Array(memory.buffer, table).fill(1)

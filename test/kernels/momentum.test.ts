@@ -27,15 +27,15 @@ for (const backend of backends) {
       const [x, m, g] = [gaussian(n, 1), gaussian(n, 2), gaussian(n, 3)]
       const want = { x: x.slice(), m: m.slice() }
       await reference.momentum(want.x, want.m, g, rate, decay, weight)
-      // On absolute values, and with everything added, it gives the bound.
+      // The reference on absolute values, with every term added, gives the bound.
       const size = { x: magnitudes(x), m: magnitudes(m) }
       await reference.momentum(size.x, size.m, magnitudes(g), -rate, decay, weight)
       for (const offset of [0, 1, 2, 3]) {
         const [moved, velocity] = await run(backend, [x, m, g], 2, offset, ([x, m, g]) =>
           backend.momentum(x!, m!, g!, rate, decay, weight),
         )
-        // Two operations to d, a third to m, three more to x (and as many at most in the other
-        // branch of the sum); + 2: the rounding of the reference, and of the bound.
+        // d takes two operations, m a third, x three more (and the other branch of the sum at most
+        // as many); + 2: the rounding of the reference, and of the bound.
         within(velocity!, want.m, (i) => gamma(3 + 2) * size.m[i]!)
         within(moved!, want.x, (i) => gamma(6 + 2) * size.x[i]!)
       }

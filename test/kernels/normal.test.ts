@@ -8,8 +8,8 @@ import { backends, poison, run } from '../support/backends.ts'
 import { same } from '../support/close.ts'
 
 /**
- * sha256 of 2¹⁶ normals, little-endian float32: seed 1, use 2, parameter 3, column 4, step 5. The
- * same came out of Python: Philox by its paper, then `statistics.NormalDist().inv_cdf`.
+ * sha256 of 2¹⁶ normals, little-endian float32: seed 1, use 2, parameter 3, column 4, step 5.
+ * Python gave the same hash: Philox by its paper, then `statistics.NormalDist().inv_cdf`.
  */
 const GOLDEN = 'a6c0c909475c7b9b39cc98584f888d1533d11ed773cc0f5f9aaf0d84f464b09b'
 
@@ -58,7 +58,9 @@ known.run()
 
 const inverse = suite('quantile')
 
-/** P(Z < z): the power series about 0 where |z| is small, else the continued fraction of the tail. */
+/**
+ * P(Z < z): the power series about 0 where |z| is small, else the continued fraction of the tail.
+ */
 function probability(z: number): number {
   const density = Math.exp((-z * z) / 2) / Math.sqrt(2 * Math.PI)
   if (Math.abs(z) > 2) {
@@ -81,7 +83,8 @@ inverse('inverts the distribution, from one end to the other', () => {
   for (const x of [...ends, ...spread]) {
     const u = (x + 0.5) * 2 ** -32
     const z = quantile(x)
-    // 1e-16 of z is z² times as much of the tail; the rest is for this test's own exp and sums.
+    // A relative error of 1e-16 in z is z² times as large in the tail; the rest allows for this
+    // test's own exp and sums.
     assert.ok(Math.abs(probability(z) - u) <= 2e-14 * u, `${x}: ${z}`)
     assert.ok(z < 0)
     assert.ok(Math.abs(quantile(~x >>> 0) + z) <= 2 ** -52 * Math.abs(z), `${x} is not symmetric`)
@@ -162,7 +165,7 @@ for (const backend of backends) {
       same(got, want)
       farthest = got.reduce((most, value) => Math.max(most, Math.abs(value)), farthest)
     }
-    assert.ok(farthest > 4.5, `${farthest}`) // of a million, the farthest is about 4.9
+    assert.ok(farthest > 4.5, `${farthest}`) // the farthest of a million is about 4.9
   })
 
   test.run()

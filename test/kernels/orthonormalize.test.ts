@@ -9,7 +9,7 @@ import { gaussian } from '../support/gaussian.ts'
 /** sha256 of the basis of 4609 × 5 normals: pins the order of all sums. */
 const GOLDEN = 'f440d556d8c4730bd098ba2087611b0e36e651c48eead66be000a6ee66d5a906'
 
-/** As the host does it: a column that depends on those before it is replaced by normals. */
+/** Does as the host: normals replace a column that depends on the columns before it. */
 async function basis(
   on: Bench,
   columns: Float32Array,
@@ -48,7 +48,7 @@ for (const backend of backends) {
         assert.ok(defect(p, rows) <= BOUND, `${rows} × ${rank}: ${defect(p, rows)}`)
         if (exponent > 5) continue
         assert.equal(replaced, [])
-        // Column k is a sum of the first k of P, but for the rounding of P's own column.
+        // Column k is a sum of P's first k columns, up to the rounding of P's own column.
         const rest = outside(columns, p, rows)
         assert.ok(rest <= UNIT * 1.001, `${rows} × ${rank}: ${rest}`)
       }

@@ -7,7 +7,7 @@ import { qr } from '../../src/linalg/qr.ts'
 import { gamma, same, within } from '../support/close.ts'
 import { gaussian } from '../support/gaussian.ts'
 
-/** The bound of the design for every basis: rule 3. */
+/** DESIGN's bound for every basis: rule 3. */
 const ORTHONORMAL = 5e-7
 
 const ONES = [1, 1, 1, 1]

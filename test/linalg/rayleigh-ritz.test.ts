@@ -50,7 +50,7 @@ test('a lower rank keeps what a step carries most of', async () => {
   for (let t = 0; t < 2; t++) await stepTogether([worker], [[gradient]])
   worker.setRank(2)
   const { updates } = await stepTogether([worker], [[gradient]])
-  // Of a matrix of this rank nothing was pending, and two columns of four have its best.
+  // Nothing was pending of a matrix of this rank, and two columns of four carry its largest part.
   const got = norm(updates[0]![0]!) ** 2
   assert.ok(Math.abs(got - 34) <= 1e-4 * 34, `${got}, not 34`)
 })
@@ -116,7 +116,7 @@ function mixed(): Float32Array {
   const q = new Float32Array(4 * LENGTH)
   for (let k = 0; k < 4; k++) {
     for (let l = 0; l < 4; l++) {
-      // The smallest first.
+      // Smallest singular value first.
       const factor = SINGULAR[3 - l]! * right[4 * l + k]!
       for (let i = 0; i < LENGTH; i++) q[k * LENGTH + i]! += factor * left[l * LENGTH + i]!
     }
@@ -137,7 +137,7 @@ function lowRank(): Float32Array {
   })
 }
 
-/** ‖Qᵀ·B‖², B an orthonormal basis of some columns: what of P̂·Qᵀ lies along them. */
+/** ‖Qᵀ·B‖² with an orthonormal basis B of some columns: the part of P̂·Qᵀ along them. */
 function carriedBy(columns: Float32Array, q: Float32Array): number {
   const basis = columns.slice()
   reference.orthonormalize(basis, LENGTH, columns.length / LENGTH)

@@ -1,4 +1,4 @@
-// The package in the projects of others: bundled by what they use, run where they run it.
+// The package in users' projects: bundled by common bundlers, run in browsers and Node.
 //
 // Vite and webpack are in test/consumers/package.json, so that the main `npm ci` stays small:
 //
@@ -32,14 +32,15 @@ const main = project.write(
   `import { aggregate, createCompressor, wasm } from 'lowrank'
    import { best } from 'lowrank/webgpu'
    import { goldenRun } from './golden.js'
-   // Neither these browsers nor these projects have WebGPU: that has to be found out everywhere.
+   // Neither these browsers nor these projects have WebGPU: the package must notice in each of
+   // them.
    globalThis.hash = best().then(({ name, reason }) => {
      if (name !== 'wasm') throw new Error(reason)
      return goldenRun({ aggregate, createCompressor, wasm })
    })
    globalThis.hash.then(console.log)`,
 )
-// Training belongs into a worker.
+// Training belongs in a worker.
 const page = project.write(
   'page.js',
   `import './main.js'
@@ -116,13 +117,13 @@ for (const version of ['vite', 'vite-7']) {
 
 test.run()
 
-/** A test, but where there is a reason why it cannot run. */
+/** Declares a test, or skips it if there is a reason why it cannot run. */
 function unless(reason: string | null, name: string, run: () => Promise<void>): void {
   if (reason) test.skip(`${name}: ${reason}`)
   else test(name, run)
 }
 
-/** What a page, or its worker, comes to. */
+/** The hash that a page, or its worker, computes. */
 async function hashAt(url: string, name = 'hash'): Promise<string> {
   if (typeof browser === 'string') throw new Error(browser)
   const opened = await browser.newPage()
@@ -169,7 +170,10 @@ function html(script: string): string {
   return `<!doctype html><title>project</title><script type="module" src="${script}"></script>`
 }
 
-/** In a process of its own: its threads cannot load what this one was started with, TypeScript. */
+/**
+ * Runs in a process of its own: threads of this one could not load TypeScript, which it started
+ * with.
+ */
 async function webpack(config: object): Promise<void> {
   const all = JSON.stringify({ mode: 'production', context: project.folder, ...config })
   const program = `
@@ -181,7 +185,7 @@ async function webpack(config: object): Promise<void> {
   await promisify(execFile)(process.execPath, ['--input-type=module', '--eval', program])
 }
 
-/** What is used of Vite: it may not be installed, and then its own types are not there either. */
+/** The part of Vite in use; where Vite is not installed, its types are missing. */
 interface Vite {
   build(config: object): Promise<unknown>
   createServer(config: object): Promise<{

@@ -1,4 +1,4 @@
-// What is in the tarball, and whether its package.json tells everyone where it is.
+// The tarball has the right files, and its package.json leads every kind of resolution to them.
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { checkPackage, createPackageFromTarballData, type Problem } from '@arethetypeswrong/core'
@@ -24,8 +24,8 @@ test('types are found wherever ES modules are', async () => {
   const analysis = await checkPackage(createPackageFromTarballData(project.tarball))
   assert.ok(analysis.types, 'no types')
   assert.ok(Object.keys(analysis.entrypoints).includes('./kernels'))
-  // Old resolution knows no "exports", and require() of an ES module is what engines >= 20.19 allow;
-  // bytes have no types.
+  // Old resolution knows no "exports"; engines >= 20.19 allow require() of an ES module; bytes have
+  // no types.
   const elsewhere = ['node10', 'node16-cjs']
   const concerns = (problem: Problem) =>
     !('resolutionKind' in problem && elsewhere.includes(problem.resolutionKind)) &&

@@ -1,4 +1,5 @@
-// A program as users write them. types.test.ts compiles a copy of it against the packed declarations.
+// A program as users write them. types.test.ts compiles a copy of it against the packed
+// declarations.
 import { aggregate, type Compressor, createCompressor, createSgd, plan } from 'lowrank'
 import { createAggregate, inspect, joinSlices, splitFrame } from 'lowrank/frames'
 import { createLayout, createWasmKernels, svd, wasm } from 'lowrank/kernels'
@@ -41,13 +42,13 @@ export async function onGpu(tensors: GpuTensor[]): Promise<string | number | nul
   }
 }
 
-/** What the declarations must refuse; else they were not found, and everything is `any`. */
+/** Calls that the declarations must refuse; else they were not found, and everything is `any`. */
 export function wrong(): unknown {
   // @ts-expect-error: a number
   const compressor = createCompressor(shapes, { rank: 'four' })
   // @ts-expect-error: bytes
   const inspected = inspect('frame')
-  // @ts-expect-error: two types there are
+  // @ts-expect-error: one of two types
   const tensor: GpuTensor = { buffer: {} as never, type: 'f64' }
   // @ts-expect-error: an array
   return [tensor, compressor, inspected, createLayout(16)]

@@ -18,8 +18,8 @@ export interface Project {
 }
 
 /**
- * Packs the built package, and installs the tarball where nothing else is. `golden.js` beside it is
- * test/support/golden.ts, for programs that are to come to its hashes.
+ * Packs the built package, and installs the tarball into an empty project. The project's
+ * `golden.js` is test/support/golden.ts, for programs that must compute its hashes.
  */
 export async function createProject(): Promise<Project> {
   if (!existsSync(join(root, 'dist/index.js')))
@@ -35,7 +35,7 @@ export async function createProject(): Promise<Project> {
     const packed = npm(root, 'pack', '--json', '--pack-destination', folder)
     const [{ filename }] = JSON.parse(packed) as [{ filename: string }]
     write('package.json', '{ "name": "project", "private": true, "type": "module" }')
-    // It has no dependencies: nothing needs to come from a registry.
+    // The package has no dependencies, so nothing needs to come from a registry.
     npm(
       folder,
       'install',
@@ -66,7 +66,7 @@ export async function createProject(): Promise<Project> {
   }
 }
 
-/** Runs a file of JavaScript in a Node of its own; returns what it prints, without blanks around. */
+/** Runs a file of JavaScript in a Node of its own; returns its output without blanks around. */
 export function runNode(path: string, ...args: readonly string[]): string {
   return output(process.execPath, [path, ...args], root)
 }

@@ -1,4 +1,4 @@
-// The declarations, in the programs of others: nothing is skipped, and no types are installed there.
+// The declarations in users' programs: tsc skips no check there, and no other types are installed.
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import ts from 'typescript'

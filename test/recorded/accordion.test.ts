@@ -1,4 +1,4 @@
-// `accordion` against what the code of Accordion's authors decided, norms given.
+// `accordion` against the decisions of the Accordion authors' code, from given norms.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { createCompressor } from '../../src/index.ts'
@@ -59,8 +59,8 @@ for (const name of ['cifar-300-2-1', 'lm-90-4-1']) {
   })
 
   test(`${name}: the epochs as steps of a compressor, some after a checkpoint`, async () => {
-    // Four halves of a norm have just that norm, and no element of 2¹⁰⁰. The rate is given as it will be after the step:
-    // as published, a lower one does not wait for another epoch.
+    // Four elements of half a norm have exactly that norm, and stay below 2¹⁰⁰. The rate given is
+    // the one after the step: as published, a lower rate takes effect without another epoch.
     const shapes = config.matrix.map((is) => (is ? [5, 6] : [4]))
     let epoch = 0
     const learningRate = () => rate(epoch + 1)
@@ -80,7 +80,8 @@ for (const name of ['cifar-300-2-1', 'lm-90-4-1']) {
       assert.equal(matrices, want(epoch), `epoch ${epoch}`)
       if (String(ranks) !== before) switches++
       before = String(ranks)
-      if (epoch % 7 !== 3 || rate(epoch + 2) < rate(epoch + 1)) continue // what it knows of the rate is lost
+      // Not where the rate falls next: a restored worker does not know the last rate.
+      if (epoch % 7 !== 3 || rate(epoch + 2) < rate(epoch + 1)) continue
       const state = await worker.save()
       assert.ok(readState(state).metadata.notes)
       worker.dispose()

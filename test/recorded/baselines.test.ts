@@ -1,5 +1,5 @@
-// lowrank/baselines against what the code of the paper's authors computed, with the choices that it
-// made: whole runs, and each step from the state that was recorded before it.
+// lowrank/baselines against recorded results of the paper authors' code, with the random choices of
+// that code: whole runs, and each step from the state recorded before it.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { bestRank, randomBlock, randomK, signNorm, topK } from '../../src/baselines.ts'
@@ -38,9 +38,9 @@ const CASES = [
   'topk-w4-c0.25',
 ]
 
-// The tolerances of replay.ts: in float64 the same rule differs from what was recorded by up to 6.3e-6
+// The tolerances of replay.ts: in float64 the same rule differs from the recordings by up to 6.3e-6
 // in a step, 7.9e-6 in a run.
-/** Relative, of the norms that travel with signs. */
+/** Relative tolerance of the norms that travel with signs. */
 const SENT = 1e-6
 
 const test = suite('recorded: paper-baselines')
@@ -103,13 +103,13 @@ function optionsOf(file: Case, from: number): Options {
   throw new Error(`what is ${name}?`)
 }
 
-/** SVDReducer takes whatever has more than one dimension for a matrix. */
+/** SVDReducer takes every array of more than one dimension for a matrix. */
 function shapesOf({ config: { shapes, implementation_class: name } }: Case): ParameterSpec[] {
   if (name !== 'SVDReducer') return [...shapes]
   return shapes.map((shape) => (shape.length > 1 ? { shape, compress: true } : shape))
 }
 
-/** Floats that the recorded code counted and we do not: singular values; less vectors of lone workers. */
+/** Floats that only the recorded code counts, singular values, less the vectors of lone workers. */
 function elsewhere(file: Case): number {
   const { implementation_class: name, workers } = file.config
   if (name !== 'SVDReducer') return 0
@@ -130,7 +130,7 @@ function fleet(file: Case, t: number): Promise<Compressor[]> {
   return createFleet(shapesOf(file), states, optionsOf(file, t))
 }
 
-/** Compares which entries were sent, and their signs, which do not depend on rounding. */
+/** Compares the indices and signs of the entries sent, which do not depend on rounding. */
 function compareSent(file: Case, frame: Uint8Array, prefix: string): void {
   const { shapes, gradient_kinds: kinds, implementation_class: name } = file.config
   if (name !== 'TopKReducer' && name !== 'SignAndNormReducer') return
@@ -142,7 +142,7 @@ function compareSent(file: Case, frame: Uint8Array, prefix: string): void {
       const want = file.ints(`${prefix}/indices/${i}`).slice().sort()
       const got = [...words.subarray(at, at + want.length)].map((index) => index - start)
       at += want.length
-      // Of magnitudes that are all alike, those that come first.
+      // If all magnitudes are equal, the first entries are sent.
       assert.equal(got, kinds[i]!.kind === 'zero' ? [...want.keys()] : [...want])
     } else {
       const [want] = file.get(`${prefix}/norm1/${i}`)

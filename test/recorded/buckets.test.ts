@@ -1,5 +1,5 @@
-// examples/buckets/flat.ts with `method: pytorch()` against PyTorch's batched hook, as recorded with a
-// shim that lets it run at all.
+// examples/buckets/flat.ts with `method: pytorch()` against recordings of PyTorch's batched hook,
+// which needed a shim to run at all.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { flatBucket } from '../../examples/buckets/flat.ts'
@@ -22,7 +22,7 @@ for (const name of CASES) {
     const file = recording<HookConfig>(`pytorch-hook/${name}`)
     const { shapes, state, steps, buckets, compression_stats: stats } = file.config
     const { matrix_approximation_rank: rank, start_powerSGD_iter: first } = state
-    // The order in which gradients become ready, in which the hook has them once it compresses
+    // Gradients become ready in this order; the hook has them in it once it compresses.
     const order = buckets[steps - 1]![0]!.params
     const bucket = flatBucket(order.map((i) => shapes[i]!))
     const side = Math.sqrt(bucket.length)

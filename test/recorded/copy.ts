@@ -1,7 +1,8 @@
-// Makes the small copy in `cases` from a folder of recordings: node --import tsx test/recorded/copy.ts <folder>
+// Makes the small copy in `cases` from a folder of recordings: node --import tsx
+// test/recorded/copy.ts <folder>
 //
-// Some families come as they are; of real-gradients only these parameters, with
-// everything that the file says of them or of all.
+// Some families are copied whole. Of real-gradients, the copy has only these parameters, with all
+// that the file holds about them and about the whole run.
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { readState, writeState } from '../support/safetensors.ts'

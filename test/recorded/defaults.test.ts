@@ -1,5 +1,5 @@
-// Where the code of the paper's authors goes wrong (edges-w2-r4: rank 4, two workers), the defaults
-// do not. Same gradients, same first factors; no preset.
+// The paper authors' code goes wrong in edges-w2-r4 (rank 4, two workers); the defaults do not.
+// Both have the same gradients and first factors; there is no preset.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { createWasmKernels, svd } from '../../src/kernels.ts'
@@ -93,7 +93,7 @@ async function run(i: number, scale = 1): Promise<Seen[]> {
   return seen
 }
 
-/** The same of the recorded run. */
+/** The steps of the recorded run, in the same form. */
 function recorded(i: number): Seen[] {
   return Array.from({ length: file.config.steps }, (_, t) => {
     const inputs = Array.from({ length: file.config.workers }, (_, w) =>
@@ -105,7 +105,7 @@ function recorded(i: number): Seen[] {
   })
 }
 
-/** Within a factor of two of the best that a matrix of that rank can do. (1.27 to 1.82 were seen.) */
+/** Fails unless the error is below twice the best of that rank. (1.27 to 1.82 times were seen.) */
 async function nearlyBest({ x, update }: Seen, i: number, what: string): Promise<void> {
   const rows = file.config.shapes[i]![0]!
   const { s } = await svd(await createWasmKernels(), x, rows, x.length / rows, file.config.rank)

@@ -1,5 +1,5 @@
-// `method: epfml()` against what the package of PowerSGD's authors computed: whole runs, and each
-// step from the state that was recorded before it.
+// `method: epfml()` against recorded results of the PowerSGD authors' package: whole runs, and each
+// step from the state recorded before it.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { type Compressor, createCompressor, type Options, plan } from '../../src/index.ts'
@@ -44,7 +44,7 @@ const CASES = [
   'three-iters-normal-w1-r2-i3',
 ]
 
-// The tolerances of replay.ts: in float64 the same rule differs from what was recorded by up to 1.5e-6
+// The tolerances of replay.ts: in float64 the same rule differs from the recordings by up to 1.5e-6
 // in a step, 7.9e-6 in a run.
 const test = suite('recorded: epfml-powersgd')
 
@@ -97,7 +97,7 @@ test('equal shapes at rank 1: what the package brings of each, and what half-ste
     1 - (distance(g, update) / norm(g)) ** 2
   const ours = gradients.map((g, k) => fraction(g, updates[0]![k]!))
   const theirs = gradients.map((g, k) => fraction(g, file.get(`step0/update/${group[k]}`)))
-  // Seen: 0.15, 0.09, 0.05 of ‖M‖², where there were 0.24, 0.10, 0.32 to be had.
+  // Seen: 0.15, 0.09, 0.05 of ‖M‖², where 0.24, 0.10, 0.32 were possible.
   for (const [k, part] of theirs.entries()) {
     assert.ok(part < ours[k]!, `matrix ${k}: ${part} and ${ours[k]}`)
   }
@@ -117,7 +117,9 @@ function optionsOf({ config }: Case): Options {
   }
 }
 
-/** The floats that the package sends in the average step: half of both factors in each half-step. */
+/**
+ * The floats that the package sends in the average step: half of both factors in each half-step.
+ */
 function floatsOf({ config, factor }: Case): number {
   const { shapes, compressed, num_iters_per_step: k } = config
   return shapes.reduce((sum, shape, i) => {
@@ -131,7 +133,7 @@ function compressedBefore({ config }: Case, t: number): number {
   return Math.max(0, t - (config.start_compressing_after_num_steps ?? 0))
 }
 
-/** Workers that stand before step t, with what was recorded. */
+/** Workers before step t, with the recorded state. */
 function fleet(file: Case, t: number): Promise<Compressor[]> {
   const { workers, shapes, num_iters_per_step: k } = file.config
   const next = (compressedBefore(file, t) * k) % 2 === 0 ? 'Q' : 'P'
@@ -155,7 +157,7 @@ function stateBefore(file: Case, t: number, worker: number, next: 'P' | 'Q'): Ui
   return writeState(tensors, { step: String(t), notes: JSON.stringify({ next }) })
 }
 
-/** The factor that was sent last, up to the signs of its columns: of each, LAPACK's QR chooses one. */
+/** Compares the factor sent last, up to the signs of its columns, which LAPACK's QR chooses. */
 function compareFactor(file: Case, mean: Float32Array, t: number): void {
   const { shapes, workers, num_iters_per_step: k, float64_replay: replay } = file.config
   const side = (compressedBefore(file, t + 1) * k) % 2 === 1 ? 'right' : 'left'

@@ -1,6 +1,6 @@
-// Gradients of real training runs: how close an update comes to what went in, beside the code of the
-// paper's authors (`method: paper()`), the same without its epsilon (the defaults), and the best that
-// any matrix of that rank can do.
+// Gradients of real training runs: the error of an update, beside that of the paper authors' code
+// (`method: paper()`), of the same without its epsilon (the defaults), and the least error of any
+// matrix of that rank.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { Options } from '../../src/index.ts'
@@ -27,7 +27,7 @@ interface Matrix {
   readonly gradients: readonly (readonly Float32Array[])[]
 }
 
-/** Of a relative error ‖X − update‖ ÷ ‖X‖; in float64 the same rule differs by 2.7e-7. */
+/** Tolerance of a relative error ‖X − update‖ ÷ ‖X‖; in float64 the same rule differs by 2.7e-7. */
 const TOLERANCE = 1e-4
 
 const test = suite('recorded: real-gradients')

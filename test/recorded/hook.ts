@@ -1,4 +1,4 @@
-// Recordings of PyTorch's hook: flat buckets of parameters, cut up and put together.
+// Recordings of PyTorch's hook: they hold flat buckets, which this file cuts into parameters.
 import type { Random } from '../../src/index.ts'
 import type { Recording } from './recording.ts'
 
@@ -31,7 +31,7 @@ export interface HookConfig {
 
 export type HookCase = Recording<HookConfig>
 
-/** One array per parameter of what the buckets of a step hold: 'output', 'worker0/input', … */
+/** Cuts a step's buckets into one array per parameter. @param what  'output', 'worker0/input', … */
 export function parametersOf({ config, get }: HookCase, t: number, what: string): Float32Array[] {
   const found: Float32Array[] = []
   for (const { bucket, params } of config.buckets[t]!) {
@@ -47,16 +47,16 @@ export function parametersOf({ config, get }: HookCase, t: number, what: string)
 }
 
 /**
- * The recorded first queries, whatever step they are drawn for without warm start; for a column that is
- * replaced the unit vector that LAPACK puts there.
+ * Draws the recorded first queries, without warm start in any step; for a replaced column, the unit
+ * vector that LAPACK puts there.
  *
- * @param name  of the query of a parameter in a step
+ * @param name  gives the name of a parameter's query
  */
 export function drawn(file: HookCase, name: (parameter: number) => string): Random {
   const { steps, state } = file.config
   return (use, parameter, column, step, length) => {
     const unit = Float32Array.from({ length }, (_, j) => (j === column ? 1 : 0))
-    // After the last step, the next one's query is drawn as well.
+    // The last step also draws the query of a step that is not recorded.
     if (use !== 0 || step === steps) return unit
     const from = Math.max(step, state.start_powerSGD_iter)
     return file

@@ -1,5 +1,5 @@
-// `method: paper()` against what the code of the paper's authors computed: whole runs, and each step
-// from the state that was recorded before it.
+// `method: paper()` against recorded results of the paper authors' code: whole runs, and each step
+// from the state recorded before it.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import {
@@ -49,8 +49,8 @@ const CASES = [
   'warm-w2-r1',
 ]
 
-// The tolerances of replay.ts: in float64 the same rule differs from what was recorded by up to 1.5e-6
-// in a step, 7.9e-6 in a run, factors by 8.6e-5.
+// The tolerances of replay.ts: in float64 the same rule differs from the recordings by up to 1.5e-6
+// in a step, 7.9e-6 in a run, and factors by 8.6e-5.
 const OPTIMISER = 1e-6
 
 const test = suite('recorded: paper-algorithm1')
@@ -110,11 +110,11 @@ function optionsOf({ config: { rank, reuse_query } }: Case): Options {
   return { method: paper(), rank, warmStart: reuse_query }
 }
 
-/** Workers that stand before step t: at the first one new, later with what was recorded. */
+/** Workers before step t: new before the first step, later with the recorded state. */
 function fleet(file: Case, t: number): Promise<Compressor[]> {
   const { workers, shapes, reuse_query } = file.config
   const options = optionsOf(file)
-  // Without warm start, a run draws its queries; a step by itself is given one.
+  // Without warm start, a run draws its queries, and a single step is given one.
   if (t === 0 && !reuse_query) {
     return createFleet(shapes, workers, { ...options, random: drawn(file) })
   }
@@ -123,7 +123,7 @@ function fleet(file: Case, t: number): Promise<Compressor[]> {
   return createFleet(shapes, states, options)
 }
 
-/** The recorded queries; zeros for the step after the last one, which has none. */
+/** Draws the recorded queries; zeros for the step after the last, which is not recorded. */
 function drawn(file: Case): Random {
   return (use, parameter, column, step, length) => {
     assert.is(use, 0, 'only first factors are drawn')
@@ -149,7 +149,7 @@ function factorOf(file: Case, name: string, i: number) {
   return { data: file.factor(name), rank: parameters[i]!.rank }
 }
 
-/** P and Q as the means of the two rounds have them, and P̂ as it is made of the first. */
+/** Compares P and Q with the means of the two rounds, and P̂ with the basis of the first mean. */
 function compareFactors(
   file: Case,
   [first, second]: readonly { floats: Float32Array; weight: number }[],
@@ -174,7 +174,7 @@ function compareFactors(
   }
 }
 
-/** One worker's parameters under the paper's optimiser, where the case has them. */
+/** One worker's parameters under the paper's optimiser, if the case has them. */
 async function modelOf(file: Case, worker: Compressor) {
   const { shapes, lr, momentum, weight_decay: weightDecay } = file.config
   if (!file.has('init/param/0')) return null

@@ -1,5 +1,5 @@
-// PowerGossip, Choco, DeepSqueeze and Moniqua against what the program of PowerGossip's authors computed: four nodes,
-// several steps, with given changes between them.
+// PowerGossip, Choco, DeepSqueeze and Moniqua against recorded results of the PowerGossip authors'
+// program: four nodes, several steps, with given changes between them.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import {
@@ -46,8 +46,8 @@ const CASES = [
   'pg-iter2-torus-r1-i2',
 ]
 
-// Relative to the largest parameter, or entry of the factor. In float64 the same rule differs from what was
-// recorded by up to 2e-7 in a run, factors by 4.2e-5.
+// Relative to the largest parameter, or entry of the factor. In float64 the same rule differs from
+// the recordings by up to 2e-7 in a run, and factors by 4.2e-5.
 const CHAIN = 1e-5
 const FACTOR = 1e-3
 const MEAN = 1e-6
@@ -80,7 +80,7 @@ for (const name of CASES) {
         shapes.map((_, i) => file.get(`step${t}/worker${w}/before/${i}`)),
       )
       for (const w of all) {
-        // The recorded change since the last step, to our values of it.
+        // Applies the recorded change since the last step to our values of that step.
         const changed = before[w]!.map((x, i) => {
           if (t === 0) return x.slice()
           const last = file.get(`step${t - 1}/worker${w}/after/${i}`)
@@ -101,7 +101,8 @@ for (const name of CASES) {
         }
         return false
       })
-      // Its indices take 64 bits, ours 32; its 2 bits an entry are counted without what fills our last word.
+      // Their indices take 64 bits, ours 32. Their count of 2 bits an entry leaves out the padding
+      // of our last word.
       const part = file.config.compressor === 'top-k' ? (32 + 32) / (64 + 32) : 1
       const filling =
         algorithm === 'moniqua' ? 2 * (t + 1) * (32 * Math.ceil(floats / 16) - 2 * floats) : 0
@@ -109,7 +110,7 @@ for (const name of CASES) {
       for (const i of shapes.keys()) {
         const size = largest(...before.map((model) => model[i]!))
         const mean = (of: readonly Float32Array[][]) => meanOf(of.map((model) => model[i]!))
-        // Moniqua as published does not keep it.
+        // The published Moniqua does not keep the mean.
         if (algorithm !== 'moniqua') {
           close(mean(models), mean(given), MEAN, size, `step ${t}, parameter ${i}: the mean`)
         }
@@ -169,8 +170,8 @@ function methodOf(config: Config): GossipMethod {
 }
 
 /**
- * First factors, and those that each half-step begins with where there is no warm start, as recorded; and
- * each node's noise, of all its parameters one after another.
+ * Draws the recorded numbers: first factors, without warm start each half-step's factors, and each
+ * node's noise for all its parameters, one after another.
  */
 function randomOf({ config, has, get, factor }: Recording<Config>): EdgeRandom {
   return (lo, hi, use, parameter, column, step, length) => {

@@ -1,6 +1,6 @@
-// `method: pytorch()` against what PyTorch's hook computed: whole runs, and each compressed step from
-// the state that was recorded before it. One compressor has all parameters: buckets, and equal shapes
-// stacked in them, are a matter of packing, as `buckets-batched-shapes-w4-r1` shows.
+// `method: pytorch()` against recorded results of PyTorch's hook: whole runs, and each compressed
+// step from the state recorded before it. One compressor has all parameters: buckets, and equal
+// shapes stacked in them, only change the packing, as `buckets-batched-shapes-w4-r1` shows.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { type Compressor, type Options, plan } from '../../src/index.ts'
@@ -118,7 +118,7 @@ function optionsOf({ config: { state } }: HookCase): Options {
   }
 }
 
-/** Workers that stand before step t: new at first, later with what was recorded before it. */
+/** Workers before step t: new before the first step, later with the recorded state. */
 function fleet(file: HookCase, t: number): Promise<Compressor[]> {
   const options: Options = { ...optionsOf(file), random: drawn(file, String) }
   if (t === 0) return createFleet(file.config.shapes, file.config.workers, options)
@@ -126,7 +126,7 @@ function fleet(file: HookCase, t: number): Promise<Compressor[]> {
   return createFleet(file.config.shapes, states, { ...options, startCompressingAfter: 0 })
 }
 
-/** Factors and residuals of the hook before step t; new ones in place of NaN. */
+/** The hook's factors and residuals before step t, with new ones in place of NaN. */
 function stateBefore(file: HookCase, t: number, worker: number): Uint8Array {
   const { shapes, state } = file.config
   const first = state.start_powerSGD_iter
@@ -145,7 +145,7 @@ function stateBefore(file: HookCase, t: number, worker: number): Uint8Array {
   return stateOf(new Map(factors), new Map(residuals))
 }
 
-/** The steps of a run of the hook, whose buckets are cut up. */
+/** The steps of a run of the hook, cut from its buckets. */
 function recordedByHook(file: HookCase): Recorded {
   const { workers, steps, shapes, state, float64_replay: replay } = file.config
   const gradient = (t: number, w: number, i: number) =>
@@ -157,7 +157,7 @@ function recordedByHook(file: HookCase): Recorded {
     parameters: shapes.length,
     gradient,
     update,
-    // Zeros where the hook had none yet, or NaN.
+    // Zeros where the hook had no residual yet, or NaN.
     residual(t, w, i) {
       if (!state.use_error_feedback || t < state.start_powerSGD_iter) {
         return gradient(0, w, i).map(() => 0)
@@ -169,7 +169,10 @@ function recordedByHook(file: HookCase): Recorded {
   }
 }
 
-/** P̂ as it is made of the first mean, and Q of the second; signs are LAPACK's above rank 2. */
+/**
+ * Compares P̂, the basis of the first mean, and Q of the second; above rank 2, LAPACK chooses
+ * signs.
+ */
 async function compareFactors(
   file: HookCase,
   [first, second]: readonly Float32Array[],
@@ -181,7 +184,7 @@ async function compareFactors(
     if (t >= replay.comparable_factor_steps[index]!) continue
     const hat = first!.slice(left, left + rows * rank)
     const q = second!.slice(right, right + cols * rank)
-    // Of a zero column the hook makes NaN or zeros, LAPACK unit vectors.
+    // The hook turns a zero column into NaN or zeros, LAPACK into a unit vector.
     if ((await kernels.orthonormalize(hat, rows, rank)) < rank) {
       assert.is(largest(q), 0)
       continue

@@ -1,4 +1,4 @@
-// `plan` of the paper's two models against the paper's tables and the counts of its code.
+// `plan` for the paper's two models against the paper's tables and the counts of its code.
 import { readFileSync } from 'node:fs'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'

@@ -1,4 +1,4 @@
-// Recorded runs of other programs: where they lie, what is in a file, and how numbers compare.
+// Recorded runs of other programs: finds and reads the files, and compares numbers.
 import { existsSync, readFileSync } from 'node:fs'
 import * as assert from 'uvu/assert'
 import { readState, writeState } from '../support/safetensors.ts'
@@ -7,22 +7,22 @@ import { readState, writeState } from '../support/safetensors.ts'
 export interface Recording<Config> {
   readonly config: Config
   readonly has: (name: string) => boolean
-  /** @throws if the file has none of that name */
+  /** @throws if the file has no tensor of that name */
   readonly get: (name: string) => Float32Array
-  /** the same of whole numbers */
+  /** a tensor of whole numbers */
   readonly ints: (name: string) => Int32Array
   /** a factor column by column, as the library lays it out */
   readonly factor: (name: string) => Float32Array
 }
 
-/** Relative to the largest entry: what rounding may lose. */
+/** The loss by rounding, relative to the largest entry. */
 const CONSERVED = 1e-6
 
-/** The whole recordings lie in the checkout or beside it, where there are any; the copy of a part here. */
+/** The whole recordings lie in or beside the checkout, if at all; here lies a copy of a part. */
 const WHOLE = ['../../', '../../../'].map((up) => new URL(`${up}shared/fixtures/`, import.meta.url))
 const COPY = new URL('cases/', import.meta.url)
 
-/** The file of the copy, or with `whole` the one that it was made of, where that is at hand. */
+/** Reads a file of the copy, or with `whole` the file that it was made from, if that is at hand. */
 export function recording<Config>(
   path: string,
   { whole = false } = {},
@@ -49,7 +49,9 @@ export function recording<Config>(
   }
 }
 
-/** Factors and residuals to begin with, as a file that another program might have written. */
+/**
+ * Writes factors and residuals to begin with, as a file that another program might have written.
+ */
 export function stateOf(
   factors: ReadonlyMap<number, { data: Float32Array; rank: number }>,
   residuals: ReadonlyMap<number, { data: Float32Array; shape: readonly number[] }> = new Map(),
@@ -64,7 +66,7 @@ export function stateOf(
   return writeState(tensors)
 }
 
-/** rows × cols by row to cols × rows by row: the same numbers column by column. */
+/** Turns rows × cols by row into cols × rows by row: the same numbers, column by column. */
 export function transposed(x: Float32Array, rows: number, cols: number): Float32Array {
   return Float32Array.from(x, (_, at) => x[(at % rows) * cols + Math.floor(at / rows)]!)
 }
@@ -73,7 +75,7 @@ export function largest(...arrays: readonly Float32Array[]): number {
   return arrays.flatMap((x) => [...x]).reduce((most, value) => Math.max(most, Math.abs(value)), 0)
 }
 
-/** Fails unless no element is farther off than `tolerance` times `size`. */
+/** Fails if an element is off by more than `tolerance` times `size`. */
 export function close(
   got: Float32Array,
   want: Float32Array,
@@ -91,7 +93,7 @@ export function meanOf(arrays: readonly Float32Array[]): Float32Array {
   return arrays[0]!.map((_, j) => arrays.reduce((sum, x) => sum + x[j]!, 0) / arrays.length)
 }
 
-/** The mean of what went in is the update and the mean of what is left. */
+/** Fails unless the mean of the inputs is the update plus the mean of the residuals. */
 export function conserved(
   inputs: readonly Float32Array[],
   update: Float32Array,
@@ -100,6 +102,6 @@ export function conserved(
 ): void {
   const left = meanOf(residuals)
   const out = update.map((x, j) => x + left[j]!)
-  // Of the update too: that of edges-w2-r4, parameter 1, is twice its input.
+  // The scale includes the update: that of edges-w2-r4, parameter 1, is twice its input.
   close(out, meanOf(inputs), CONSERVED, largest(...inputs, update), what)
 }

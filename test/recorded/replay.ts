@@ -1,5 +1,5 @@
-// Recorded runs, taken again by compressors: a whole run from its beginning, and each step from the
-// state that was recorded before it. A case says where its file has what.
+// Compressors take recorded runs again: a whole run from its beginning, and each step from the
+// state recorded before it. A case says where its file has the numbers.
 import type { Test } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { Compressor } from '../../src/index.ts'
@@ -7,7 +7,7 @@ import { residualsOf, type Step, stepTogether } from '../support/fleet.ts'
 import { norm } from '../support/norms.ts'
 import { close, conserved, largest, type Recording } from './recording.ts'
 
-/** Relative to the largest entry of gradient + residual, or of a factor. */
+/** Tolerances relative to the largest entry of gradient + residual, or of a factor. */
 export interface Tolerances {
   /** of one step from the recorded state */
   readonly step: number
@@ -15,7 +15,7 @@ export interface Tolerances {
   readonly run: number
 }
 
-/** Of steps that PowerSGD's authors or PyTorch took; why so large is said in paper.test.ts. */
+/** For steps of PowerSGD's authors or PyTorch; paper.test.ts has the reason for their size. */
 export const TOLERANCES: Tolerances = { step: 1e-5, run: 1e-4 }
 export const FACTOR = 1e-3
 
@@ -28,20 +28,20 @@ export interface Recorded {
   /** after step t; zeros after step −1 */
   residual(t: number, w: number, i: number): Float32Array
   update(t: number, i: number): Float32Array
-  /** false: what came of the step hangs on rounding noise, or is NaN */
+  /** false: the step's result depends on rounding noise, or is NaN */
   comparable(t: number, i: number): boolean
 }
 
 export interface Replay extends Recorded {
-  /** workers that stand before step t */
+  /** workers before step t */
   fleet(t: number): Promise<Compressor[]>
-  /** the first step that can be taken by itself; default 0 */
+  /** the first step that can be taken alone; default 0 */
   readonly first?: number
-  /** false: what is sent and what is kept does not add up to what went in; default true */
+  /** false: what is sent and what is kept do not add up to the input; default true */
   conserves?(i: number): boolean
-  /** what else is compared of a step, such as its factors */
+  /** compares more of a step, such as its factors */
   compare?(t: number, step: Observed): void | Promise<void>
-  /** called with the workers of a whole run; its result with each step of it */
+  /** called with the workers of a whole run; its result is called with each step */
   follow?(workers: readonly Compressor[]): Promise<(t: number, step: Step) => Promise<void>>
 }
 
@@ -71,7 +71,7 @@ export function recordedBy({
   }
 }
 
-/** Declares two tests of a case: the run, and each step by itself. */
+/** Declares two tests of a case: the whole run, and each step alone. */
 export function testReplay(
   test: Test,
   name: string,
@@ -101,7 +101,7 @@ export function gradientsOf(recorded: Recorded, t: number): Float32Array[][] {
   )
 }
 
-/** A step with what went into it, gradient + residual, and what it left: by worker, then by parameter. */
+/** A step with its inputs, gradient + residual, and its residuals: by worker, then by parameter. */
 export interface Observed extends Step {
   readonly inputs: Float32Array[][]
   readonly residuals: Float32Array[][]
@@ -118,7 +118,7 @@ export async function observe(
   return { ...step, inputs, residuals }
 }
 
-/** Takes a recorded step and compares updates, residuals, and what else the case has. */
+/** Takes a recorded step; compares updates, residuals, and the case's own values. */
 async function compareStep(
   replay: Replay,
   workers: readonly Compressor[],
@@ -140,7 +140,7 @@ async function compareStep(
       conserved(own!, updates[0]![i]!, left!, what('conservation'))
     }
     if (!replay.comparable(t, i)) continue
-    // The scale is that of the recorded inputs, which ours may have left.
+    // The scale is that of the recorded inputs: ours may have drifted away.
     const size = largest(...gradients.map((g, w) => sum(g[i]!, replay.residual(t - 1, w, i))))
     for (const [w] of workers.entries()) {
       close(updates[w]![i]!, replay.update(t, i), tolerance, size, what('update'))
@@ -162,7 +162,7 @@ export function signsOf(got: Float32Array, want: Float32Array, rank: number): nu
   })
 }
 
-/** Columns, each times a number of its own. */
+/** Multiplies each column by its own number. */
 export function scaledColumns(columns: Float32Array, factors: readonly number[]): Float32Array {
   const length = columns.length / factors.length
   return columns.map((x, at) => factors[Math.floor(at / length)]! * x)

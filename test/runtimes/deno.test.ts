@@ -9,7 +9,7 @@ import { vulkanEnv } from '../backends/webgpu/vulkan.ts'
 import { passed, SUITES, tests } from './run.ts'
 import { outcome, type Started } from './watch.ts'
 
-/** Without kernels that are parts of others: wgpu takes its time over every result. */
+/** Leaves out kernels that are parts of others: wgpu is slow to return each result. */
 const MOST = /webgpu\/|accumulateProject|backproject|settle/
 
 const vulkan = await vulkanEnv()
@@ -46,7 +46,7 @@ function run(folder: string, env: NodeJS.ProcessEnv, print: (text: string) => vo
     errors += text
   })
   return {
-    // 1 is a test that has failed, or a module that threw.
+    // 1: a test has failed, or a module has thrown.
     ended: closed.then(([code, signal]) => {
       if (code !== 0 && code !== 1) throw new Error(`ended by ${signal ?? `exit code ${code}`}`)
     }),

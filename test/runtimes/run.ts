@@ -1,5 +1,5 @@
-// The tests of WebGPU that have passed in Node by themselves, bundled for other runtimes. There the tables
-// of kernels are shorter: support/shapes.ts.
+// Runs the tests of WebGPU in other runtimes, bundled; Node runs them by itself. In the bundles the
+// tables of kernels are shorter: support/shapes.ts.
 
 import { stripVTControlCharacters } from 'node:util'
 import { suite } from 'uvu'
@@ -9,14 +9,14 @@ import type { Browser } from '../browser/tab.ts'
 import { bundleTests } from '../built/bundle.ts'
 import { outcome, type Started } from './watch.ts'
 
-/** Files that are run in one page. */
+/** Test files that run in one page. */
 export interface Part {
   readonly files: RegExp
-  /** that must have run, by the names that they print */
+  /** suites that must have run, by the names that they print */
   readonly suites: readonly string[]
 }
 
-/** A page for each: what one leaves to the garbage collector is not the next one's. */
+/** Each part has a page of its own, so that its garbage does not burden the next one. */
 export const PARTS: readonly Part[] = [
   { files: /webgpu\/compressor/, suites: ['compressor on WebGPU'] },
   {
@@ -42,7 +42,7 @@ export const PARTS: readonly Part[] = [
 /** All of them. */
 export const SUITES = PARTS.flatMap(({ suites }) => suites)
 
-/** All of them in one module. @param only  files whose path matches */
+/** Bundles all parts into one module. @param only  files whose path matches */
 export async function tests(only?: RegExp): Promise<string> {
   return (await bundleTests(['backends/webgpu', 'kernels'], 'browser', 'webgpu', only)).text
 }
@@ -53,7 +53,11 @@ declare const exec: () => Promise<string>
 /** The last line that the page prints. */
 const END = 'all suites have been run'
 
-/** Runs them, each part in a browser of its own. @param launch  starts one, or says why there is none */
+/**
+ * Runs each part in a browser of its own.
+ *
+ * @param launch  starts a browser, or says why there is none
+ */
 export async function inBrowser(
   name: string,
   launch: () => Promise<Browser | string>,
@@ -107,8 +111,8 @@ function inPage(
     })
     const begin = async () => {
       const tab = await browser.open(`${url}/tests`, (message) => thrown.push(message), hear)
-      // A page counts as loaded while its modules still await something: who imports them waits. But not
-      // for the tests: drivers give a call up after some minutes.
+      // A page counts as loaded before its modules have finished, but `import` waits for them. The
+      // call does not wait for the tests: drivers give a call up after some minutes.
       await tab.evaluate(
         ([script, end]) => import(script).then(() => void exec().then(() => console.info(end))),
         ['/tests.js', END] as const,
@@ -116,7 +120,7 @@ function inPage(
       return gpuProcess(browser)
     }
     const [gpu] = await Promise.all([begin(), end])
-    // Tests that failed of it say nothing of the tests.
+    // Then failures say nothing about the tests.
     if ((await gpuProcess(browser)) !== gpu) throw new Error('the GPU process has ended')
   }
 
@@ -135,12 +139,12 @@ function inPage(
   return { ended: run(), stop }
 }
 
-/** Where the browser has one, and tells. */
+/** The number of the browser's GPU process, if it has one and reports it. */
 async function gpuProcess(browser: Browser): Promise<number | undefined> {
   return (await browser.processes()).find(({ kind }) => kind === 'GPU')?.id
 }
 
-/** Fails unless all suites have run, and every test passed: none was skipped. */
+/** Fails unless all suites have run and every test has passed, none skipped. */
 export function passed(output: string, suites: readonly string[]): void {
   const printed = stripVTControlCharacters(output)
   for (const name of suites) assert.ok(printed.includes(` ${name} `), `${name}: ${printed}`)

@@ -1,4 +1,4 @@
-// That tests which come to no end are stopped, said where they hang, and tried once more.
+// Tests that do not end are stopped and tried once more, and the message says where they hang.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { outcome } from './watch.ts'
@@ -54,7 +54,7 @@ test('there is no second try when the time is over', async () => {
 
 test.run()
 
-/** @param tries  what each prints: `FAILS` ends in an error, `ENDS` well, and others hang */
+/** @param tries  the text that each prints: `FAILS` ends in an error, `ENDS` well, others hang */
 async function watched(tries: readonly string[], { untilMs = Number.POSITIVE_INFINITY } = {}) {
   const { log } = console
   const said: string[] = []

@@ -1,20 +1,21 @@
-// Tests in another place may come to no end: a browser's process hangs, or is killed. So what they print is
-// known at every moment, who prints nothing for long is stopped, and what had no outcome is tried once more.
+// Tests in another process may never end: a browser hangs, or is killed. So this file follows the
+// program's output, stops a program that prints nothing for long, and tries one without an outcome
+// once more.
 
 import { stripVTControlCharacters } from 'node:util'
 
 /** A program that has been started, and prints. */
 export interface Started {
-  /** settles when all is printed; rejects if that will not be */
+  /** resolves when all is printed; rejects if that cannot happen */
   readonly ended: Promise<unknown>
-  /** Ends it, by force if need be. @returns what else is known of it */
+  /** Ends the program, by force if need be. @returns what else is known of it */
   stop(): Promise<string>
 }
 
 export interface Limits {
-  /** how long it may print nothing */
+  /** how long the program may print nothing */
   readonly stillMs: number
-  /** when it has to be over, in this process's time: run.ts gives each file 300 s */
+  /** when the program must have ended, on this process's clock: run.ts gives each file 300 s */
   readonly untilMs: number
 }
 
@@ -23,15 +24,15 @@ const LIMITS: Limits = { stillMs: 60_000, untilMs: 275_000 }
 
 interface Try {
   readonly printed: string
-  /** why there was no outcome, and where; null: there was */
+  /** why there was no outcome, and where; null: there was one */
   readonly wrong: string | null
 }
 
 /**
- * Resolves to what it prints until its end, failed tests or not. Where there was none, prints all that is
- * known, and starts it once more: a line says so that run.ts shows.
+ * Resolves to the program's output, whether tests failed or not. If the first try has no outcome,
+ * this prints all that is known and tries once more; run.ts shows the line that says so.
  *
- * @param start  is given what takes the text, part by part
+ * @param start  starts the program; calls its argument with the text, part by part
  * @throws Error  two tries had no outcome, or there is no time left for a second
  */
 export async function outcome(
@@ -77,12 +78,14 @@ async function once(
   const known = await stop()
   if (wrong === null) return { printed, wrong }
   const plain = stripVTControlCharacters(printed)
-  // Not to be taken for what this file says of its own tests.
+  // The bar marks the program's output, so that run.ts does not take it for this file's own.
   console.log(`\n${wrong}\n${known}\nIt has printed:\n${plain.replace(/^/gm, '| ')}`)
   return { printed, wrong: `${wrong.split('\n')[0]}, ${where(plain)}` }
 }
 
-/** Which test was running, by what uvu prints: a suite's name, a mark after each test, the counts. */
+/**
+ * The test that was running, by uvu's output: a suite's name, a mark after each test, the counts.
+ */
 function where(printed: string): string {
   const lines = printed.matchAll(/^ (\S.*?) {2}((?:[•✘] )*)( *\(\d+ \/ \d+\))?$/gm)
   const [, suite, marks, end] = [...lines].at(-1) ?? []

@@ -61,7 +61,7 @@ async function leave(fleet: Fleet): Promise<void> {
   if (fleet.members.length === 1) return
   const at = 1 + Math.floor(fleet.chance() * (fleet.members.length - 1))
   const [leaver] = fleet.members.splice(at, 1) as [Member]
-  // At extreme ratios of weights, what is adopted may leave the range of float32.
+  // At extreme ratios of weights, an adopted residual may leave the range of float32.
   if (fleet.scenario.weighing !== 'extreme') {
     const heir = fleet.members[Math.floor(fleet.chance() * fleet.members.length)]!
     const state = await leaver.compressor.save()

@@ -1,4 +1,4 @@
-// The layout of a fleet, worked out apart from the library: matrices, ranks, places in a frame; and
+// The layout of a fleet, computed without the library: matrices, ranks, places in a frame; and
 // products in float64 with the bounds of their float32 twins.
 
 import type { Host, Layout as HostLayout, Parameter, Side } from '../../src/backend.ts'
@@ -25,7 +25,7 @@ export function tableOf(shapes: readonly ParameterSpec[]): Row[] {
   })
 }
 
-/** Whether these are half-steps; else they are full ones. */
+/** Whether the method takes half-steps; else it takes full steps. */
 export function usesHalfSteps(method: Method | undefined): boolean {
   return method?.name === 'half-steps'
 }
@@ -35,7 +35,9 @@ export function drawnAfter(step: number, refresh: number): boolean {
   return refresh > 0 && (step + 1) % refresh === 0
 }
 
-/** The gate: rank clipped to the matrix; raw where asked for, where nothing can be gained, or is not. */
+/**
+ * The gate clips the rank to the matrix; a tensor is raw if asked for, or if factors gain nothing.
+ */
 export function ranksFor(
   table: readonly Row[],
   wanted: number | readonly number[],
@@ -80,7 +82,7 @@ export function layoutOf(table: readonly Row[], ranks: readonly number[]): Layou
   return { table, ranks, left, right, raw, leftFloats, rightFloats, rawFloats }
 }
 
-/** The layout that a host needs to make these factors orthonormal. */
+/** The layout for a host that orthonormalizes these factors. */
 function planOf({ table, ranks, left, right, leftFloats, rightFloats }: Layout): HostLayout {
   const parameters = table.map(
     ({ shape, length, rows, cols }, index): Parameter => ({
@@ -108,7 +110,7 @@ function planOf({ table, ranks, left, right, leftFloats, rightFloats }: Layout):
   }
 }
 
-/** The basis that every worker makes of these bytes. */
+/** The basis that every worker computes from these bytes. */
 export function basis(
   host: Host,
   layout: Layout,
@@ -121,10 +123,10 @@ export function basis(
   return copy
 }
 
-/** Numbers in float64, and what float32 may have made of each. */
+/** Numbers in float64, and bounds for their float32 twins. */
 export interface Sum {
   readonly values: Float64Array
-  /** Σ of the magnitudes that were added up */
+  /** Σ of the magnitudes of the terms */
   readonly sizes: Float64Array
 }
 
@@ -151,13 +153,13 @@ export function product(
   return { values, sizes }
 }
 
-/** A product P·Qᵀ, and raw tensors, that leave a worker's M or make up the update. */
+/** A product P·Qᵀ and raw tensors, subtracted from a worker's M or part of the update. */
 export interface Contribution {
   /** a left arena */
   readonly left: Float32Array
   /** a right arena */
   readonly right: Float32Array
-  /** the raw tensors; null: they are not in it */
+  /** the raw tensors; null: the contribution has none */
   readonly raw: Float32Array | null
 }
 
@@ -198,8 +200,8 @@ export function factor(
 }
 
 /**
- * How far n roundings in a row may lead from a number whose terms sum to `size`: γₙ, and what each
- * may lose among the subnormals. (n is small: (1 + u)ⁿ − 1 ≤ 1.01·n·u.)
+ * The bound of n roundings in a row of a number whose terms sum to `size`: γₙ, and the loss of each
+ * rounding among the subnormals. (n is small: (1 + u)ⁿ − 1 ≤ 1.01·n·u.)
  */
 export function rounded(n: number, size: number): number {
   return 1.01 * n * UNIT * size + n * SMALLEST

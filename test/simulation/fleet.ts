@@ -1,4 +1,4 @@
-// The members of a fleet, its options, and the check that all members agree.
+// A fleet: its members, its options, and the check that all members agree.
 import * as assert from 'uvu/assert'
 import type { Host, Random } from '../../src/backend.ts'
 import type { Wire } from '../../src/frames.ts'
@@ -12,7 +12,7 @@ import type { Scenario } from './scenario.ts'
 import type { Shared, StepRecord } from './step-record.ts'
 import type { Chance } from './transports.ts'
 
-/** Where a defect can be mutants. */
+/** The places where a mutant can have its defect. */
 export interface Mutation {
   options?(sender: number): Partial<Options>
   random?(sender: number): Random
@@ -21,7 +21,7 @@ export interface Mutation {
   aggregate?(frames: readonly Uint8Array[]): Uint8Array
   /** how often `aggregate` rounds to float32; default 1 */
   roundings?: number
-  /** its means name no senders */
+  /** the fleet's means name no senders */
   anonymous?: boolean
   /** a worker aborts although its last frame has counted, and stays */
   abortsLate?: boolean
@@ -34,7 +34,7 @@ export class Fleet {
   readonly table: Row[]
   readonly chance: Chance
   readonly history: StepRecord[] = []
-  /** the first is always there: it neither leaves, nor lags, nor aborts alone */
+  /** the first member is always there: it neither leaves, nor lags, nor aborts alone */
   members: Member[] = []
   /** the rank, or ranks, last asked for */
   wanted: number | readonly number[]
@@ -70,7 +70,7 @@ export class Fleet {
 
   async enlist(restore?: Uint8Array): Promise<Member> {
     const { wires } = this.scenario
-    // Numbers that are neither in order nor small.
+    // Sender numbers are neither in order nor small.
     const sender = (this.#senders * 2654435761) >>> 0
     const wire = wires[this.#senders++ % wires.length]!
     const compressor = await this.create(sender, wire, restore)
@@ -79,7 +79,7 @@ export class Fleet {
     return member
   }
 
-  /** Rule 2: factors, parent, ranks and step are everyone's, to the bit. */
+  /** Rule 2: all members have the same factors, parent, ranks and step, to the bit. */
   async agreed(): Promise<Shared> {
     const states = await Promise.all(
       this.members

@@ -1,4 +1,4 @@
-// A step of half-steps: each round leaves M by itself, and the next one no longer has it.
+// A step of half-steps: each round's product leaves M before the next round.
 import * as assert from 'uvu/assert'
 import type { Side } from '../../src/backend.ts'
 import type { SharedOptions } from '../../src/index.ts'
@@ -10,7 +10,7 @@ import { type Shared, StepRecord } from './step-record.ts'
 const other = (side: Side): Side => (side === 'left' ? 'right' : 'left')
 
 export class HalfSteps extends StepRecord {
-  /** by round: the side that is sent, and the basis on the other one */
+  /** by round: the side that is sent, and the basis of the other side */
   readonly #halves: { side: Side; fixed: Float32Array }[] = []
   /** the last mean of either side */
   readonly #factors: Record<Side, Float32Array>
@@ -25,7 +25,7 @@ export class HalfSteps extends StepRecord {
     this.#plan(next === 'P' ? 'left' : 'right')
   }
 
-  /** The half-step of the next round. */
+  /** Plans the half-step of the next round. */
   #plan(side: Side): void {
     const { host, layout, step } = this
     const across = other(side)

@@ -1,5 +1,5 @@
-// One worker's ledger: all gradients that it took in, all that was sent in its name, and how far float32
-// may be from their difference, which is the residual.
+// One worker's ledger: the sum of its gradients, the sum of what was sent in its name, and the
+// bound in float32 of their difference, which is the residual.
 import { within } from '../support/close.ts'
 import { readState } from '../support/safetensors.ts'
 import {
@@ -19,7 +19,7 @@ export class Ledger {
   /** e, as last saved */
   residual: Float32Array[]
 
-  /** @param residual  what it begins with: zero, or its part of a merged state */
+  /** @param residual  at the beginning: zero, or the worker's part of a merged state */
   constructor(table: readonly Row[], residual?: readonly Float32Array[]) {
     this.#table = table
     const zeros = () => table.map(({ length }) => new Float64Array(length))
@@ -31,7 +31,7 @@ export class Ledger {
       : table.map(({ length }) => new Float32Array(length))
   }
 
-  /** M ← e + g, one rounding; if it was added and taken back instead, three. */
+  /** M ← e + g: one rounding; three if g was added and taken back. */
   take(gradients: readonly Float32Array[], kept: boolean): void {
     this.#each((i, j) => {
       const g = gradients[i]![j]!
@@ -42,8 +42,8 @@ export class Ledger {
   }
 
   /**
-   * M ← M − P·Qᵀ, one after another: of each, rank products and sums, then the difference. For raw
-   * tensors what was sent is subtracted; on a lossless wire nothing is left.
+   * M ← M − P·Qᵀ for one contribution after another: each rounds rank products and sums, then the
+   * difference. A raw tensor leaves M less the values sent; on a lossless wire, zero.
    */
   give(
     layout: Layout,
@@ -63,7 +63,7 @@ export class Ledger {
     }
   }
 
-  /** e ← e + factor·other: a leaver's. */
+  /** e ← e + factor·other, the residual of a worker that leaves. */
   adopt(other: readonly Float32Array[], factor: number): void {
     this.#each((i, j) => {
       const amount = factor * other[i]![j]!
@@ -72,7 +72,7 @@ export class Ledger {
     })
   }
 
-  /** e ← factor·e: what was pending changes its unit, what has gone out does not. */
+  /** e ← factor·e: the residual changes its unit; what was sent does not. */
   rescale(factor: number): void {
     this.#each((i, j) => {
       const e = this.residual[i]![j]!

@@ -1,4 +1,4 @@
-// One worker of a fleet: its ledger, its open step, and the stats that it must have.
+// One worker of a fleet: its ledger, its open step, and its expected stats.
 import * as assert from 'uvu/assert'
 import type { Wire } from '../../src/frames.ts'
 import { type Absence, type Compressor, FrameError, type Stats } from '../../src/index.ts'
@@ -21,7 +21,7 @@ interface OpenStep {
   readonly fate: Fate
   /** whether its gradient is in M */
   readonly taken: boolean
-  /** its own, by round */
+  /** the worker's own frames, by round */
   readonly frames: Opened[]
   received: number
 }
@@ -32,7 +32,7 @@ export class Member {
   compressor: Compressor
   ledger: Ledger
   turn: OpenStep | null = null
-  /** the step it comes to next */
+  /** the worker's next step */
   at: number
   #expected: Writable<Stats> & { absent: Record<Absence, number> }
 
@@ -73,7 +73,7 @@ export class Member {
     return bytes
   }
 
-  /** Receives the next mean of its open step, after some that must be refused. */
+  /** Receives the next mean of the open step, after bad means that must be refused. */
   async receive(spoilt: Spoilt, chance: Chance): Promise<Uint8Array | null> {
     const turn = this.turn!
     const round = turn.received
@@ -97,7 +97,7 @@ export class Member {
   #sent(bytes: Uint8Array, frame: Opened, weight = 0): void {
     const { record, gradients, taken, frames } = this.turn!
     record.admit(frame, frames.length, this.wire)
-    // Once absent, always absent: in this step.
+    // A worker that is absent in one round is absent for the rest of the step.
     const due = frames.length > 0 ? frames.at(-1)!.weight : taken ? weight : 0
     assert.is(frame.weight, due, 'weight of a frame')
     assert.equal([...frame.senders], frame.weight > 0 ? [this.sender] : [], 'sender of a frame')
@@ -131,7 +131,7 @@ export class Member {
     this.compressor.abort()
     this.#expected.aborted++
     this.#absence()
-    // Whether a frame counted is for the mean to say, not for the worker.
+    // The mean, not the worker, decides whether a frame counted.
     if (gradients && !record.aborted) {
       this.ledger.give(record.layout, record.contributions(frames), gradients)
     }
@@ -144,7 +144,7 @@ export class Member {
     await this.audit()
   }
 
-  /** Between steps: ledger and stats. */
+  /** Checks ledger and stats between steps. */
   async audit(): Promise<Uint8Array> {
     const state = await this.compressor.save()
     this.ledger.balance(state, `worker ${this.sender}`)
@@ -154,7 +154,7 @@ export class Member {
     return state
   }
 
-  /** Counts the reason why it was absent, if it was. */
+  /** Counts the reason of the worker's absence, if it was absent. */
   #absence(): boolean {
     const { fate } = this.turn!
     const { absent } = this.#expected
@@ -216,7 +216,7 @@ async function refusedLater(call: () => Promise<unknown>): Promise<void> {
   assert.unreachable('a bad mean was received')
 }
 
-/** The gradient that fate sends: one array per parameter. */
+/** The gradient of a fate: one array per parameter. */
 export function gradientFor(
   fate: Fate,
   table: readonly Row[],
@@ -226,7 +226,7 @@ export function gradientFor(
   const next = numbers(seed)
   const kind = fate.gradient
   const gradients = table.map(({ length, cols }, i) => {
-    // Units of their own, as layers have.
+    // Each parameter has its own unit, as layers have.
     const scale = 10 ** ((i % 4) - 2) * (kind === 'tiny' ? 1e-36 : 1)
     if (kind === 'zero') return new Float32Array(length)
     // Whole numbers, so that the rank is 1 to the bit.

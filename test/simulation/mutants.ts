@@ -1,4 +1,4 @@
-// Mutants: fleets with one defect, which the checks must find, each beside the same fleet without it.
+// Mutants: fleets with one defect that the checks must find. The same fleet without it must pass.
 
 import type { Backend, Random, Session } from '../../src/backend.ts'
 import { beginFrame, sealFrame } from '../../src/codec/frame.ts'
@@ -52,7 +52,7 @@ export const mutants: readonly Mutant[] = [
     scenario: { ...BASE, steps: [{ ...PLAIN, fates: fates({ gradient: 'dependent' }) }] },
     good: { random: () => drawn(0) },
     bad: { random: (sender) => drawn(sender) },
-    // Its own bits, or its own Q, or what all but one make of the mean.
+    // The check may find the worker's own bits, its own Q, or the others' result of the mean.
     found: /factor of parameter|update of step/,
   },
   {
@@ -199,7 +199,7 @@ function withoutRaw(bytes: Uint8Array): Uint8Array {
   return sealFrame(copy)
 }
 
-/** The mean of `summed`, which says that it is the mean of `listed`. */
+/** The mean of `summed`, with a header that names the senders of `listed`. */
 function averageOf(summed: readonly Uint8Array[], listed: readonly Uint8Array[]): Uint8Array {
   const frames = summed.map(open)
   const header = open(aggregate(listed))
@@ -216,7 +216,7 @@ interface Changes {
   settle?(session: Session, ...args: Parameters<Session['settle']>): ReturnType<Session['settle']>
 }
 
-/** The wasm backend with some calls done otherwise. */
+/** The wasm backend with some calls changed. */
 function altered({ write, settle }: Changes): Backend {
   return {
     name: 'altered',

@@ -5,7 +5,7 @@ import type { ParameterSpec, SharedOptions } from '../../src/index.ts'
 import { halfSteps } from '../../src/methods.ts'
 
 export interface Scenario {
-  /** of all numbers in it */
+  /** of all numbers in the scenario */
   readonly seed: number
   readonly shapes: readonly ParameterSpec[]
   readonly shared: SharedOptions
@@ -21,7 +21,7 @@ export interface Script {
   readonly event: Event
   /** by position in the fleet, round robin */
   readonly fates: readonly Fate[]
-  /** who gives the step up, before the mean of this round: a position in the fleet, or all */
+  /** this position in the fleet, or all, abort the step before the mean of this round */
   readonly abort: { readonly round: number; readonly who: number | 'all' } | null
   readonly transport: Transport
   readonly spoilt: Spoilt
@@ -32,11 +32,11 @@ export type Spoilt = 'nothing' | 'bit' | 'truncated' | 'former' | 'foreign' | 't
 
 export interface Fate {
   readonly gradient: Gradient
-  /** bit k: its frame of round k does not arrive */
+  /** bit k: the worker's frame of round k does not arrive */
   readonly lost: number
   /** receives no mean from this round on, until it catches up */
   readonly late: number | null
-  /** false: goes on being behind, if it is */
+  /** false: a worker that is behind stays behind */
   readonly returns: boolean
   /** false: does not ask for the update */
   readonly writes: boolean
@@ -67,7 +67,7 @@ const spec: fc.Arbitrary<ParameterSpec> = fc.oneof(
   { weight: 1, arbitrary: fc.constant([] as number[]) },
   { weight: 1, arbitrary: fc.tuple(fc.constant(1), size) },
   { weight: 2, arbitrary: fc.tuple(size, fc.integer({ min: 1, max: 3 }), size) },
-  // [kh, kw, in, out], say: the rows are not the first axis
+  // as [kh, kw, in, out]: the rows are not the first axis
   {
     weight: 2,
     arbitrary: fc
@@ -170,7 +170,7 @@ const script: fc.Arbitrary<Script> = fc.record({
 
 export const wire = fc.constantFrom<Wire>('f32', 'f32', 'f16', 'bf16', 'int8')
 
-/** Of any method. */
+/** Scenarios of any method. */
 const common = {
   rank: fc.integer({ min: 1, max: 5 }),
   seed: fc.nat(1000),
@@ -189,7 +189,7 @@ const halves = fc.record({ ...common, method: fc.constant(halfSteps()) })
 
 export const scenario = scenarioWith(fc.oneof(full, halves))
 
-/** Of full steps alone. */
+/** Scenarios of full steps only. */
 export const fullScenario = scenarioWith(full)
 
 function scenarioWith(shared: fc.Arbitrary<SharedOptions>): fc.Arbitrary<Scenario> {

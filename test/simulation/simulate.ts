@@ -12,7 +12,7 @@ import { badFrames } from './spoilt-frames.ts'
 import type { StepRecord } from './step-record.ts'
 import { type Transported, transport } from './transports.ts'
 
-/** @throws if anything does not hold */
+/** @throws if a check fails */
 export async function simulate(scenario: Scenario, mutation: Mutation = {}): Promise<void> {
   const host = await openHost(scenario.shared.seed ?? 0, mutation.random?.(0))
   const simulation = new Simulation(new Fleet(scenario, mutation, host))
@@ -72,7 +72,7 @@ class Simulation {
       else await member.finish()
     }
     if (this.#fleet.mutation.abortsLate) return
-    // A worker that gave up alone has another history now, unless all did or nobody counted.
+    // A worker that aborted alone has another history now, unless all aborted or nobody counted.
     const peer = this.#fleet.members[0]!
     for (const member of aborted) {
       if (!record.aborted) member.compressor.join(await peer.compressor.save({ residual: false }))
@@ -81,7 +81,7 @@ class Simulation {
     record.follows(await this.#fleet.agreed())
   }
 
-  /** @returns who aborted alone; those who go on stay in `frames` */
+  /** @returns the worker that aborted alone; the others stay in `frames` */
   async #rounds(
     script: Script,
     record: StepRecord,
@@ -89,7 +89,7 @@ class Simulation {
   ): Promise<Member[]> {
     const aborted: Member[] = []
     const { abort } = script
-    // Whoever gives up alone must not have counted: of half-steps, in no round.
+    // A worker that aborts alone must not have counted; with half-steps, in no round.
     const alone =
       abort && abort.who !== 'all' && abort.who > 0 ? this.#fleet.members[abort.who] : undefined
     const aborter = alone && frames.has(alone) ? alone : undefined
@@ -134,7 +134,7 @@ class Simulation {
     const arrived = corrupt ? frames.map(corrupt) : frames
     if (aggregate)
       return { mean: aggregate(arrived), roundings: this.#fleet.mutation.roundings ?? 1 }
-    // A stream knows who is in twice only once it has been there before.
+    // A stream notices a sender's second frame only after the first one.
     const kind = spoilt === 'twice' && how === 'stream' ? 'bit' : spoilt
     const bad = badFrames(arrived, this.#former, kind, this.#fleet.chance)
     return transport(arrived, bad, how, this.#fleet.chance)
@@ -147,7 +147,7 @@ class Simulation {
     return member.compress(record, fate, gradients, weight)
   }
 
-  /** A worker that was late receives what has been kept for it, step after step. */
+  /** Gives a late worker the means that were kept for it, step after step. */
   async #catchUp(member: Member, script: Script): Promise<void> {
     if (!member.turn && member.at === this.#fleet.step) return
     const fate = fateOf(script, this.#fleet.members.indexOf(member))

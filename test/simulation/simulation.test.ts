@@ -1,5 +1,5 @@
-// Random fleets: for each worker gradients = what was sent + residual, and the update is the weighted mean
-// of what was sent. Mutants, each with one defect, must fail.
+// Random fleets: for each worker gradients = what was sent + residual, and the update is the
+// weighted mean of what was sent. Mutants, each with one defect, must fail.
 import fc from 'fast-check'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -10,7 +10,8 @@ import { mutants } from './mutants.ts'
 import { type Scenario, scenario } from './scenario.ts'
 import { simulate } from './simulate.ts'
 
-// For long hunts: LOWRANK_RUNS=20000 LOWRANK_SEED=7 node --import tsx test/simulation/simulation.test.ts
+// For long hunts: LOWRANK_RUNS=20000 LOWRANK_SEED=7 node --import tsx
+// test/simulation/simulation.test.ts
 const numRuns = Number(process.env.LOWRANK_RUNS ?? 800)
 const seed = Number(process.env.LOWRANK_SEED ?? 1905)
 
@@ -24,7 +25,7 @@ test('the ledger of every worker balances, and the update is the mean of what co
 })
 
 test('the same where an engine sums by itself, and its means name no senders', async () => {
-  // Everyone's frame is in every sum: MPI_Allreduce has no absent workers, only absent gradients.
+  // Every sum has all workers' frames: MPI_Allreduce has no absent workers, only absent gradients.
   const calm = scenario.map(
     (random): Scenario => ({
       ...random,
@@ -50,7 +51,7 @@ test('the same where an engine sums by itself, and its means name no senders', a
   )
 })
 
-/** As an engine does it: in float32, one worker after another. */
+/** Sums as an engine does: in float32, one worker after another. */
 function summed(frames: readonly Uint8Array[]): Uint8Array {
   const payloads = frames.map(payload)
   const sum = payloads.reduce((total, part) => total.map((x, i) => x + part[i]!))

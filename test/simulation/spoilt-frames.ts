@@ -1,4 +1,4 @@
-// Frames that are whole, but do not belong where they are given.
+// Valid frames in the wrong place: aggregate or receive must refuse them.
 import { sealFrame } from '../../src/codec/frame.ts'
 import { inspect } from '../../src/frames.ts'
 import type { Spoilt } from './scenario.ts'
@@ -17,7 +17,7 @@ export function resealed(frame: Uint8Array, field: 'configHash' | 'parent' | 'we
 }
 
 /**
- * A frame that no mean of these may take in.
+ * A frame that no mean of these frames may include.
  *
  * @param former  one of an earlier round, if there was one
  */
@@ -37,7 +37,8 @@ export function badFrames(
       if (former) return [former]
       break
     case 'foreign':
-      // A lone frame and a foreign one: neither belongs more than the other, but both cannot.
+      // With one frame of the fleet and a foreign one, either may be the odd one, but both cannot
+      // be in.
       return [resealed(frame, 'configHash')]
     case 'twice':
       if (inspect(frame).weight > 0) return [resealed(frame, 'weight')]

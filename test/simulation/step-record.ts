@@ -1,6 +1,7 @@
-// One step of the whole fleet: its frames, its means, and the update, worked out a second time in float64
-// from the bytes that were sent. Not by algorithms/textbook.ts: that starts from exact float64 gradients,
-// while here each frame's contribution, after any wire type and any loss, must be accounted for by itself.
+// One step of the whole fleet: its frames, its means, and the update, computed a second time in
+// float64 from the bytes that were sent. algorithms/textbook.ts cannot do this: it starts from
+// exact float64 gradients, while these checks account for each frame's contribution after any wire
+// type and any loss.
 import * as assert from 'uvu/assert'
 import type { Host, Side } from '../../src/backend.ts'
 import type { Wire } from '../../src/frames.ts'
@@ -17,7 +18,7 @@ import {
 
 /** The part of a state that is the same at all workers between two steps. */
 export interface Shared {
-  /** the factors, before they are made orthonormal; of full steps only the right ones */
+  /** the factors before they are orthonormalized; full steps have only the right ones */
   readonly left: Float32Array
   readonly right: Float32Array
   readonly parent: string
@@ -25,12 +26,12 @@ export interface Shared {
   readonly next: string
 }
 
-/** full-step.ts and half-steps.ts say what a step's rounds are. */
+/** full-step.ts and half-steps.ts define a step's rounds. */
 export abstract class StepRecord {
   readonly step: number
   readonly layout: Layout
   readonly rounds: number
-  /** what the step begins with */
+  /** the shared state at the beginning of the step */
   readonly before: Shared
   readonly means: Opened[] = []
   aborted = false
@@ -65,10 +66,13 @@ export abstract class StepRecord {
     }))
   }
 
-  /** Which factor a round's frames hold. */
+  /** The factor in a round's frames. */
   protected abstract side(round: number): Side
 
-  /** The contributions that left M before the frame of this round, and the factor it is M's product with. */
+  /**
+   * The contributions that left M before this round's frame, and the factor that M is multiplied
+   * by.
+   */
   protected abstract origin(
     round: number,
     own: readonly Opened[],
@@ -108,8 +112,8 @@ export abstract class StepRecord {
   }
 
   /**
-   * Checks what a float32 frame says against the worker's own M: P = M·Q̂ or Q = Mᵀ·P̂, and raw tensors
-   * in the last round.
+   * Checks a float32 frame against the worker's own M: P = M·Q̂ or Q = Mᵀ·P̂, and raw tensors in
+   * the last round.
    *
    * @param own  the worker's earlier frames
    */
@@ -157,7 +161,7 @@ export abstract class StepRecord {
     }
   }
 
-  /** Checks a mean against the frames that it was made of, and works out what follows from it. */
+  /** Checks a mean against its frames, and computes the results of the mean. */
   weigh(bytes: Uint8Array, frames: readonly Opened[], roundings: number, anonymous: boolean): void {
     const mean = open(bytes)
     const counted = frames.filter(({ weight }) => weight > 0)
@@ -165,7 +169,7 @@ export abstract class StepRecord {
     const weight = counted.reduce((sum, frame) => sum + frame.weight, 0)
     const senders = anonymous ? [] : counted.map((frame) => frame.senders[0]!)
     assert.equal([...mean.senders], senders, 'senders of a mean')
-    // A tree adds the weights in another order, an engine that sums by itself in float32.
+    // A tree adds the weights in another order; a summing engine adds them in float32.
     const off = Math.abs(mean.weight - weight)
     const unit = anonymous ? UNIT : 2 ** -52
     assert.ok(off <= counted.length * unit * weight, `weight: ${mean.weight} for ${weight}`)
@@ -180,7 +184,7 @@ export abstract class StepRecord {
     )
     within(mean.floats, values, (i) => rounded(roundings, sizes[i]!), 'mean')
     this.means.push(mean)
-    // Rule 1 (b): what the update must be is a mean of contributions.
+    // Rule 1 (b): the update must be a mean of contributions.
     const of = this.afterMean()
     if (!of) return
     this.#products++
@@ -199,14 +203,17 @@ export abstract class StepRecord {
     }
   }
 
-  /** Whether a worker's frame is in the mean of its round. An anonymous mean has everyone's. */
+  /**
+   * Whether a worker's frame is in the mean of its round. An anonymous mean has all workers'
+   * frames.
+   */
   counts({ round, weight, senders }: Opened): boolean {
     const mean = this.means[round]
     if (!mean || weight === 0 || mean.weight === 0) return false
     return mean.senders.length === 0 || mean.senders.includes(senders[0]!)
   }
 
-  /** Checks a worker's update, which all the others must have to the bit. */
+  /** Checks a worker's update; all other workers must have the same bits. */
   agree(update: Float32Array[] | null, norm: number): void {
     this.#norm ??= norm
     assert.is(norm, this.#norm, 'updateNorm')
@@ -222,8 +229,8 @@ export abstract class StepRecord {
       within(update[i]!, values, (j) => rounded(n, sizes[j]!), `update, parameter ${i}`)
     }
     const got = Math.hypot(...update.flatMap((array) => [...array]))
-    // P̂ is orthonormal to 5e-7 an element, and P̂·Q̄ᵀ rounded: ‖|P̂|·|Q̄|ᵀ‖ ≤ √rank·‖Q̄‖. The sum of several
-    // products may be smaller than they are.
+    // P̂ is orthonormal to 5e-7 an element, and P̂·Q̄ᵀ rounded: ‖|P̂|·|Q̄|ᵀ‖ ≤ √rank·‖Q̄‖. The sum
+    // of several products may be smaller than the products.
     const sizes = Math.hypot(...this.#expected.flatMap((one) => [...one.sizes]))
     const size = this.#products > 1 ? sizes : norm
     const rank = Math.max(1, ...this.layout.ranks)
@@ -235,7 +242,7 @@ export abstract class StepRecord {
   }
 }
 
-/** Σ weight·x ÷ Σ weight, and the same of the magnitudes; zero if nobody is in it. */
+/** Σ weight·x ÷ Σ weight, and the same of the magnitudes; zero if no worker counts. */
 function averaged(
   frames: readonly Opened[],
   weight: number,

@@ -1,5 +1,5 @@
-// Transports: the frames of a round become its mean, by one way or another, with bad frames among
-// them that must be refused and leave no trace.
+// Transports: each turns the frames of a round into its mean. Bad frames among them must be refused
+// and leave no trace.
 import * as assert from 'uvu/assert'
 import {
   aggregate,
@@ -15,13 +15,13 @@ import type { Transport } from './scenario.ts'
 /** A random number in [0, 1). */
 export type Chance = () => number
 
-/** The mean, and how many times a value was rounded to float32 on its way. */
+/** The mean, and how many times the transport rounded a value to float32. */
 export interface Transported {
   readonly mean: Uint8Array
   readonly roundings: number
 }
 
-/** @param spoilt  frames that do not belong into this mean */
+/** @param spoilt  frames that this mean must not include */
 export function transport(
   frames: readonly Uint8Array[],
   spoilt: readonly Uint8Array[],
@@ -84,7 +84,9 @@ function stream(
   return server.result()
 }
 
-/** Slice by slice where all frames are cut alike; else the mean is cut. Slices come in any order. */
+/**
+ * Sums slice by slice if all frames are cut alike; else cuts the mean. Slices come in any order.
+ */
 function slices(frames: readonly Uint8Array[], chance: Chance): Uint8Array {
   const whole = aggregate(frames)
   // A header of up to eight senders, and one block of int8.
@@ -101,7 +103,7 @@ function slices(frames: readonly Uint8Array[], chance: Chance): Uint8Array {
   return mean
 }
 
-/** Copies of a frame that are no frame any more. */
+/** Copies of a frame that are no longer valid frames. */
 export function flipped(frame: Uint8Array, chance: Chance): Uint8Array {
   const copy = frame.slice()
   copy[Math.floor(chance() * copy.length)]! ^= 1 << Math.floor(chance() * 8)

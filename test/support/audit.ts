@@ -1,8 +1,8 @@
-// Loaded by run.ts before a test file: puts audited.ts in the place of uvu, which by itself never
-// misses a suite without `.run()`.
+// run.ts loads this before a test file. It puts audited.ts in the place of uvu, which does not
+// notice a suite without `.run()`.
 import { register } from 'node:module'
 
-/** The report of a test file on descriptor 3 when it ends. */
+/** A test file's report, written to descriptor 3 when the file ends. */
 export interface Findings {
   /** tests that could not run, and why */
   readonly problems: readonly string[]

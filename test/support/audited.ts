@@ -1,11 +1,11 @@
-// uvu, with a count of what is declared and what is run; see audit.ts.
+// uvu, with counts of the tests declared and run; see audit.ts.
 import { writeSync } from 'node:fs'
 import { type Context, suite as plain, type Test } from 'uvu'
 import type { Findings } from './audit.ts'
 
 interface Entry {
   readonly name: string
-  /** tests declared, skipped ones included; how many of them when it was last run; how often it was */
+  /** tests declared, also skipped ones; how many there were at the last run; how many runs */
   declared: number
   seen: number
   runs: number
@@ -15,7 +15,7 @@ interface Entry {
 const entries: Entry[] = []
 const skips: string[] = []
 
-/** uvu's `suite`, remembered. */
+/** uvu's `suite`, which also remembers the suite. */
 export function suite<T = Context>(name = '', state?: T): Test<T> {
   const entry: Entry = { name, declared: 0, seen: 0, runs: 0, only: 0 }
   entries.push(entry)

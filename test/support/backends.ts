@@ -8,20 +8,20 @@ import { createWebgpuKernels, type WebgpuKernels } from '../../src/backends/webg
 import { openDevice } from '../backends/webgpu/device.ts'
 import { same } from './close.ts'
 
-/** Kernels with memory in which they work in place, lent to one call at a time. */
+/** Kernels and the memory that they work in, lent to one call at a time. */
 export type Bench<Names extends keyof Kernels = keyof Kernels> = Pick<Kernels, Names> & {
   readonly name: string
   readonly arena: Float32Array
-  /** false: its sums may have other bits than those that all workers must agree on */
+  /** false: its sums may differ from the bits that all workers must agree on */
   readonly exact: boolean
 }
 
-/** The kernels that GPUs have, too. */
+/** The kernels that GPUs have as well. */
 export type OnBoth = Exclude<keyof WebgpuKernels, 'dispose'>
 
 const ARENA_FLOATS = 1 << 20
 
-/** The plain kernels; and those with relaxed SIMD where there is any: not in Node 20. */
+/** The plain kernels, and those with relaxed SIMD where the engine has it: Node 20 does not. */
 const wasm = [{ ...(await createWasmKernels({ floats: ARENA_FLOATS })) }]
 if ((await moduleFor(undefined)) !== (await loadModule())) {
   const relaxed = await createWasmKernels({ floats: ARENA_FLOATS, relaxed: true })
@@ -33,15 +33,15 @@ const all: readonly Bench[] = [
   ...wasm.map((kernels) => ({ ...kernels, arena: kernels.alloc(ARENA_FLOATS), exact: true })),
 ]
 
-/** All; or the one that a bundle names (built/bundle.ts), where others have been tested elsewhere. */
+/** All backends; in a bundle that names one (built/bundle.ts), only that one. */
 const { LOWRANK_BACKEND: only } = globalThis as { LOWRANK_BACKEND?: string }
 export const backends = only ? all.filter(({ name }) => name === only) : all
 
 const device = await openDevice()
-/** Why there is no GPU here: not even one in software. */
+/** The reason why there is no GPU here, not even one in software. */
 export const withoutGpu = typeof device === 'string' ? device : null
 
-/** All, and the GPU's, for kernels that it has. */
+/** All backends and the GPU, for the kernels that GPUs have. */
 export const everywhere: readonly Bench<OnBoth>[] =
   typeof device === 'string'
     ? backends
@@ -57,7 +57,7 @@ export const everywhere: readonly Bench<OnBoth>[] =
 /** The kernels that the others are compared with. */
 export const reference: Bench = all[0]!
 
-/** Fills the memory between operands, and must still be there afterwards. */
+/** The guard between operands, which must be unchanged afterwards. */
 const GUARD = -12345.678
 
 /**
@@ -98,7 +98,7 @@ export async function run(
   return results
 }
 
-/** An output before a kernel has run: what it leaves out will be seen. */
+/** Fills an output before a kernel runs, so that a skipped element shows. */
 export function poison(n: number): Float32Array {
   return new Float32Array(n).fill(Number.NaN)
 }
@@ -127,7 +127,7 @@ export async function backproject(
   return got!
 }
 
-/** Overwrites where there is no `y` to add to. */
+/** Overwrites if there is no `y` to add to. */
 export async function reconstruct(
   on: Bench<'reconstruct'>,
   p: Float32Array,

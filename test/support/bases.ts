@@ -1,4 +1,4 @@
-// Matrices by column with known condition numbers, and how far bases are from what they should be.
+// Matrices by column with known condition numbers, and the errors of bases.
 import * as assert from 'uvu/assert'
 import { reference } from '../../src/backends/reference.ts'
 import { gaussian } from './gaussian.ts'
@@ -29,7 +29,7 @@ export function columnsOf(p: Float32Array, rows: number): Float32Array[] {
   return Array.from({ length: p.length / rows }, (_, k) => p.subarray(k * rows, (k + 1) * rows))
 }
 
-/** max |PᵀP − I|; NaN where anything is. */
+/** max |PᵀP − I|; NaN if any element is. */
 export function defect(p: Float32Array, rows: number): number {
   const columns = columnsOf(p, rows)
   return Math.max(
@@ -55,9 +55,9 @@ export function outside(x: Float32Array, p: Float32Array, rows: number): number 
   return Math.max(...parts)
 }
 
-const rotations = new Map<string, Float32Array>() // as every condition number needs the same ones
+const rotations = new Map<string, Float32Array>() // every condition number needs the same ones
 
-/** Columns that are orthonormal already. */
+/** Orthonormal columns. */
 async function rotation(rows: number, rank: number): Promise<Float32Array> {
   const name = `${rows} × ${rank}`
   const columns = rotations.get(name) ?? gaussian(rows * rank, rows + rank)
@@ -68,7 +68,9 @@ async function rotation(rows: number, rank: number): Promise<Float32Array> {
   return columns
 }
 
-/** Columns with the given condition number: U·Σ·Vᵀ, Σ from 1 down to 1/condition by equal ratios. */
+/**
+ * Columns with the given condition number: U·Σ·Vᵀ, Σ from 1 down to 1/condition by equal ratios.
+ */
 export async function conditioned(
   rows: number,
   rank: number,

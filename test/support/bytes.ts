@@ -17,7 +17,9 @@ export type Wishes = Partial<Omit<Header, 'senders' | 'ranks' | 'scalars'>> & {
   segments?: readonly number[]
 }
 
-/** A sealed frame of summed values: sender 0, weight 1, step 7, round 1, one parameter of rank 2. */
+/**
+ * A sealed frame of summed values: sender 0, weight 1, step 7, round 1, one parameter of rank 2.
+ */
 export function frameOf(values: ArrayLike<number>, wishes: Wishes = {}): Uint8Array {
   const floats = Float32Array.from(values)
   const type: Wire = wishes.type ?? 'f32'
@@ -69,7 +71,10 @@ function headerOf(wishes: Wishes): Header {
   }
 }
 
-/** The same frame with some bytes overwritten, and sealed again, so that another check must fire. */
+/**
+ * Overwrites some bytes of a frame and seals it again, so that a check after the checksum must
+ * fire.
+ */
 export function spoil(frame: Uint8Array, at: number, bytes: readonly number[]): Uint8Array {
   const spoilt = frame.slice()
   spoilt.set(bytes, at)

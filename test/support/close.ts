@@ -1,9 +1,9 @@
 import * as assert from 'uvu/assert'
 
-/** Half the distance from 1 to the next float32: one rounding errs by at most this part. */
+/** Half the distance from 1 to the next float32: the largest relative error of one rounding. */
 export const UNIT = 2 ** -24
 
-/** The most by which rounding in the range of float32's subnormals errs. */
+/** The largest error of a rounding in the range of float32's subnormals. */
 export const SMALLEST = 2 ** -149
 
 /**
@@ -28,7 +28,7 @@ export function within(
   }
 }
 
-/** Fails at the first element whose bits are not the wanted ones. */
+/** Fails at the first element whose bits differ from the wanted ones. */
 export function same(got: ArrayLike<number>, want: ArrayLike<number>): void {
   assert.is(got.length, want.length, 'length')
   for (let i = 0; i < want.length; i++) {
@@ -38,7 +38,7 @@ export function same(got: ArrayLike<number>, want: ArrayLike<number>): void {
   }
 }
 
-/** Fails with the first index at which two arrays have other bits. */
+/** Fails with the first index at which two arrays differ in bits. */
 export function sameFloats(got: Float32Array, want: Float32Array, what: string): void {
   const bits = (x: Float32Array) => new Uint32Array(x.buffer, x.byteOffset, x.length)
   const [a, b] = [bits(got), bits(want)]
@@ -47,7 +47,7 @@ export function sameFloats(got: Float32Array, want: Float32Array, what: string):
   if (at >= 0) assert.unreachable(`${what}: [${at}]: got ${got[at]}, expected ${want[at]}`)
 }
 
-/** The same for bytes. */
+/** Fails with the first index at which two arrays of bytes differ. */
 export function sameBytes(got: Uint8Array, want: Uint8Array, what: string): void {
   const at = got.findIndex((byte, i) => byte !== want[i])
   if (got.length !== want.length)

@@ -1,4 +1,5 @@
-// Workers that train one model: how tests make them, take steps with them, and read their residuals.
+// Workers that train one model: helpers to make them, take steps with them, and read their
+// residuals.
 import {
   aggregate,
   type Compressor,
@@ -12,9 +13,9 @@ import { lengthOf } from './numbers.ts'
 import { readState } from './safetensors.ts'
 
 /**
- * Workers with senders 0, 1, …
+ * Creates workers with senders 0, 1, …
  *
- * @param workers  how many, or by worker the options of its own
+ * @param workers  how many, or one entry per worker with its own options
  * @param options  of all workers
  */
 export function createFleet(
@@ -28,25 +29,28 @@ export function createFleet(
   )
 }
 
-/** By worker, then by parameter; null: a worker has none. */
+/** By worker, then by parameter; null: the worker has no gradient. */
 export type Gradients = readonly (readonly Gradient[] | null)[]
 
 export interface Delivery {
   /** Whether the frame of a worker is in the mean of this round. All workers receive every mean. */
   readonly arrives?: (worker: number, round: number) => boolean
-  /** How many means there are. Fewer than the step has rounds: the step stays open, and the last frames are in none. */
+  /**
+   * How many means to make. With fewer than the step's rounds, the step stays open, and no mean has
+   * the last frames.
+   */
   readonly rounds?: number
 }
 
-/** All that is sent in one step. */
+/** All frames and means of one step. */
 export interface Exchanged {
-  /** by round, then by worker; frames that do not arrive are among them */
+  /** by round, then by worker, also frames that do not arrive */
   readonly frames: Uint8Array[][]
   /** by round */
   readonly means: Uint8Array[]
 }
 
-/** The rounds of one step, up to `decompress`. */
+/** Takes the rounds of one step, up to `decompress`. */
 export async function exchange(
   workers: readonly Compressor[],
   gradients: Gradients,
@@ -77,9 +81,9 @@ export interface Step extends Exchanged {
 }
 
 /**
- * All rounds of one step, and `decompress` of each worker.
+ * Takes all rounds of one step, and calls `decompress` of each worker.
  *
- * @param shapes  needed where no worker has a gradient, or one is factored
+ * @param shapes  needed if no worker has a gradient, or a gradient is factored
  */
 export async function stepTogether(
   workers: readonly Compressor[],

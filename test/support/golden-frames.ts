@@ -1,5 +1,5 @@
-// Golden hashes of what has equal bits whatever kernels a worker has for its own products: the bytes
-// of frames and means, and what follows from given means. As golden.ts, for every engine.
+// Golden hashes of the bytes of frames and means, and of the results of given means. These have
+// equal bits, whatever kernels a worker has for its own products. Like golden.ts, for every engine.
 
 import type { Backend } from '../../src/backend.ts'
 import type {
@@ -11,7 +11,7 @@ import type {
 } from '../../src/frames.ts'
 import { bytesOf, digest, type Lowrank, type Sha256, source } from './golden.ts'
 
-/** The exports in use of the door `lowrank/frames`. */
+/** The exports of the door `lowrank/frames` that are used here. */
 export interface Frames {
   readonly createAggregate: typeof createAggregate
   readonly splitFrame: typeof splitFrame
@@ -25,9 +25,9 @@ const VECTORS = [[67], [3], [130]] as const
 const WIRES = ['f32', 'f16', 'bf16', 'int8'] as const
 
 /**
- * Three steps of a worker whose means have seeded values: nothing of its own products is in them.
+ * Takes three steps of a worker whose means have seeded values, and nothing of its own products.
  *
- * @param own  options of the worker's own: they must not matter
+ * @param own  the worker's own options, which must not matter
  * @returns the hash of the means, of parameters that take the updates, and of the state: P̂ and Q̂,
  *   replaced columns among them
  */
@@ -48,7 +48,7 @@ export async function goldenUpdate(
     while (frame) {
       const sum = payload(frame) // two control words follow the values
       for (let i = 0; i < sum.length - 2; i++) sum[i] = next()
-      if (step > 0) sum.copyWithin(24, 0, 24) // of the first P, the second column is the first
+      if (step > 0) sum.copyWithin(24, 0, 24) // the first P's second column equals its first
       const mean = fromPayload(sum, frame, 1)
       hashed.push(mean)
       frame = await worker.receive(mean)
@@ -61,10 +61,10 @@ export async function goldenUpdate(
 }
 
 /**
- * Two steps of four workers that send raw tensors, each with another wire type: aggregated at once,
- * one by one, and in slices.
+ * Takes two steps of four workers that send raw tensors, each with another wire type. Frames are
+ * aggregated at once, one by one, and in slices.
  *
- * @returns the hash of frames, means, updates, and of the states with what the wires have lost
+ * @returns the hash of frames, means and updates, and of the states, which hold what the wires lost
  */
 export async function goldenFrames(
   { createCompressor, aggregate }: Lowrank,
@@ -108,8 +108,8 @@ function floats(shape: readonly number[], next: () => number): Float32Array {
 }
 
 /**
- * From 2⁻³² to 2²⁰: below what f16 can hold, and above; every third halfway between two of f16, and
- * every third between two of bf16.
+ * Numbers from 2⁻³² to 2²⁰, below and above the range of f16. Every third lies halfway between two
+ * numbers of f16, and every third between two of bf16.
  */
 function hard(values: Float32Array): Float32Array {
   const bits = new Uint32Array(values.buffer)

@@ -1,11 +1,11 @@
-// Runs whose results must have the same bits on every engine, as one hash each. Nothing here is
-// Node's: the same functions run in browsers. All arithmetic is + − × ÷, which every engine rounds
+// Runs whose results must have the same bits on every engine, as one hash each. Nothing here needs
+// Node: the same functions run in browsers. All arithmetic is + − × ÷, which every engine rounds
 // alike.
 
 import type { Backend, Kernels } from '../../src/backend.ts'
 import type { Options } from '../../src/index.ts'
 
-/** The methods in use of a compressor, whichever build it is from. */
+/** The methods of a compressor that are used here, whichever build it is from. */
 interface Worker {
   compress(gradients: readonly Float32Array[], options: { weight: number }): Promise<Uint8Array>
   receive(mean: Uint8Array): Promise<Uint8Array | null>
@@ -16,14 +16,14 @@ interface Worker {
   save(options?: { residual: boolean }): Promise<Uint8Array>
 }
 
-/** The exports in use of the door `lowrank`. */
+/** The exports of the door `lowrank` that are used here. */
 export interface Lowrank {
   createCompressor(shapes: readonly (readonly number[])[], options?: Options): Promise<Worker>
   aggregate(frames: readonly Uint8Array[]): Uint8Array
   wasm(options: { relaxed: boolean }): Backend
 }
 
-/** Hex SHA-256; a page that is not served securely has none and must bring its own. */
+/** Hex SHA-256; a page that is not served securely has no SHA-256 and must bring its own. */
 export type Sha256 = (bytes: Uint8Array) => Promise<string>
 
 export const GOLDEN = {
@@ -39,8 +39,8 @@ const SHAPES = [[16, 12], [16], [4, 16], [4]] as const
 const WIRES = ['f32', 'bf16', 'int8'] as const
 
 /**
- * Fifty steps of three workers that train a small network: 12 inputs, 16 hidden units, 4 outputs,
- * unlike weights, unlike wires; with `{ method: paper() }` for `GOLDEN.paper`.
+ * Takes fifty steps of three workers that train a small network: 12 inputs, 16 hidden units, 4
+ * outputs, unlike weights, unlike wires. With `{ method: paper() }`, the result is `GOLDEN.paper`.
  *
  * @returns the hash of all workers' parameters
  */
@@ -49,7 +49,7 @@ export async function goldenRun(
   sha256: Sha256 = digest,
   options: Options = { minCompressionRate: 0 },
 ): Promise<string> {
-  const backend = lowrank.wasm({ relaxed: false }) // fused, each worker's own P and Q have other bits
+  const backend = lowrank.wasm({ relaxed: false }) // fused sums change a worker's own P and Q
   const settings = { ...options, rank: 2, seed: 1, backend }
   const fleet = await Promise.all(
     WIRES.map((wire, sender) => lowrank.createCompressor(SHAPES, { ...settings, wire, sender })),
@@ -99,7 +99,7 @@ export async function goldenBasis(kernels: Kernels, sha256: Sha256 = digest): Pr
     for (let k = 0; k < rank; k++) {
       const column = columns.subarray(k * rows, (k + 1) * rows)
       await kernels.normal(column, 5, 1, rows, k, 0)
-      // Each is the first one and a little besides.
+      // Each column is the first one plus a little.
       if (mix > 0 && k > 0)
         for (let i = 0; i < rows; i++) column[i] = columns[i]! + mix * column[i]!
     }
@@ -110,7 +110,9 @@ export async function goldenBasis(kernels: Kernels, sha256: Sha256 = digest): Pr
   return sha256(bytesOf(bases))
 }
 
-/** Whole numbers below 2³¹, of which products stay exact: Lehmer's generator. */
+/**
+ * Lehmer's generator, scaled to (−1, 1): its whole numbers are below 2³¹, so products stay exact.
+ */
 export function source(seed: number): () => number {
   let state = seed + 1
   return () => {
@@ -132,7 +134,9 @@ interface Batch {
   readonly targets: readonly number[][]
 }
 
-/** Eight samples: products of inputs are what is to be learnt, by each worker in its own corner. */
+/**
+ * Eight samples whose targets are products of inputs; each worker has its own corner of the inputs.
+ */
 function dataOf(worker: number, step: number): Batch {
   const next = source(1000 * worker + step + 1)
   const inputs = Array.from({ length: 8 }, () =>
@@ -142,7 +146,7 @@ function dataOf(worker: number, step: number): Batch {
   return { inputs, targets }
 }
 
-/** Of the mean squared error of W₂·relu(W₁·x + b₁) + b₂. */
+/** The gradients of the mean squared error of W₂·relu(W₁·x + b₁) + b₂. */
 function gradientsOf(model: readonly Float32Array[], { inputs, targets }: Batch): Float32Array[] {
   const [w1, b1, w2, b2] = model as [Float32Array, Float32Array, Float32Array, Float32Array]
   const sums = model.map(({ length }) => new Array<number>(length).fill(0))

@@ -1,7 +1,9 @@
 import { reference } from '../../src/backends/reference.ts'
 import { gaussian } from './gaussian.ts'
 
-/** rows × cols by row, with so many singular values, all of this size: the first few are shared by all. */
+/**
+ * rows × cols by row, with so many singular values of one size; all matrices share the first few.
+ */
 export function ofRank(
   rows: number,
   cols: number,

@@ -1,4 +1,4 @@
-// Every method that there is, with options that make them comparable: for tests that go through all.
+// Every method, with options that make them comparable, for tests that go through all methods.
 import {
   bestRank,
   randomBlock,
@@ -11,7 +11,7 @@ import { dad, factored, rankDad } from '../../src/factored.ts'
 import type { Options } from '../../src/index.ts'
 import { accordion, byEnergy, dion, epfml, halfSteps, paper, pytorch } from '../../src/methods.ts'
 
-/** At rank 2 or what costs about as much. */
+/** At rank 2, or at about the same cost. */
 export const METHODS = {
   'full steps': { rank: 2 },
   halfSteps: { method: halfSteps(), rank: 2 },
@@ -34,7 +34,7 @@ export const METHODS = {
 
 export type Name = keyof typeof METHODS
 
-/** Those that keep of each worker's own gradients whatever they could not send. */
+/** The methods that keep whatever part of a worker's own gradients they could not send. */
 export const LOCAL: readonly Name[] = [
   'full steps',
   'halfSteps',

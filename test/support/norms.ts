@@ -1,7 +1,7 @@
 import { reference } from '../../src/backends/reference.ts'
 import type { Options } from '../../src/index.ts'
 
-/** Compress whatever can be. */
+/** Options that compress every matrix. */
 export const ALL: Options = { minCompressionRate: 0 }
 
 /** ‖x‖₂ */

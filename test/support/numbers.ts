@@ -11,7 +11,7 @@ export function numbers(seed: number): () => number {
   }
 }
 
-/** So many of them as float32. */
+/** `length` numbers in (−scale, scale) as float32. */
 export function uniform(length: number, seed: number, scale = 1): Float32Array {
   const next = numbers(seed)
   return Float32Array.from({ length }, () => scale * next())
@@ -26,7 +26,7 @@ export function gradientsOf(
   return shapes.map((shape, i) => uniform(lengthOf(shape), 1000 * seed + i, scale))
 }
 
-/** How many numbers an array of this shape has. */
+/** The number of elements of an array of this shape. */
 export function lengthOf(shape: readonly number[]): number {
   return shape.reduce((a, b) => a * b, 1)
 }

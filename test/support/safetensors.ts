@@ -1,6 +1,6 @@
 import * as assert from 'uvu/assert'
 
-/** A safetensors file, read by a parser that has nothing in common with the library's. */
+/** Reads a safetensors file, with a parser that shares nothing with the library's. */
 export interface Saved {
   readonly metadata: Readonly<Record<string, string>>
   readonly tensors: ReadonlyMap<string, { readonly shape: number[]; readonly data: Float32Array }>
@@ -17,7 +17,7 @@ export function readState(bytes: Uint8Array): Saved {
       shape: number[]
       data_offsets: [number, number]
     }
-    if (dtype === 'U8') continue // of recordings alone, and no test reads them
+    if (dtype === 'U8') continue // only recordings have it, and no test reads it
     assert.ok(['F32', 'I32'].includes(dtype), `${name}: ${dtype}`)
     const [from, to] = data_offsets.map((at) => at + 8 + length)
     tensors.set(name, { shape, data: new Float32Array(bytes.slice(from, to).buffer) })
@@ -25,7 +25,7 @@ export function readState(bytes: Uint8Array): Saved {
   return { metadata, tensors }
 }
 
-/** Writes one, in the same independent way; without metadata unless some is given. */
+/** Writes a safetensors file, also without the library; without metadata unless some is given. */
 export function writeState(
   tensors: Readonly<Record<string, { shape: number[]; data: Float32Array }>>,
   metadata?: Readonly<Record<string, string>>,

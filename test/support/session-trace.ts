@@ -1,5 +1,5 @@
-// One worker through every call that a session has, and a trace of all its frames, updates and states. The
-// trace may depend neither on where arrays lie nor on the number of threads.
+// Takes one worker through every call of a session, and traces all its frames, updates and states.
+// The trace may depend neither on where arrays lie nor on the number of threads.
 import { bytesOf } from '../../src/bytes.ts'
 import { type Compressor, createCompressor, type Options } from '../../src/index.ts'
 import { sameBytes, sameFloats } from './close.ts'
@@ -41,12 +41,12 @@ export async function traceOf(own: Options, arrays: Arrays, shared: Options = {}
     await worker.decompress(gradients) // in place
     await keep(gradients)
   }
-  // Added to what is there, after a step without a gradient of its own.
+  // A step without a gradient, whose update is added to the output.
   const parameters = filled(worker, arrays, 3)
   await follow(filled(worker, 'foreign', 4))
   await worker.decompress(parameters, { scale: -0.25, accumulate: true })
   await keep(parameters)
-  // Not finite: in a raw parameter, in the last one, in two.
+  // Numbers that are not finite: in a raw parameter, in the last parameter, in two.
   for (const bad of [[3], [6], [0, 2]]) {
     const gradients = filled(worker, arrays, 5)
     for (const i of bad) gradients[i]![Math.floor(0.7 * lengths[i]!)] = Number.NaN
@@ -54,7 +54,7 @@ export async function traceOf(own: Options, arrays: Arrays, shared: Options = {}
     await worker.decompress(null)
     await keep(gradients)
   }
-  // Given up; then other ranks, for which the memory grows.
+  // An aborted step; then other ranks, for which the memory grows.
   await worker.compress(filled(worker, arrays, 6))
   worker.abort()
   worker.setRank(6)
@@ -62,7 +62,7 @@ export async function traceOf(own: Options, arrays: Arrays, shared: Options = {}
   await follow(gradients)
   await worker.decompress(gradients, { scale: 0.5 })
   await keep(gradients)
-  // The update goes nowhere.
+  // The update is discarded.
   await exchange([worker], [filled(worker, arrays, 8)])
   await worker.decompress(null)
   await keep([])

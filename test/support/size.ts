@@ -3,10 +3,10 @@ import { gzipSync } from 'node:zlib'
 import { build } from 'esbuild'
 
 /**
- * Gzipped bytes of a minified bundle. What `import()` would load later is counted as well.
+ * Gzipped bytes of a minified bundle, also of modules that `import()` would load later.
  *
  * @param contents  a module's text
- * @param resolveDir  where its imports are looked for
+ * @param resolveDir  the folder that its imports are resolved from
  */
 export async function bundledSize(contents: string, resolveDir: string): Promise<number> {
   const { outputFiles } = await build({

@@ -1,7 +1,7 @@
 import type { Session } from '../../src/backend.ts'
 import { type Backend, wasm } from '../../src/index.ts'
 
-/** The wasm backend as one that has to be waited for. */
+/** The wasm backend, made asynchronous. */
 export function slowBackend(): Backend {
   return {
     name: 'slow',

@@ -1,4 +1,4 @@
-// One small model, and fleets on it, for the tests of states and files.
+// A small model and fleets that train it, for the tests of states and files.
 import {
   type Compressor,
   createCompressor,

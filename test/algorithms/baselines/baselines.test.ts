@@ -1,4 +1,5 @@
-// lowrank/baselines: rule 1 of the design on random fleets, and what each method may send.
+// lowrank/baselines: rule 1 of the design on random fleets, and the entries that each method may
+// send.
 import fc from 'fast-check'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -22,7 +23,8 @@ import { BASELINES, type Baseline, tailOf } from './expected.ts'
 import { lastOfEqual, undecoded } from './mutants.ts'
 import { SHAPES, scenario, simulate } from './simulate.ts'
 
-// For long hunts: LOWRANK_RUNS=20000 LOWRANK_SEED=7 node --import tsx test/algorithms/baselines/baselines.test.ts
+// For long hunts: LOWRANK_RUNS=20000 LOWRANK_SEED=7 node --import tsx
+// test/algorithms/baselines/baselines.test.ts
 const numRuns = Number(process.env.LOWRANK_RUNS ?? 150)
 const seed = Number(process.env.LOWRANK_SEED ?? 1905)
 
@@ -231,7 +233,8 @@ test('random choices are uniform, of the seed and the step, and the same everywh
     assert.equal((await chosen(1, 5)).sets, sets.slice(0, 5))
     assert.not.equal((await chosen(2, 5)).sets, sets.slice(0, 5))
     assert.ok(new Set(sets).size >= (block ? 24 : 2300))
-    // 1000 each on the average; the deviation of a binomial is 24.2, and of 24 the largest is within 5.
+    // 1000 each on the average; the deviation of a binomial is 24.2, and of 24 the largest is
+    // within 5.
     for (const [j, count] of counts.entries())
       assert.ok(Math.abs(count - 1000) < 121, `${j}: ${count}`)
   }

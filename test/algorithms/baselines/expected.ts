@@ -1,5 +1,5 @@
-// The baselines, and for each a check of one parameter in one step: whether the part that left M is the
-// part that the method sends, worked out by other ways than the library's.
+// The baselines, and for each a check of one parameter in one step: the part that left M must be
+// the part that the method sends. The checks compute this in other ways than the library.
 import * as assert from 'uvu/assert'
 import {
   bestRank,
@@ -33,7 +33,7 @@ export interface Baseline {
   slack(taken: Taken): (j: number) => number
   /** Fails unless the part that left M is what the method sends. */
   check(taken: Taken): void
-  /** the same, of all workers that counted */
+  /** checks all workers that counted together */
   checkAll?(all: readonly Taken[]): void
 }
 
@@ -149,7 +149,7 @@ function bestTaken(taken: Taken): void {
   assert.ok(beyond <= rounding, `rank ${BEST}: ${beyond} of ${size} beyond`)
 }
 
-/** √Σ σ² but for the largest ones */
+/** √Σ σ² without the `rank` largest σ */
 export function tailOf(m: Float32Array, rows: number, cols: number, rank: number): number {
   const size = norm(m) || 1
   const n = Math.min(rows, cols)

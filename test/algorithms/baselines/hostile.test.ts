@@ -1,4 +1,4 @@
-// Bad parts of other workers in a gathered mean: refused before anything changes,
+// Bad parts of other workers in a gathered mean: `receive` refuses them before anything changes,
 // and the step goes on with the right mean.
 
 import { suite } from 'uvu'
@@ -14,10 +14,10 @@ import { errorOf } from '../../support/errors.ts'
 import { createFleet } from '../../support/fleet.ts'
 import { gradientsOf } from '../../support/numbers.ts'
 
-/** 30 + 7 + 1 entries: of the largest, 4 + 1 + 1 by topK. */
+/** 30 + 7 + 1 entries; topK sends the largest 4 + 1 + 1. */
 const SHAPES = [[6, 5], [7], []]
 
-/** A part's data, which may be changed in place or replaced. */
+/** Changes a part's data in place, or returns new data. */
 type Spoil = (words: Uint32Array, floats: Float32Array, data: Uint8Array) => Uint8Array | undefined
 
 const set =
@@ -32,7 +32,7 @@ const setFloat =
     floats[at] = value
     return undefined
   }
-/** The same number of bytes, but other counts: words that are floats, or floats that are words. */
+/** Keeps the number of bytes but changes the counts: words become floats, or floats words. */
 const recount =
   (words: number, floats: number): Spoil =>
   (_words, _floats, data) => {
@@ -107,7 +107,7 @@ for (const { name, options, spoilt } of CASES) {
   for (const [what, spoil] of [...ANY, ...spoilt]) {
     test(`${name}: ${what}`, async () => {
       const [worker, twin, other] = await fleetOf(3, options)
-      // The twin is the worker itself, but for what it is given.
+      // The twin is the same worker, but gets no bad mean.
       const gradients = gradientsOf(SHAPES, 1)
       const frame = await worker!.compress(gradients)
       sameBytes(await twin!.compress(gradients), frame, 'the same frame')
@@ -171,7 +171,11 @@ function fleetOf(workers: number, options: Options & { wire?: Wire }) {
   )
 }
 
-/** The mean with one part changed, and sealed again. @returns with it, where that part's data begin */
+/**
+ * Changes one part of a mean and seals it again.
+ *
+ * @returns the mean, and the offset of that part's data
+ */
 function spoiltMean(mean: Uint8Array, sender: number, spoil: Spoil) {
   const frame = decodeFrame(mean)
   let from = frame.valuesAt

@@ -4,7 +4,7 @@ import type { Algorithm } from '../../../src/algorithm.ts'
 import type { MaybePromise, Session, Slot } from '../../../src/backend.ts'
 import type { Method } from '../../../src/options.ts'
 
-/** The residual of entries that were sent is dropped, as if the wire lost nothing. */
+/** Drops the residual of entries that were sent, as if the wire lost nothing. */
 export function undecoded(method: Method): Method {
   return onSession(method, (session) => ({
     write(slot: Slot, values: Uint8Array): void {
@@ -17,7 +17,7 @@ export function undecoded(method: Method): Method {
   }))
 }
 
-/** Of entries with one magnitude, later ones seem a little larger than earlier ones. */
+/** Makes later ones of entries with equal magnitude seem a little larger. */
 export function lastOfEqual(method: Method): Method {
   let [m, seen] = [new Float32Array(0), new Float32Array(0)]
   return onSession(method, (session) => ({
@@ -40,7 +40,7 @@ export function lastOfEqual(method: Method): Method {
   }))
 }
 
-/** The method, with some of the session's calls replaced in its steps. */
+/** The method, with some of its session's calls replaced. */
 function onSession(method: Method, calls: (session: Session) => Partial<Session>): Method {
   return {
     ...method,

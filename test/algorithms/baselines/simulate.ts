@@ -1,5 +1,6 @@
-// A random fleet with one baseline: frames get lost, means come late, workers abort, join and leave. Each
-// step of each worker is checked for what left M and what stayed; at the end, every update.
+// A random fleet with one baseline: frames get lost, means come late, workers abort, join and
+// leave. The test checks the sent part and the residual of each worker in each step, and at the end
+// every update.
 import fc from 'fast-check'
 import * as assert from 'uvu/assert'
 import { createAggregate, inspect, joinSlices, splitFrame, type Wire } from '../../../src/frames.ts'
@@ -17,13 +18,13 @@ const gradient = fc.constantFrom(
 )
 type Gradient = 'normal' | 'ties' | 'zero' | 'tiny' | 'none' | 'weightless' | 'notFinite'
 
-/** One worker in one step. The first one is always awake, and never gives up alone. */
+/** One worker in one step. The first worker is always awake, and never aborts alone. */
 const fate = fc.record({
   gradient,
   lost: fc.boolean(),
-  /** it receives the mean only after the next steps, until it is awake again */
+  /** the worker receives the mean only once it is awake again, steps later */
   sleeps: fc.boolean(),
-  /** its frame is lost, it gives the step up and joins again */
+  /** its frame is lost, and the worker aborts the step and joins again */
   abortsAlone: fc.boolean(),
 })
 type Fate = typeof fate extends fc.Arbitrary<infer T> ? T : never
@@ -56,7 +57,7 @@ interface Contribution {
 
 /** One step of the fleet, whose means are kept. */
 interface Past {
-  /** null: everyone gave it up */
+  /** null: all workers aborted the step */
   readonly mean: Uint8Array | null
   readonly compressing: boolean
   readonly contributions: Map<number, Contribution>
@@ -210,7 +211,7 @@ export async function simulate(
       }
     } else {
       for (const [i, { m }] of all.entries()) {
-        // Of a gradient that was taken back: (e + g) − g
+        // A gradient that was taken back: (e + g) − g
         const g = gradients?.[i]
         const lost = (j: number) => (taken || !g || !Number.isFinite(g[j]!) ? 0 : Math.abs(g[j]!))
         const slack = (j: number) => 3 * UNIT * (lost(j) > 0 ? Math.abs(m[j]!) + lost(j) : 0)
@@ -222,7 +223,7 @@ export async function simulate(
     member.at++
   }
 
-  /** Goes through the steps that the worker has slept through; its frames arrive nowhere. */
+  /** Takes the steps that the worker has slept through; no mean has its frames. */
   async function catchUp(member: Member): Promise<void> {
     if (member.open) await end(member)
     while (member.at < history.length) {
@@ -231,7 +232,7 @@ export async function simulate(
     }
   }
 
-  /** The last one hands its residual over to the first. */
+  /** The last worker hands its residual over to the first. */
   async function leave(all: Member[]): Promise<void> {
     const [heir, leaver] = [all[0]!, all.pop()!]
     await heir.compressor.adopt(await leaver.compressor.save())
@@ -248,7 +249,7 @@ export async function simulate(
   }
 }
 
-/** Rule 1 (b): the update is the weighted mean of what was taken from those who sent. */
+/** Rule 1 (b): the update is the weighted mean of the parts that left the senders' M. */
 function balance(baseline: Baseline, past: Past, what: string): void {
   const { mean, compressing, contributions, update } = past
   if (mean === null) return

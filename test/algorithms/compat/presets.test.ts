@@ -1,4 +1,4 @@
-// Methods that stand for other programs: their defaults are settings that all workers must share.
+// Methods that reproduce other programs: all workers must share their defaults.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { aggregate, createCompressor, FrameError, type Options, plan } from '../../../src/index.ts'
@@ -88,7 +88,7 @@ test("'paper': products that overflow make a worker absent, and the update zero"
   const worker = await createCompressor(shapes, { method: paper(), rank: 1 })
   const huge = () => gradientsOf(shapes, 1, 2 ** 90)
   await stepTogether([worker], [huge()])
-  // The query is now about as large as the gradient, and P its square.
+  // The query is now about as large as the gradient, and P about as large as its square.
   const { outcomes, updates } = await stepTogether([worker], [huge()])
   assert.equal(outcomes[0], { counted: false, senders: [], weight: 0 })
   assert.ok(updates[0]![0]!.every((x) => x === 0))

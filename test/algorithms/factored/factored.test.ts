@@ -1,4 +1,4 @@
-// PowerSGD on factored gradients, against the same on their products.
+// PowerSGD on factored gradients against PowerSGD on their products.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { backprojectGradient, projectGradient } from '../../../src/algorithms/factored/products.ts'
@@ -23,7 +23,7 @@ import { norm } from '../../support/norms.ts'
 import { gradientsOf as plainOf, uniform } from '../../support/numbers.ts'
 import { explicit, gradientsOf, pairOf, relative, SHAPES, stepFactored } from './factors.ts'
 
-/** The same sums in another order: of 60 products at most, to which the other roundings are few. */
+/** Bound of sums of at most 60 products in another order; other roundings are few beside these. */
 const CLOSE = gamma(60)
 
 /** Every method of the door, with the options of its own tests. */
@@ -174,7 +174,7 @@ test('updates are means of contributions, and with feedback the residual is what
 })
 
 test('what does not pay is multiplied out if it is factored, and sent as it is', async () => {
-  const options: Options = { method: factored(), rank: 20 } // nothing pays
+  const options: Options = { method: factored(), rank: 20 } // factors gain nothing here
   assert.equal(
     plan(SHAPES, options).parameters.map(({ rank }) => rank),
     [0, 0, 0, 0],

@@ -12,7 +12,7 @@ export interface Pair extends Factored {
   readonly cols: number
 }
 
-/** Standard normals; with a rank, products of such with as many columns. */
+/** Standard normals; with a rank, products of normal matrices with so many columns between them. */
 export function pairOf(rows: number, cols: number, samples: number, seed: number, rank = 0): Pair {
   const factor = (width: number, own: number) => {
     if (rank === 0) return gaussian(samples * width, own)
@@ -40,7 +40,7 @@ export function explicit({ activations, deltas, rows, cols }: Pair): Float64Arra
   return product
 }
 
-/** A model: two matrices that are given as factors, a vector, and a matrix that is not. */
+/** A model: two matrices given as factors, a vector, and a matrix given whole. */
 export const SHAPES = [[40, 60], [40], [24, 30], [18, 20]] as const
 
 /** One step of workers whose gradients may be factored. */
@@ -53,7 +53,7 @@ export function stepFactored(
   return stepTogether(workers, gradients, weights, { ...delivery, shapes: SHAPES })
 }
 
-/** One worker's gradients, factored where SHAPES are meant to be, and the same multiplied out. */
+/** One worker's gradients for SHAPES, two of them factored, and the same multiplied out. */
 export function gradientsOf(seed: number, samples: readonly [number, number] = [9, 5]) {
   const pairs = [pairOf(40, 60, samples[0], 10 * seed), pairOf(24, 30, samples[1], 10 * seed + 1)]
   const [vector, matrix] = [uniform(40, 10 * seed + 2), uniform(360, 10 * seed + 3)]

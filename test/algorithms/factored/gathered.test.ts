@@ -1,4 +1,4 @@
-// Factors that everyone gets from everyone: dAD and rank-dAD.
+// Factors that all workers get from all others: dAD and rank-dAD.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { decodeFrame } from '../../../src/codec/frame.ts'
@@ -52,7 +52,7 @@ test('dAD is the weighted mean gradient, whatever each worker has of samples', a
     )
     assert.is(frames.length, 1)
     assert.equal(outcomes[1], { counted: true, senders: [0, 1, 2], weight: 8 })
-    // Matrix 3 pays as well, but is not factored here: it travels whole.
+    // Factors of matrix 3 would be smaller, too, but it is not factored here: it travels whole.
     assert.equal(wordsOf(frames[0]![1]!), [3 + step, 8, 0xffffffff])
     for (const [i, update] of updates[0]!.entries()) {
       const wanted = update.map((_, j) =>
@@ -109,7 +109,7 @@ test('dAD pays below N = n·m ÷ (n + m): 512 samples for 1024 × 1024, 2048 for
     )
     assert.is(planned(limit).floats, side * side + side)
   }
-  // For each parameter its own; a rate asks for more gain.
+  // Each parameter has its own limit; a higher minimum rate asks for more gain.
   const ranks = (options: Options) => plan(SHAPES, options).parameters.map(({ rank }) => rank)
   assert.equal(ranks({ method: dad({ samples: [9, 1, 14, 9] }) }), [9, 0, 0, 9])
   assert.equal(ranks({ method: dad({ samples: 9 }), minCompressionRate: 2 }), [9, 0, 0, 0])
@@ -174,7 +174,7 @@ test('rank-dAD: full rank, against the best there is', async () => {
     const { error, count } = await alone(pair)
     assert.is(count, 10)
     assert.ok(error <= 1.03 * best, `five turns: ${error} against ${best}`)
-    // One turn is a projection, so never worse than nothing at all; what was published is.
+    // One iteration is a projection, so never worse than a zero update; the published one can be.
     const once = await alone(pair, { iterations: 1 })
     assert.ok(once.error <= 1.5 * best && once.error < 1, `one turn: ${once.error} against ${best}`)
     assert.ok((await alone(pair, { iterations: 60 })).error <= 1.0001 * best)
@@ -240,7 +240,7 @@ test('rank-dAD: the update is the weighted mean of what each would get alone; bi
     (_, j) => given.reduce((sum, { whole }, w) => sum + weights[w]! * whole[1]![j]!, 0) / 8,
   )
   sameFloats(updates[0]![1]!, bias, 'bias')
-  // A matrix that is not factored is compressed like the others; other ranks from the next step on.
+  // A matrix given whole is compressed like the others; new ranks hold from the next step on.
   assert.equal(wordsOf(frames[0]![0]!), [3, 3, 3])
   for (const worker of workers) worker.setRank([2, 0, 0, 1])
   const next = await stepFactored(
@@ -334,7 +334,7 @@ test('hostile parts are refused with the byte, and nothing has changed', async (
 
 test.run()
 
-/** The update of one matrix by a lone worker of rank 10, and how many columns it sends. */
+/** The update of one matrix by a single worker of rank 10, and how many columns it sends. */
 async function alone(pair: Pair, options: RankDadOptions = {}) {
   const worker = await createCompressor([[pair.rows, pair.cols]], {
     method: rankDad(options),
@@ -349,7 +349,7 @@ async function alone(pair: Pair, options: RankDadOptions = {}) {
   return { update, error: relative(update, explicit(pair)), count: wordsOf(frame)[0]! }
 }
 
-/** Relative error of the best approximation of that rank: of the singular values beyond it. */
+/** Relative error of the best approximation of that rank, from the singular values beyond it. */
 function optimum(pair: Pair, rank: number): number {
   const g = explicit(pair)
   const { rows, cols } = pair

@@ -1,21 +1,21 @@
-// The structured power iteration that was published with rank-dAD (`power_iteration_BC`), from a
-// description of what it computes, in float32. It is here to show what ours must not do.
+// The structured power iteration published with rank-dAD (`power_iteration_BC`), in float32, from a
+// description of its results. It is here to show the errors that ours must not make.
 import { numbers } from '../../support/numbers.ts'
 import type { Pair } from './factors.ts'
 
 /**
- * Vectors one after another: the power iteration on G·Gᵀ, less Σ σ²·b·bᵀ over those before, while σ is
- * that of G itself. It stops when a vector comes out like the one before it, which both are zeroed
- * then, and leaves the last one away in any case.
+ * Finds vectors one after another by the power iteration on G·Gᵀ − Σ σ²·b·bᵀ over earlier vectors,
+ * where σ is that of G itself. It stops when a vector equals the one before; then both are zeroed.
+ * It always leaves out the last vector.
  *
- * @returns Σ σ·b·cᵀ, rows × cols, and the σ that are in it
+ * @returns Σ σ·b·cᵀ, rows × cols, and its σ
  */
 export function published(
   { activations, deltas, rows, cols }: Pair,
   { rank = 10, iterations = 5, tolerance = 1e-3, seed = 1 } = {},
 ): { product: Float32Array; sigmas: number[] } {
   const samples = activations.length / cols
-  // G·Gᵀ·b as (Dᵀ·A·Aᵀ)·(D·b), the way taken where there are fewer samples than columns, as here.
+  // G·Gᵀ·b is computed as (Dᵀ·A·Aᵀ)·(D·b), as published for fewer samples than columns.
   if (samples >= cols) throw new Error('the other way is not written down')
   const inner = multiplied(
     activations,
@@ -48,7 +48,7 @@ export function published(
     const last = found.at(-1)
     if (found.length >= 2 && distance(b, last!.b) < tolerance) {
       found.pop()
-      found.push({ sigma: 0, b, c: gb }) // what is left away below
+      found.push({ sigma: 0, b, c: gb }) // left out below
       break
     }
     found.push({ sigma, b, c: gb.map((x) => x / sigma) })

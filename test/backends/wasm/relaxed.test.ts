@@ -1,4 +1,5 @@
-// Relaxed SIMD: a worker's own sums may be fused; what workers share has the same bits without.
+// Relaxed SIMD may fuse a worker's own sums; the state that workers share has the same bits without
+// it.
 import { execFile } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
@@ -23,7 +24,7 @@ const own = await wasm({ relaxed: true })
 
 /**
  * Runs a script on the built package in a process of its own, with relaxed SIMD. Node 20 has it
- * behind a flag, which later ones know no more.
+ * behind a flag that later versions do not know.
  */
 async function child(script: string): Promise<string> {
   const flags = own ? [] : ['--experimental-wasm-relaxed-simd']
@@ -74,7 +75,7 @@ test('a relaxed and a plain worker agree on P̂, Q̂ and the update, and nothing
       same &&= (await factors(fleet[0])) === (await factors(fleet[1]))
       updates[0].forEach((x, i) => x.forEach((value, j) => { contributions[i][j] += value }))
     }
-    // Of both together: sum of gradients = sum of updates + mean residual.
+    // Over both workers: sum of gradients = sum of updates + mean residual.
     let off = 0
     const residuals = await Promise.all(fleet.map(async (worker) => {
       const bytes = await worker.save()
@@ -95,7 +96,7 @@ test('a relaxed and a plain worker agree on P̂, Q̂ and the update, and nothing
   const { same, unlike, off } = JSON.parse(printed)
   assert.ok(same, 'what workers share')
   assert.ok(unlike, 'the frames are the same: nothing was fused, so that nothing has been shown')
-  // Ten steps of numbers below 8, some roundings each.
+  // Ten steps with some roundings each of numbers below 8.
   assert.ok(off <= 10 * 8 * 8 * 2 ** -24, `${off}`)
 })
 

@@ -28,7 +28,7 @@ const test = suite('threads')
 const root = fileURLToPath(new URL('../../..', import.meta.url))
 const run = promisify(execFile)
 
-/** Runs `work` while this thread gets no unit: others must do them all. */
+/** Runs `work` while this thread gets no unit, so that others must do all units. */
 async function byOthers<T>(work: () => Promise<T>): Promise<T> {
   const { compareExchange } = Atomics
   Atomics.compareExchange = () => -1 as never
@@ -73,7 +73,7 @@ test('golden: fifty steps of three workers, small enough for one thread', async 
   }
 })
 
-/** A matrix that pays to be shared out, and another. */
+/** A matrix that is worth sharing among threads. */
 const LARGE = [[400, 500]]
 const gradientOf = (seed: number) => [uniform(200_000, seed)]
 
@@ -101,7 +101,7 @@ test('a backend serves several compressors, one after another and at the same ti
   sameBytes(third, want[2]!, 'the third')
 })
 
-/** Runs a script on the built package in a process of its own; gives what it printed. */
+/** Runs a script on the built package in a process of its own; returns its output. */
 async function child(script: string, status = 0): Promise<string> {
   const source = `import { createCompressor } from 'lowrank'
     import { wasm } from 'lowrank/threads'
@@ -202,7 +202,7 @@ test('a thread that cannot be started is an error, and not the end', async () =>
     () => errorOf(make),
   )
   assert.is(none.message, '"threads": this host has no workers')
-  // The second of two: the first one ends.
+  // The second of two threads fails to start: the first one must end.
   let started = 0
   let terminated = 0
   class One extends real.Worker {
@@ -270,7 +270,7 @@ test('a failure in a phase, here or there, is reported, and no thread is left wa
   const executor = await pool.addSession(await sharedModuleFor(false))
   executor.memory.grow(1)
   const table = executor.kernels.heapBase.value
-  const good = { units: [{ table, blocks: 1 }], floats: 1e6 } // a block of zeros: nothing is done
+  const good = { units: [{ table, blocks: 1 }], floats: 1e6 } // a block of zeros: no work
   const bad = { units: [{ table: 2 ** 20, blocks: 1 }], floats: 1e6 } // beyond the memory
   const noRoom = () => {
     throw new Error('no room')
@@ -281,7 +281,7 @@ test('a failure in a phase, here or there, is reported, and no thread is left wa
   }
   const others = byOthers(async () => executor.run('project', [0, 0, 0], [], bad))
   assert.is((await errorOf(() => others)).message, 'a kernel has failed on another thread')
-  // That thread is gone: this one does all that is left to do.
+  // That thread is gone: this one does the rest of the work.
   assert.equal(executor.run('project', [0, 0, 0], [], good), [1])
   await new Promise((resolve) => setTimeout(resolve, 100))
   assert.instance(
