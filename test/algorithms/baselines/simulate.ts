@@ -43,7 +43,7 @@ export const scenario = fc.record({
       fates: fc.array(fate, { minLength: 4, maxLength: 4 }),
       aborted: fc.nat(9).map((n) => n === 0),
       event: fc.constantFrom('none', 'none', 'join', 'leave'),
-      carrier: fc.constantFrom('flat', 'tree', 'stream', 'slices'),
+      transport: fc.constantFrom('flat', 'tree', 'stream', 'slices'),
     }),
     { minLength: 1, maxLength: 5 },
   ),
@@ -101,7 +101,7 @@ export async function simulate(
   const members: Member[] = []
   for (let i = 0; i < workers; i++) members.push(await create())
 
-  for (const { fates, aborted, event, carrier } of steps) {
+  for (const { fates, aborted, event, transport } of steps) {
     const step = history.length
     if (event !== 'none') {
       for (const member of members) await catchUp(member)
@@ -126,9 +126,9 @@ export async function simulate(
     const given = aborted || sent.length === 0
     const mean = given
       ? null
-      : carry(
+      : meanBy(
           sent.map(([, frame]) => frame),
-          carrier,
+          transport,
         )
     const compressing = step >= startCompressingAfter
     history.push({ mean, compressing, contributions: new Map(), update: null })
@@ -279,9 +279,10 @@ function balance(baseline: Baseline, past: Past, what: string): void {
   }
 }
 
-function carry(
+/** The mean of frames, as this transport makes it. */
+function meanBy(
   frames: readonly Uint8Array[],
-  how: Scenario['steps'][number]['carrier'],
+  how: Scenario['steps'][number]['transport'],
 ): Uint8Array {
   switch (how) {
     case 'flat':
