@@ -9,8 +9,8 @@ override ADD = true; // false: P ← M·Q of M as it is; twin: assembly/project.
 override SIGN = 1.0; // −1: takes a g back that has been added
 override RANKS = 4u; // columns of Q that are taken at a time: 1, 2 or 4
 
-const THREADS = 64u;
-const ROWS = 4u;
+const WIDE_THREADS = 64u;
+const ROWS = 4u; // that an invocation takes
 // 2¹⁰⁰, as bits: what gradient and matrix must stay below. assembly/accumulateProject.ts says why.
 const LIMIT = 0x71800000u;
 const MAGNITUDE = 0x7fffffffu;
@@ -44,12 +44,12 @@ struct Param {
   qStride: u32, // 4
   raw: u32, // 4
   at: u32, // its first element in the bound part of g, counted in elements of its type
-  mode: u32, // WHOLE, HALF
+  mode: u32, // ALIGNED, F16
   unused: u32,
 }
 
-const WHOLE = 1u; // groups of four columns are aligned, and none is cut off by the end of the row
-const HALF = 2u; // f16, two in a word: a group need only begin with a word
+const ALIGNED = 1u; // rows are whole groups of four, and each group begins at a multiple of four
+const F16 = 2u; // two in a word: an aligned group need only begin with a word
 
 @group(0) @binding(0) var<uniform> band: Band;
 @group(0) @binding(1) var<storage, read> tiles: array<Tile>;
@@ -63,9 +63,9 @@ const HALF = 2u; // f16, two in a word: a group need only begin with a word
 
 // Half of the lanes hand their sums to the other half. (With room for all of them a step would take one
 // barrier instead of two; but 16 KB for 256 invocations keep some devices from running many at once.)
-var<workgroup> sums: array<vec4f, ROWS * THREADS / 2u>;
+var<workgroup> sums: array<vec4f, ROWS * WIDE_THREADS / 2u>;
 
-@compute @workgroup_size(THREADS)
+@compute @workgroup_size(WIDE_THREADS)
 fn accumulateProject(
   @builtin(workgroup_id) group: vec3u,
   @builtin(num_workgroups) groups: vec3u,
@@ -139,8 +139,8 @@ fn accumulateProject(
 // The bits of g at columns 4c … 4c + 3 of a row; 0 past its end.
 fn gradient(param: Param, row: u32, c: u32) -> vec4u {
   let at = param.at + row * param.cols + 4u * c;
-  if param.mode == WHOLE { return g4[at / 4u]; }
-  if param.mode == (WHOLE | HALF) {
+  if param.mode == ALIGNED { return g4[at / 4u]; }
+  if param.mode == (ALIGNED | F16) {
     let low = g[at / 2u];
     let high = g[at / 2u + 1u];
     return vec4u(
@@ -150,7 +150,7 @@ fn gradient(param: Param, row: u32, c: u32) -> vec4u {
   var word4 = vec4u();
   for (var j = 0u; j < 4u; j++) {
     if 4u * c + j < param.cols {
-      if param.mode == HALF {
+      if param.mode == F16 {
         word4[j] = wordOf((g[(at + j) / 2u] >> (16u * ((at + j) & 1u))) & 0xffffu);
       } else {
         word4[j] = g[at + j];
@@ -161,6 +161,6 @@ fn gradient(param: Param, row: u32, c: u32) -> vec4u {
 }
 
 // The bits of an f16 as float32: if it is not finite, those of a NaN.
-fn wordOf(half: u32) -> u32 {
-  return select(MAGNITUDE, bitcast<u32>(unpack2x16float(half).x), (half & 0x7c00u) != 0x7c00u);
+fn wordOf(f16Bits: u32) -> u32 {
+  return select(MAGNITUDE, bitcast<u32>(unpack2x16float(f16Bits).x), (f16Bits & 0x7c00u) != 0x7c00u);
 }

@@ -34,7 +34,7 @@ const TURNS = 4u;
 // A random column hardly ever depends on others once, if there are more rows than those.
 const ATTEMPTS = 16u;
 
-struct Band {
+struct Batch {
   count: u32, // matrices
   seed: u32,
   step: u32,
@@ -56,7 +56,7 @@ struct Param {
   unused: u32,
 }
 
-@group(0) @binding(0) var<uniform> band: Band;
+@group(0) @binding(0) var<uniform> batch: Batch;
 @group(0) @binding(1) var<storage, read> params: array<Param>;
 @group(0) @binding(2) var<storage, read_write> left: array<f32>; // rows × rank, by column
 
@@ -74,13 +74,13 @@ fn orthonormalize(
   @builtin(local_invocation_index) thread: u32,
 ) {
   let index = group.y * groups.x + group.x;
-  if index >= band.count { return; }
+  if index >= batch.count { return; }
   let param = params[index];
   // An invocation writes the rows that it reads, and no others: storage needs no barriers.
   for (var k = 0u; k < param.rank; k++) {
     if independent(param, k, thread) { continue; }
     for (var attempt = 0u; attempt < ATTEMPTS; attempt++) {
-      let stream = hash(hash(hash(hash(band.seed, band.step), index), k), attempt);
+      let stream = hash(hash(hash(hash(batch.seed, batch.step), index), k), attempt);
       for (var i = thread; i < param.rows; i += THREADS) {
         left[param.p + k * param.pStride + i] = uniformOf(hash(stream, i));
       }

@@ -2,7 +2,8 @@
 // through a staging buffer, as much at a time as it holds.
 import type { GpuTensor } from '../../backend.ts'
 import type { Arena } from './arena.ts'
-import { HALF, PARAM_WORDS, type Tile, type Tiling, WHOLE } from './tables.ts'
+import { ALIGNED, F16, PARAM } from './structs.ts'
+import type { Tile, Tiling } from './tables.ts'
 
 /** Tiles that one dispatch takes: of one segment of M, and of one window of the caller's buffer. */
 export interface Band {
@@ -46,8 +47,8 @@ export interface StagedCopy {
 export interface Bindings {
   readonly bands: readonly Band[]
   /** for each band, all parameters, with where their tensors lie in its window */
-  readonly params: Uint32Array<ArrayBuffer>
-  /** kinds of tensors there are, HALF, WHOLE or neither: each has its entry point in settle.wgsl */
+  readonly table: Uint32Array<ArrayBuffer>
+  /** kinds of tensors there are, F16, ALIGNED or neither: each has its entry point in settle.wgsl */
   readonly modes: ReadonlySet<number>
 }
 
@@ -156,6 +157,14 @@ export function staged(
   return builder.bindings
 }
 
+/** A band for each segment of M, without a caller's tensors. */
+export function segmentBands({ starts }: Tiling): Band[] {
+  return starts.slice(1).map((end, segment) => {
+    const first = starts[segment]!
+    return { segment, first, count: end - first, offset: 0, bytes: 16, copies: [], raws: [] }
+  })
+}
+
 /** Bytes of a staging buffer for these tiles: all tensors at once, or `most`, or a few rows if those take more. */
 export function stageBytes({ tiles }: Tiling, { matrices }: Arena, most: number): number {
   const all = matrices.reduce((sum, { parameter }) => sum + 4 * parameter.length + 16, 0)
@@ -236,16 +245,19 @@ class BindingsBuilder {
   /** @param refOf  where a parameter's first element lies in the window, in elements: maybe before it */
   add(band: Band, refOf: (index: number) => { kind: TensorType; at: number }): void {
     const words = this.#base.slice()
+    const { size, offset } = PARAM
     for (const { index, origin } of band.raws) {
-      words[PARAM_WORDS * index + 8] = this.#base[PARAM_WORDS * index + 8]! + origin / 4
+      const raw = size * index + offset.raw
+      words[raw] = this.#base[raw]! + origin / 4
     }
-    for (let index = 0; PARAM_WORDS * index < words.length; index++) {
+    for (let index = 0; size * index < words.length; index++) {
       const { kind, at } = refOf(index)
-      const cols = words[PARAM_WORDS * index + 1]!
-      const half = kind === 'f16' ? HALF : 0
-      const whole = cols % 4 === 0 && at % (half ? 2 : 4) === 0 ? WHOLE : 0
-      words.set([at >>> 0, half | whole], PARAM_WORDS * index + 9)
-      this.#modes.add(half || whole)
+      const cols = words[size * index + offset.cols]!
+      const f16 = kind === 'f16' ? F16 : 0
+      const aligned = cols % 4 === 0 && at % (f16 ? 2 : 4) === 0 ? ALIGNED : 0
+      words[size * index + offset.at] = at // before the window, it wraps around as sums in shaders do
+      words[size * index + offset.mode] = f16 | aligned
+      this.#modes.add(f16 || aligned)
     }
     this.#bands.push(band)
     this.#params.push(words)
@@ -253,8 +265,8 @@ class BindingsBuilder {
 
   get bindings(): Bindings {
     const length = this.#base.length
-    const params = new Uint32Array(length * this.#params.length)
-    for (const [i, words] of this.#params.entries()) params.set(words, i * length)
-    return { bands: this.#bands, params, modes: this.#modes }
+    const table = new Uint32Array(length * this.#params.length)
+    for (const [i, words] of this.#params.entries()) table.set(words, i * length)
+    return { bands: this.#bands, table, modes: this.#modes }
   }
 }

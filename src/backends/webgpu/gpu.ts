@@ -12,6 +12,9 @@ export const USAGE = {
 } as const
 const COMPUTE = 4
 
+/** Of buffers that shaders use and commands copy, from and to: STORAGE, COPY_SRC, COPY_DST. */
+export const DATA_USAGE = 140
+
 /** Storage bindings after the uniform at 0: those that are read (r), and written (w). */
 const BINDINGS: Readonly<Record<ShaderName, string>> = {
   accumulateProject: 'rrrrrwww',
@@ -49,12 +52,7 @@ export class Gpu {
   #loss: DeviceLostError | null = null
 
   static of(device: GPUDevice): Gpu {
-    let gpu = known.get(device)
-    if (!gpu) {
-      gpu = new Gpu(device)
-      known.set(device, gpu)
-    }
-    return gpu
+    return getOrMake(known, device, () => new Gpu(device))
   }
 
   private constructor(device: GPUDevice) {
@@ -116,20 +114,15 @@ export class Gpu {
     entry: string = shader,
   ): Promise<GPUComputePipeline> {
     const key = `${entry} ${JSON.stringify(constants)}`
-    let made = this.#pipelines.get(key)
-    if (!made) {
-      const { device } = this
-      // A shader that is not valid makes no pipeline, whose promise says why: nobody asks the scopes.
-      made = this.checked(() =>
-        device.createComputePipelineAsync({
-          label: key,
-          layout: device.createPipelineLayout({ bindGroupLayouts: [this.#layout(shader)] }),
-          compute: { module: this.#module(shader), entryPoint: entry, constants },
-        }),
-      ).value
-      this.#pipelines.set(key, made)
-    }
-    return this.orLost(made)
+    const { device } = this
+    const make = () =>
+      device.createComputePipelineAsync({
+        label: key,
+        layout: device.createPipelineLayout({ bindGroupLayouts: [this.#layout(shader)] }),
+        compute: { module: this.#module(shader), entryPoint: entry, constants },
+      })
+    // The promise of an invalid pipeline says why. So the verdict is not needed.
+    return this.orLost(getOrMake(this.#pipelines, key, () => this.checked(make).value))
   }
 
   bind(shader: ShaderName, resources: readonly GPUBufferBinding[]): GPUBindGroup {
@@ -142,18 +135,14 @@ export class Gpu {
   }
 
   #module(shader: ShaderName): GPUShaderModule {
-    let module = this.#modules.get(shader)
-    if (!module) {
-      module = this.device.createShaderModule({ label: shader, code: SHADERS[shader] })
-      this.#modules.set(shader, module)
-    }
-    return module
+    return getOrMake(this.#modules, shader, () =>
+      this.device.createShaderModule({ label: shader, code: SHADERS[shader] }),
+    )
   }
 
   /** Not 'auto': that leaves out what an entry point, or an override, does not use. */
   #layout(shader: ShaderName): GPUBindGroupLayout {
-    let layout = this.#layouts.get(shader)
-    if (!layout) {
+    return getOrMake(this.#layouts, shader, () => {
       const types: GPUBufferBindingType[] = ['uniform']
       for (const access of BINDINGS[shader]) {
         types.push(access === 'r' ? 'read-only-storage' : 'storage')
@@ -161,11 +150,20 @@ export class Gpu {
       const entries = types.map((type, binding) => {
         return { binding, visibility: COMPUTE, buffer: { type } }
       })
-      layout = this.device.createBindGroupLayout({ label: shader, entries })
-      this.#layouts.set(shader, layout)
-    }
-    return layout
+      return this.device.createBindGroupLayout({ label: shader, entries })
+    })
   }
+}
+
+/** The map's value, or one that is made and put there. */
+export function getOrMake<Key, Value>(
+  map: { get(key: Key): Value | undefined; set(key: Key, value: Value): unknown },
+  key: Key,
+  make: () => Value,
+): Value {
+  const found = map.get(key) ?? make()
+  map.set(key, found)
+  return found
 }
 
 /** What callers are told of a verdict. @throws Error  if there is one */

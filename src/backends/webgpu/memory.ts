@@ -14,10 +14,12 @@ import {
   type Runs,
   spreadRuns,
 } from './arena.ts'
-import { type RawRun, rawRoomOf } from './bindings.ts'
-import { USAGE } from './gpu.ts'
+import { type RawRun, rawRoomOf, segmentBands } from './bindings.ts'
+import type { CopyJob } from './copy-out.ts'
+import { DATA_USAGE, USAGE } from './gpu.ts'
 import { type Recorder, uniformTable } from './recorder.ts'
-import { paramWords, SUM_WORDS, type Tiling, tallTiles, tileWords, wideTiles } from './tables.ts'
+import { BAND, SUM } from './structs.ts'
+import { paramWords, type Tiling, tallTiles, tileWords, wideTiles } from './tables.ts'
 
 /** Most that partial sums may take, in bytes. */
 const MOST_PART_BYTES = 1 << 26
@@ -35,17 +37,9 @@ export interface TilingBuffers {
   /** one for each segment of M */
   readonly bands: GPUBuffer
   readonly sums: GPUBuffer
+  readonly sumCount: number
   /** the only one, of all sums */
   readonly sumBand: GPUBuffer
-}
-
-/** Floats to be copied out, and what becomes of them. */
-export interface CopyJob {
-  readonly buffer: GPUBuffer
-  /** floats */
-  readonly at: number
-  readonly floats: number
-  readonly use: (values: Float32Array) => void
 }
 
 /** Neighbouring floats of one segment of M. */
@@ -83,7 +77,7 @@ export class Memory {
   constructor(recorder: Recorder, layout: Layout) {
     const { gpu } = recorder
     this.#recorder = recorder
-    this.refused = gpu.buffer('refused', 16, USAGE.STORAGE | USAGE.COPY_SRC | USAGE.COPY_DST)
+    this.refused = gpu.buffer('refused', 16, DATA_USAGE)
     this.nothing = gpu.buffer('nothing', 16, USAGE.STORAGE)
     this.arrange(layout)
   }
@@ -133,38 +127,28 @@ export class Memory {
   }
 
   #lay(name: string, tiling: Tiling): TilingBuffers {
-    const bands = tiling.starts
-      .slice(1)
-      .map((end, i) => ({ first: tiling.starts[i]!, count: end - tiling.starts[i]!, params: 0 }))
-    const count = tiling.sums.length / SUM_WORDS
+    const bands = segmentBands(tiling).map((band) => ({ ...band, params: 0 }))
+    const sumCount = tiling.sums.length / SUM.size
+    const sumBand = { first: 0, count: sumCount, params: 0 }
     return {
       tiling,
       tiles: this.#table(`${name} tiles`, tileWords(tiling.tiles)),
-      bands: this.#table(`${name} bands`, uniformTable(bands), USAGE.UNIFORM),
+      bands: this.#table(`${name} bands`, uniformTable(BAND, bands), USAGE.UNIFORM),
       sums: this.#table(`${name} sums`, tiling.sums),
-      sumBand: this.#table(
-        `${name} sums' band`,
-        uniformTable([{ first: 0, count, params: 0 }]),
-        USAGE.UNIFORM,
-      ),
+      sumCount,
+      sumBand: this.#table(`${name} sums' band`, uniformTable(BAND, [sumBand]), USAGE.UNIFORM),
     }
   }
 
   #floats(label: string, floats: number): GPUBuffer {
-    const usage = USAGE.STORAGE | USAGE.COPY_SRC | USAGE.COPY_DST
-    const buffer = this.#recorder.gpu.buffer(label, 4 * floats, usage)
+    const buffer = this.#recorder.gpu.buffer(label, 4 * floats, DATA_USAGE)
     this.#made.push(buffer)
     return buffer
   }
 
-  #table(
-    label: string,
-    values: Uint32Array<ArrayBuffer> | Uint8Array<ArrayBuffer>,
-    usage: number = USAGE.STORAGE,
-  ): GPUBuffer {
-    const buffer = this.#recorder.gpu.buffer(label, values.byteLength, usage | USAGE.COPY_DST)
+  #table(label: string, words: Uint32Array<ArrayBuffer>, usage?: number): GPUBuffer {
+    const buffer = this.#recorder.table(label, words, usage)
     this.#made.push(buffer)
-    this.#recorder.write(buffer, 0, values)
     return buffer
   }
 
@@ -174,9 +158,8 @@ export class Memory {
     const matrices = before.length > 0 ? this.arena.matrices : []
     const same = arena.matrices.every((matrix, i) => sameLayout(matrix, matrices[i]))
     if (same) return
-    const usage = USAGE.STORAGE | USAGE.COPY_SRC | USAGE.COPY_DST
     const { gpu, encoder } = this.#recorder
-    this.segments = arena.segments.map((floats, i) => gpu.buffer(`m ${i}`, 4 * floats, usage))
+    this.segments = arena.segments.map((floats, i) => gpu.buffer(`m ${i}`, 4 * floats, DATA_USAGE))
     for (const [i, matrix] of matrices.entries()) {
       for (const { from, at, to, into, floats } of overlaps(matrix, arena.matrices[i]!)) {
         const [source, target] = [before[from]!, this.segments[to]!]

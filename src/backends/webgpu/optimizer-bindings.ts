@@ -1,6 +1,7 @@
 // How parameters meet their updates: tiles for shaders/momentum.wgsl, and the windows of callers'
 // buffers, or of staging buffers, that one dispatch binds.
 import type { StagedCopy } from './bindings.ts'
+import { MOMENTUM_TILE, pack } from './structs.ts'
 
 /** Floats of a tile. */
 const TILE = 4096
@@ -37,6 +38,20 @@ export interface OptimizerBand {
   readonly g: Window
 }
 
+export interface OptimizerBindings {
+  readonly bands: readonly OptimizerBand[]
+  /** the tiles of all bands, as the shader reads them */
+  readonly table: Uint32Array<ArrayBuffer>
+}
+
+/** Neighbouring floats of one parameter: where they lie in what is bound of x, g and m. */
+interface MomentumTile {
+  readonly x: number
+  readonly g: number
+  readonly m: number
+  readonly length: number
+}
+
 /** In bytes. */
 export interface BindingLimits {
   /** most of a window, and what its beginning is a multiple of */
@@ -53,28 +68,27 @@ export interface BindingLimits {
  * parts. Momentum is flat: one parameter after another, in order.
  *
  * @param lengths  floats
- * @returns `tiles`: for each x, g and m, in floats of what is bound, and the length
  */
 export function bindPairs(
   lengths: readonly number[],
   pairs: readonly RefPair[],
   { limit, alignment, stage, segment: segmentBytes }: BindingLimits,
-): { bands: OptimizerBand[]; tiles: Uint32Array<ArrayBuffer> } {
+): OptimizerBindings {
   const bands: OptimizerBand[] = []
-  const words: number[] = []
+  const all: MomentumTile[] = []
   const segmentFloats = segmentBytes / 4
   const reach = ({ buffer }: BufferRef) =>
     buffer === null
       ? new WindowBuilder(null, stage, 1)
       : new WindowBuilder(buffer, limit, alignment)
-  let tiles: { x: number; g: number; m: number; length: number }[] = []
+  let tiles: MomentumTile[] = []
   let [x, g] = [new WindowBuilder(null, 0, 1), new WindowBuilder(null, 0, 1)] // without room
   let [key, segment] = ['', 0]
   const close = () => {
     if (tiles.length === 0) return
-    const first = words.length / 4
+    const first = all.length
     for (const tile of tiles) {
-      words.push((tile.x - x.low) / 4, (tile.g - g.low) / 4, tile.m, tile.length)
+      all.push({ ...tile, x: (tile.x - x.low) / 4, g: (tile.g - g.low) / 4 })
     }
     bands.push({ segment, first, count: tiles.length, x: x.window, g: g.window })
     tiles = []
@@ -103,7 +117,7 @@ export function bindPairs(
     }
   }
   close()
-  return { bands, tiles: Uint32Array.from(words) }
+  return { bands, table: pack(MOMENTUM_TILE, all) }
 }
 
 /** Parameters, those with the same buffers one after another; and where their momentum begins. */

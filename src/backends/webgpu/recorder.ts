@@ -1,33 +1,19 @@
 // One session's commands: recorded in the order called, submitted together before something is read,
 // or written over by the CPU, or before a caller may go on to use its buffers.
 import { type Gpu, raise, USAGE, type Verdict } from './gpu.ts'
-
-/** What the band of a dispatch begins with; see shaders/accumulateProject.wgsl and settle.wgsl. */
-export interface Uniform {
-  readonly first: number
-  readonly count: number
-  readonly params: number
-  readonly scale?: number
-  readonly accumulate?: boolean
-  readonly raw?: boolean
-}
+import { type FieldValues, pack, type Struct } from './structs.ts'
 
 /** Bytes between the uniforms of a table: the largest alignment that a device may ask for. */
 export const UNIFORM_STRIDE = 256
+/** Bytes that are bound of each: no struct of structs.ts that is a uniform has more. */
 const UNIFORM_BYTES = 32
 
 /** A table of uniforms, each where it can be bound. */
-export function uniformTable(uniforms: readonly Uniform[]): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(UNIFORM_STRIDE * uniforms.length)
-  const view = new DataView(bytes.buffer)
-  for (const [i, one] of uniforms.entries()) {
-    const words = [one.first, one.count, one.params]
-    for (const [k, word] of words.entries()) view.setUint32(UNIFORM_STRIDE * i + 4 * k, word, true)
-    view.setFloat32(UNIFORM_STRIDE * i + 12, one.scale ?? 1, true)
-    view.setUint32(UNIFORM_STRIDE * i + 16, Number(one.accumulate ?? false), true)
-    view.setUint32(UNIFORM_STRIDE * i + 20, Number(one.raw ?? false), true)
-  }
-  return bytes
+export function uniformTable<Field extends string>(
+  struct: Struct<Field>,
+  uniforms: readonly FieldValues<Field>[],
+): Uint32Array<ArrayBuffer> {
+  return pack(struct, uniforms, UNIFORM_STRIDE / 4)
 }
 
 /** The i-th of such a table, as it is bound. */
@@ -86,16 +72,21 @@ export class Recorder {
     return buffer
   }
 
-  /** A uniform of a few words, for the commands that are being recorded. */
-  uniform(words: readonly number[], floats: readonly number[] = []): GPUBufferBinding {
-    const values = new Uint8Array(16 * Math.ceil((words.length + floats.length) / 4))
-    const view = new DataView(values.buffer)
-    for (const [i, word] of words.entries()) view.setUint32(4 * i, word, true)
-    for (const [i, float] of floats.entries()) view.setFloat32(4 * (words.length + i), float, true)
-    const buffer = this.gpu.buffer('uniform', values.length, USAGE.UNIFORM | USAGE.COPY_DST)
-    this.write(buffer, 0, values) // submits what there was, so it is among the passing only now
-    this.#transient.push(buffer)
-    return { buffer }
+  /** A table of uniforms for the commands that are being recorded. */
+  uniforms<Field extends string>(
+    struct: Struct<Field>,
+    values: readonly FieldValues<Field>[],
+  ): GPUBuffer {
+    const buffer = this.table('uniforms', uniformTable(struct, values), USAGE.UNIFORM)
+    this.#transient.push(buffer) // not before: to write it, commands have been submitted
+    return buffer
+  }
+
+  /** A buffer that holds these words. */
+  table(label: string, words: Uint32Array<ArrayBuffer>, usage: number = USAGE.STORAGE): GPUBuffer {
+    const buffer = this.gpu.buffer(label, words.byteLength, usage | USAGE.COPY_DST)
+    this.write(buffer, 0, words)
+    return buffer
   }
 
   /**

@@ -8,32 +8,20 @@ import {
   inPlace,
   stageBytes,
   staged,
-  type TensorType,
+  type TensorRef,
 } from './bindings.ts'
-import { USAGE } from './gpu.ts'
+import { BindingsCache, type CachedBindings } from './bindings-cache.ts'
+import { DATA_USAGE, USAGE } from './gpu.ts'
 import type { Memory } from './memory.ts'
 import type { Readback } from './readback.ts'
-import { type Recorder, uniformTable } from './recorder.ts'
+import type { Recorder } from './recorder.ts'
+import { SETTLE_BAND } from './structs.ts'
 
 /** Most that is staged at a time, in bytes, unless four rows are more. */
 const MOST_STAGED = 1 << 26
 
-/** So many ways of laying tensors out are remembered: the gradients', the parameters', and two more. */
-const MOST_CACHED = 4
-
-/** A way of laying tensors out, on the device. */
-interface CachedBindings {
-  readonly signature: string
-  readonly bindings: Bindings
-  readonly params: GPUBuffer
-  readonly uniforms: GPUBuffer
-  /** what the uniforms were written for */
-  written: string
-}
-
 /** One phase's tensors. */
-export interface BoundTensors {
-  readonly bindings: Bindings
+export interface BoundTensors extends Pick<Bindings, 'bands' | 'modes'> {
   readonly params: GPUBuffer
   readonly uniforms: GPUBuffer
   /** what is bound, window after window: the callers' buffer, or the staging buffer */
@@ -53,13 +41,14 @@ export class Tensors {
   readonly #recorder: Recorder
   readonly #memory: Memory
   readonly #readback: Readback
-  #cached: CachedBindings[] = []
+  readonly #cache: BindingsCache<Bindings>
   #stage: GPUBuffer | null = null
 
   constructor(recorder: Recorder, memory: Memory, readback: Readback) {
     this.#recorder = recorder
     this.#memory = memory
     this.#readback = readback
+    this.#cache = new BindingsCache(recorder, "callers'")
   }
 
   /**
@@ -82,65 +71,44 @@ export class Tensors {
       }
     }
     const known = this.#bindingsOf(tensors, buffer)
-    const { bindings, params, uniforms } = known
+    const { bands, modes } = known.bindings
     const how = settling ?? { scale: 1, accumulate: false, raw: false }
-    const written = JSON.stringify(how)
-    if (known.written !== written) {
-      const count = this.#memory.arena.matrices.length
-      const bands = bindings.bands.map(({ first, count: tiles }, i) => {
-        return { first, count: tiles, params: count * i, ...how }
-      })
-      this.#recorder.write(uniforms, 0, uniformTable(bands))
-      known.written = written
-    }
+    const { length } = this.#memory.arena.matrices
+    this.#cache.write(known, SETTLE_BAND, how, () =>
+      bands.map(({ first, count }, i) => ({ first, count, params: length * i, ...how })),
+    )
     return {
-      bindings,
-      params,
-      uniforms,
+      bands,
+      modes,
+      params: known.table,
+      uniforms: known.uniforms,
       buffer: buffer ?? this.#staging(),
       staged: buffer ? null : tensors,
     }
   }
 
-  #bindingsOf(tensors: readonly Tensor[], buffer: GPUBuffer | null): CachedBindings {
-    const refs = tensors.map((tensor): { kind: TensorType; offset: number } =>
-      tensor instanceof Float32Array
-        ? { kind: 'f32', offset: 0 }
-        : { kind: tensor.type ?? 'f32', offset: tensor.offset ?? 0 },
+  #bindingsOf(tensors: readonly Tensor[], buffer: GPUBuffer | null): CachedBindings<Bindings> {
+    const refs = tensors.map(
+      (tensor): TensorRef =>
+        tensor instanceof Float32Array
+          ? { kind: 'f32', offset: 0 }
+          : { kind: tensor.type ?? 'f32', offset: tensor.offset ?? 0 },
     )
     const signature = buffer
       ? `${buffer.size}: ${refs.map(({ kind, offset }) => `${kind} ${offset}`).join()}`
       : refs.map(({ kind }) => kind).join()
-    const at = this.#cached.findIndex((one) => one.signature === signature)
-    const [found] = at < 0 ? [] : this.#cached.splice(at, 1)
-    const known = found ?? this.#lay(signature, refs, buffer)
-    this.#cached.push(known)
-    if (this.#cached.length > MOST_CACHED) drop(this.#cached.shift()!)
-    return known
+    return this.#cache.get(signature, () => this.#bind(refs, buffer))
   }
 
-  #lay(
-    signature: string,
-    refs: readonly { kind: TensorType; offset: number }[],
-    buffer: GPUBuffer | null,
-  ): CachedBindings {
+  #bind(refs: readonly TensorRef[], buffer: GPUBuffer | null): Bindings {
     const { gpu } = this.#recorder
     const { wide, paramWords, rawRoom } = this.#memory
-    const limit = 4 * Math.floor(gpu.limit / 4)
-    const bindings = buffer
-      ? inPlace(wide.tiling, paramWords, rawRoom, refs, buffer.size, limit, gpu.alignment)
-      : staged(
-          wide.tiling,
-          paramWords,
-          rawRoom,
-          refs.map(({ kind }) => kind),
-          this.#staging().size,
-        )
-    const { STORAGE, UNIFORM, COPY_DST } = USAGE
-    const params = gpu.buffer('callers params', bindings.params.byteLength, STORAGE | COPY_DST)
-    const uniforms = gpu.buffer('callers bands', 256 * bindings.bands.length, UNIFORM | COPY_DST)
-    this.#recorder.write(params, 0, bindings.params)
-    return { signature, bindings, params, uniforms, written: '' }
+    if (buffer) {
+      const limit = 4 * Math.floor(gpu.limit / 4)
+      return inPlace(wide.tiling, paramWords, rawRoom, refs, buffer.size, limit, gpu.alignment)
+    }
+    const kinds = refs.map(({ kind }) => kind)
+    return staged(wide.tiling, paramWords, rawRoom, kinds, this.#staging().size)
   }
 
   #staging(): GPUBuffer {
@@ -148,8 +116,7 @@ export class Tensors {
       const { gpu } = this.#recorder
       const { wide, arena } = this.#memory
       const bytes = stageBytes(wide.tiling, arena, Math.min(gpu.limit, MOST_STAGED))
-      const usage = USAGE.STORAGE | USAGE.COPY_SRC | USAGE.COPY_DST
-      this.#stage = gpu.buffer('staging', bytes, usage)
+      this.#stage = gpu.buffer('staging', bytes, DATA_USAGE)
     }
     return this.#stage
   }
@@ -189,7 +156,7 @@ export class Tensors {
 
   /** After other ranks: nothing that was laid out holds any more. */
   forget(): void {
-    for (const known of this.#cached.splice(0)) drop(known)
+    this.#cache.clear()
     this.#stage?.destroy()
     this.#stage = null
   }
@@ -213,9 +180,4 @@ function stretch({ buffer, offset = 0, type = 'f32' }: GpuTensor, start: number,
 function unshared(array: Float32Array): Float32Array<ArrayBuffer> {
   const shared = Object.prototype.toString.call(array.buffer) === '[object SharedArrayBuffer]'
   return shared ? array.slice() : (array as Float32Array<ArrayBuffer>)
-}
-
-function drop({ params, uniforms }: CachedBindings): void {
-  params.destroy()
-  uniforms.destroy()
 }
