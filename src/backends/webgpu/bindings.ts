@@ -120,7 +120,7 @@ export function staged(
   tiling: Tiling,
   base: Uint32Array,
   rawRoom: number,
-  kinds: readonly TensorType[],
+  refs: readonly TensorRef[],
   bytes: number,
 ): Bindings {
   const builder = new BindingsBuilder(base)
@@ -129,7 +129,7 @@ export function staged(
   const close = (span: Span): void => {
     const band = copies
     builder.add({ ...span, offset: 0, bytes, copies }, (index) => {
-      const kind = kinds[index]!
+      const { kind } = refs[index]!
       const copy = band.find((one) => one.index === index)
       return { kind, at: copy ? copy.at / bytesPer(kind) - copy.start : 0 }
     })
@@ -147,7 +147,7 @@ export function staged(
     const last = copies.at(-1)
     const goesOn = last?.index === index
     const at = goesOn ? used : 16 * Math.ceil(used / 16)
-    const end = at + bytesPer(kinds[index]!) * count
+    const end = at + bytesPer(refs[index]!.kind) * count
     if (4 * Math.ceil(end / 4) > bytes && !fresh) return false
     if (goesOn) last!.count += count
     else copies.push({ index, start, count, at })

@@ -107,8 +107,7 @@ export class Tensors {
       const limit = 4 * Math.floor(gpu.limit / 4)
       return inPlace(wide.tiling, paramWords, rawRoom, refs, buffer.size, limit, gpu.alignment)
     }
-    const kinds = refs.map(({ kind }) => kind)
-    return staged(wide.tiling, paramWords, rawRoom, kinds, this.#staging().size)
+    return staged(wide.tiling, paramWords, rawRoom, refs, this.#staging().size)
   }
 
   #staging(): GPUBuffer {
