@@ -1,25 +1,26 @@
 // M ← M + g, P ← M·Q                              twin: assembly/accumulateProject.ts
 //
 // A workgroup takes a tile: some rows of one matrix, all of its columns or as many as make one
-// partial sum. An invocation takes four rows, and every lanes-th group of four columns. Lanes are
-// added in a tree, and the tiles beside each other by reduce.wgsl: the order is always the same.
+// partial sum. An invocation takes ROWS rows, and every lanes-th group of four columns. Lanes are
+// added in a tree, and reduce.wgsl adds the tiles beside each other: the order is always the same.
 // Dispatch: one workgroup a tile of the band.
 
 override ADD = true; // false: P ← M·Q of M as it is; twin: assembly/project.ts
-override SIGN = 1.0; // −1: takes a g back that has been added
+override SIGN = 1.0; // −1: subtracts a g that was added before
 override RANKS = 4u; // columns of Q that are taken at a time: 1, 2 or 4
 
 const WIDE_THREADS = 64u;
 const ROWS = 4u; // that an invocation takes
-// 2¹⁰⁰, as bits: what gradient and matrix must stay below. assembly/accumulateProject.ts says why.
+// Gradient and matrix must stay below 2¹⁰⁰, here as bits. assembly/accumulateProject.ts says why.
 const LIMIT = 0x71800000u;
 const MAGNITUDE = 0x7fffffffu;
 
-// What src/backends/webgpu/tables.ts writes. Offsets count floats, those marked 4 groups of four.
+// src/backends/webgpu/ writes these structs: structs.ts names their fields once more. Offsets count
+// floats; those marked 4, groups of four.
 struct Band {
   first: u32, // tile
   count: u32,
-  params: u32, // where this band's begin
+  params: u32, // the first Param of this band
 }
 
 struct Tile {
@@ -61,8 +62,8 @@ const F16 = 2u; // two in a word: an aligned group need only begin with a word
 @group(0) @binding(7) var<storage, read_write> parts: array<f32>; // for each row of tiles: rows × rank, by column
 @group(0) @binding(8) var<storage, read_write> refused: atomic<u32>; // ← 1 where something is too large
 
-// Half of the lanes hand their sums to the other half. (With room for all of them a step would take one
-// barrier instead of two; but 16 KB for 256 invocations keep some devices from running many at once.)
+// Half of the lanes hand their sums to the other half. With room for all of them, a step would take one
+// barrier instead of two; but 16 KB for 256 invocations keep some devices from running many at once.
 var<workgroup> sums: array<vec4f, ROWS * WIDE_THREADS / 2u>;
 
 @compute @workgroup_size(WIDE_THREADS)
@@ -161,6 +162,6 @@ fn gradient(param: Param, row: u32, c: u32) -> vec4u {
 }
 
 // The bits of an f16 as float32: if it is not finite, those of a NaN.
-fn wordOf(f16Bits: u32) -> u32 {
-  return select(MAGNITUDE, bitcast<u32>(unpack2x16float(f16Bits).x), (f16Bits & 0x7c00u) != 0x7c00u);
+fn wordOf(bits: u32) -> u32 {
+  return select(MAGNITUDE, bitcast<u32>(unpack2x16float(bits).x), (bits & 0x7c00u) != 0x7c00u);
 }

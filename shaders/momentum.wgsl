@@ -1,7 +1,7 @@
 // m ← momentum·m + d, x ← x − learningRate·(d + m)     twin: assembly/momentum.ts
 // with d = g + weightDecay·x
 //
-// A workgroup takes a tile: up to 4096 floats of one parameter. An invocation takes every
+// A workgroup takes a tile: a few thousand floats of one parameter. An invocation takes every
 // THREADS-th of them, so that neighbours read neighbours at any alignment.
 // Dispatch: one workgroup a tile of the band.
 

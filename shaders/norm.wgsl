@@ -1,10 +1,10 @@
 // Σ x²                                            twin: assembly/norm.ts
 //
-// A workgroup takes up to 1024 groups of four floats. So that no square overflows, it scales them
-// by the power of two that makes the largest 2 to 4, which is exact; what vanishes is below 2⁻⁶⁰ of
-// that. Its sum errs by γ₁₄ at most: a square, three additions in an invocation, two across
+// A workgroup takes up to NORM_FOURS groups of four floats. So that no square overflows, it scales
+// them by the power of two that makes the largest 2 to 4, which is exact; numbers that vanish are below
+// 2⁻⁶⁰ of it. Its sum errs by γ₁₄ at most: a square, three additions in an invocation, two across
 // a group of four, eight in the tree. src/backends/webgpu/norm.ts scales back and adds up.
-// Dispatch: ⌈count ÷ 1024⌉ workgroups.
+// Dispatch: ⌈count ÷ NORM_FOURS⌉ workgroups.
 
 const THREADS = 256u;
 const NORM_FOURS = 1024u; // groups of four floats that a workgroup takes,

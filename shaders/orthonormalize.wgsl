@@ -25,8 +25,8 @@ const PARTS = 0x1p22; // of a unit
 // float64 and takes 2⁻²⁰); at a condition number of 1e5 there are 160 u.
 const DEPENDENT = 0x1p-18;
 
-// A turn all of whose amounts are at most this was the last. What it leaves of a former column: u
-// for the sum, u for the subtraction, 2 u for the scaling that follows; and for 64 columns up to
+// The last turn is the one whose amounts are all at most this. It leaves of a former column: u for
+// the sum, u for the subtraction, 2 u for the scaling that follows; and for 64 columns up to
 // u ÷ 3 for adding up what is subtracted, u ÷ 14 since those columns are not quite orthogonal.
 const SETTLED = 0x1p-12;
 // Three are enough: the first leaves a few u ÷ DEPENDENT at most, the second a few u.
@@ -113,8 +113,9 @@ fn project(param: Param, k: u32, thread: u32) -> f32 {
     let count = min(k - first, THREADS);
     for (var j = 0u; j < count; j += 4u) {
       let former4 = formers(param, first + j, k);
-      var whole4 = vec4i(); // said, since on some devices (SwiftShader) a variable without a value
-      var rest4 = vec4f(); // keeps what it had when the loop came by before
+      // Without a value, a variable keeps that of the last time round on some devices (SwiftShader).
+      var whole4 = vec4i();
+      var rest4 = vec4f();
       for (var i = thread; i < param.rows; i += THREADS) {
         let units4 = left[column + i] * rowOf(former4, i) * ONE;
         whole4 += vec4i(units4);

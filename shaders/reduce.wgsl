@@ -1,7 +1,7 @@
-// y ← Σ parts: what the tiles of accumulateProject.wgsl and backproject.wgsl have left to add
+// y ← Σ parts: adds the partial sums of accumulateProject.wgsl and backproject.wgsl
 //
-// A workgroup makes up to SUM_FOURS groups of four floats. SLICES invocations share each out: one takes
-// every SLICES-th part, and they are added in a tree: the order is always the same.
+// A workgroup makes up to SUM_FOURS groups of four floats. SLICES invocations share each: one adds
+// every SLICES-th part, and a tree adds theirs. The order is always the same.
 // Dispatch: one workgroup a sum.
 
 const SUM_FOURS = 8u;

@@ -1,11 +1,11 @@
 // Y ← scale·P·qMeanᵀ (+ Y), M ← M − P·qLocalᵀ         twin: assembly/settle.ts
 //
-// The tiles are those of accumulateProject.wgsl; an invocation takes four rows, and every lanes-th
+// The tiles are those of accumulateProject.wgsl; an invocation takes ROWS rows, and every lanes-th
 // group of four columns. Products are added in the order of the ranks.
 // Dispatch: one workgroup a tile of the band, for each entry point whose kind of tensor there is.
 
-override WRITE = true; // false: M alone, of all tensors; twin: assembly/residual.ts
-override DEFLATE = true; // false: Y alone; twin: assembly/reconstruct.ts
+override WRITE = true; // false: only M, of all kinds of tensors; twin: assembly/residual.ts
+override DEFLATE = true; // false: only Y; twin: assembly/reconstruct.ts
 
 const WIDE_THREADS = 64u;
 const ROWS = 4u;
@@ -60,7 +60,7 @@ const F16 = 2u;
 @group(0) @binding(7) var<storage, read_write> y: array<f32>; // one of these three
 @group(0) @binding(7) var<storage, read_write> words: array<atomic<u32>>;
 
-// Tensors of groups of four floats.
+// Float tensors that are ALIGNED.
 @compute @workgroup_size(WIDE_THREADS)
 fn settle(
   @builtin(workgroup_id) group: vec3u,
@@ -86,7 +86,7 @@ fn settle(
   }
 }
 
-// Tensors of floats at any alignment.
+// Float tensors at any alignment.
 @compute @workgroup_size(WIDE_THREADS)
 fn settleUnaligned(
   @builtin(workgroup_id) group: vec3u,
@@ -151,14 +151,14 @@ fn settleF16(
   }
 }
 
-// What two numbers of a word become.
+// The two numbers of a word, settled.
 fn settledPair(word: u32, update: vec2f) -> vec2f {
   var sum = band.scale * update;
   if band.accumulate != 0u { sum += unpack2x16float(atomicLoad(&words[word])); }
   return sum;
 }
 
-// Takes P·qLocalᵀ from four rows of M; returns four rows of P·qMeanᵀ, or of a raw tensor's update.
+// Subtracts P·qLocalᵀ from ROWS rows of M; returns as many of P·qMeanᵀ, or of a raw tensor's update.
 fn settleRows(tile: Tile, param: Param, top: u32, j: u32) -> array<vec4f, ROWS> {
   var update = array<vec4f, ROWS>();
   var gone = array<vec4f, ROWS>();
@@ -187,12 +187,12 @@ fn settleRows(tile: Tile, param: Param, top: u32, j: u32) -> array<vec4f, ROWS> 
 
 fn writes(param: Param) -> bool { return param.rank > 0u || band.raw != 0u; }
 
-// Where the first of four columns lies in Y.
+// The index in Y of the first of four columns.
 fn elementOf(tile: Tile, param: Param, row: u32, j: u32) -> u32 {
   return param.at + (tile.row + row) * param.cols + 4u * (tile.col + j);
 }
 
-// How many of four columns there are.
+// The number of these four columns that the matrix has.
 fn columnsAt(tile: Tile, param: Param, j: u32) -> u32 {
   return min(4u, param.cols - 4u * (tile.col + j));
 }

@@ -31,7 +31,7 @@ export class BindingsCache<Bindings extends Plan> {
     this.#label = label
   }
 
-  /** @param signature  the same for tensors that are laid out alike */
+  /** Plans and uploads what is new. @param signature  the same for tensors that are laid out alike */
   get(signature: string, plan: () => Bindings): CachedBindings<Bindings> {
     const known = this.#cached.get(signature) ?? this.#upload(plan())
     this.#cached.delete(signature)
@@ -42,7 +42,7 @@ export class BindingsCache<Bindings extends Plan> {
     return known
   }
 
-  /** Writes the bands' uniforms, unless those of the same rates are there. */
+  /** Writes the bands' uniforms, unless they were written for the same rates before. */
   write<Field extends string>(
     known: CachedBindings<Bindings>,
     struct: Struct<Field>,

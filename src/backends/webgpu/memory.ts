@@ -1,5 +1,5 @@
 // The buffers of one session: M, factors, partial sums, and the tables that lead shaders through
-// them. Model-sized are those of M alone; they are made once.
+// them. Only those of M are as large as the model; they are made once.
 
 import type { Layout, Slot } from '../../backend.ts'
 import { bytesOf } from '../../bytes.ts'
@@ -11,7 +11,7 @@ import {
   type MatrixLayout,
   overlaps,
   packRuns,
-  type Runs,
+  type StridedRuns,
   spreadRuns,
 } from './arena.ts'
 import { type RawRun, rawRoomOf, segmentBands } from './bindings.ts'
@@ -24,7 +24,7 @@ import { paramWords, type Tiling, tallTiles, tileWords, wideTiles } from './tabl
 /** Most that partial sums may take, in bytes. */
 const MOST_PART_BYTES = 1 << 26
 
-/** Most floats of raw tensors' updates that are on the device at a time, unless four rows are more. */
+/** Most floats of raw tensors' updates on the device at a time, unless one tile takes more. */
 const MOST_RAW_FLOATS = 1 << 22
 
 /** Floats of M that are packed or spread at a time. */
@@ -38,12 +38,12 @@ export interface TilingBuffers {
   readonly bands: GPUBuffer
   readonly sums: GPUBuffer
   readonly sumCount: number
-  /** the only one, of all sums */
+  /** of all sums */
   readonly sumBand: GPUBuffer
 }
 
 /** Neighbouring floats of one segment of M. */
-export type Stretch = [segment: number, first: number, count: number]
+export type FloatRange = [segment: number, first: number, count: number]
 
 type FactorSlot = 'left' | 'qHat' | 'qLocal' | 'qMean'
 
@@ -55,7 +55,7 @@ export class Memory {
   left!: GPUBuffer
   qHat!: GPUBuffer
   qLocal!: GPUBuffer
-  /** and, behind the factors, raw tensors' updates: those of a band */
+  /** behind the factors are raw tensors' updates, those of one band */
   qMean!: GPUBuffer
   rawRoom!: number
   parts!: GPUBuffer
@@ -68,9 +68,9 @@ export class Memory {
   /** bound where nothing is read or written */
   readonly nothing: GPUBuffer
   readonly #recorder: Recorder
-  /** what has to be made anew with other ranks */
+  /** buffers to be made anew for other ranks */
   #made: GPUBuffer[] = []
-  /** factors on their way, as they lie here and as they travel */
+  /** scratch for factors: as they lie here, and as they travel */
   #padded = new Float32Array(0)
   #packed = new Float32Array(0)
 
@@ -118,15 +118,15 @@ export class Memory {
     this.parts = this.#floats('parts', partFloats)
     this.paramWords = paramWords(arena, factors)
     this.params = this.#table('params', this.paramWords)
-    this.wide = this.#lay('wide', wide)
-    this.tall = this.#lay('tall', tall)
+    this.wide = this.#upload('wide', wide)
+    this.tall = this.#upload('tall', tall)
     this.#padded = new Float32Array(Math.max(leftFloats, rightFloats, rawRoom))
     this.#packed = new Float32Array(
       Math.max(layout.leftFloats, layout.rightFloats, Math.min(raws, rawRoom)),
     )
   }
 
-  #lay(name: string, tiling: Tiling): TilingBuffers {
+  #upload(name: string, tiling: Tiling): TilingBuffers {
     const bands = segmentBands(tiling).map((band) => ({ ...band, params: 0 }))
     const sumCount = tiling.sums.length / SUM.size
     const sumBand = { first: 0, count: sumCount, params: 0 }
@@ -136,7 +136,7 @@ export class Memory {
       bands: this.#table(`${name} bands`, uniformTable(BAND, bands), USAGE.UNIFORM),
       sums: this.#table(`${name} sums`, tiling.sums),
       sumCount,
-      sumBand: this.#table(`${name} sums' band`, uniformTable(BAND, [sumBand]), USAGE.UNIFORM),
+      sumBand: this.#table(`${name} sum band`, uniformTable(BAND, [sumBand]), USAGE.UNIFORM),
     }
   }
 
@@ -152,7 +152,7 @@ export class Memory {
     return buffer
   }
 
-  /** Makes the buffers of M, and brings over what the former held. */
+  /** Makes the buffers of M, and copies the contents of the former ones. */
   #moveInto(arena: Arena): void {
     const before = this.segments
     const matrices = before.length > 0 ? this.arena.matrices : []
@@ -170,8 +170,8 @@ export class Memory {
     for (const buffer of before) buffer.destroy()
   }
 
-  /** What is to be copied out for a slot, to lie packed in `into` from `at` on. */
-  jobs(slot: Slot, into: Float32Array, at: number): CopyJob[] {
+  /** Copies that put a slot, packed, into `into` from `at` on. */
+  copyJobs(slot: Slot, into: Float32Array, at: number): CopyJob[] {
     const factor = this.#factor(slot)
     if (factor) {
       const { buffer, runs, floats } = factor
@@ -211,7 +211,7 @@ export class Memory {
     }
   }
 
-  /** Puts a band's updates of raw tensors behind the mean's right factors. @param values  of all */
+  /** Writes a band's raw updates behind qMean's factors. @param values  of all raw tensors */
   writeRaw(raws: readonly RawRun[], values: Uint8Array): void {
     const end = raws.reduce(
       (sum, { at, count, length, stride }) => Math.max(sum, at + (count / length) * stride),
@@ -230,7 +230,7 @@ export class Memory {
 
   #send(
     buffer: GPUBuffer,
-    runs: readonly (Runs | undefined)[],
+    runs: readonly (StridedRuns | undefined)[],
     floats: number,
     values: Uint8Array,
   ): void {
@@ -240,9 +240,9 @@ export class Memory {
     this.#recorder.write(buffer, 0, this.#padded.subarray(0, floats))
   }
 
-  /** Floats of M that hold a slot; padding included. */
-  stretches(slot: 'residual' | 'raw'): Stretch[] {
-    const found: Stretch[] = []
+  /** The floats of M that hold a slot, with their padding. */
+  ranges(slot: 'residual' | 'raw'): FloatRange[] {
+    const found: FloatRange[] = []
     for (const { matrix } of this.#matricesOf(slot)) {
       for (const { segment, at, rows } of matrix.pieces) {
         const last = found.at(-1)
@@ -281,7 +281,7 @@ export class Memory {
   }
 }
 
-/** A parameter's rows in parts of a bounded size. */
+/** Cuts a parameter's rows into parts of MOST_FLOATS at most. */
 function eachPart({ pieces, stride }: MatrixLayout) {
   const most = Math.max(1, Math.floor(MOST_FLOATS / stride))
   return pieces.flatMap((piece) =>

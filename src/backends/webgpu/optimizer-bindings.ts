@@ -1,10 +1,10 @@
-// How parameters meet their updates: tiles for shaders/momentum.wgsl, and the windows of callers'
-// buffers, or of staging buffers, that one dispatch binds.
+// Matches parameters with their updates: tiles for shaders/momentum.wgsl, and the windows that one
+// dispatch binds, of callers' buffers or of staging buffers.
 import type { StagedCopy } from './bindings.ts'
 import { MOMENTUM_TILE, pack } from './structs.ts'
 
 /** Floats of a tile. */
-const TILE = 4096
+const TILE_FLOATS = 4096
 
 /** Where a tensor is. */
 export interface BufferRef {
@@ -24,7 +24,7 @@ export interface Window {
   readonly buffer: number | null
   readonly offset: number
   readonly bytes: number
-  /** what is copied to the staging buffer, and of parameters from it */
+  /** to the staging buffer, and for parameters back from it */
   readonly copies: readonly StagedCopy[]
 }
 
@@ -57,7 +57,7 @@ export interface BindingLimits {
   /** most of a window, and what its beginning is a multiple of */
   readonly limit: number
   readonly alignment: number
-  /** of each staging buffer: all that is staged, or a tile or more */
+  /** of each staging buffer: room for all tensors, or for a tile or more */
   readonly stage: number
   /** of one of the momentum's buffers */
   readonly segment: number
@@ -98,7 +98,7 @@ export function bindPairs(
     for (let start = 0; start < length; ) {
       const within = Math.floor((at + start) / segmentFloats)
       const rest = (within + 1) * segmentFloats - at - start
-      const count = Math.min(TILE, length - start, rest)
+      const count = Math.min(TILE_FLOATS, length - start, rest)
       const now = `${pair.x.buffer} ${pair.g.buffer} ${within}`
       const fits = x.has(pair.x, start, count) && g.has(pair.g, start, count)
       if (now !== key || !fits) {
@@ -120,7 +120,7 @@ export function bindPairs(
   return { bands, table: pack(MOMENTUM_TILE, all) }
 }
 
-/** Parameters, those with the same buffers one after another; and where their momentum begins. */
+/** Orders parameters by their buffers, and says where the momentum of each begins. */
 function byBuffers(lengths: readonly number[], pairs: readonly RefPair[]) {
   const groups = new Map<string, { index: number; at: number }[]>()
   let at = 0
@@ -134,7 +134,7 @@ function byBuffers(lengths: readonly number[], pairs: readonly RefPair[]) {
   return [...groups.values()].flat()
 }
 
-/** What of one buffer is bound, so far: callers' tensors where they are, staged ones in a row. */
+/** The window of one buffer, as it grows: callers' tensors where they are, staged ones one after another. */
 class WindowBuilder {
   readonly #buffer: number | null
   readonly #most: number
@@ -170,7 +170,7 @@ class WindowBuilder {
     return high - low <= this.#most
   }
 
-  /** Takes them in; returns where they are, in bytes. */
+  /** Widens the window to hold more floats of a tensor; returns where they are, in bytes. */
   take(ref: BufferRef, index: number, start: number, count: number): number {
     const { at, low, high } = this.#with(ref, start, count)
     this.#low = low

@@ -14,7 +14,7 @@ import {
 import { type Recorder, uniformAt } from './recorder.ts'
 import { MOMENTUM_BAND } from './structs.ts'
 
-/** Most that is staged at a time, in bytes, of the parameters and of the update each. */
+/** Most bytes that are staged at a time, of the parameters and of the update each. */
 const MOST_STAGED = 1 << 24
 
 /** Floats of one parameter's momentum that lie together. */
@@ -28,15 +28,15 @@ interface MomentumPart {
 }
 
 /**
- * Buffers with usage STORAGE are bound as they are. What has other usages goes through a staging
- * buffer, and so does an update in the buffer of its parameter: WebGPU does not let one buffer be
- * read-only and written in one dispatch.
+ * The momentum step on callers' buffers. Buffers with usage STORAGE are bound as they are. Others go
+ * through a staging buffer, and so does an update in the buffer of its parameter: WebGPU lets no buffer
+ * be read-only and written in one dispatch.
  */
 export class GpuOptimizer implements SessionOptimizer {
   readonly #recorder: Recorder
   readonly #memory: Memory
   readonly #copyOut: (jobs: readonly CopyJob[]) => Promise<void>
-  /** the momentum; none until there is some */
+  /** the momentum; empty before the first step that has any */
   #segments: GPUBuffer[] = []
   readonly #cache: BindingsCache<OptimizerBindings>
   readonly #stages = new Map<'x' | 'g', GPUBuffer>()
@@ -112,7 +112,7 @@ export class GpuOptimizer implements SessionOptimizer {
     await this.#recorder.checkErrors()
   }
 
-  /** Makes the momentum, zero, if there is none. @throws Error  if the device has not the memory */
+  /** Makes the momentum, zero, before its first use. @throws Error  if the device has not the memory */
   async #begin(): Promise<void> {
     if (this.#segments.length > 0) return
     const most = this.#segmentFloats
@@ -136,7 +136,7 @@ export class GpuOptimizer implements SessionOptimizer {
     return Math.floor(this.#recorder.gpu.limit / 4)
   }
 
-  /** @param buffers  gets those that bands have by their numbers */
+  /** @param buffers  is given the buffers, so that bands can number them */
   #layOut(
     xs: readonly GpuTensor[],
     gs: readonly GpuTensor[],
@@ -167,7 +167,7 @@ export class GpuOptimizer implements SessionOptimizer {
     return { buffer: bound, offset, size: bytes }
   }
 
-  /** Between tensors and their staging buffer. */
+  /** Copies tensors to their staging buffer, or back. */
   #copyStaged(
     side: 'x' | 'g',
     { copies }: Window,
@@ -220,7 +220,7 @@ export class GpuOptimizer implements SessionOptimizer {
     await this.#recorder.checkErrors()
   }
 
-  /** All of the momentum. */
+  /** The whole momentum, in parts that lie in one buffer and parameter each. */
   #parts(): MomentumPart[] {
     const parts: MomentumPart[] = []
     const most = this.#segmentFloats
@@ -243,7 +243,7 @@ export class GpuOptimizer implements SessionOptimizer {
   }
 }
 
-/** Where a parameter and its update are bound. */
+/** Says for a parameter and its update whether they are bound in place, and in which buffer. */
 function refsOf(x: GpuTensor, g: GpuTensor, numberOf: (buffer: GPUBuffer) => number): RefPair {
   const ref = ({ buffer, offset = 0 }: GpuTensor, other?: unknown): BufferRef => {
     const there = buffer as GPUBuffer

@@ -4,7 +4,7 @@ import { type Band, segmentBands } from './bindings.ts'
 import { checkTensor } from './check.ts'
 import { type CopyJob, copyOut } from './copy-out.ts'
 import type { Gpu } from './gpu.ts'
-import { Memory, type Stretch, type TilingBuffers } from './memory.ts'
+import { type FloatRange, Memory, type TilingBuffers } from './memory.ts'
 import { squaredNorms } from './norm.ts'
 import { GpuOptimizer } from './optimizer.ts'
 import { Readback } from './readback.ts'
@@ -23,8 +23,8 @@ export class WebgpuSession implements Session {
   readonly #memory: Memory
   readonly #tensors: Tensors
   readonly #copyOut: (jobs: readonly CopyJob[]) => Promise<void>
-  /** left, as it came back with the verdict on the gradient; null: not as it is now */
-  #leftReadEarly: Float32Array | null = null
+  /** P as it was read with the flag `refused`; null: the device's has changed since */
+  #leftReadAhead: Float32Array | null = null
 
   /** @throws RangeError  if the device has not the memory */
   static async open(gpu: Gpu, layout: Layout): Promise<WebgpuSession> {
@@ -51,7 +51,7 @@ export class WebgpuSession implements Session {
     this.optimizer = new GpuOptimizer(recorder, memory, this.#copyOut)
   }
 
-  /** What every step needs: compiling takes longer than a step. */
+  /** Compiles the pipelines of every step beforehand: that takes longer than a step. */
   async #compile(): Promise<void> {
     await Promise.all([
       this.#accumulating(1),
@@ -62,7 +62,7 @@ export class WebgpuSession implements Session {
     ])
   }
 
-  /** @param sign  of the gradient; 0: M as it is */
+  /** @param sign  of the gradient; 0: it is not added */
   #accumulating(sign: -1 | 0 | 1): Promise<GPUComputePipeline> {
     const constants = { ADD: Math.abs(sign), SIGN: sign || 1, RANKS: this.#ranks(4) }
     return this.#gpu.pipeline('accumulateProject', constants)
@@ -77,7 +77,7 @@ export class WebgpuSession implements Session {
     return this.#gpu.pipeline('settle', { WRITE: Number(write), DEFLATE: Number(deflate) }, entry)
   }
 
-  /** Columns that a shader takes at a time: a power of two, and no more than there are. */
+  /** Columns that a shader takes at a time: the power of two that holds the highest rank, up to `most`. */
   #ranks(most: number): number {
     const largest = this.#memory.layout.matrices.reduce((r, { rank }) => Math.max(r, rank), 1)
     return Math.min(most, 2 ** Math.ceil(Math.log2(largest)))
@@ -86,8 +86,8 @@ export class WebgpuSession implements Session {
   async accumulateProject(gradients: readonly Tensor[]): Promise<boolean> {
     const { refused, layout, left } = this.#memory
     const [add, reduce] = await Promise.all([this.#accumulating(1), this.#gpu.pipeline('reduce')])
-    this.#leftReadEarly = null
-    const ahead = new Float32Array(layout.leftFloats)
+    this.#leftReadAhead = null
+    const leftValues = new Float32Array(layout.leftFloats)
     let bad = false
     const verdict: CopyJob = {
       buffer: refused,
@@ -98,36 +98,36 @@ export class WebgpuSession implements Session {
       },
     }
     this.#recorder.checked(() => {
-      const place = this.#tensors.place(gradients, null)
+      const bound = this.#tensors.bind(gradients, null)
       this.#recorder.encoder.clearBuffer(refused)
-      this.#accumulate('accumulateProject', add, place)
+      this.#accumulate('accumulateProject', add, bound)
       this.#reduce(reduce, this.#memory.wide, left)
     })
-    await this.#copyOut([verdict, ...this.#memory.jobs('left', ahead, 0)])
+    await this.#copyOut([verdict, ...this.#memory.copyJobs('left', leftValues, 0)])
     if (bad) await this.withdraw(gradients)
-    else this.#leftReadEarly = ahead
+    else this.#leftReadAhead = leftValues
     return !bad
   }
 
   async withdraw(gradients: readonly Tensor[]): Promise<void> {
     const subtract = await this.#accumulating(-1)
     this.#recorder.checked(() => {
-      const place = this.#tensors.place(gradients, null)
-      this.#accumulate('withdraw', subtract, place)
+      const bound = this.#tensors.bind(gradients, null)
+      this.#accumulate('withdraw', subtract, bound)
       this.#recorder.flush()
     })
     await this.#recorder.checkErrors()
   }
 
-  #accumulate(label: string, pipeline: GPUComputePipeline, place: BoundTensors): void {
+  #accumulate(label: string, pipeline: GPUComputePipeline, bound: BoundTensors): void {
     const { wide, qHat, segments, parts, refused } = this.#memory
-    for (const [i, band] of place.bands.entries()) {
-      this.#tensors.fill(place, band)
-      const g = windowOf(place, band)
+    for (const [i, band] of bound.bands.entries()) {
+      this.#tensors.stage(bound, band)
+      const g = windowOf(bound, band)
       const group = this.#gpu.bind('accumulateProject', [
-        uniformAt(place.uniforms, i),
+        uniformAt(bound.uniforms, i),
         { buffer: wide.tiles },
-        { buffer: place.params },
+        { buffer: bound.params },
         { buffer: qHat },
         g,
         g,
@@ -144,7 +144,7 @@ export class WebgpuSession implements Session {
       this.#accumulating(0),
       this.#gpu.pipeline('reduce'),
     ])
-    this.#leftReadEarly = null
+    this.#leftReadAhead = null
     this.#recorder.checked(() => {
       this.#accumulate('project', pipeline, noTensors(this.#memory))
       this.#reduce(reduce, this.#memory.wide, this.#memory.left)
@@ -194,23 +194,23 @@ export class WebgpuSession implements Session {
     }
     const { into, scale, accumulate } = sink
     const settling = { scale, accumulate, raw: raw !== null }
-    const place = this.#recorder.checked(() => this.#tensors.place(into, settling))
-    const { bands, modes } = place
+    const bound = this.#recorder.checked(() => this.#tensors.bind(into, settling))
+    const { bands, modes } = bound
     const pipelines = await Promise.all(
       [...modes].map((mode) => this.#settling(mode, true, deflate)),
     )
-    // Halves of words that are not ours come and go with those that are.
-    const fill = accumulate || modes.has(F16)
+    // A word may hold an f16 that is not ours beside one that is: staged, it must survive.
+    const stage = accumulate || modes.has(F16)
     const label = deflate ? 'settle' : 'reconstruct'
     const out: Promise<void>[] = []
     for (const [i, band] of bands.entries()) {
       this.#recorder.checked(() => {
         if (raw && band.raws.length > 0) this.#memory.writeRaw(band.raws, raw)
-        if (fill) this.#tensors.fill(place, band)
-        for (const pipeline of pipelines) this.#settleBand(label, pipeline, place, i)
-        const done = this.#tensors.empty(place, band)
+        if (stage) this.#tensors.stage(bound, band)
+        for (const pipeline of pipelines) this.#settleBand(label, pipeline, bound, i)
+        const done = this.#tensors.unstage(bound, band)
         if (!done) return
-        done.catch(() => undefined) // heard below; but another may fail before, and end the wait
+        done.catch(() => undefined) // awaited below, unless another fails first
         out.push(done)
       })
       if (out.length > 1) await out.shift()
@@ -224,36 +224,36 @@ export class WebgpuSession implements Session {
   async #deflate(): Promise<void> {
     const pipeline = await this.#settling(ALIGNED, false, true)
     this.#recorder.checked(() => {
-      const place = noTensors(this.#memory)
-      for (const i of place.bands.keys()) this.#settleBand('residual', pipeline, place, i)
+      const bound = noTensors(this.#memory)
+      for (const i of bound.bands.keys()) this.#settleBand('residual', pipeline, bound, i)
       this.#recorder.flush()
     })
     await this.#recorder.checkErrors()
   }
 
-  #settleBand(label: string, pipeline: GPUComputePipeline, place: BoundTensors, i: number): void {
-    const band = place.bands[i]!
+  #settleBand(label: string, pipeline: GPUComputePipeline, bound: BoundTensors, i: number): void {
+    const band = bound.bands[i]!
     const { wide, left, qLocal, qMean, segments } = this.#memory
     const group = this.#gpu.bind('settle', [
-      uniformAt(place.uniforms, i),
+      uniformAt(bound.uniforms, i),
       { buffer: wide.tiles },
-      { buffer: place.params },
+      { buffer: bound.params },
       { buffer: left },
       { buffer: qLocal },
       { buffer: qMean },
       { buffer: segments[band.segment]! },
-      windowOf(place, band),
+      windowOf(bound, band),
     ])
     this.#recorder.dispatch(label, pipeline, group, band.count)
   }
 
   async read(slots: readonly Slot[], into: Float32Array): Promise<void> {
-    const ahead = slots[0] === 'left' ? this.#leftReadEarly : null
+    const ahead = slots[0] === 'left' ? this.#leftReadAhead : null
     if (ahead) into.set(ahead)
     let at = ahead?.length ?? 0
     const jobs: CopyJob[] = []
     for (const slot of ahead ? slots.slice(1) : slots) {
-      jobs.push(...this.#memory.jobs(slot, into, at))
+      jobs.push(...this.#memory.copyJobs(slot, into, at))
       at += this.#floatsOf(slot)
     }
     await this.#copyOut(jobs)
@@ -267,33 +267,33 @@ export class WebgpuSession implements Session {
   }
 
   write(slot: Slot, values: Uint8Array): void {
-    if (slot === 'left') this.#leftReadEarly = null
+    if (slot === 'left') this.#leftReadAhead = null
     this.#recorder.checked(() => this.#memory.write(slot, values))
   }
 
   scale(slot: 'residual' | 'raw', factor: number): Promise<void> | undefined {
-    const stretches = this.#memory.stretches(slot)
+    const ranges = this.#memory.ranges(slot)
     const { segments } = this.#memory
-    if (factor !== 0) return this.#multiply(stretches, factor)
+    if (factor !== 0) return this.#multiply(ranges, factor)
     this.#recorder.checked(() => {
-      for (const [segment, first, count] of stretches) {
+      for (const [segment, first, count] of ranges) {
         this.#recorder.encoder.clearBuffer(segments[segment]!, 4 * first, 4 * count)
       }
     })
     return undefined
   }
 
-  async #multiply(stretches: readonly Stretch[], factor: number): Promise<void> {
+  async #multiply(ranges: readonly FloatRange[], factor: number): Promise<void> {
     const pipeline = await this.#gpu.pipeline('scale')
     this.#recorder.checked(() => {
-      const ranges = stretches.map(([, first, count]) => {
+      const fours = ranges.map(([, first, count]) => {
         return { first: first / 4, count: count / 4, factor }
       })
-      const uniforms = this.#recorder.uniforms(SCALE_RANGE, ranges)
-      for (const [i, [segment]] of stretches.entries()) {
+      const uniforms = this.#recorder.uniforms(SCALE_RANGE, fours)
+      for (const [i, [segment]] of ranges.entries()) {
         const x = { buffer: this.#memory.segments[segment]! }
         const group = this.#gpu.bind('scale', [uniformAt(uniforms, i), x])
-        const workgroups = Math.ceil(ranges[i]!.count / SCALE_FOURS)
+        const workgroups = Math.ceil(fours[i]!.count / SCALE_FOURS)
         this.#recorder.dispatch('scale', pipeline, group, workgroups)
       }
       this.#recorder.flush()
@@ -307,7 +307,7 @@ export class WebgpuSession implements Session {
 
   async orthonormalize(seed: number, step: number): Promise<void> {
     const pipeline = await this.#gpu.pipeline('orthonormalize')
-    this.#leftReadEarly = null
+    this.#leftReadAhead = null
     const { params, left, arena } = this.#memory
     const count = arena.matrices.length
     this.#recorder.checked(() => {
@@ -322,16 +322,16 @@ export class WebgpuSession implements Session {
   }
 
   rearrange(layout: Layout): void {
-    this.#leftReadEarly = null
+    this.#leftReadAhead = null
     this.#recorder.checked(() => {
       this.#recorder.flush()
-      this.#tensors.forget()
+      this.#tensors.clear()
       this.#memory.arrange(layout)
     })
   }
 
   dispose(): void {
-    this.#tensors.forget()
+    this.#tensors.clear()
     this.optimizer.destroy()
     this.#readback.destroy()
     this.#memory.destroy()
@@ -343,7 +343,7 @@ function windowOf({ buffer }: BoundTensors, { offset, bytes }: Band): GPUBufferB
   return { buffer, offset, size: bytes }
 }
 
-/** For phases on M alone. */
+/** Bindings for phases on M alone. */
 function noTensors({ wide, params, nothing }: Memory): BoundTensors {
   const bands = segmentBands(wide.tiling)
   return { bands, modes: new Set(), params, uniforms: wide.bands, buffer: nothing, staged: null }

@@ -1,5 +1,5 @@
-// The tables that shaders walk: tiles, parameters, sums. Their structs are at the head of
-// shaders/accumulateProject.wgsl and shaders/reduce.wgsl.
+// The tables that shaders read: tiles, parameters, sums. structs.ts names their fields, which
+// shaders/accumulateProject.wgsl and shaders/reduce.wgsl explain.
 import type { Layout } from '../../backend.ts'
 import { type Arena, type Factors, fours, type MatrixLayout, type Piece } from './arena.ts'
 import {
@@ -27,10 +27,10 @@ export interface Tile {
   readonly lanes: number
 }
 
-/** The tiles of a phase, in the order of the arena, and how their partial sums become a factor. */
+/** The tiles of a phase, in the order of the arena, and the sums that make a factor of their partial ones. */
 export interface Tiling {
   readonly tiles: readonly Tile[]
-  /** number of the first tile of each segment, and of all */
+  /** number of the first tile of each segment; then the number of tiles */
   readonly starts: readonly number[]
   readonly sums: Uint32Array<ArrayBuffer>
   /** floats of all partial sums */
@@ -38,12 +38,12 @@ export interface Tiling {
 }
 
 /** groups of four columns in a wide tile, in a tall one */
-const WIDE = 512
-const TALL = 32
+const WIDE_FOURS = 512
+const TALL_FOURS = 32
 
 /**
- * Tiles along the rows, for accumulateProject and settle: four rows for each team of lanes, and as
- * many columns as there are, up to 2048.
+ * Tiles along the rows, for accumulateProject and settle: ROWS rows for each team of lanes, and all
+ * columns up to 2048.
  *
  * @param partLimit  floats that partial sums may take
  */
@@ -53,7 +53,7 @@ export function wideTiles(
   factors: Factors,
   partLimit: number,
 ): Tiling {
-  for (let width = WIDE; ; width *= 2) {
+  for (let width = WIDE_FOURS; ; width *= 2) {
     const tiling = tile(arena, factors.left, 1, (matrix) => {
       const fours = Math.ceil(matrix.cols / 4)
       const lanes = lanesFor(Math.min(fours, width), WIDE_THREADS)
@@ -64,8 +64,8 @@ export function wideTiles(
 }
 
 /**
- * Tiles down the columns, for backproject: up to 128 columns, and so many rows that the partial sums
- * are a small part of M, but that there are tiles enough to keep a large device busy.
+ * Tiles down the columns, for backproject: up to 128 columns. There are rows enough that the partial sums
+ * are a small part of M, and tiles enough to keep a large device busy.
  */
 export function tallTiles(
   layout: Layout,
@@ -77,7 +77,7 @@ export function tallTiles(
   for (let least = 64; ; least *= 2) {
     const tiling = tile(arena, factors.right, 4, (matrix) => {
       const { rank } = matrix.parameter
-      const lanes = lanesFor(Math.min(TALL, Math.ceil(matrix.cols / 4)), TALL)
+      const lanes = lanesFor(Math.min(TALL_FOURS, Math.ceil(matrix.cols / 4)), TALL_FOURS)
       const rows = Math.max(least, Math.min(64 * Math.max(4, rank), busy))
       return { lanes, cols: lanes, rows, along: 'rows' }
     })
@@ -149,8 +149,8 @@ function tile(
 }
 
 /**
- * Invocations along a row of `fours` groups: a power of two from 4 on. The most of which a tenth at
- * most would have nothing to do at the end of the row, else those of which the fewest.
+ * Invocations along a row of `fours` groups: a power of two from 4 on. It is the largest of which at
+ * most a tenth idles at the end of the row; if there is none, the one of which the least idles.
  */
 function lanesFor(fours: number, most: number): number {
   let best = 4
@@ -188,7 +188,7 @@ export function tileWords(tiles: readonly Tile[]): Uint32Array<ArrayBuffer> {
   )
 }
 
-/** All parameters as shaders read them; bindings.ts fills in where the caller's tensors lie. */
+/** All parameters as shaders read them; bindings.ts writes the fields that depend on callers' tensors. */
 export function paramWords(arena: Arena, factors: Factors): Uint32Array<ArrayBuffer> {
   return pack(
     PARAM,
@@ -204,7 +204,7 @@ export function paramWords(arena: Arena, factors: Factors): Uint32Array<ArrayBuf
         pStride: p?.stride ?? 0,
         q: (q?.at ?? 0) / 4,
         qStride: fours(cols) / 4,
-        raw: factors.rightFloats / 4, // of all; bindings.ts adds where its own begin
+        raw: factors.rightFloats / 4, // of all raw tensors; bindings.ts adds where its own begins
         at: 0,
         mode: 0,
       }

@@ -1,5 +1,5 @@
-// Callers' tensors, and how they come to the shaders: one buffer that holds them all is bound as it
-// is; others, and arrays, go through a staging buffer, some at a time.
+// Brings callers' tensors to the shaders. One buffer that holds them all is bound as it is; tensors in
+// several buffers, and arrays, go through a staging buffer, some at a time.
 import type { Dense, GpuTensor, Tensor } from '../../backend.ts'
 import {
   type Band,
@@ -17,20 +17,20 @@ import type { Readback } from './readback.ts'
 import type { Recorder } from './recorder.ts'
 import { SETTLE_BAND } from './structs.ts'
 
-/** Most that is staged at a time, in bytes, unless four rows are more. */
+/** Most bytes that are staged at a time, unless one tile takes more. */
 const MOST_STAGED = 1 << 26
 
 /** One phase's tensors. */
 export interface BoundTensors extends Pick<Bindings, 'bands' | 'modes'> {
   readonly params: GPUBuffer
   readonly uniforms: GPUBuffer
-  /** what is bound, window after window: the callers' buffer, or the staging buffer */
+  /** the callers' buffer, bound window after window, or the staging buffer */
   readonly buffer: GPUBuffer
-  /** null: in place */
+  /** tensors to be staged; null: they are bound in place */
   readonly staged: readonly Tensor[] | null
 }
 
-/** How a tensor is settled: uniforms beside those of the band. */
+/** The fields of SETTLE_BAND that all bands share. */
 export interface Settling {
   readonly scale: number
   readonly accumulate: boolean
@@ -52,12 +52,12 @@ export class Tensors {
   }
 
   /**
-   * Where tensors are for one phase. Nothing of theirs is kept: only how they were laid out.
+   * Binds tensors for one phase. Only their layout is kept, no buffer.
    *
    * @param settling  if they are written to
-   * @throws TypeError  if a buffer cannot be used so
+   * @throws TypeError  if a buffer's usage does not allow that
    */
-  place(tensors: readonly Tensor[], settling: Settling | null): BoundTensors {
+  bind(tensors: readonly Tensor[], settling: Settling | null): BoundTensors {
     const buffer = commonBuffer(tensors)
     const all = USAGE.COPY_SRC | (settling ? USAGE.COPY_DST : 0)
     if (!buffer) {
@@ -97,10 +97,10 @@ export class Tensors {
     const signature = buffer
       ? `${buffer.size}: ${refs.map(({ kind, offset }) => `${kind} ${offset}`).join()}`
       : refs.map(({ kind }) => kind).join()
-    return this.#cache.get(signature, () => this.#bind(refs, buffer))
+    return this.#cache.get(signature, () => this.#plan(refs, buffer))
   }
 
-  #bind(refs: readonly TensorRef[], buffer: GPUBuffer | null): Bindings {
+  #plan(refs: readonly TensorRef[], buffer: GPUBuffer | null): Bindings {
     const { gpu } = this.#recorder
     const { wide, paramWords, rawRoom } = this.#memory
     if (buffer) {
@@ -120,24 +120,24 @@ export class Tensors {
     return this.#stage
   }
 
-  /** Brings a band's tensors into the staging buffer. */
-  fill({ staged, buffer }: BoundTensors, { copies }: Band): void {
+  /** Copies a band's tensors into the staging buffer. */
+  stage({ staged, buffer }: BoundTensors, { copies }: Band): void {
     for (const { index, start, count, at } of staged ? copies : []) {
       const tensor = staged![index]!
       if (tensor instanceof Float32Array) {
         this.#recorder.write(buffer, at, unshared(tensor.subarray(start, start + count)))
         continue
       }
-      const { from, offset, bytes } = stretch(tensor, start, count)
+      const { from, offset, bytes } = byteRange(tensor, start, count)
       this.#recorder.encoder.copyBufferToBuffer(from, offset, buffer, at, bytes)
     }
   }
 
-  /** Takes a band's tensors out of the staging buffer; arrays have them when the promise resolves. */
-  empty({ staged, buffer }: BoundTensors, { copies }: Band): Promise<void> | null {
+  /** Copies a band's tensors out of the staging buffer; into arrays by the time the promise resolves. */
+  unstage({ staged, buffer }: BoundTensors, { copies }: Band): Promise<void> | null {
     const arrays = staged?.[0] instanceof Float32Array
     for (const { index, start, count, at } of staged && !arrays ? copies : []) {
-      const { from, offset, bytes } = stretch(staged![index] as GpuTensor, start, count)
+      const { from, offset, bytes } = byteRange(staged![index] as GpuTensor, start, count)
       this.#recorder.encoder.copyBufferToBuffer(buffer, at, from, offset, bytes)
     }
     const last = copies.at(-1)
@@ -153,8 +153,8 @@ export class Tensors {
     })
   }
 
-  /** After other ranks: nothing that was laid out holds any more. */
-  forget(): void {
+  /** Drops all bindings: they do not outlive a change of ranks. */
+  clear(): void {
     this.#cache.clear()
     this.#stage?.destroy()
     this.#stage = null
@@ -169,8 +169,8 @@ function commonBuffer(tensors: readonly Tensor[]): GPUBuffer | null {
   return buffers.every((one) => one === first) ? first : null
 }
 
-/** Elements of a tensor as bytes to be copied: whole words. */
-function stretch({ buffer, offset = 0, type = 'f32' }: GpuTensor, start: number, count: number) {
+/** The bytes of some elements, in whole words. */
+function byteRange({ buffer, offset = 0, type = 'f32' }: GpuTensor, start: number, count: number) {
   const bytes = 4 * Math.ceil((bytesPer(type) * count) / 4)
   return { from: buffer as GPUBuffer, offset: offset + bytesPer(type) * start, bytes }
 }

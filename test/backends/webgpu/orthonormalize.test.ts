@@ -33,9 +33,9 @@ interface Where {
 const BOUND = 4.5 * UNIT
 
 /**
- * How much of a column, relative to its length, may lie outside of the span of those up to it. What
- * is subtracted is added up in rank ÷ 4 sums of four, and Σ|amounts| ≤ √rank. 4: it is subtracted,
- * scaled, corrected, and later turns take next to nothing.
+ * How much of a column, relative to its length, may lie outside of the span of those up to it. The
+ * projections are added up in rank ÷ 4 sums of four, and Σ|amounts| ≤ √rank. 4: they are subtracted,
+ * the rest is scaled and corrected, and later turns take next to nothing.
  */
 const spanBound = (rank: number) => (4 + (rank / 4 + 4) * Math.sqrt(rank)) * UNIT
 
@@ -187,7 +187,7 @@ else {
       const p = await basis(columns, rows, 32)
       orthonormal(p, rows)
       spans({ columns, rows, rank: 32 }, p)
-      // What stands there now has been drawn: other seeds, steps and places give others.
+      // The replacements are random: another seed gives others.
       const others = await basis(columns, rows, 32, { seed: 2 })
       const kept = (k: number) =>
         columnsOf(p, rows)[k]!.every((value, i) => value === others[k * rows + i])

@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
+import { uniformAt } from '../../../src/backends/webgpu/recorder.ts'
 import * as structs from '../../../src/backends/webgpu/structs.ts'
 
 const { BAND, pack, PARAM, SETTLE_BAND, TILE } = structs
@@ -17,9 +18,6 @@ const SHARED: Readonly<Record<string, readonly string[]>> = {
   NORM_FOURS: ['norm'],
   SCALE_FOURS: ['scale'],
 }
-
-/** Bytes of a uniform that src/backends/webgpu/recorder.ts binds. */
-const UNIFORM_BYTES = 32
 
 type Shaders = ReadonlyMap<string, string>
 
@@ -96,8 +94,9 @@ test('offsets count the fields before', () => {
 })
 
 test('uniforms fit what is bound of them, and the bands of two shaders begin alike', () => {
+  const bound = uniformAt({} as GPUBuffer, 0).size!
   for (const [name, { size }] of structsOf()) {
-    if (/BAND|RANGE|BATCH/.test(name)) assert.ok(4 * size <= UNIFORM_BYTES, name)
+    if (/BAND|RANGE|BATCH/.test(name)) assert.ok(4 * size <= bound, name)
   }
   assert.equal(SETTLE_BAND.fields.slice(0, BAND.size), BAND.fields)
 })
