@@ -1,25 +1,26 @@
 // M ← M + g, P ← M·Q                              twin: assembly/accumulateProject.ts
 //
 // A workgroup takes a tile: some rows of one matrix, all of its columns or as many as make one
-// partial sum. An invocation takes four rows, and every lanes-th group of four columns. Lanes are
-// added in a tree, and the tiles beside each other by reduce.wgsl: the order is always the same.
+// partial sum. An invocation takes ROWS rows, and every lanes-th group of four columns. Lanes are
+// added in a tree, and reduce.wgsl adds the tiles beside each other: the order is always the same.
 // Dispatch: one workgroup a tile of the band.
 
 override ADD = true; // false: P ← M·Q of M as it is; twin: assembly/project.ts
-override SIGN = 1.0; // −1: takes a g back that has been added
+override SIGN = 1.0; // −1: subtracts a g that was added before
 override RANKS = 4u; // columns of Q that are taken at a time: 1, 2 or 4
 
-const THREADS = 64u;
-const ROWS = 4u;
-// 2¹⁰⁰, as bits: what gradient and matrix must stay below. assembly/accumulateProject.ts says why.
+const WIDE_THREADS = 64u;
+const ROWS = 4u; // that an invocation takes
+// Gradient and matrix must stay below 2¹⁰⁰, here as bits. assembly/accumulateProject.ts says why.
 const LIMIT = 0x71800000u;
 const MAGNITUDE = 0x7fffffffu;
 
-// What src/backends/webgpu/tables.ts writes. Offsets count floats, those marked 4 groups of four.
+// src/backends/webgpu/ writes these structs: structs.ts names their fields once more. Offsets count
+// floats; those marked 4, groups of four.
 struct Band {
   first: u32, // tile
   count: u32,
-  params: u32, // where this band's begin
+  params: u32, // the first Param of this band
 }
 
 struct Tile {
@@ -44,12 +45,12 @@ struct Param {
   qStride: u32, // 4
   raw: u32, // 4
   at: u32, // its first element in the bound part of g, counted in elements of its type
-  mode: u32, // WHOLE, HALF
+  mode: u32, // ALIGNED, F16
   unused: u32,
 }
 
-const WHOLE = 1u; // groups of four columns are aligned, and none is cut off by the end of the row
-const HALF = 2u; // f16, two in a word: a group need only begin with a word
+const ALIGNED = 1u; // rows are whole groups of four, and each group begins at a multiple of four
+const F16 = 2u; // two in a word: an aligned group need only begin with a word
 
 @group(0) @binding(0) var<uniform> band: Band;
 @group(0) @binding(1) var<storage, read> tiles: array<Tile>;
@@ -61,11 +62,11 @@ const HALF = 2u; // f16, two in a word: a group need only begin with a word
 @group(0) @binding(7) var<storage, read_write> parts: array<f32>; // for each row of tiles: rows × rank, by column
 @group(0) @binding(8) var<storage, read_write> refused: atomic<u32>; // ← 1 where something is too large
 
-// Half of the lanes hand their sums to the other half. (With room for all of them a step would take one
-// barrier instead of two; but 16 KB for 256 invocations keep some devices from running many at once.)
-var<workgroup> sums: array<vec4f, ROWS * THREADS / 2u>;
+// Half of the lanes hand their sums to the other half. With room for all of them, a step would take one
+// barrier instead of two; but 16 KB for 256 invocations keep some devices from running many at once.
+var<workgroup> sums: array<vec4f, ROWS * WIDE_THREADS / 2u>;
 
-@compute @workgroup_size(THREADS)
+@compute @workgroup_size(WIDE_THREADS)
 fn accumulateProject(
   @builtin(workgroup_id) group: vec3u,
   @builtin(num_workgroups) groups: vec3u,
@@ -139,8 +140,8 @@ fn accumulateProject(
 // The bits of g at columns 4c … 4c + 3 of a row; 0 past its end.
 fn gradient(param: Param, row: u32, c: u32) -> vec4u {
   let at = param.at + row * param.cols + 4u * c;
-  if param.mode == WHOLE { return g4[at / 4u]; }
-  if param.mode == (WHOLE | HALF) {
+  if param.mode == ALIGNED { return g4[at / 4u]; }
+  if param.mode == (ALIGNED | F16) {
     let low = g[at / 2u];
     let high = g[at / 2u + 1u];
     return vec4u(
@@ -150,7 +151,7 @@ fn gradient(param: Param, row: u32, c: u32) -> vec4u {
   var word4 = vec4u();
   for (var j = 0u; j < 4u; j++) {
     if 4u * c + j < param.cols {
-      if param.mode == HALF {
+      if param.mode == F16 {
         word4[j] = wordOf((g[(at + j) / 2u] >> (16u * ((at + j) & 1u))) & 0xffffu);
       } else {
         word4[j] = g[at + j];
@@ -161,6 +162,6 @@ fn gradient(param: Param, row: u32, c: u32) -> vec4u {
 }
 
 // The bits of an f16 as float32: if it is not finite, those of a NaN.
-fn wordOf(half: u32) -> u32 {
-  return select(MAGNITUDE, bitcast<u32>(unpack2x16float(half).x), (half & 0x7c00u) != 0x7c00u);
+fn wordOf(bits: u32) -> u32 {
+  return select(MAGNITUDE, bitcast<u32>(unpack2x16float(bits).x), (bits & 0x7c00u) != 0x7c00u);
 }

@@ -1,8 +1,8 @@
 // Q ← Mᵀ·P                                        twin: assembly/backproject.ts
 //
 // A workgroup takes a tile: some rows of one matrix, and a few of its columns. An invocation takes
-// one group of four columns, and every n-th four rows. Those are added in a tree, and the tiles below
-// each other by reduce.wgsl: the order is always the same.
+// one group of four columns, and every n-th four rows. Those are added in a tree, and reduce.wgsl adds
+// the tiles below each other: the order is always the same.
 // Dispatch: one workgroup a tile of the band.
 
 override RANKS = 4u; // columns of P that are taken at a time: 1, 2, 4 or 8

@@ -1,13 +1,13 @@
 // m ← momentum·m + d, x ← x − learningRate·(d + m)     twin: assembly/momentum.ts
 // with d = g + weightDecay·x
 //
-// A workgroup takes a tile: up to 4096 floats of one parameter. An invocation takes every
+// A workgroup takes a tile: a few thousand floats of one parameter. An invocation takes every
 // THREADS-th of them, so that neighbours read neighbours at any alignment.
 // Dispatch: one workgroup a tile of the band.
 
 const THREADS = 256u;
 
-struct Band {
+struct MomentumBand {
   first: u32, // tile
   count: u32,
   learningRate: f32,
@@ -15,15 +15,15 @@ struct Band {
   weightDecay: f32,
 }
 
-struct Tile { // offsets count floats in the bound part of a buffer
+struct MomentumTile { // offsets count floats in the bound part of a buffer
   x: u32,
   g: u32,
   m: u32,
   length: u32,
 }
 
-@group(0) @binding(0) var<uniform> band: Band;
-@group(0) @binding(1) var<storage, read> tiles: array<Tile>;
+@group(0) @binding(0) var<uniform> band: MomentumBand;
+@group(0) @binding(1) var<storage, read> tiles: array<MomentumTile>;
 @group(0) @binding(2) var<storage, read_write> x: array<f32>; // the parameters
 @group(0) @binding(3) var<storage, read> g: array<f32>; // the update
 @group(0) @binding(4) var<storage, read_write> m: array<f32>; // the momentum

@@ -1,23 +1,24 @@
 // Σ x²                                            twin: assembly/norm.ts
 //
-// A workgroup takes up to 1024 groups of four floats. So that no square overflows, it scales them
-// by the power of two that makes the largest 2 to 4, which is exact; what vanishes is below 2⁻⁶⁰ of
-// that. Its sum errs by γ₁₄ at most: a square, three additions in an invocation, two across
+// A workgroup takes up to NORM_FOURS groups of four floats. So that no square overflows, it scales
+// them by the power of two that makes the largest 2 to 4, which is exact; numbers that vanish are below
+// 2⁻⁶⁰ of it. Its sum errs by γ₁₄ at most: a square, three additions in an invocation, two across
 // a group of four, eight in the tree. src/backends/webgpu/norm.ts scales back and adds up.
-// Dispatch: ⌈count ÷ 1024⌉ workgroups.
+// Dispatch: ⌈count ÷ NORM_FOURS⌉ workgroups.
 
 const THREADS = 256u;
-const FOURS = 4u; // groups of four floats that an invocation takes
+const NORM_FOURS = 1024u; // groups of four floats that a workgroup takes,
+const FOURS = NORM_FOURS / THREADS; // and an invocation
 const MAGNITUDE = 0x7fffffffu;
 const INFINITY = 0x7f800000u;
 
-struct Band {
+struct NormRange {
   first: u32, // group of four
   count: u32,
   to: u32, // the first sum
 }
 
-@group(0) @binding(0) var<uniform> band: Band;
+@group(0) @binding(0) var<uniform> range: NormRange;
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> sums: array<vec2u>; // a float's bits, exponent
 
@@ -31,14 +32,14 @@ fn norm(
   @builtin(local_invocation_index) thread: u32,
 ) {
   let index = group.y * groups.x + group.x;
-  if index >= (band.count + FOURS * THREADS - 1u) / (FOURS * THREADS) { return; }
+  if index >= (range.count + NORM_FOURS - 1u) / NORM_FOURS { return; }
 
   var own = array<vec4f, FOURS>();
   var size4 = vec4u();
   for (var i = 0u; i < FOURS; i++) {
     let at = (index * FOURS + i) * THREADS + thread;
-    if at < band.count {
-      own[i] = x[band.first + at];
+    if at < range.count {
+      own[i] = x[range.first + at];
       size4 = max(size4, bitcast<vec4u>(own[i]) & vec4u(MAGNITUDE));
     }
   }
@@ -61,6 +62,6 @@ fn norm(
   if thread == 0u {
     // NaN and infinity pass as they are.
     let bits = select(bitcast<u32>(partial[0]), size, size >= INFINITY);
-    sums[band.to + index] = vec2u(bits, exponent);
+    sums[range.to + index] = vec2u(bits, exponent);
   }
 }

@@ -25,8 +25,8 @@ const PARTS = 0x1p22; // of a unit
 // float64 and takes 2⁻²⁰); at a condition number of 1e5 there are 160 u.
 const DEPENDENT = 0x1p-18;
 
-// A turn all of whose amounts are at most this was the last. What it leaves of a former column: u
-// for the sum, u for the subtraction, 2 u for the scaling that follows; and for 64 columns up to
+// The last turn is the one whose amounts are all at most this. It leaves of a former column: u for
+// the sum, u for the subtraction, 2 u for the scaling that follows; and for 64 columns up to
 // u ÷ 3 for adding up what is subtracted, u ÷ 14 since those columns are not quite orthogonal.
 const SETTLED = 0x1p-12;
 // Three are enough: the first leaves a few u ÷ DEPENDENT at most, the second a few u.
@@ -34,7 +34,7 @@ const TURNS = 4u;
 // A random column hardly ever depends on others once, if there are more rows than those.
 const ATTEMPTS = 16u;
 
-struct Band {
+struct Batch {
   count: u32, // matrices
   seed: u32,
   step: u32,
@@ -56,7 +56,7 @@ struct Param {
   unused: u32,
 }
 
-@group(0) @binding(0) var<uniform> band: Band;
+@group(0) @binding(0) var<uniform> batch: Batch;
 @group(0) @binding(1) var<storage, read> params: array<Param>;
 @group(0) @binding(2) var<storage, read_write> left: array<f32>; // rows × rank, by column
 
@@ -74,13 +74,13 @@ fn orthonormalize(
   @builtin(local_invocation_index) thread: u32,
 ) {
   let index = group.y * groups.x + group.x;
-  if index >= band.count { return; }
+  if index >= batch.count { return; }
   let param = params[index];
   // An invocation writes the rows that it reads, and no others: storage needs no barriers.
   for (var k = 0u; k < param.rank; k++) {
     if independent(param, k, thread) { continue; }
     for (var attempt = 0u; attempt < ATTEMPTS; attempt++) {
-      let stream = hash(hash(hash(hash(band.seed, band.step), index), k), attempt);
+      let stream = hash(hash(hash(hash(batch.seed, batch.step), index), k), attempt);
       for (var i = thread; i < param.rows; i += THREADS) {
         left[param.p + k * param.pStride + i] = uniformOf(hash(stream, i));
       }
@@ -113,8 +113,9 @@ fn project(param: Param, k: u32, thread: u32) -> f32 {
     let count = min(k - first, THREADS);
     for (var j = 0u; j < count; j += 4u) {
       let former4 = formers(param, first + j, k);
-      var whole4 = vec4i(); // said, since on some devices (SwiftShader) a variable without a value
-      var rest4 = vec4f(); // keeps what it had when the loop came by before
+      // Without a value, a variable keeps that of the last time round on some devices (SwiftShader).
+      var whole4 = vec4i();
+      var rest4 = vec4f();
       for (var i = thread; i < param.rows; i += THREADS) {
         let units4 = left[column + i] * rowOf(former4, i) * ONE;
         whole4 += vec4i(units4);

@@ -1,16 +1,16 @@
 // Y ← scale·P·qMeanᵀ (+ Y), M ← M − P·qLocalᵀ         twin: assembly/settle.ts
 //
-// The tiles are those of accumulateProject.wgsl; an invocation takes four rows, and every lanes-th
+// The tiles are those of accumulateProject.wgsl; an invocation takes ROWS rows, and every lanes-th
 // group of four columns. Products are added in the order of the ranks.
 // Dispatch: one workgroup a tile of the band, for each entry point whose kind of tensor there is.
 
-override WRITE = true; // false: M alone, of all tensors; twin: assembly/residual.ts
-override DEFLATE = true; // false: Y alone; twin: assembly/reconstruct.ts
+override WRITE = true; // false: only M, of all kinds of tensors; twin: assembly/residual.ts
+override DEFLATE = true; // false: only Y; twin: assembly/reconstruct.ts
 
-const THREADS = 64u;
+const WIDE_THREADS = 64u;
 const ROWS = 4u;
 
-struct Band {
+struct SettleBand {
   first: u32,
   count: u32,
   params: u32,
@@ -46,10 +46,10 @@ struct Param {
   unused: u32,
 }
 
-const WHOLE = 1u;
-const HALF = 2u;
+const ALIGNED = 1u;
+const F16 = 2u;
 
-@group(0) @binding(0) var<uniform> band: Band;
+@group(0) @binding(0) var<uniform> band: SettleBand;
 @group(0) @binding(1) var<storage, read> tiles: array<Tile>;
 @group(0) @binding(2) var<storage, read> params: array<Param>;
 @group(0) @binding(3) var<storage, read> p: array<vec4f>; // rows × rank, by column
@@ -60,8 +60,8 @@ const HALF = 2u;
 @group(0) @binding(7) var<storage, read_write> y: array<f32>; // one of these three
 @group(0) @binding(7) var<storage, read_write> words: array<atomic<u32>>;
 
-// Tensors of groups of four floats.
-@compute @workgroup_size(THREADS)
+// Float tensors that are ALIGNED.
+@compute @workgroup_size(WIDE_THREADS)
 fn settle(
   @builtin(workgroup_id) group: vec3u,
   @builtin(num_workgroups) groups: vec3u,
@@ -71,7 +71,7 @@ fn settle(
   if index >= band.count { return; }
   let tile = tiles[band.first + index];
   let param = params[band.params + tile.param];
-  if WRITE && param.mode != WHOLE { return; }
+  if WRITE && param.mode != ALIGNED { return; }
   let top = thread / tile.lanes * ROWS;
   for (var j = thread % tile.lanes; j < tile.cols; j += tile.lanes) {
     let update = settleRows(tile, param, top, j);
@@ -86,9 +86,9 @@ fn settle(
   }
 }
 
-// Tensors of floats at any alignment.
-@compute @workgroup_size(THREADS)
-fn settleOdd(
+// Float tensors at any alignment.
+@compute @workgroup_size(WIDE_THREADS)
+fn settleUnaligned(
   @builtin(workgroup_id) group: vec3u,
   @builtin(num_workgroups) groups: vec3u,
   @builtin(local_invocation_index) thread: u32,
@@ -115,7 +115,7 @@ fn settleOdd(
 }
 
 // Tensors of f16. Two share a word: each invocation changes its own half.
-@compute @workgroup_size(THREADS)
+@compute @workgroup_size(WIDE_THREADS)
 fn settleF16(
   @builtin(workgroup_id) group: vec3u,
   @builtin(num_workgroups) groups: vec3u,
@@ -125,18 +125,18 @@ fn settleF16(
   if index >= band.count { return; }
   let tile = tiles[band.first + index];
   let param = params[band.params + tile.param];
-  if (param.mode & HALF) == 0u { return; }
+  if (param.mode & F16) == 0u { return; }
   let top = thread / tile.lanes * ROWS;
   for (var j = thread % tile.lanes; j < tile.cols; j += tile.lanes) {
     let update = settleRows(tile, param, top, j);
     for (var i = 0u; i < ROWS; i++) {
       if top + i < tile.rows && writes(param) {
         let at = elementOf(tile, param, top + i, j);
-        if param.mode == (WHOLE | HALF) {
+        if param.mode == (ALIGNED | F16) {
           let low = settledPair(at / 2u, update[i].xy);
           let high = settledPair(at / 2u + 1u, update[i].zw);
-          atomicStore(&words[at / 2u], halfOf(low.x) | (halfOf(low.y) << 16u));
-          atomicStore(&words[at / 2u + 1u], halfOf(high.x) | (halfOf(high.y) << 16u));
+          atomicStore(&words[at / 2u], f16Of(low.x) | (f16Of(low.y) << 16u));
+          atomicStore(&words[at / 2u + 1u], f16Of(high.x) | (f16Of(high.y) << 16u));
           continue;
         }
         for (var k = 0u; k < columnsAt(tile, param, j); k++) {
@@ -144,21 +144,21 @@ fn settleF16(
           let half = (at + k) & 1u;
           let sum = settledPair(word, vec2f(update[i][k]))[half];
           atomicAnd(&words[word], 0xffff0000u >> (16u * half));
-          atomicOr(&words[word], halfOf(sum) << (16u * half));
+          atomicOr(&words[word], f16Of(sum) << (16u * half));
         }
       }
     }
   }
 }
 
-// What two numbers of a word become.
+// The two numbers of a word, settled.
 fn settledPair(word: u32, update: vec2f) -> vec2f {
   var sum = band.scale * update;
   if band.accumulate != 0u { sum += unpack2x16float(atomicLoad(&words[word])); }
   return sum;
 }
 
-// Takes P·qLocalᵀ from four rows of M; returns four rows of P·qMeanᵀ, or of a raw tensor's update.
+// Subtracts P·qLocalᵀ from ROWS rows of M; returns as many of P·qMeanᵀ, or of a raw tensor's update.
 fn settleRows(tile: Tile, param: Param, top: u32, j: u32) -> array<vec4f, ROWS> {
   var update = array<vec4f, ROWS>();
   var gone = array<vec4f, ROWS>();
@@ -187,18 +187,18 @@ fn settleRows(tile: Tile, param: Param, top: u32, j: u32) -> array<vec4f, ROWS> 
 
 fn writes(param: Param) -> bool { return param.rank > 0u || band.raw != 0u; }
 
-// Where the first of four columns lies in Y.
+// The index in Y of the first of four columns.
 fn elementOf(tile: Tile, param: Param, row: u32, j: u32) -> u32 {
   return param.at + (tile.row + row) * param.cols + 4u * (tile.col + j);
 }
 
-// How many of four columns there are.
+// The number of these four columns that the matrix has.
 fn columnsAt(tile: Tile, param: Param, j: u32) -> u32 {
   return min(4u, param.cols - 4u * (tile.col + j));
 }
 
 // f16, rounded to even, saturating. (pack2x16float may round either way.)
-fn halfOf(x: f32) -> u32 {
+fn f16Of(x: f32) -> u32 {
   let bits = bitcast<u32>(clamp(x, -65504.0, 65504.0));
   let sign = (bits >> 16u) & 0x8000u;
   let size = bits & 0x7fffffffu;

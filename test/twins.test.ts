@@ -1,5 +1,5 @@
-// A kernel is written more than once under one name: as loops in reference.ts, as SIMD in
-// assembly/, and, once there is a folder for them, as WGSL in shaders/. None may be without the others.
+// A kernel is written three times under one name: as loops in reference.ts, as SIMD in assembly/, as
+// WGSL in shaders/. One that is missing needs a reason here.
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -21,7 +21,7 @@ const OTHERS: Record<string, string> = {
 /** Shaders without a twin: part of other kernels. */
 const PARTS = ['reduce']
 
-/** Kernels without a shader of their name: the one that does it as well, or why the CPU alone has it. */
+/** Kernels without a shader of their name: the shader that has them, or why only the CPU does. */
 const ELSEWHERE: Record<string, string> = {
   project: 'accumulateProject.wgsl',
   reconstruct: 'settle.wgsl',
@@ -43,7 +43,7 @@ test('the index exports what the module has', async () => {
 })
 
 test('TypeScript declares what the module has', () => {
-  const declared = membersOf('src/backends/wasm/load.ts', 'Exports')
+  const declared = membersOf('src/backends/wasm/load.ts', 'KernelExports')
   assert.equal(declared.sort(), [...kernels, 'heapBase'].sort())
 })
 
@@ -113,7 +113,7 @@ test('the check of shaders finds strangers', () => {
 
 test.run()
 
-/** What keeps a shader from being the twin of a kernel. */
+/** Finds why a shader is not the twin of a kernel. */
 function strangers(file: string, text: string, source: (path: string) => string): string[] {
   const shader = `shaders/${file}`
   if (!file.endsWith('.wgsl')) return [`${shader}: expected a .wgsl file`]

@@ -1,8 +1,8 @@
-// What a kernel on a plan is given: a table of blocks, each a range of rows of one matrix (or,
-// where rows are wide, a part of such a range). A whole matrix is one block too. The bases m, p,
-// q, … are the kernel's operands; the table says where in them a block lies.
+// The table of blocks that a kernel on a plan walks. A block is a range of rows of one matrix or, where
+// rows are wide, a part of such a range; it may be a whole matrix. The bases m, p, q, … are the kernel's
+// operands, and the table says where in them a block lies.
 //
-// A block is 12 little-endian i32 words. The host that writes them: src/backends/wasm/blocks.ts.
+// A block is 12 little-endian i32 words; src/backends/wasm/blocks.ts writes them.
 //
 //   word  name     meaning
 //      0  m        byte offset of the block's first float from base m

@@ -35,7 +35,7 @@ export function tilesOf(layout: Layout, tileFloats: number): StreamTile[] {
   let used = tileFloats // no tile yet
   for (const parameter of layout.parameters) {
     const { length, rank } = parameter
-    // A raw tensor is one long row, that may be cut anywhere: it has no other structure that matters.
+    // A raw tensor is one long row that may be cut anywhere: its shape does not matter.
     const cols = rank === 0 ? Math.min(length, tileFloats) : parameter.cols
     const fit = Math.floor(tileFloats / cols)
     const most = fit - (fit >= SWEEP ? fit % SWEEP : 0)
@@ -55,15 +55,15 @@ export function tilesOf(layout: Layout, tileFloats: number): StreamTile[] {
   return tiles
 }
 
-/** Less is not worth a block of its own. */
+/** Fewer floats are not worth a block of their own. */
 const LEAST_FLOATS = 1 << 16
 
-/** Narrower blocks are slower to read: rows end before the processor has seen that they go on. */
+/** Narrower blocks are slower to read: rows end before the processor prefetches them. */
 const GOOD_COLS = 256
 
 /**
- * Blocks that hold all rows: for each thread one of a large matrix, or two of a wide one, so that who
- * is held up keeps the others for less long. The largest come first, for the same reason.
+ * Blocks that hold all rows: for each thread one of a large matrix, or two of a wide one, so that
+ * threads wait less for one that is held up. The largest come first, for the same reason.
  */
 export function columnBlocksOf(layout: Layout, threads: number): Block[] {
   const blocks = layout.matrices.flatMap((parameter) => {
@@ -103,15 +103,15 @@ export function writeBlock(
     [
       4 * (parameter.offset + start), // m
       stride, // mStride
-      rows,
-      cols,
-      parameter.rank,
+      rows, // rows
+      cols, // cols
+      parameter.rank, // rank
       4 * (parameter.left + row), // p
       parameter.rows, // pStride
       4 * (parameter.right + column), // q
       parameter.cols, // qStride
-      4 * g,
-      gStride,
+      4 * g, // g
+      gStride, // gStride
       column === 0 ? 1 : 0, // first
     ],
     index * BLOCK_WORDS,

@@ -31,7 +31,7 @@ export interface Arena {
 }
 
 /**
- * Lays M out. What can only be a vector comes first: most of what travels raw is one stretch then,
+ * Lays M out. Vectors come first, for they are most of the raw tensors: those then lie together,
  * whatever the ranks.
  *
  * @param limit  floats that a buffer may have
@@ -74,7 +74,7 @@ export function layoutArena({ parameters }: Layout, limit: number): Arena {
   return { segments, matrices }
 }
 
-/** Floats that are in one layout of a parameter and in another: what has to be copied. */
+/** Floats of a parameter to be copied from its old layout to its new one. */
 export interface Overlap {
   readonly from: number
   readonly at: number
@@ -83,7 +83,7 @@ export interface Overlap {
   readonly floats: number
 }
 
-/** The same parameter in two layouts, in stretches that are alike in both. */
+/** Cuts a parameter into the longest runs that are contiguous in both layouts. */
 export function overlaps(old: MatrixLayout, next: MatrixLayout): Overlap[] {
   const found: Overlap[] = []
   const { length } = old.parameter
@@ -97,7 +97,7 @@ export function overlaps(old: MatrixLayout, next: MatrixLayout): Overlap[] {
   return found
 }
 
-/** Where element i of a parameter is, and how many elements follow each other from there on. */
+/** Finds element i of a parameter, and how many elements are contiguous from there on. */
 function runAt({ cols, stride, pieces }: MatrixLayout, i: number) {
   const row = Math.floor(i / cols)
   const piece = pieces.find((one) => row < one.row + one.rows)!
@@ -106,9 +106,9 @@ function runAt({ cols, stride, pieces }: MatrixLayout, i: number) {
   return { segment: piece.segment, at, left: end - i }
 }
 
-/** A parameter's part of an arena of factors, or some of its rows: `count` runs, a new one every `stride`. */
-export interface Runs {
-  /** floats before it in the arena, and in the packed one that travels */
+/** A parameter's factor, or some of its rows: `count` runs of `length` floats, one every `stride`. */
+export interface StridedRuns {
+  /** floats before it in the arena, and in the packed form that travels */
   readonly at: number
   readonly packed: number
   readonly count: number
@@ -118,15 +118,15 @@ export interface Runs {
 
 export interface Factors {
   /** by the parameter's index; none where it has no factors */
-  readonly left: readonly (Runs | undefined)[]
-  readonly right: readonly (Runs | undefined)[]
+  readonly left: readonly (StridedRuns | undefined)[]
+  readonly right: readonly (StridedRuns | undefined)[]
   readonly leftFloats: number
   readonly rightFloats: number
 }
 
 export function layoutFactors(layout: Layout): Factors {
-  const left: Runs[] = []
-  const right: Runs[] = []
+  const left: StridedRuns[] = []
+  const right: StridedRuns[] = []
   let [leftFloats, rightFloats] = [0, 0]
   for (const { index, rows, cols, rank, left: p, right: q } of layout.matrices) {
     left[index] = { at: leftFloats, packed: p, count: rank, length: rows, stride: fours(rows) }
@@ -137,18 +137,18 @@ export function layoutFactors(layout: Layout): Factors {
   return { left, right, leftFloats, rightFloats }
 }
 
-/** From where the runs lie padded, to packed. */
+/** Copies from the arena, which is padded, to the packed form. */
 export function packRuns(
-  runs: readonly (Runs | undefined)[],
+  runs: readonly (StridedRuns | undefined)[],
   from: Float32Array,
   to: Float32Array,
 ) {
   eachRun(runs, (at, packed, length) => to.set(from.subarray(at, at + length), packed))
 }
 
-/** From packed to where the runs lie; the padding stays as it is. */
+/** Copies from the packed form to the arena; the padding stays as it is. */
 export function spreadRuns(
-  runs: readonly (Runs | undefined)[],
+  runs: readonly (StridedRuns | undefined)[],
   from: Float32Array,
   to: Float32Array,
 ) {
@@ -156,7 +156,7 @@ export function spreadRuns(
 }
 
 function eachRun(
-  runs: readonly (Runs | undefined)[],
+  runs: readonly (StridedRuns | undefined)[],
   visit: (at: number, packed: number, length: number) => void,
 ): void {
   for (const run of runs) {

@@ -1,10 +1,11 @@
-// How a caller's tensors meet the tiles: in place, a window of their buffer after the other; or
-// through a staging buffer, as much at a time as it holds.
+// Matches a caller's tensors with tiles. Tensors are bound in place, one window of their buffer after
+// another, or go through a staging buffer, as much at a time as it holds.
 import type { GpuTensor } from '../../backend.ts'
 import type { Arena } from './arena.ts'
-import { HALF, PARAM_WORDS, type Tile, type Tiling, WHOLE } from './tables.ts'
+import { ALIGNED, F16, PARAM } from './structs.ts'
+import type { Tile, Tiling } from './tables.ts'
 
-/** Tiles that one dispatch takes: of one segment of M, and of one window of the caller's buffer. */
+/** The tiles of one dispatch. They share a segment of M, and a window of the caller's buffer. */
 export interface Band {
   readonly segment: number
   /** tiles */
@@ -13,13 +14,13 @@ export interface Band {
   /** the window, in bytes */
   readonly offset: number
   readonly bytes: number
-  /** what is copied to the staging buffer, or from it */
+  /** to the staging buffer, or from it */
   readonly copies: readonly StagedCopy[]
   /** raw tensors whose updates have to be there */
   readonly raws: readonly RawRun[]
 }
 
-/** Neighbouring rows of a raw tensor, or of a single row some columns; where their updates lie. */
+/** Neighbouring rows of a raw tensor, or some columns of its only row; and where their updates lie. */
 export interface RawRun {
   readonly index: number
   /** elements; rows of `length` */
@@ -29,7 +30,7 @@ export interface RawRun {
   /** floats; rows are `stride` apart */
   readonly at: number
   readonly stride: number
-  /** where the tensor's first element would be, maybe before the first float */
+  /** where the tensor's first element would be: below 0 if the run begins later */
   readonly origin: number
 }
 
@@ -45,9 +46,9 @@ export interface StagedCopy {
 
 export interface Bindings {
   readonly bands: readonly Band[]
-  /** for each band, all parameters, with where their tensors lie in its window */
-  readonly params: Uint32Array<ArrayBuffer>
-  /** kinds of tensors there are, HALF, WHOLE or neither: each has its entry point in settle.wgsl */
+  /** for each band one PARAM a parameter, which says where its tensor lies in the window */
+  readonly table: Uint32Array<ArrayBuffer>
+  /** F16, ALIGNED or 0, for each kind of tensor there is; settle.wgsl has an entry point a kind */
   readonly modes: ReadonlySet<number>
 }
 
@@ -65,9 +66,12 @@ export interface TensorRef {
 }
 
 /**
+ * Binds tensors where they are.
+ *
+ * @param base  one PARAM a parameter, without the fields that depend on tensors
  * @param rawRoom  floats of raw tensors' updates that a band may have
- * @param size  of the buffer, in bytes; at least 16
- * @param limit  bytes of a window; and `alignment` of its beginning
+ * @param size  bytes of the buffer; at least 16
+ * @param limit  most bytes of a window, whose offset is a multiple of `alignment`
  * @throws RangeError  if four rows do not fit a window
  */
 export function inPlace(
@@ -91,7 +95,7 @@ export function inPlace(
       return { kind, at: (at - offset) / bytesPer(kind) }
     })
   }
-  walk(tiling, rawRoom, close, (tile, fresh) => {
+  cutIntoBands(tiling, rawRoom, close, (tile, fresh) => {
     const { matrix, row, rows, col, cols } = tile
     const { kind, offset } = refs[matrix.parameter.index]!
     const first = row * matrix.cols + 4 * col
@@ -114,12 +118,12 @@ export function inPlace(
   return builder.bindings
 }
 
-/** @param bytes  of the staging buffer: `stageBytes` or more */
+/** Sends tensors through a staging buffer. @param bytes  its size: `stageBytes` or more */
 export function staged(
   tiling: Tiling,
   base: Uint32Array,
   rawRoom: number,
-  kinds: readonly TensorType[],
+  refs: readonly TensorRef[],
   bytes: number,
 ): Bindings {
   const builder = new BindingsBuilder(base)
@@ -128,12 +132,12 @@ export function staged(
   const close = (span: Span): void => {
     const band = copies
     builder.add({ ...span, offset: 0, bytes, copies }, (index) => {
-      const kind = kinds[index]!
+      const { kind } = refs[index]!
       const copy = band.find((one) => one.index === index)
       return { kind, at: copy ? copy.at / bytesPer(kind) - copy.start : 0 }
     })
   }
-  walk(tiling, rawRoom, close, (tile, fresh) => {
+  cutIntoBands(tiling, rawRoom, close, (tile, fresh) => {
     if (fresh) {
       copies = []
       used = 0
@@ -142,13 +146,13 @@ export function staged(
     const { index } = matrix.parameter
     if (col > 0 && matrix.rows > 1) return true // its rows came with the tile at their beginning
     const start = row * matrix.cols + 4 * col
-    const count = blockOf(tile)
+    const count = copyLength(tile)
     const last = copies.at(-1)
-    const goesOn = last?.index === index
-    const at = goesOn ? used : 16 * Math.ceil(used / 16)
-    const end = at + bytesPer(kinds[index]!) * count
+    const continues = last?.index === index
+    const at = continues ? used : 16 * Math.ceil(used / 16)
+    const end = at + bytesPer(refs[index]!.kind) * count
     if (4 * Math.ceil(end / 4) > bytes && !fresh) return false
-    if (goesOn) last!.count += count
+    if (continues) last!.count += count
     else copies.push({ index, start, count, at })
     used = end
     return true
@@ -156,19 +160,27 @@ export function staged(
   return builder.bindings
 }
 
-/** Bytes of a staging buffer for these tiles: all tensors at once, or `most`, or a few rows if those take more. */
+/** A band for each segment of M, without a caller's tensors. */
+export function segmentBands({ starts }: Tiling): Band[] {
+  return starts.slice(1).map((end, segment) => {
+    const first = starts[segment]!
+    return { segment, first, count: end - first, offset: 0, bytes: 16, copies: [], raws: [] }
+  })
+}
+
+/** Bytes of a staging buffer: enough for all tensors, but at most `most`, unless one tile takes more. */
 export function stageBytes({ tiles }: Tiling, { matrices }: Arena, most: number): number {
   const all = matrices.reduce((sum, { parameter }) => sum + 4 * parameter.length + 16, 0)
-  const block = tiles.reduce((largest, tile) => Math.max(largest, 4 * blockOf(tile)), 0)
+  const block = tiles.reduce((largest, tile) => Math.max(largest, 4 * copyLength(tile)), 0)
   return Math.max(Math.min(all, most), 16 * Math.ceil(block / 16))
 }
 
-/** Elements that copy together with a tile: its rows whole; of a single row, its columns. */
-function blockOf({ matrix, rows, col, cols }: Tile): number {
+/** Elements that are copied for a tile: its whole rows, or its columns if the matrix is a single row. */
+function copyLength({ matrix, rows, col, cols }: Tile): number {
   return matrix.rows > 1 ? rows * matrix.cols : Math.min(4 * cols, matrix.cols - 4 * col)
 }
 
-/** Floats that raw tensors' updates take, for at least one tile each, if all of them take `all`. */
+/** Floats for raw tensors' updates: `all`, but at most `most`, unless one tile takes more. */
 export function rawRoomOf({ tiles }: Tiling, all: number, most: number): number {
   const block = tiles.reduce((largest, tile) => Math.max(largest, rawFloats(tile)), 0)
   return Math.max(Math.min(all, most), block)
@@ -181,8 +193,8 @@ function rawFloats({ matrix, rows, cols }: Tile): number {
 
 type Span = Pick<Band, 'segment' | 'first' | 'count' | 'raws'>
 
-/** Joins tiles to bands, for as long as `fits` says so, raw tensors have room, and the segment is the same. */
-function walk(
+/** Joins tiles to bands. One ends where `fits` says no, raw tensors lack room, or the segment does. */
+function cutIntoBands(
   { tiles, starts }: Tiling,
   rawRoom: number,
   close: (span: Span) => void,
@@ -196,16 +208,16 @@ function walk(
       used = 0
     }
     const { matrix, row, col } = tile
-    const goesOn = col > 0 && matrix.rows > 1
-    const more = goesOn ? 0 : rawFloats(tile)
+    const continues = col > 0 && matrix.rows > 1
+    const more = continues ? 0 : rawFloats(tile)
     if ((!fresh && used + more > rawRoom) || !fits(tile, fresh)) return false
     if (more > 0) {
       const start = row * matrix.cols + 4 * col
-      const length = matrix.rows > 1 ? matrix.cols : blockOf(tile)
+      const length = matrix.rows > 1 ? matrix.cols : copyLength(tile)
       const stride = matrix.rows > 1 ? matrix.stride : more
       const origin = used - (matrix.rows > 1 ? row * matrix.stride : 4 * col)
       const { index } = matrix.parameter
-      raws.push({ index, start, count: blockOf(tile), length, at: used, stride, origin })
+      raws.push({ index, start, count: copyLength(tile), length, at: used, stride, origin })
       used += more
     }
     return true
@@ -233,19 +245,22 @@ class BindingsBuilder {
     this.#base = base
   }
 
-  /** @param refOf  where a parameter's first element lies in the window, in elements: maybe before it */
+  /** @param refOf  finds a parameter's first element, in elements from the window: below 0 if before it */
   add(band: Band, refOf: (index: number) => { kind: TensorType; at: number }): void {
     const words = this.#base.slice()
+    const { size, offset } = PARAM
     for (const { index, origin } of band.raws) {
-      words[PARAM_WORDS * index + 8] = this.#base[PARAM_WORDS * index + 8]! + origin / 4
+      const raw = size * index + offset.raw
+      words[raw] = this.#base[raw]! + origin / 4
     }
-    for (let index = 0; PARAM_WORDS * index < words.length; index++) {
+    for (let index = 0; size * index < words.length; index++) {
       const { kind, at } = refOf(index)
-      const cols = words[PARAM_WORDS * index + 1]!
-      const half = kind === 'f16' ? HALF : 0
-      const whole = cols % 4 === 0 && at % (half ? 2 : 4) === 0 ? WHOLE : 0
-      words.set([at >>> 0, half | whole], PARAM_WORDS * index + 9)
-      this.#modes.add(half || whole)
+      const cols = words[size * index + offset.cols]!
+      const f16 = kind === 'f16' ? F16 : 0
+      const aligned = cols % 4 === 0 && at % (f16 ? 2 : 4) === 0 ? ALIGNED : 0
+      words[size * index + offset.at] = at // below 0 it wraps around, as sums in shaders do
+      words[size * index + offset.mode] = f16 | aligned
+      this.#modes.add(f16 || aligned)
     }
     this.#bands.push(band)
     this.#params.push(words)
@@ -253,8 +268,8 @@ class BindingsBuilder {
 
   get bindings(): Bindings {
     const length = this.#base.length
-    const params = new Uint32Array(length * this.#params.length)
-    for (const [i, words] of this.#params.entries()) params.set(words, i * length)
-    return { bands: this.#bands, params, modes: this.#modes }
+    const table = new Uint32Array(length * this.#params.length)
+    for (const [i, words] of this.#params.entries()) table.set(words, i * length)
+    return { bands: this.#bands, table, modes: this.#modes }
   }
 }

@@ -1,4 +1,4 @@
-// Whether what a caller gives is a tensor on the GPU.
+// Checks that a caller's value is a tensor on the GPU.
 import type { GpuTensor } from '../../backend.ts'
 import { bytesPer } from './bindings.ts'
 

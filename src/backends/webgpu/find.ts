@@ -1,7 +1,7 @@
 // Finding a device: in browsers and Deno by navigator.gpu, in Node by the optional package `webgpu`.
 import { UnsupportedError } from '../../errors.ts'
 
-/** What there is of Node's `process`, if there is one. */
+/** The parts of Node's `process` that are used here, if there is one. */
 const { process } = globalThis as {
   process?: {
     cwd(): string
@@ -19,8 +19,8 @@ export interface FoundDevice {
 }
 
 /**
- * What `create` of the package `webgpu` has returned. It is never let go: when it is collected as
- * garbage, the process dies (0.6.2, on every Node tried).
+ * The result of `create` of the package `webgpu`. It is kept for good: when it is collected as garbage,
+ * the process dies (0.6.2, on every Node tried).
  */
 let ofNode: GPU | undefined
 

@@ -1,4 +1,4 @@
-// One device as sessions use it: pipelines, and errors, which must not go unheard.
+// One device as sessions use it: pipelines, bindings, and the errors of calls.
 import { DeviceLostError } from '../../errors.ts'
 import { SHADERS, type ShaderName } from './shaders.ts'
 
@@ -11,6 +11,9 @@ export const USAGE = {
   STORAGE: 128,
 } as const
 const COMPUTE = 4
+
+/** Of buffers that shaders use and commands copy, from and to: STORAGE, COPY_SRC, COPY_DST. */
+export const DATA_USAGE = 140
 
 /** Storage bindings after the uniform at 0: those that are read (r), and written (w). */
 const BINDINGS: Readonly<Record<ShaderName, string>> = {
@@ -27,20 +30,20 @@ const BINDINGS: Readonly<Record<ShaderName, string>> = {
 /** Values of a shader's `override` constants. */
 export type Constants = Readonly<Record<string, number>>
 
-/** What the API has found wrong with calls made together; null: nothing. */
+/** The error of calls made together, or null. */
 export type Verdict = Promise<GPUError | null>
 
-/** So long after work has failed, its device may still turn out to be lost. */
+/** Work may fail so long before its device says that it is lost. */
 const GRACE_MS = 200
 
-/** Devices in use: pipelines are compiled once for each, whoever asks. */
+/** Devices in use: sessions share the pipelines of one. */
 const known = new WeakMap<GPUDevice, Gpu>()
 
 export class Gpu {
   readonly device: GPUDevice
   /** bytes that a buffer may have to be bound as a whole */
   readonly limit: number
-  /** what the beginning of a bound part must be a multiple of, in bytes */
+  /** the offset of a bound part is a multiple of this, in bytes */
   readonly alignment: number
   readonly #pipelines = new Map<string, Promise<GPUComputePipeline>>()
   readonly #layouts = new Map<ShaderName, GPUBindGroupLayout>()
@@ -49,12 +52,7 @@ export class Gpu {
   #loss: DeviceLostError | null = null
 
   static of(device: GPUDevice): Gpu {
-    let gpu = known.get(device)
-    if (!gpu) {
-      gpu = new Gpu(device)
-      known.set(device, gpu)
-    }
-    return gpu
+    return getOrMake(known, device, () => new Gpu(device))
   }
 
   private constructor(device: GPUDevice) {
@@ -66,7 +64,7 @@ export class Gpu {
       this.#loss = new DeviceLostError(`the GPU device is lost (${reason}): ${message}`)
       throw this.#loss
     })
-    this.#lost.catch(() => undefined) // those who wait hear of it
+    this.#lost.catch(() => undefined) // `orLost` passes it on
   }
 
   /** @throws DeviceLostError */
@@ -74,18 +72,18 @@ export class Gpu {
     if (this.#loss) throw this.#loss
   }
 
-  /** The outcome of work, or the device's loss if that comes first. */
+  /** Waits for work, or for the loss of the device if that comes first. */
   async orLost<T>(work: Promise<T>): Promise<T> {
     try {
       return await Promise.race([work, this.#lost])
     } catch (error) {
-      // What ends with the device may say so, in words of its own, before the device does.
+      // Work may fail of the loss before the device reports it.
       await Promise.race([this.#lost, new Promise((resolve) => setTimeout(resolve, GRACE_MS))])
       throw error
     }
   }
 
-  /** Calls the API. Without this, what is wrong with the calls would be told to the console alone. */
+  /** Calls the API within error scopes: outside of them, only the console is told of errors. */
   checked<T>(calls: () => T): { readonly value: T; readonly verdict: Verdict } {
     this.assertAlive()
     const { device } = this
@@ -93,7 +91,7 @@ export class Gpu {
     device.pushErrorScope('validation')
     const pop = (): Verdict => {
       const verdict = device.popErrorScope()
-      verdict.catch(() => undefined) // of a lost device: whoever asks hears of it
+      verdict.catch(() => undefined) // of a lost device; whoever awaits it is told
       return verdict
     }
     let value: T
@@ -116,20 +114,15 @@ export class Gpu {
     entry: string = shader,
   ): Promise<GPUComputePipeline> {
     const key = `${entry} ${JSON.stringify(constants)}`
-    let made = this.#pipelines.get(key)
-    if (!made) {
-      const { device } = this
-      // A shader that is not valid makes no pipeline, whose promise says why: nobody asks the scopes.
-      made = this.checked(() =>
-        device.createComputePipelineAsync({
-          label: key,
-          layout: device.createPipelineLayout({ bindGroupLayouts: [this.#layout(shader)] }),
-          compute: { module: this.#module(shader), entryPoint: entry, constants },
-        }),
-      ).value
-      this.#pipelines.set(key, made)
-    }
-    return this.orLost(made)
+    const { device } = this
+    const make = () =>
+      device.createComputePipelineAsync({
+        label: key,
+        layout: device.createPipelineLayout({ bindGroupLayouts: [this.#layout(shader)] }),
+        compute: { module: this.#module(shader), entryPoint: entry, constants },
+      })
+    // The promise of an invalid pipeline says why. So the verdict is not needed.
+    return this.orLost(getOrMake(this.#pipelines, key, () => this.checked(make).value))
   }
 
   bind(shader: ShaderName, resources: readonly GPUBufferBinding[]): GPUBindGroup {
@@ -142,18 +135,14 @@ export class Gpu {
   }
 
   #module(shader: ShaderName): GPUShaderModule {
-    let module = this.#modules.get(shader)
-    if (!module) {
-      module = this.device.createShaderModule({ label: shader, code: SHADERS[shader] })
-      this.#modules.set(shader, module)
-    }
-    return module
+    return getOrMake(this.#modules, shader, () =>
+      this.device.createShaderModule({ label: shader, code: SHADERS[shader] }),
+    )
   }
 
-  /** Not 'auto': that leaves out what an entry point, or an override, does not use. */
+  /** Not 'auto': that leaves out bindings that an entry point, with its overrides, does not use. */
   #layout(shader: ShaderName): GPUBindGroupLayout {
-    let layout = this.#layouts.get(shader)
-    if (!layout) {
+    return getOrMake(this.#layouts, shader, () => {
       const types: GPUBufferBindingType[] = ['uniform']
       for (const access of BINDINGS[shader]) {
         types.push(access === 'r' ? 'read-only-storage' : 'storage')
@@ -161,14 +150,23 @@ export class Gpu {
       const entries = types.map((type, binding) => {
         return { binding, visibility: COMPUTE, buffer: { type } }
       })
-      layout = this.device.createBindGroupLayout({ label: shader, entries })
-      this.#layouts.set(shader, layout)
-    }
-    return layout
+      return this.device.createBindGroupLayout({ label: shader, entries })
+    })
   }
 }
 
-/** What callers are told of a verdict. @throws Error  if there is one */
+/** The map's value, or one that is made and put there. */
+export function getOrMake<Key, Value>(
+  map: { get(key: Key): Value | undefined; set(key: Key, value: Value): unknown },
+  key: Key,
+  make: () => Value,
+): Value {
+  const found = map.get(key) ?? make()
+  map.set(key, found)
+  return found
+}
+
+/** Throws the error of a verdict. @throws Error  if there is one */
 export function raise(error: GPUError | null | undefined): void {
   if (error) throw new Error(`WebGPU: ${error.message}`, { cause: error })
 }

@@ -1,11 +1,11 @@
-// The kernels on a GPU, on single matrices in arrays: each call brings its operands there and back.
-// For tests, and for trying a device; what is fast is the phases of a session, on buffers.
+// The kernels on a GPU, on single matrices in arrays, for tests and for trying a device. Each call
+// copies its operands there and back: the fast way is a session, on buffers.
 
 import type { Dims, Kernels, Layout, Session, Slot } from '../../backend.ts'
 import { bytesOf } from '../../bytes.ts'
 import type { WebgpuBackend } from './index.ts'
 
-/** Those kernels that a GPU has. What workers must agree on, to the bit, is wasm alone. */
+/** The kernels that a GPU has. Those whose bits workers must agree on are on wasm alone. */
 export type WebgpuKernels = Pick<
   Kernels,
   'name' | 'accumulateProject' | 'project' | 'backproject' | 'reconstruct' | 'residual' | 'settle'

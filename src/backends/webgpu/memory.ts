@@ -1,5 +1,5 @@
 // The buffers of one session: M, factors, partial sums, and the tables that lead shaders through
-// them. Model-sized are those of M alone; they are made once.
+// them. Only those of M are as large as the model; they are made once.
 
 import type { Layout, Slot } from '../../backend.ts'
 import { bytesOf } from '../../bytes.ts'
@@ -11,18 +11,20 @@ import {
   type MatrixLayout,
   overlaps,
   packRuns,
-  type Runs,
+  type StridedRuns,
   spreadRuns,
 } from './arena.ts'
-import { type RawRun, rawRoomOf } from './bindings.ts'
-import { USAGE } from './gpu.ts'
+import { type RawRun, rawRoomOf, segmentBands } from './bindings.ts'
+import type { CopyJob } from './copy-out.ts'
+import { DATA_USAGE, USAGE } from './gpu.ts'
 import { type Recorder, uniformTable } from './recorder.ts'
-import { paramWords, SUM_WORDS, type Tiling, tallTiles, tileWords, wideTiles } from './tables.ts'
+import { BAND, SUM } from './structs.ts'
+import { paramWords, type Tiling, tallTiles, tileWords, wideTiles } from './tables.ts'
 
 /** Most that partial sums may take, in bytes. */
 const MOST_PART_BYTES = 1 << 26
 
-/** Most floats of raw tensors' updates that are on the device at a time, unless four rows are more. */
+/** Most floats of raw tensors' updates on the device at a time, unless one tile takes more. */
 const MOST_RAW_FLOATS = 1 << 22
 
 /** Floats of M that are packed or spread at a time. */
@@ -35,21 +37,13 @@ export interface TilingBuffers {
   /** one for each segment of M */
   readonly bands: GPUBuffer
   readonly sums: GPUBuffer
-  /** the only one, of all sums */
+  readonly sumCount: number
+  /** of all sums */
   readonly sumBand: GPUBuffer
 }
 
-/** Floats to be copied out, and what becomes of them. */
-export interface CopyJob {
-  readonly buffer: GPUBuffer
-  /** floats */
-  readonly at: number
-  readonly floats: number
-  readonly use: (values: Float32Array) => void
-}
-
 /** Neighbouring floats of one segment of M. */
-export type Stretch = [segment: number, first: number, count: number]
+export type FloatRange = [segment: number, first: number, count: number]
 
 type FactorSlot = 'left' | 'qHat' | 'qLocal' | 'qMean'
 
@@ -61,7 +55,7 @@ export class Memory {
   left!: GPUBuffer
   qHat!: GPUBuffer
   qLocal!: GPUBuffer
-  /** and, behind the factors, raw tensors' updates: those of a band */
+  /** behind the factors are raw tensors' updates, those of one band */
   qMean!: GPUBuffer
   rawRoom!: number
   parts!: GPUBuffer
@@ -74,16 +68,16 @@ export class Memory {
   /** bound where nothing is read or written */
   readonly nothing: GPUBuffer
   readonly #recorder: Recorder
-  /** what has to be made anew with other ranks */
+  /** buffers to be made anew for other ranks */
   #made: GPUBuffer[] = []
-  /** factors on their way, as they lie here and as they travel */
+  /** scratch for factors: as they lie here, and as they travel */
   #padded = new Float32Array(0)
   #packed = new Float32Array(0)
 
   constructor(recorder: Recorder, layout: Layout) {
     const { gpu } = recorder
     this.#recorder = recorder
-    this.refused = gpu.buffer('refused', 16, USAGE.STORAGE | USAGE.COPY_SRC | USAGE.COPY_DST)
+    this.refused = gpu.buffer('refused', 16, DATA_USAGE)
     this.nothing = gpu.buffer('nothing', 16, USAGE.STORAGE)
     this.arrange(layout)
   }
@@ -124,59 +118,48 @@ export class Memory {
     this.parts = this.#floats('parts', partFloats)
     this.paramWords = paramWords(arena, factors)
     this.params = this.#table('params', this.paramWords)
-    this.wide = this.#lay('wide', wide)
-    this.tall = this.#lay('tall', tall)
+    this.wide = this.#upload('wide', wide)
+    this.tall = this.#upload('tall', tall)
     this.#padded = new Float32Array(Math.max(leftFloats, rightFloats, rawRoom))
     this.#packed = new Float32Array(
       Math.max(layout.leftFloats, layout.rightFloats, Math.min(raws, rawRoom)),
     )
   }
 
-  #lay(name: string, tiling: Tiling): TilingBuffers {
-    const bands = tiling.starts
-      .slice(1)
-      .map((end, i) => ({ first: tiling.starts[i]!, count: end - tiling.starts[i]!, params: 0 }))
-    const count = tiling.sums.length / SUM_WORDS
+  #upload(name: string, tiling: Tiling): TilingBuffers {
+    const bands = segmentBands(tiling).map((band) => ({ ...band, params: 0 }))
+    const sumCount = tiling.sums.length / SUM.size
+    const sumBand = { first: 0, count: sumCount, params: 0 }
     return {
       tiling,
       tiles: this.#table(`${name} tiles`, tileWords(tiling.tiles)),
-      bands: this.#table(`${name} bands`, uniformTable(bands), USAGE.UNIFORM),
+      bands: this.#table(`${name} bands`, uniformTable(BAND, bands), USAGE.UNIFORM),
       sums: this.#table(`${name} sums`, tiling.sums),
-      sumBand: this.#table(
-        `${name} sums' band`,
-        uniformTable([{ first: 0, count, params: 0 }]),
-        USAGE.UNIFORM,
-      ),
+      sumCount,
+      sumBand: this.#table(`${name} sum band`, uniformTable(BAND, [sumBand]), USAGE.UNIFORM),
     }
   }
 
   #floats(label: string, floats: number): GPUBuffer {
-    const usage = USAGE.STORAGE | USAGE.COPY_SRC | USAGE.COPY_DST
-    const buffer = this.#recorder.gpu.buffer(label, 4 * floats, usage)
+    const buffer = this.#recorder.gpu.buffer(label, 4 * floats, DATA_USAGE)
     this.#made.push(buffer)
     return buffer
   }
 
-  #table(
-    label: string,
-    values: Uint32Array<ArrayBuffer> | Uint8Array<ArrayBuffer>,
-    usage: number = USAGE.STORAGE,
-  ): GPUBuffer {
-    const buffer = this.#recorder.gpu.buffer(label, values.byteLength, usage | USAGE.COPY_DST)
+  #table(label: string, words: Uint32Array<ArrayBuffer>, usage?: number): GPUBuffer {
+    const buffer = this.#recorder.table(label, words, usage)
     this.#made.push(buffer)
-    this.#recorder.write(buffer, 0, values)
     return buffer
   }
 
-  /** Makes the buffers of M, and brings over what the former held. */
+  /** Makes the buffers of M, and copies the contents of the former ones. */
   #moveInto(arena: Arena): void {
     const before = this.segments
     const matrices = before.length > 0 ? this.arena.matrices : []
     const same = arena.matrices.every((matrix, i) => sameLayout(matrix, matrices[i]))
     if (same) return
-    const usage = USAGE.STORAGE | USAGE.COPY_SRC | USAGE.COPY_DST
     const { gpu, encoder } = this.#recorder
-    this.segments = arena.segments.map((floats, i) => gpu.buffer(`m ${i}`, 4 * floats, usage))
+    this.segments = arena.segments.map((floats, i) => gpu.buffer(`m ${i}`, 4 * floats, DATA_USAGE))
     for (const [i, matrix] of matrices.entries()) {
       for (const { from, at, to, into, floats } of overlaps(matrix, arena.matrices[i]!)) {
         const [source, target] = [before[from]!, this.segments[to]!]
@@ -187,8 +170,8 @@ export class Memory {
     for (const buffer of before) buffer.destroy()
   }
 
-  /** What is to be copied out for a slot, to lie packed in `into` from `at` on. */
-  jobs(slot: Slot, into: Float32Array, at: number): CopyJob[] {
+  /** Copies that put a slot, packed, into `into` from `at` on. */
+  copyJobs(slot: Slot, into: Float32Array, at: number): CopyJob[] {
     const factor = this.#factor(slot)
     if (factor) {
       const { buffer, runs, floats } = factor
@@ -228,7 +211,7 @@ export class Memory {
     }
   }
 
-  /** Puts a band's updates of raw tensors behind the mean's right factors. @param values  of all */
+  /** Writes a band's raw updates behind qMean's factors. @param values  of all raw tensors */
   writeRaw(raws: readonly RawRun[], values: Uint8Array): void {
     const end = raws.reduce(
       (sum, { at, count, length, stride }) => Math.max(sum, at + (count / length) * stride),
@@ -247,7 +230,7 @@ export class Memory {
 
   #send(
     buffer: GPUBuffer,
-    runs: readonly (Runs | undefined)[],
+    runs: readonly (StridedRuns | undefined)[],
     floats: number,
     values: Uint8Array,
   ): void {
@@ -257,9 +240,9 @@ export class Memory {
     this.#recorder.write(buffer, 0, this.#padded.subarray(0, floats))
   }
 
-  /** Floats of M that hold a slot; padding included. */
-  stretches(slot: 'residual' | 'raw'): Stretch[] {
-    const found: Stretch[] = []
+  /** The floats of M that hold a slot, with their padding. */
+  ranges(slot: 'residual' | 'raw'): FloatRange[] {
+    const found: FloatRange[] = []
     for (const { matrix } of this.#matricesOf(slot)) {
       for (const { segment, at, rows } of matrix.pieces) {
         const last = found.at(-1)
@@ -298,7 +281,7 @@ export class Memory {
   }
 }
 
-/** A parameter's rows in parts of a bounded size. */
+/** Cuts a parameter's rows into parts of MOST_FLOATS at most. */
 function eachPart({ pieces, stride }: MatrixLayout) {
   const most = Math.max(1, Math.floor(MOST_FLOATS / stride))
   return pieces.flatMap((piece) =>

@@ -1,9 +1,10 @@
-// How parameters meet their updates: tiles for shaders/momentum.wgsl, and the windows of callers'
-// buffers, or of staging buffers, that one dispatch binds.
+// Matches parameters with their updates: tiles for shaders/momentum.wgsl, and the windows that one
+// dispatch binds, of callers' buffers or of staging buffers.
 import type { StagedCopy } from './bindings.ts'
+import { MOMENTUM_TILE, pack } from './structs.ts'
 
 /** Floats of a tile. */
-const TILE = 4096
+const TILE_FLOATS = 4096
 
 /** Where a tensor is. */
 export interface BufferRef {
@@ -23,7 +24,7 @@ export interface Window {
   readonly buffer: number | null
   readonly offset: number
   readonly bytes: number
-  /** what is copied to the staging buffer, and of parameters from it */
+  /** to the staging buffer, and for parameters back from it */
   readonly copies: readonly StagedCopy[]
 }
 
@@ -37,12 +38,26 @@ export interface OptimizerBand {
   readonly g: Window
 }
 
+export interface OptimizerBindings {
+  readonly bands: readonly OptimizerBand[]
+  /** the tiles of all bands, as the shader reads them */
+  readonly table: Uint32Array<ArrayBuffer>
+}
+
+/** Neighbouring floats of one parameter: where they lie in what is bound of x, g and m. */
+interface MomentumTile {
+  readonly x: number
+  readonly g: number
+  readonly m: number
+  readonly length: number
+}
+
 /** In bytes. */
 export interface BindingLimits {
   /** most of a window, and what its beginning is a multiple of */
   readonly limit: number
   readonly alignment: number
-  /** of each staging buffer: all that is staged, or a tile or more */
+  /** of each staging buffer: room for all tensors, or for a tile or more */
   readonly stage: number
   /** of one of the momentum's buffers */
   readonly segment: number
@@ -53,28 +68,27 @@ export interface BindingLimits {
  * parts. Momentum is flat: one parameter after another, in order.
  *
  * @param lengths  floats
- * @returns `tiles`: for each x, g and m, in floats of what is bound, and the length
  */
 export function bindPairs(
   lengths: readonly number[],
   pairs: readonly RefPair[],
   { limit, alignment, stage, segment: segmentBytes }: BindingLimits,
-): { bands: OptimizerBand[]; tiles: Uint32Array<ArrayBuffer> } {
+): OptimizerBindings {
   const bands: OptimizerBand[] = []
-  const words: number[] = []
+  const all: MomentumTile[] = []
   const segmentFloats = segmentBytes / 4
   const reach = ({ buffer }: BufferRef) =>
     buffer === null
       ? new WindowBuilder(null, stage, 1)
       : new WindowBuilder(buffer, limit, alignment)
-  let tiles: { x: number; g: number; m: number; length: number }[] = []
+  let tiles: MomentumTile[] = []
   let [x, g] = [new WindowBuilder(null, 0, 1), new WindowBuilder(null, 0, 1)] // without room
   let [key, segment] = ['', 0]
   const close = () => {
     if (tiles.length === 0) return
-    const first = words.length / 4
+    const first = all.length
     for (const tile of tiles) {
-      words.push((tile.x - x.low) / 4, (tile.g - g.low) / 4, tile.m, tile.length)
+      all.push({ ...tile, x: (tile.x - x.low) / 4, g: (tile.g - g.low) / 4 })
     }
     bands.push({ segment, first, count: tiles.length, x: x.window, g: g.window })
     tiles = []
@@ -84,7 +98,7 @@ export function bindPairs(
     for (let start = 0; start < length; ) {
       const within = Math.floor((at + start) / segmentFloats)
       const rest = (within + 1) * segmentFloats - at - start
-      const count = Math.min(TILE, length - start, rest)
+      const count = Math.min(TILE_FLOATS, length - start, rest)
       const now = `${pair.x.buffer} ${pair.g.buffer} ${within}`
       const fits = x.has(pair.x, start, count) && g.has(pair.g, start, count)
       if (now !== key || !fits) {
@@ -103,10 +117,10 @@ export function bindPairs(
     }
   }
   close()
-  return { bands, tiles: Uint32Array.from(words) }
+  return { bands, table: pack(MOMENTUM_TILE, all) }
 }
 
-/** Parameters, those with the same buffers one after another; and where their momentum begins. */
+/** Orders parameters by their buffers, and says where the momentum of each begins. */
 function byBuffers(lengths: readonly number[], pairs: readonly RefPair[]) {
   const groups = new Map<string, { index: number; at: number }[]>()
   let at = 0
@@ -120,7 +134,7 @@ function byBuffers(lengths: readonly number[], pairs: readonly RefPair[]) {
   return [...groups.values()].flat()
 }
 
-/** What of one buffer is bound, so far: callers' tensors where they are, staged ones in a row. */
+/** The window of one buffer, as it grows: callers' tensors where they are, staged ones one after another. */
 class WindowBuilder {
   readonly #buffer: number | null
   readonly #most: number
@@ -156,7 +170,7 @@ class WindowBuilder {
     return high - low <= this.#most
   }
 
-  /** Takes them in; returns where they are, in bytes. */
+  /** Widens the window to hold more floats of a tensor; returns where they are, in bytes. */
   take(ref: BufferRef, index: number, start: number, count: number): number {
     const { at, low, high } = this.#with(ref, start, count)
     this.#low = low

@@ -1,31 +1,21 @@
 // Algorithm 2's descent on the GPU: parameters, updates and momentum stay there.
 import type { Dense, GpuTensor, OptimizerRates, SessionOptimizer, Tensor } from '../../backend.ts'
-import { USAGE } from './gpu.ts'
-import { type CopyJob, type Memory, MOST_FLOATS } from './memory.ts'
+import { BindingsCache, type CachedBindings } from './bindings-cache.ts'
+import type { CopyJob } from './copy-out.ts'
+import { DATA_USAGE, getOrMake, USAGE } from './gpu.ts'
+import { type Memory, MOST_FLOATS } from './memory.ts'
 import {
   type BufferRef,
   bindPairs,
-  type OptimizerBand,
+  type OptimizerBindings,
   type RefPair,
   type Window,
 } from './optimizer-bindings.ts'
-import { type Recorder, UNIFORM_STRIDE, uniformAt } from './recorder.ts'
+import { type Recorder, uniformAt } from './recorder.ts'
+import { MOMENTUM_BAND } from './structs.ts'
 
-/** Most that is staged at a time, in bytes, of the parameters and of the update each. */
+/** Most bytes that are staged at a time, of the parameters and of the update each. */
 const MOST_STAGED = 1 << 24
-
-/** So many ways of laying parameters and updates out are remembered. */
-const MOST_CACHED = 4
-
-/** A way of laying parameters and updates out, on the device. */
-interface CachedBindings {
-  readonly signature: string
-  readonly bands: readonly OptimizerBand[]
-  readonly tiles: GPUBuffer
-  readonly uniforms: GPUBuffer
-  /** the rates that the uniforms were written for */
-  written: string
-}
 
 /** Floats of one parameter's momentum that lie together. */
 interface MomentumPart {
@@ -38,17 +28,17 @@ interface MomentumPart {
 }
 
 /**
- * Buffers with usage STORAGE are bound as they are. What has other usages goes through a staging
- * buffer, and so does an update in the buffer of its parameter: WebGPU does not let one buffer be
- * read-only and written in one dispatch.
+ * The momentum step on callers' buffers. Buffers with usage STORAGE are bound as they are. Others go
+ * through a staging buffer, and so does an update in the buffer of its parameter: WebGPU lets no buffer
+ * be read-only and written in one dispatch.
  */
 export class GpuOptimizer implements SessionOptimizer {
   readonly #recorder: Recorder
   readonly #memory: Memory
   readonly #copyOut: (jobs: readonly CopyJob[]) => Promise<void>
-  /** the momentum; none until there is some */
+  /** the momentum; empty before the first step that has any */
   #segments: GPUBuffer[] = []
-  #cached: CachedBindings[] = []
+  readonly #cache: BindingsCache<OptimizerBindings>
   readonly #stages = new Map<'x' | 'g', GPUBuffer>()
 
   /** @param copyOut  after all that has been recorded */
@@ -60,6 +50,7 @@ export class GpuOptimizer implements SessionOptimizer {
     this.#recorder = recorder
     this.#memory = memory
     this.#copyOut = copyOut
+    this.#cache = new BindingsCache(recorder, 'momentum')
   }
 
   check(parameters: readonly Tensor[], update: readonly Tensor[], name: string): void {
@@ -98,14 +89,17 @@ export class GpuOptimizer implements SessionOptimizer {
       const gs = update as readonly GpuTensor[]
       const buffers: GPUBuffer[] = []
       const known = this.#layOut(xs, gs, buffers)
-      this.#rate(known, rates)
-      for (const [i, { segment, count, x, g }] of known.bands.entries()) {
+      const { bands } = known.bindings
+      this.#cache.write(known, MOMENTUM_BAND, rates, () =>
+        bands.map(({ first, count }) => ({ first, count, ...rates })),
+      )
+      for (const [i, { segment, count, x, g }] of bands.entries()) {
         this.#copyStaged('x', x, xs, false)
         this.#copyStaged('g', g, gs, false)
         const m = rates.momentum > 0 ? this.#segments[segment]! : this.#memory.nothing
         const group = this.#recorder.gpu.bind('momentum', [
           uniformAt(known.uniforms, i),
-          { buffer: known.tiles },
+          { buffer: known.table },
           this.#bound('x', x, buffers),
           this.#bound('g', g, buffers),
           { buffer: m },
@@ -118,7 +112,7 @@ export class GpuOptimizer implements SessionOptimizer {
     await this.#recorder.checkErrors()
   }
 
-  /** Makes the momentum, zero, if there is none. @throws Error  if the device has not the memory */
+  /** Makes the momentum, zero, before its first use. @throws Error  if the device has not the memory */
   async #begin(): Promise<void> {
     if (this.#segments.length > 0) return
     const most = this.#segmentFloats
@@ -126,8 +120,7 @@ export class GpuOptimizer implements SessionOptimizer {
     const made = this.#recorder.checked(() =>
       Array.from({ length: Math.ceil(denseFloats / most) }, (_, i) => {
         const floats = Math.min(most, denseFloats - i * most)
-        const usage = USAGE.STORAGE | USAGE.COPY_SRC | USAGE.COPY_DST
-        return this.#recorder.gpu.buffer(`momentum ${i}`, 4 * floats, usage)
+        return this.#recorder.gpu.buffer(`momentum ${i}`, 4 * floats, DATA_USAGE)
       }),
     )
     try {
@@ -143,12 +136,12 @@ export class GpuOptimizer implements SessionOptimizer {
     return Math.floor(this.#recorder.gpu.limit / 4)
   }
 
-  /** @param buffers  gets those that bands have by their numbers */
+  /** @param buffers  is given the buffers, so that bands can number them */
   #layOut(
     xs: readonly GpuTensor[],
     gs: readonly GpuTensor[],
     buffers: GPUBuffer[],
-  ): CachedBindings {
+  ): CachedBindings<OptimizerBindings> {
     const numbers = new Map<unknown, number>()
     const numberOf = (buffer: GPUBuffer) => {
       const number = numbers.get(buffer) ?? buffers.push(buffer) - 1
@@ -157,42 +150,15 @@ export class GpuOptimizer implements SessionOptimizer {
     }
     const pairs = xs.map((x, i) => refsOf(x, gs[i]!, numberOf))
     const signature = JSON.stringify(pairs)
-    const at = this.#cached.findIndex((one) => one.signature === signature)
-    const [found] = at < 0 ? [] : this.#cached.splice(at, 1)
-    const known = found ?? this.#lay(signature, pairs)
-    this.#cached.push(known)
-    if (this.#cached.length > MOST_CACHED) drop(this.#cached.shift()!)
-    return known
-  }
-
-  #lay(signature: string, pairs: readonly RefPair[]): CachedBindings {
-    const { gpu } = this.#recorder
-    const { bands, tiles } = bindPairs(this.#lengths, pairs, {
-      limit: gpu.limit,
-      alignment: gpu.alignment,
-      stage: this.#stageBytes,
-      segment: 4 * this.#segmentFloats,
+    return this.#cache.get(signature, () => {
+      const { gpu } = this.#recorder
+      return bindPairs(this.#lengths, pairs, {
+        limit: gpu.limit,
+        alignment: gpu.alignment,
+        stage: this.#stageBytes,
+        segment: 4 * this.#segmentFloats,
+      })
     })
-    const { STORAGE, UNIFORM, COPY_DST } = USAGE
-    const table = gpu.buffer('momentum tiles', tiles.byteLength, STORAGE | COPY_DST)
-    const uniforms = gpu.buffer('momentum bands', UNIFORM_STRIDE * bands.length, UNIFORM | COPY_DST)
-    this.#recorder.write(table, 0, tiles)
-    return { signature, bands, tiles: table, uniforms, written: '' }
-  }
-
-  #rate(known: CachedBindings, { learningRate, momentum, weightDecay }: OptimizerRates): void {
-    const floats = [learningRate, momentum, weightDecay]
-    const written = String(floats)
-    if (known.written === written) return
-    const view = new DataView(new ArrayBuffer(UNIFORM_STRIDE * known.bands.length))
-    for (const [i, { first, count }] of known.bands.entries()) {
-      view.setUint32(UNIFORM_STRIDE * i, first, true)
-      view.setUint32(UNIFORM_STRIDE * i + 4, count, true)
-      for (const [k, x] of floats.entries())
-        view.setFloat32(UNIFORM_STRIDE * i + 8 + 4 * k, x, true)
-    }
-    this.#recorder.write(known.uniforms, 0, view)
-    known.written = written
   }
 
   #bound(side: 'x' | 'g', window: Window, buffers: readonly GPUBuffer[]): GPUBufferBinding {
@@ -201,7 +167,7 @@ export class GpuOptimizer implements SessionOptimizer {
     return { buffer: bound, offset, size: bytes }
   }
 
-  /** Between tensors and their staging buffer. */
+  /** Copies tensors to their staging buffer, or back. */
   #copyStaged(
     side: 'x' | 'g',
     { copies }: Window,
@@ -218,13 +184,9 @@ export class GpuOptimizer implements SessionOptimizer {
   }
 
   #stage(side: 'x' | 'g'): GPUBuffer {
-    let stage = this.#stages.get(side)
-    if (!stage) {
-      const usage = USAGE.STORAGE | USAGE.COPY_SRC | USAGE.COPY_DST
-      stage = this.#recorder.gpu.buffer(`momentum's staging, ${side}`, this.#stageBytes, usage)
-      this.#stages.set(side, stage)
-    }
-    return stage
+    return getOrMake(this.#stages, side, () => {
+      return this.#recorder.gpu.buffer(`momentum's staging, ${side}`, this.#stageBytes, DATA_USAGE)
+    })
   }
 
   get #stageBytes(): number {
@@ -258,7 +220,7 @@ export class GpuOptimizer implements SessionOptimizer {
     await this.#recorder.checkErrors()
   }
 
-  /** All of the momentum. */
+  /** The whole momentum, in parts that lie in one buffer and parameter each. */
   #parts(): MomentumPart[] {
     const parts: MomentumPart[] = []
     const most = this.#segmentFloats
@@ -277,11 +239,11 @@ export class GpuOptimizer implements SessionOptimizer {
 
   destroy(): void {
     for (const buffer of [...this.#segments, ...this.#stages.values()]) buffer.destroy()
-    for (const known of this.#cached) drop(known)
+    this.#cache.clear()
   }
 }
 
-/** Where a parameter and its update are bound. */
+/** Says for a parameter and its update whether they are bound in place, and in which buffer. */
 function refsOf(x: GpuTensor, g: GpuTensor, numberOf: (buffer: GPUBuffer) => number): RefPair {
   const ref = ({ buffer, offset = 0 }: GpuTensor, other?: unknown): BufferRef => {
     const there = buffer as GPUBuffer
@@ -289,9 +251,4 @@ function refsOf(x: GpuTensor, g: GpuTensor, numberOf: (buffer: GPUBuffer) => num
     return bindable ? { buffer: numberOf(there), offset } : { buffer: null, offset: 0 }
   }
   return { x: ref(x), g: ref(g, x.buffer) }
-}
-
-function drop({ tiles, uniforms }: CachedBindings): void {
-  tiles.destroy()
-  uniforms.destroy()
 }

@@ -1,9 +1,9 @@
-// The way back from the GPU: buffers that can be mapped, kept for the next time.
+// Reads from the GPU: a pool of buffers that can be mapped.
 import { type Gpu, USAGE } from './gpu.ts'
 
 const READ = 1 // GPUMapMode.READ
 
-/** Most that is read in one go. */
+/** Most bytes that are read in one go. */
 export const MOST_BYTES = 1 << 26
 
 export class Readback {
@@ -22,7 +22,7 @@ export class Readback {
     return this.#gpu.buffer('readback', bytes, USAGE.MAP_READ | USAGE.COPY_DST)
   }
 
-  /** Waits for what has been submitted, and hands the buffer's bytes to `use`, for that time only. */
+  /** Waits for what has been submitted, and lends the buffer's bytes to `use`. */
   async read(buffer: GPUBuffer, bytes: number, use: (bytes: ArrayBuffer) => void): Promise<void> {
     const mapped = buffer.mapAsync(READ, 0, bytes)
     const stop = hurry(this.#gpu.device)
@@ -43,8 +43,8 @@ export class Readback {
 }
 
 /**
- * Firefox looks every 100 ms whether a buffer can be mapped (its bug 1870699), but also when
- * something is submitted: so something is, until `stop` is called.
+ * Makes Firefox map buffers at once. It looks every 100 ms whether one can be mapped (its bug 1870699),
+ * and at each submission: so empty ones are made until the result is called.
  */
 function hurry({ queue }: GPUDevice): () => void {
   const { navigator } = globalThis as { navigator?: { userAgent?: string } }

@@ -1,33 +1,19 @@
-// One session's commands: recorded in the order called, submitted together before something is read,
-// or written over by the CPU, or before a caller may go on to use its buffers.
+// One session's commands. They are recorded in the order called, and submitted together before the CPU
+// reads or overwrites anything, and before a caller may use its buffers again.
 import { type Gpu, raise, USAGE, type Verdict } from './gpu.ts'
-
-/** What the band of a dispatch begins with; see shaders/accumulateProject.wgsl and settle.wgsl. */
-export interface Uniform {
-  readonly first: number
-  readonly count: number
-  readonly params: number
-  readonly scale?: number
-  readonly accumulate?: boolean
-  readonly raw?: boolean
-}
+import { type FieldValues, pack, type Struct } from './structs.ts'
 
 /** Bytes between the uniforms of a table: the largest alignment that a device may ask for. */
 export const UNIFORM_STRIDE = 256
+/** Bytes that are bound of each: no uniform of structs.ts is larger. */
 const UNIFORM_BYTES = 32
 
 /** A table of uniforms, each where it can be bound. */
-export function uniformTable(uniforms: readonly Uniform[]): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(UNIFORM_STRIDE * uniforms.length)
-  const view = new DataView(bytes.buffer)
-  for (const [i, one] of uniforms.entries()) {
-    const words = [one.first, one.count, one.params]
-    for (const [k, word] of words.entries()) view.setUint32(UNIFORM_STRIDE * i + 4 * k, word, true)
-    view.setFloat32(UNIFORM_STRIDE * i + 12, one.scale ?? 1, true)
-    view.setUint32(UNIFORM_STRIDE * i + 16, Number(one.accumulate ?? false), true)
-    view.setUint32(UNIFORM_STRIDE * i + 20, Number(one.raw ?? false), true)
-  }
-  return bytes
+export function uniformTable<Field extends string>(
+  struct: Struct<Field>,
+  uniforms: readonly FieldValues<Field>[],
+): Uint32Array<ArrayBuffer> {
+  return pack(struct, uniforms, UNIFORM_STRIDE / 4)
 }
 
 /** The i-th of such a table, as it is bound. */
@@ -39,14 +25,14 @@ export class Recorder {
   readonly gpu: Gpu
   #encoder: GPUCommandEncoder | null = null
   #verdicts: Verdict[] = []
-  /** for the commands being recorded, and no longer */
+  /** destroyed when the commands being recorded are submitted */
   #transient: GPUBuffer[] = []
 
   constructor(gpu: Gpu) {
     this.gpu = gpu
   }
 
-  /** Calls the API; `heard` tells what was wrong with the calls. */
+  /** Calls the API; `checkErrors` throws what it finds wrong with the calls. */
   checked<T>(calls: () => T): T {
     const { value, verdict } = this.gpu.checked(calls)
     this.#verdicts.push(verdict)
@@ -58,7 +44,7 @@ export class Recorder {
     return this.#encoder
   }
 
-  /** One workgroup for each of `count`, in as many dimensions as it takes. */
+  /** Dispatches `count` workgroups, and a few more where they take two dimensions. */
   dispatch(label: string, pipeline: GPUComputePipeline, group: GPUBindGroup, count: number): void {
     if (count === 0) return
     const most = this.gpu.device.limits.maxComputeWorkgroupsPerDimension
@@ -79,30 +65,35 @@ export class Recorder {
     for (const buffer of this.#transient.splice(0)) buffer.destroy()
   }
 
-  /** A buffer for the commands that are being recorded: it goes when they are submitted. */
+  /** A buffer that is destroyed when the commands being recorded are submitted. */
   transient(label: string, bytes: number, usage: number): GPUBuffer {
     const buffer = this.gpu.buffer(label, bytes, usage)
     this.#transient.push(buffer)
     return buffer
   }
 
-  /** A uniform of a few words, for the commands that are being recorded. */
-  uniform(words: readonly number[], floats: readonly number[] = []): GPUBufferBinding {
-    const values = new Uint8Array(16 * Math.ceil((words.length + floats.length) / 4))
-    const view = new DataView(values.buffer)
-    for (const [i, word] of words.entries()) view.setUint32(4 * i, word, true)
-    for (const [i, float] of floats.entries()) view.setFloat32(4 * (words.length + i), float, true)
-    const buffer = this.gpu.buffer('uniform', values.length, USAGE.UNIFORM | USAGE.COPY_DST)
-    this.write(buffer, 0, values) // submits what there was, so it is among the passing only now
-    this.#transient.push(buffer)
-    return { buffer }
+  /** The same for a table of uniforms. */
+  uniforms<Field extends string>(
+    struct: Struct<Field>,
+    values: readonly FieldValues<Field>[],
+  ): GPUBuffer {
+    const buffer = this.table('uniforms', uniformTable(struct, values), USAGE.UNIFORM)
+    this.#transient.push(buffer) // only now: writing it has submitted the commands before
+    return buffer
+  }
+
+  /** A buffer that holds these words. */
+  table(label: string, words: Uint32Array<ArrayBuffer>, usage: number = USAGE.STORAGE): GPUBuffer {
+    const buffer = this.gpu.buffer(label, words.byteLength, usage | USAGE.COPY_DST)
+    this.write(buffer, 0, words)
+    return buffer
   }
 
   /**
    * Overwrites bytes of a buffer, after all that has been recorded.
    *
-   * Never from shared memory, and always as bytes: `webgpu` 0.6.2 kills Node 20 over the one, and
-   * Node 24 over a Float16Array.
+   * It is given bytes, and never shared memory: with `webgpu` 0.6.2, Node 20 dies of shared memory
+   * and Node 24 of a Float16Array.
    */
   write(buffer: GPUBuffer, at: number, values: ArrayBufferView<ArrayBuffer>): void {
     if (values.byteLength === 0) return
@@ -111,7 +102,7 @@ export class Recorder {
     this.gpu.device.queue.writeBuffer(buffer, at, bytes, 0, bytes.length)
   }
 
-  /** Waits for what the API says of all calls so far. @throws Error  if it is anything */
+  /** Waits for the verdicts on all calls so far. @throws Error  if one is an error */
   async checkErrors(): Promise<void> {
     const verdicts = this.#verdicts.splice(0)
     for (const verdict of await this.gpu.orLost(Promise.all(verdicts))) raise(verdict)

@@ -1,14 +1,15 @@
 // One compressor's phases on the GPU.
 import type { Layout, Session, Sink, Slot, Tensor } from '../../backend.ts'
-import type { Band } from './bindings.ts'
+import { type Band, segmentBands } from './bindings.ts'
 import { checkTensor } from './check.ts'
-import { type Gpu, USAGE } from './gpu.ts'
-import { type CopyJob, Memory, type Stretch, type TilingBuffers } from './memory.ts'
-import { combine } from './norm.ts'
+import { type CopyJob, copyOut } from './copy-out.ts'
+import type { Gpu } from './gpu.ts'
+import { type FloatRange, Memory, type TilingBuffers } from './memory.ts'
+import { squaredNorms } from './norm.ts'
 import { GpuOptimizer } from './optimizer.ts'
-import { MOST_BYTES, Readback } from './readback.ts'
-import { Recorder, uniformAt, uniformTable } from './recorder.ts'
-import { HALF, WHOLE } from './tables.ts'
+import { Readback } from './readback.ts'
+import { Recorder, uniformAt } from './recorder.ts'
+import { ALIGNED, BATCH, F16, SCALE_FOURS, SCALE_RANGE } from './structs.ts'
 import { type BoundTensors, Tensors } from './tensors.ts'
 
 export class WebgpuSession implements Session {
@@ -21,8 +22,9 @@ export class WebgpuSession implements Session {
   readonly #readback: Readback
   readonly #memory: Memory
   readonly #tensors: Tensors
-  /** left, as it came back with the verdict on the gradient; null: not as it is now */
-  #ahead: Float32Array | null = null
+  readonly #copyOut: (jobs: readonly CopyJob[]) => Promise<void>
+  /** P as it was read with the flag `refused`; null: the device's has changed since */
+  #leftReadAhead: Float32Array | null = null
 
   /** @throws RangeError  if the device has not the memory */
   static async open(gpu: Gpu, layout: Layout): Promise<WebgpuSession> {
@@ -45,21 +47,22 @@ export class WebgpuSession implements Session {
     this.#memory = memory
     this.#readback = new Readback(recorder.gpu)
     this.#tensors = new Tensors(recorder, memory, this.#readback)
-    this.optimizer = new GpuOptimizer(recorder, memory, (jobs) => this.#copyOut(jobs))
+    this.#copyOut = (jobs) => copyOut(recorder, this.#readback, jobs)
+    this.optimizer = new GpuOptimizer(recorder, memory, this.#copyOut)
   }
 
-  /** What every step needs: compiling takes longer than a step. */
+  /** Compiles the pipelines of every step beforehand: that takes longer than a step. */
   async #compile(): Promise<void> {
     await Promise.all([
       this.#accumulating(1),
       this.#backprojecting(),
       this.#gpu.pipeline('reduce'),
-      this.#settling(WHOLE, true, true),
+      this.#settling(ALIGNED, true, true),
       this.#settling(0, true, true),
     ])
   }
 
-  /** @param sign  of the gradient; 0: M as it is */
+  /** @param sign  of the gradient; 0: it is not added */
   #accumulating(sign: -1 | 0 | 1): Promise<GPUComputePipeline> {
     const constants = { ADD: Math.abs(sign), SIGN: sign || 1, RANKS: this.#ranks(4) }
     return this.#gpu.pipeline('accumulateProject', constants)
@@ -70,11 +73,11 @@ export class WebgpuSession implements Session {
   }
 
   #settling(mode: number, write: boolean, deflate: boolean): Promise<GPUComputePipeline> {
-    const entry = mode === WHOLE ? 'settle' : mode === HALF ? 'settleF16' : 'settleOdd'
+    const entry = mode === ALIGNED ? 'settle' : mode === F16 ? 'settleF16' : 'settleUnaligned'
     return this.#gpu.pipeline('settle', { WRITE: Number(write), DEFLATE: Number(deflate) }, entry)
   }
 
-  /** Columns that a shader takes at a time: a power of two, and no more than there are. */
+  /** Columns that a shader takes at a time: the power of two that holds the highest rank, up to `most`. */
   #ranks(most: number): number {
     const largest = this.#memory.layout.matrices.reduce((r, { rank }) => Math.max(r, rank), 1)
     return Math.min(most, 2 ** Math.ceil(Math.log2(largest)))
@@ -83,44 +86,56 @@ export class WebgpuSession implements Session {
   async accumulateProject(gradients: readonly Tensor[]): Promise<boolean> {
     const { refused, layout, left } = this.#memory
     const [add, reduce] = await Promise.all([this.#accumulating(1), this.#gpu.pipeline('reduce')])
-    this.#ahead = null
-    const ahead = new Float32Array(layout.leftFloats)
+    this.#leftReadAhead = null
+    const leftValues = new Float32Array(layout.leftFloats)
     let bad = false
     const verdict: CopyJob = {
       buffer: refused,
       at: 0,
       floats: 4,
       use: (values) => {
-        bad = new Uint32Array(values.buffer, values.byteOffset, 1)[0] !== 0
+        bad = values[0] !== 0 // the word 1 is a subnormal float
       },
     }
     this.#recorder.checked(() => {
-      const place = this.#tensors.place(gradients, null)
+      const bound = this.#tensors.bind(gradients, null)
       this.#recorder.encoder.clearBuffer(refused)
-      this.#accumulate('accumulateProject', add, place)
+      this.#accumulate('accumulateProject', add, bound)
       this.#reduce(reduce, this.#memory.wide, left)
     })
-    await this.#copyOut([verdict, ...this.#memory.jobs('left', ahead, 0)])
+    await this.#copyOut([verdict, ...this.#memory.copyJobs('left', leftValues, 0)])
     if (bad) await this.withdraw(gradients)
-    else this.#ahead = ahead
+    else this.#leftReadAhead = leftValues
     return !bad
   }
 
   async withdraw(gradients: readonly Tensor[]): Promise<void> {
     const subtract = await this.#accumulating(-1)
     this.#recorder.checked(() => {
-      const place = this.#tensors.place(gradients, null)
-      this.#accumulate('withdraw', subtract, place)
+      const bound = this.#tensors.bind(gradients, null)
+      this.#accumulate('withdraw', subtract, bound)
       this.#recorder.flush()
     })
     await this.#recorder.checkErrors()
   }
 
-  #accumulate(label: string, pipeline: GPUComputePipeline, place: BoundTensors): void {
-    for (const [i, band] of place.bindings.bands.entries()) {
-      this.#tensors.fill(place, band)
-      const g = { buffer: place.buffer, offset: band.offset, size: band.bytes }
-      this.#project(label, pipeline, uniformAt(place.uniforms, i), place.params, g, band)
+  #accumulate(label: string, pipeline: GPUComputePipeline, bound: BoundTensors): void {
+    const { wide, qHat, segments, parts, refused } = this.#memory
+    for (const [i, band] of bound.bands.entries()) {
+      this.#tensors.stage(bound, band)
+      const g = windowOf(bound, band)
+      const group = this.#gpu.bind('accumulateProject', [
+        uniformAt(bound.uniforms, i),
+        { buffer: wide.tiles },
+        { buffer: bound.params },
+        { buffer: qHat },
+        g,
+        g,
+        { buffer: segments[band.segment]! },
+        { buffer: parts },
+        { buffer: refused },
+      ])
+      this.#recorder.dispatch(label, pipeline, group, band.count)
     }
   }
 
@@ -129,44 +144,11 @@ export class WebgpuSession implements Session {
       this.#accumulating(0),
       this.#gpu.pipeline('reduce'),
     ])
-    this.#ahead = null
-    const { nothing, params, wide, left } = this.#memory
+    this.#leftReadAhead = null
     this.#recorder.checked(() => {
-      for (const [i, band] of bandsOf(wide)) {
-        this.#project(
-          'project',
-          pipeline,
-          uniformAt(wide.bands, i),
-          params,
-          { buffer: nothing },
-          band,
-        )
-      }
-      this.#reduce(reduce, wide, left)
+      this.#accumulate('project', pipeline, noTensors(this.#memory))
+      this.#reduce(reduce, this.#memory.wide, this.#memory.left)
     })
-  }
-
-  #project(
-    label: string,
-    pipeline: GPUComputePipeline,
-    uniform: GPUBufferBinding,
-    params: GPUBuffer,
-    g: GPUBufferBinding,
-    { segment, count }: Pick<Band, 'segment' | 'count'>,
-  ): void {
-    const { wide, qHat, segments, parts, refused } = this.#memory
-    const group = this.#gpu.bind('accumulateProject', [
-      uniform,
-      { buffer: wide.tiles },
-      { buffer: params },
-      { buffer: qHat },
-      g,
-      g,
-      { buffer: segments[segment]! },
-      { buffer: parts },
-      { buffer: refused },
-    ])
-    this.#recorder.dispatch(label, pipeline, group, count)
   }
 
   async backproject(): Promise<void> {
@@ -176,7 +158,7 @@ export class WebgpuSession implements Session {
     ])
     const { tall, params, left, segments, parts, qLocal } = this.#memory
     this.#recorder.checked(() => {
-      for (const [i, { segment, count }] of bandsOf(tall)) {
+      for (const [i, { segment, count }] of segmentBands(tall.tiling).entries()) {
         const group = this.#gpu.bind('backproject', [
           uniformAt(tall.bands, i),
           { buffer: tall.tiles },
@@ -193,7 +175,7 @@ export class WebgpuSession implements Session {
 
   #reduce(
     pipeline: GPUComputePipeline,
-    { tiling, sums, sumBand }: TilingBuffers,
+    { sums, sumCount, sumBand }: TilingBuffers,
     to: GPUBuffer,
   ): void {
     const group = this.#gpu.bind('reduce', [
@@ -202,7 +184,7 @@ export class WebgpuSession implements Session {
       { buffer: this.#memory.parts },
       { buffer: to },
     ])
-    this.#recorder.dispatch('reduce', pipeline, group, tiling.sums.length / 8)
+    this.#recorder.dispatch('reduce', pipeline, group, sumCount)
   }
 
   async settle(deflate: boolean, raw: Uint8Array | null, sink: Sink | null): Promise<void> {
@@ -212,26 +194,23 @@ export class WebgpuSession implements Session {
     }
     const { into, scale, accumulate } = sink
     const settling = { scale, accumulate, raw: raw !== null }
-    const place = this.#recorder.checked(() => this.#tensors.place(into, settling))
-    const { bands, modes } = place.bindings
-    const entries = [...modes]
-    const pipelines = await Promise.all(entries.map((mode) => this.#settling(mode, true, deflate)))
-    // Halves of words that are not ours come and go with those that are.
-    const fill = accumulate || modes.has(HALF)
+    const bound = this.#recorder.checked(() => this.#tensors.bind(into, settling))
+    const { bands, modes } = bound
+    const pipelines = await Promise.all(
+      [...modes].map((mode) => this.#settling(mode, true, deflate)),
+    )
+    // A word may hold an f16 that is not ours beside one that is: staged, it must survive.
+    const stage = accumulate || modes.has(F16)
     const label = deflate ? 'settle' : 'reconstruct'
     const out: Promise<void>[] = []
     for (const [i, band] of bands.entries()) {
       this.#recorder.checked(() => {
         if (raw && band.raws.length > 0) this.#memory.writeRaw(band.raws, raw)
-        if (fill) this.#tensors.fill(place, band)
-        const y = { buffer: place.buffer, offset: band.offset, size: band.bytes }
-        for (const pipeline of pipelines) {
-          const uniform = uniformAt(place.uniforms, i)
-          this.#settleBand(label, pipeline, uniform, place.params, y, band)
-        }
-        const done = this.#tensors.empty(place, band)
+        if (stage) this.#tensors.stage(bound, band)
+        for (const pipeline of pipelines) this.#settleBand(label, pipeline, bound, i)
+        const done = this.#tensors.unstage(bound, band)
         if (!done) return
-        done.catch(() => undefined) // heard below; but another may fail before, and end the wait
+        done.catch(() => undefined) // awaited below, unless another fails first
         out.push(done)
       })
       if (out.length > 1) await out.shift()
@@ -243,47 +222,38 @@ export class WebgpuSession implements Session {
 
   /** M ← M − left·qLocalᵀ */
   async #deflate(): Promise<void> {
-    const pipeline = await this.#settling(WHOLE, false, true)
-    const { wide, params, nothing } = this.#memory
+    const pipeline = await this.#settling(ALIGNED, false, true)
     this.#recorder.checked(() => {
-      for (const [i, band] of bandsOf(wide)) {
-        const uniform = uniformAt(wide.bands, i)
-        this.#settleBand('residual', pipeline, uniform, params, { buffer: nothing }, band)
-      }
+      const bound = noTensors(this.#memory)
+      for (const i of bound.bands.keys()) this.#settleBand('residual', pipeline, bound, i)
       this.#recorder.flush()
     })
     await this.#recorder.checkErrors()
   }
 
-  #settleBand(
-    label: string,
-    pipeline: GPUComputePipeline,
-    uniform: GPUBufferBinding,
-    params: GPUBuffer,
-    y: GPUBufferBinding,
-    { segment, count }: Pick<Band, 'segment' | 'count'>,
-  ): void {
+  #settleBand(label: string, pipeline: GPUComputePipeline, bound: BoundTensors, i: number): void {
+    const band = bound.bands[i]!
     const { wide, left, qLocal, qMean, segments } = this.#memory
     const group = this.#gpu.bind('settle', [
-      uniform,
+      uniformAt(bound.uniforms, i),
       { buffer: wide.tiles },
-      { buffer: params },
+      { buffer: bound.params },
       { buffer: left },
       { buffer: qLocal },
       { buffer: qMean },
-      { buffer: segments[segment]! },
-      y,
+      { buffer: segments[band.segment]! },
+      windowOf(bound, band),
     ])
-    this.#recorder.dispatch(label, pipeline, group, count)
+    this.#recorder.dispatch(label, pipeline, group, band.count)
   }
 
   async read(slots: readonly Slot[], into: Float32Array): Promise<void> {
-    const ahead = slots[0] === 'left' ? this.#ahead : null
+    const ahead = slots[0] === 'left' ? this.#leftReadAhead : null
     if (ahead) into.set(ahead)
     let at = ahead?.length ?? 0
     const jobs: CopyJob[] = []
     for (const slot of ahead ? slots.slice(1) : slots) {
-      jobs.push(...this.#memory.jobs(slot, into, at))
+      jobs.push(...this.#memory.copyJobs(slot, into, at))
       at += this.#floatsOf(slot)
     }
     await this.#copyOut(jobs)
@@ -296,119 +266,54 @@ export class WebgpuSession implements Session {
     return slot === 'left' ? leftFloats : rightFloats
   }
 
-  /** Copies out, after all that has been recorded; as much at a time as a mapped buffer may hold. */
-  async #copyOut(jobs: readonly CopyJob[]): Promise<void> {
-    for (let first = 0; first < jobs.length; ) {
-      let bytes = 0
-      let end = first
-      while (end < jobs.length && (end === first || bytes + 4 * jobs[end]!.floats <= MOST_BYTES)) {
-        bytes += 4 * jobs[end++]!.floats
-      }
-      const some = jobs.slice(first, end)
-      const back = this.#recorder.checked(() => {
-        const back = this.#readback.take(bytes)
-        let to = 0
-        for (const { buffer, at, floats } of some) {
-          if (floats)
-            this.#recorder.encoder.copyBufferToBuffer(buffer, 4 * at, back, to, 4 * floats)
-          to += 4 * floats
-        }
-        this.#recorder.flush()
-        return back
-      })
-      const read = this.#readback.read(back, bytes, (mapped) => {
-        let from = 0
-        for (const { floats, use } of some) {
-          use(new Float32Array(mapped, from, floats))
-          from += 4 * floats
-        }
-      })
-      await Promise.all([this.#recorder.checkErrors(), read])
-      first = end
-    }
-  }
-
   write(slot: Slot, values: Uint8Array): void {
-    if (slot === 'left') this.#ahead = null
+    if (slot === 'left') this.#leftReadAhead = null
     this.#recorder.checked(() => this.#memory.write(slot, values))
   }
 
   scale(slot: 'residual' | 'raw', factor: number): Promise<void> | undefined {
-    const stretches = this.#memory.stretches(slot)
+    const ranges = this.#memory.ranges(slot)
     const { segments } = this.#memory
-    if (factor !== 0) return this.#multiply(stretches, factor)
+    if (factor !== 0) return this.#multiply(ranges, factor)
     this.#recorder.checked(() => {
-      for (const [segment, first, count] of stretches) {
+      for (const [segment, first, count] of ranges) {
         this.#recorder.encoder.clearBuffer(segments[segment]!, 4 * first, 4 * count)
       }
     })
     return undefined
   }
 
-  async #multiply(stretches: readonly Stretch[], factor: number): Promise<void> {
+  async #multiply(ranges: readonly FloatRange[], factor: number): Promise<void> {
     const pipeline = await this.#gpu.pipeline('scale')
     this.#recorder.checked(() => {
-      for (const [segment, first, count] of stretches) {
-        const words = [first / 4, count / 4]
-        const group = this.#gpu.bind('scale', [
-          this.#recorder.uniform(words, [factor]),
-          { buffer: this.#memory.segments[segment]! },
-        ])
-        this.#recorder.dispatch('scale', pipeline, group, Math.ceil(count / 4 / 256))
+      const fours = ranges.map(([, first, count]) => {
+        return { first: first / 4, count: count / 4, factor }
+      })
+      const uniforms = this.#recorder.uniforms(SCALE_RANGE, fours)
+      for (const [i, [segment]] of ranges.entries()) {
+        const x = { buffer: this.#memory.segments[segment]! }
+        const group = this.#gpu.bind('scale', [uniformAt(uniforms, i), x])
+        const workgroups = Math.ceil(fours[i]!.count / SCALE_FOURS)
+        this.#recorder.dispatch('scale', pipeline, group, workgroups)
       }
       this.#recorder.flush()
     })
     await this.#recorder.checkErrors()
   }
 
-  async norms(): Promise<Float64Array> {
-    const pipeline = await this.#gpu.pipeline('norm')
-    const { segments, arena, layout } = this.#memory
-    const squares = new Float64Array(layout.parameters.length)
-    let groups = 0
-    const pieces = arena.matrices.flatMap(({ parameter, stride, pieces }) =>
-      pieces.map(({ segment, at, rows }) => {
-        const piece = { index: parameter.index, segment, first: at / 4, count: (rows * stride) / 4 }
-        const to = groups
-        groups += Math.ceil(piece.count / 1024)
-        return { ...piece, to, end: groups }
-      }),
-    )
-    const use = (values: Float32Array) => {
-      const words = new Uint32Array(values.buffer, values.byteOffset, values.length)
-      for (const { index, to, end } of pieces) {
-        squares[index]! += combine(words.subarray(2 * to, 2 * end))
-      }
-    }
-    const sums = this.#recorder.checked(() => {
-      const { STORAGE, COPY_SRC, COPY_DST, UNIFORM } = USAGE
-      const table = uniformTable(
-        pieces.map(({ first, count, to }) => ({ first, count, params: to })),
-      )
-      this.#recorder.flush() // so that nothing is submitted, and no buffer goes, before the dispatches
-      const bands = this.#recorder.transient('norm bands', table.length, UNIFORM | COPY_DST)
-      this.#recorder.write(bands, 0, table)
-      const sums = this.#recorder.transient('norms', 8 * groups, STORAGE | COPY_SRC)
-      for (const [i, { segment, to, end }] of pieces.entries()) {
-        const m = { buffer: segments[segment]! }
-        const group = this.#gpu.bind('norm', [uniformAt(bands, i), m, { buffer: sums }])
-        this.#recorder.dispatch('norm', pipeline, group, end - to)
-      }
-      return sums
-    })
-    await this.#copyOut([{ buffer: sums, at: 0, floats: 2 * groups, use }])
-    return squares
+  norms(): Promise<Float64Array> {
+    return squaredNorms(this.#recorder, this.#memory, this.#copyOut)
   }
 
   async orthonormalize(seed: number, step: number): Promise<void> {
     const pipeline = await this.#gpu.pipeline('orthonormalize')
-    this.#ahead = null
+    this.#leftReadAhead = null
     const { params, left, arena } = this.#memory
     const count = arena.matrices.length
     this.#recorder.checked(() => {
-      const uniform = this.#recorder.uniform([count, seed, step])
+      const uniforms = this.#recorder.uniforms(BATCH, [{ count, seed, step }])
       const group = this.#gpu.bind('orthonormalize', [
-        uniform,
+        uniformAt(uniforms, 0),
         { buffer: params },
         { buffer: left },
       ])
@@ -417,27 +322,29 @@ export class WebgpuSession implements Session {
   }
 
   rearrange(layout: Layout): void {
-    this.#ahead = null
+    this.#leftReadAhead = null
     this.#recorder.checked(() => {
       this.#recorder.flush()
-      this.#tensors.forget()
+      this.#tensors.clear()
       this.#memory.arrange(layout)
     })
   }
 
   dispose(): void {
-    this.#tensors.forget()
+    this.#tensors.clear()
     this.optimizer.destroy()
     this.#readback.destroy()
     this.#memory.destroy()
   }
 }
 
-/** M alone: its segments, one after another. */
-function bandsOf({
-  tiling: { starts },
-}: TilingBuffers): [number, Pick<Band, 'segment' | 'count'>][] {
-  return starts
-    .slice(1)
-    .map((end, segment) => [segment, { segment, count: end - starts[segment]! }])
+/** The part of a buffer that a band binds. */
+function windowOf({ buffer }: BoundTensors, { offset, bytes }: Band): GPUBufferBinding {
+  return { buffer, offset, size: bytes }
+}
+
+/** Bindings for phases on M alone. */
+function noTensors({ wide, params, nothing }: Memory): BoundTensors {
+  const bands = segmentBands(wide.tiling)
+  return { bands, modes: new Set(), params, uniforms: wide.bands, buffer: nothing, staged: null }
 }

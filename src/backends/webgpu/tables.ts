@@ -1,7 +1,17 @@
-// The tables that shaders walk: tiles, parameters, sums. Their structs are at the head of
-// shaders/accumulateProject.wgsl and shaders/reduce.wgsl.
+// The tables that shaders read: tiles, parameters, sums. structs.ts names their fields, which
+// shaders/accumulateProject.wgsl and shaders/reduce.wgsl explain.
 import type { Layout } from '../../backend.ts'
 import { type Arena, type Factors, fours, type MatrixLayout, type Piece } from './arena.ts'
+import {
+  type FieldValues,
+  PARAM,
+  pack,
+  ROWS,
+  SUM,
+  SUM_FOURS,
+  TILE,
+  WIDE_THREADS,
+} from './structs.ts'
 
 /** A part of one parameter that one workgroup takes. Columns count groups of four. */
 export interface Tile {
@@ -17,36 +27,23 @@ export interface Tile {
   readonly lanes: number
 }
 
-/** The tiles of a phase, in the order of the arena, and how their partial sums become a factor. */
+/** The tiles of a phase, in the order of the arena, and the sums that make a factor of their partial ones. */
 export interface Tiling {
   readonly tiles: readonly Tile[]
-  /** number of the first tile of each segment, and of all */
+  /** number of the first tile of each segment; then the number of tiles */
   readonly starts: readonly number[]
   readonly sums: Uint32Array<ArrayBuffer>
   /** floats of all partial sums */
   readonly partFloats: number
 }
 
-export const TILE_WORDS = 8
-export const PARAM_WORDS = 12
-export const SUM_WORDS = 8
-
-/** Bits of a parameter's `mode`; in accumulateProject.wgsl and settle.wgsl as well. */
-export const WHOLE = 1
-export const HALF = 2
-
-/** invocations of accumulateProject.wgsl and settle.wgsl, and rows that each takes */
-const THREADS = 64
-const ROWS = 4
 /** groups of four columns in a wide tile, in a tall one */
-const WIDE = 512
-const TALL = 32
-/** groups of four floats in a sum; LANES of reduce.wgsl */
-const SUM_FOURS = 8
+const WIDE_FOURS = 512
+const TALL_FOURS = 32
 
 /**
- * Tiles along the rows, for accumulateProject and settle: four rows for each team of lanes, and as
- * many columns as there are, up to 2048.
+ * Tiles along the rows, for accumulateProject and settle: ROWS rows for each team of lanes, and all
+ * columns up to 2048.
  *
  * @param partLimit  floats that partial sums may take
  */
@@ -56,19 +53,19 @@ export function wideTiles(
   factors: Factors,
   partLimit: number,
 ): Tiling {
-  for (let width = WIDE; ; width *= 2) {
+  for (let width = WIDE_FOURS; ; width *= 2) {
     const tiling = tile(arena, factors.left, 1, (matrix) => {
       const fours = Math.ceil(matrix.cols / 4)
-      const lanes = lanesFor(Math.min(fours, width), THREADS)
-      return { lanes, cols: width, rows: (ROWS * THREADS) / lanes, along: 'cols' }
+      const lanes = lanesFor(Math.min(fours, width), WIDE_THREADS)
+      return { lanes, cols: width, rows: (ROWS * WIDE_THREADS) / lanes, along: 'cols' }
     })
     if (tiling.partFloats <= partLimit || width * 4 > widest(layout)) return tiling
   }
 }
 
 /**
- * Tiles down the columns, for backproject: up to 128 columns, and so many rows that the partial sums
- * are a small part of M, but that there are tiles enough to keep a large device busy.
+ * Tiles down the columns, for backproject: up to 128 columns. There are rows enough that the partial sums
+ * are a small part of M, and tiles enough to keep a large device busy.
  */
 export function tallTiles(
   layout: Layout,
@@ -80,7 +77,7 @@ export function tallTiles(
   for (let least = 64; ; least *= 2) {
     const tiling = tile(arena, factors.right, 4, (matrix) => {
       const { rank } = matrix.parameter
-      const lanes = lanesFor(Math.min(TALL, Math.ceil(matrix.cols / 4)), TALL)
+      const lanes = lanesFor(Math.min(TALL_FOURS, Math.ceil(matrix.cols / 4)), TALL_FOURS)
       const rows = Math.max(least, Math.min(64 * Math.max(4, rank), busy))
       return { lanes, cols: lanes, rows, along: 'rows' }
     })
@@ -104,7 +101,7 @@ function tile(
   cutOf: (matrix: MatrixLayout) => Cut,
 ): Tiling {
   const bySegment: Tile[][] = arena.segments.map(() => [])
-  const sums: number[] = []
+  const sums: FieldValues<keyof typeof SUM.offset>[] = []
   let partFloats = 0
   for (const matrix of arena.matrices) {
     const { rank } = matrix.parameter
@@ -136,18 +133,24 @@ function tile(
     const parts = along === 'cols' ? Math.ceil(fours / most) : down
     for (let at = 0; at < next; at += 4 * SUM_FOURS) {
       const length = Math.min(SUM_FOURS, (next - at) / 4)
-      sums.push((runs.at + at) / 4, (partFloats + at) / 4, next / 4, parts, length, 0, 0, 0)
+      sums.push({
+        to: (runs.at + at) / 4,
+        first: (partFloats + at) / 4,
+        next: next / 4,
+        parts,
+        length,
+      })
     }
     partFloats += parts * next
   }
   const starts = [0]
   for (const some of bySegment) starts.push(starts.at(-1)! + some.length)
-  return { tiles: bySegment.flat(), starts, sums: Uint32Array.from(sums), partFloats }
+  return { tiles: bySegment.flat(), starts, sums: pack(SUM, sums), partFloats }
 }
 
 /**
- * Invocations along a row of `fours` groups: a power of two from 4 on. The most of which a tenth at
- * most would have nothing to do at the end of the row, else those of which the fewest.
+ * Invocations along a row of `fours` groups: a power of two from 4 on. It is the largest of which at
+ * most a tenth idles at the end of the row; if there is none, the one of which the least idles.
  */
 function lanesFor(fours: number, most: number): number {
   let best = 4
@@ -176,36 +179,35 @@ function tallest({ parameters }: Layout): number {
 
 /** The tiles as shaders read them. */
 export function tileWords(tiles: readonly Tile[]): Uint32Array<ArrayBuffer> {
-  const words = new Uint32Array(TILE_WORDS * tiles.length)
-  for (const [i, { matrix, piece, row, rows, col, cols, out, lanes }] of tiles.entries()) {
-    const m = piece.at / 4 + ((row - piece.row) * matrix.stride) / 4 + col
-    words.set([matrix.parameter.index, m, row, rows, col, cols, out, lanes], i * TILE_WORDS)
-  }
-  return words
+  return pack(
+    TILE,
+    tiles.map(({ matrix, piece, row, ...rest }) => {
+      const m = (piece.at + (row - piece.row) * matrix.stride) / 4 + rest.col
+      return { ...rest, param: matrix.parameter.index, m, row }
+    }),
+  )
 }
 
-/** All parameters as shaders read them; where the caller's tensors lie is filled in elsewhere. */
+/** All parameters as shaders read them; bindings.ts writes the fields that depend on callers' tensors. */
 export function paramWords(arena: Arena, factors: Factors): Uint32Array<ArrayBuffer> {
-  const words = new Uint32Array(PARAM_WORDS * arena.matrices.length)
-  const raw = factors.rightFloats
-  for (const { parameter, rows, cols, stride } of arena.matrices) {
-    const { index, rank } = parameter
-    const p = factors.left[index]
-    const q = factors.right[index]
-    words.set(
-      [
-        stride / 4,
+  return pack(
+    PARAM,
+    arena.matrices.map(({ parameter: { index, rank }, rows, cols, stride }) => {
+      const p = factors.left[index]
+      const q = factors.right[index]
+      return {
+        stride: stride / 4,
         cols,
         rows,
         rank,
-        p?.at ?? 0,
-        p?.stride ?? 0,
-        (q?.at ?? 0) / 4,
-        fours(cols) / 4,
-        raw / 4, // of all; where its own begin is filled in as well
-      ],
-      index * PARAM_WORDS,
-    )
-  }
-  return words
+        p: p?.at ?? 0,
+        pStride: p?.stride ?? 0,
+        q: (q?.at ?? 0) / 4,
+        qStride: fours(cols) / 4,
+        raw: factors.rightFloats / 4, // of all raw tensors; bindings.ts adds where its own begins
+        at: 0,
+        mode: 0,
+      }
+    }),
+  )
 }

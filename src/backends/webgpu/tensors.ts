@@ -1,5 +1,5 @@
-// Callers' tensors, and how they come to the shaders: one buffer that holds them all is bound as it
-// is; others, and arrays, go through a staging buffer, some at a time.
+// Brings callers' tensors to the shaders. One buffer that holds them all is bound as it is; tensors in
+// several buffers, and arrays, go through a staging buffer, some at a time.
 import type { Dense, GpuTensor, Tensor } from '../../backend.ts'
 import {
   type Band,
@@ -8,41 +8,29 @@ import {
   inPlace,
   stageBytes,
   staged,
-  type TensorType,
+  type TensorRef,
 } from './bindings.ts'
-import { USAGE } from './gpu.ts'
+import { BindingsCache, type CachedBindings } from './bindings-cache.ts'
+import { DATA_USAGE, USAGE } from './gpu.ts'
 import type { Memory } from './memory.ts'
 import type { Readback } from './readback.ts'
-import { type Recorder, uniformTable } from './recorder.ts'
+import type { Recorder } from './recorder.ts'
+import { SETTLE_BAND } from './structs.ts'
 
-/** Most that is staged at a time, in bytes, unless four rows are more. */
+/** Most bytes that are staged at a time, unless one tile takes more. */
 const MOST_STAGED = 1 << 26
 
-/** So many ways of laying tensors out are remembered: the gradients', the parameters', and two more. */
-const MOST_CACHED = 4
-
-/** A way of laying tensors out, on the device. */
-interface CachedBindings {
-  readonly signature: string
-  readonly bindings: Bindings
-  readonly params: GPUBuffer
-  readonly uniforms: GPUBuffer
-  /** what the uniforms were written for */
-  written: string
-}
-
 /** One phase's tensors. */
-export interface BoundTensors {
-  readonly bindings: Bindings
+export interface BoundTensors extends Pick<Bindings, 'bands' | 'modes'> {
   readonly params: GPUBuffer
   readonly uniforms: GPUBuffer
-  /** what is bound, window after window: the callers' buffer, or the staging buffer */
+  /** the callers' buffer, bound window after window, or the staging buffer */
   readonly buffer: GPUBuffer
-  /** null: in place */
+  /** tensors to be staged; null: they are bound in place */
   readonly staged: readonly Tensor[] | null
 }
 
-/** How a tensor is settled: uniforms beside those of the band. */
+/** The fields of SETTLE_BAND that all bands share. */
 export interface Settling {
   readonly scale: number
   readonly accumulate: boolean
@@ -53,22 +41,23 @@ export class Tensors {
   readonly #recorder: Recorder
   readonly #memory: Memory
   readonly #readback: Readback
-  #cached: CachedBindings[] = []
+  readonly #cache: BindingsCache<Bindings>
   #stage: GPUBuffer | null = null
 
   constructor(recorder: Recorder, memory: Memory, readback: Readback) {
     this.#recorder = recorder
     this.#memory = memory
     this.#readback = readback
+    this.#cache = new BindingsCache(recorder, "callers'")
   }
 
   /**
-   * Where tensors are for one phase. Nothing of theirs is kept: only how they were laid out.
+   * Binds tensors for one phase. Only their layout is kept, no buffer.
    *
    * @param settling  if they are written to
-   * @throws TypeError  if a buffer cannot be used so
+   * @throws TypeError  if a buffer's usage does not allow that
    */
-  place(tensors: readonly Tensor[], settling: Settling | null): BoundTensors {
+  bind(tensors: readonly Tensor[], settling: Settling | null): BoundTensors {
     const buffer = commonBuffer(tensors)
     const all = USAGE.COPY_SRC | (settling ? USAGE.COPY_DST : 0)
     if (!buffer) {
@@ -82,65 +71,43 @@ export class Tensors {
       }
     }
     const known = this.#bindingsOf(tensors, buffer)
-    const { bindings, params, uniforms } = known
+    const { bands, modes } = known.bindings
     const how = settling ?? { scale: 1, accumulate: false, raw: false }
-    const written = JSON.stringify(how)
-    if (known.written !== written) {
-      const count = this.#memory.arena.matrices.length
-      const bands = bindings.bands.map(({ first, count: tiles }, i) => {
-        return { first, count: tiles, params: count * i, ...how }
-      })
-      this.#recorder.write(uniforms, 0, uniformTable(bands))
-      known.written = written
-    }
+    const { length } = this.#memory.arena.matrices
+    this.#cache.write(known, SETTLE_BAND, how, () =>
+      bands.map(({ first, count }, i) => ({ first, count, params: length * i, ...how })),
+    )
     return {
-      bindings,
-      params,
-      uniforms,
+      bands,
+      modes,
+      params: known.table,
+      uniforms: known.uniforms,
       buffer: buffer ?? this.#staging(),
       staged: buffer ? null : tensors,
     }
   }
 
-  #bindingsOf(tensors: readonly Tensor[], buffer: GPUBuffer | null): CachedBindings {
-    const refs = tensors.map((tensor): { kind: TensorType; offset: number } =>
-      tensor instanceof Float32Array
-        ? { kind: 'f32', offset: 0 }
-        : { kind: tensor.type ?? 'f32', offset: tensor.offset ?? 0 },
+  #bindingsOf(tensors: readonly Tensor[], buffer: GPUBuffer | null): CachedBindings<Bindings> {
+    const refs = tensors.map(
+      (tensor): TensorRef =>
+        tensor instanceof Float32Array
+          ? { kind: 'f32', offset: 0 }
+          : { kind: tensor.type ?? 'f32', offset: tensor.offset ?? 0 },
     )
     const signature = buffer
       ? `${buffer.size}: ${refs.map(({ kind, offset }) => `${kind} ${offset}`).join()}`
       : refs.map(({ kind }) => kind).join()
-    const at = this.#cached.findIndex((one) => one.signature === signature)
-    const [found] = at < 0 ? [] : this.#cached.splice(at, 1)
-    const known = found ?? this.#lay(signature, refs, buffer)
-    this.#cached.push(known)
-    if (this.#cached.length > MOST_CACHED) drop(this.#cached.shift()!)
-    return known
+    return this.#cache.get(signature, () => this.#plan(refs, buffer))
   }
 
-  #lay(
-    signature: string,
-    refs: readonly { kind: TensorType; offset: number }[],
-    buffer: GPUBuffer | null,
-  ): CachedBindings {
+  #plan(refs: readonly TensorRef[], buffer: GPUBuffer | null): Bindings {
     const { gpu } = this.#recorder
     const { wide, paramWords, rawRoom } = this.#memory
-    const limit = 4 * Math.floor(gpu.limit / 4)
-    const bindings = buffer
-      ? inPlace(wide.tiling, paramWords, rawRoom, refs, buffer.size, limit, gpu.alignment)
-      : staged(
-          wide.tiling,
-          paramWords,
-          rawRoom,
-          refs.map(({ kind }) => kind),
-          this.#staging().size,
-        )
-    const { STORAGE, UNIFORM, COPY_DST } = USAGE
-    const params = gpu.buffer('callers params', bindings.params.byteLength, STORAGE | COPY_DST)
-    const uniforms = gpu.buffer('callers bands', 256 * bindings.bands.length, UNIFORM | COPY_DST)
-    this.#recorder.write(params, 0, bindings.params)
-    return { signature, bindings, params, uniforms, written: '' }
+    if (buffer) {
+      const limit = 4 * Math.floor(gpu.limit / 4)
+      return inPlace(wide.tiling, paramWords, rawRoom, refs, buffer.size, limit, gpu.alignment)
+    }
+    return staged(wide.tiling, paramWords, rawRoom, refs, this.#staging().size)
   }
 
   #staging(): GPUBuffer {
@@ -148,30 +115,29 @@ export class Tensors {
       const { gpu } = this.#recorder
       const { wide, arena } = this.#memory
       const bytes = stageBytes(wide.tiling, arena, Math.min(gpu.limit, MOST_STAGED))
-      const usage = USAGE.STORAGE | USAGE.COPY_SRC | USAGE.COPY_DST
-      this.#stage = gpu.buffer('staging', bytes, usage)
+      this.#stage = gpu.buffer('staging', bytes, DATA_USAGE)
     }
     return this.#stage
   }
 
-  /** Brings a band's tensors into the staging buffer. */
-  fill({ staged, buffer }: BoundTensors, { copies }: Band): void {
+  /** Copies a band's tensors into the staging buffer. */
+  stage({ staged, buffer }: BoundTensors, { copies }: Band): void {
     for (const { index, start, count, at } of staged ? copies : []) {
       const tensor = staged![index]!
       if (tensor instanceof Float32Array) {
         this.#recorder.write(buffer, at, unshared(tensor.subarray(start, start + count)))
         continue
       }
-      const { from, offset, bytes } = stretch(tensor, start, count)
+      const { from, offset, bytes } = byteRange(tensor, start, count)
       this.#recorder.encoder.copyBufferToBuffer(from, offset, buffer, at, bytes)
     }
   }
 
-  /** Takes a band's tensors out of the staging buffer; arrays have them when the promise resolves. */
-  empty({ staged, buffer }: BoundTensors, { copies }: Band): Promise<void> | null {
+  /** Copies a band's tensors out of the staging buffer; into arrays by the time the promise resolves. */
+  unstage({ staged, buffer }: BoundTensors, { copies }: Band): Promise<void> | null {
     const arrays = staged?.[0] instanceof Float32Array
     for (const { index, start, count, at } of staged && !arrays ? copies : []) {
-      const { from, offset, bytes } = stretch(staged![index] as GpuTensor, start, count)
+      const { from, offset, bytes } = byteRange(staged![index] as GpuTensor, start, count)
       this.#recorder.encoder.copyBufferToBuffer(buffer, at, from, offset, bytes)
     }
     const last = copies.at(-1)
@@ -187,9 +153,9 @@ export class Tensors {
     })
   }
 
-  /** After other ranks: nothing that was laid out holds any more. */
-  forget(): void {
-    for (const known of this.#cached.splice(0)) drop(known)
+  /** Drops all bindings: they do not outlive a change of ranks. */
+  clear(): void {
+    this.#cache.clear()
     this.#stage?.destroy()
     this.#stage = null
   }
@@ -203,8 +169,8 @@ function commonBuffer(tensors: readonly Tensor[]): GPUBuffer | null {
   return buffers.every((one) => one === first) ? first : null
 }
 
-/** Elements of a tensor as bytes to be copied: whole words. */
-function stretch({ buffer, offset = 0, type = 'f32' }: GpuTensor, start: number, count: number) {
+/** The bytes of some elements, in whole words. */
+function byteRange({ buffer, offset = 0, type = 'f32' }: GpuTensor, start: number, count: number) {
   const bytes = 4 * Math.ceil((bytesPer(type) * count) / 4)
   return { from: buffer as GPUBuffer, offset: offset + bytesPer(type) * start, bytes }
 }
@@ -213,9 +179,4 @@ function stretch({ buffer, offset = 0, type = 'f32' }: GpuTensor, start: number,
 function unshared(array: Float32Array): Float32Array<ArrayBuffer> {
   const shared = Object.prototype.toString.call(array.buffer) === '[object SharedArrayBuffer]'
   return shared ? array.slice() : (array as Float32Array<ArrayBuffer>)
-}
-
-function drop({ params, uniforms }: CachedBindings): void {
-  params.destroy()
-  uniforms.destroy()
 }

@@ -6,7 +6,7 @@ export interface Wishes {
   readonly features?: readonly GPUFeatureName[]
 }
 
-/** What GPUBufferUsage and GPUMapMode say where they are globals: in Node they are not. */
+/** The values of GPUBufferUsage and GPUMapMode, which are no globals in Node. */
 export const USAGE = {
   MAP_READ: 0x0001,
   MAP_WRITE: 0x0002,

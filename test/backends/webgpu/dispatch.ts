@@ -9,16 +9,13 @@ export type Words = Float32Array | Uint32Array
 const GUARDS = 64
 const GUARD = 0xffff_dead
 
-/** What a shader is given besides its buffers. */
+/** A shader's uniform and workgroups. */
 export interface Call {
-  /** binding 0, in words */
-  readonly uniform: readonly Word[]
+  /** binding 0, as `pack` of structs.ts makes it */
+  readonly uniform: Uint32Array
   /** workgroups; if one number, in one row */
   readonly groups: number | readonly [number, number]
 }
-
-/** Integers are u32; floats have to be marked. */
-export type Word = number | { readonly f32: number }
 
 const pipelines = new WeakMap<GPUDevice, Map<string, Promise<GPUComputePipeline>>>()
 
@@ -96,12 +93,9 @@ function guarded(array: Words): Uint32Array<ArrayBuffer> {
   return all
 }
 
-function uniformOf(words: readonly Word[]): Uint32Array<ArrayBuffer> {
+/** In whole groups of four words. */
+function uniformOf(words: Uint32Array): Uint32Array<ArrayBuffer> {
   const all = new Uint32Array(Math.ceil(words.length / 4) * 4)
-  const floats = new Float32Array(all.buffer)
-  for (const [i, word] of words.entries()) {
-    if (typeof word === 'number') all[i] = word
-    else floats[i] = word.f32
-  }
+  all.set(words)
   return all
 }

@@ -52,7 +52,7 @@ else {
 test.run()
 software.run()
 
-/** What a process finds with this environment. It has to end by itself, with exit code 0. */
+/** The output of a process with this environment. It has to end by itself, with exit code 0. */
 function run(env: object) {
   const program = `
     if (process.env.WITHOUT_PACKAGE) {

@@ -1,6 +1,7 @@
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { reference } from '../../../src/backends/reference.ts'
+import { MOMENTUM_BAND, MOMENTUM_TILE, pack } from '../../../src/backends/webgpu/structs.ts'
 import { gamma, same, within } from '../../support/close.ts'
 import { gaussian } from '../../support/gaussian.ts'
 import { magnitudes } from '../../support/shapes.ts'
@@ -33,8 +34,10 @@ else {
     [rate, momentum, decay]: readonly [number, number, number],
     { first = 0, count = tiles.length, groups = count as number | readonly [number, number] } = {},
   ) {
-    const table = Uint32Array.from(tiles.flatMap(({ x, g, m, length }) => [x, g, m, length]))
-    const uniform = [first, count, { f32: rate }, { f32: momentum }, { f32: decay }]
+    const table = pack(MOMENTUM_TILE, tiles)
+    const uniform = pack(MOMENTUM_BAND, [
+      { first, count, learningRate: rate, momentum, weightDecay: decay },
+    ])
     const { x, g, m } = arrays
     const [, moved, , velocity] = await dispatch(
       device,

@@ -2,6 +2,7 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { reference } from '../../../src/backends/reference.ts'
 import { combine } from '../../../src/backends/webgpu/norm.ts'
+import { NORM_FOURS, NORM_RANGE, pack } from '../../../src/backends/webgpu/structs.ts'
 import { gamma } from '../../support/close.ts'
 import { gaussian } from '../../support/gaussian.ts'
 import { openDevice } from './device.ts'
@@ -21,12 +22,12 @@ else {
   async function norm(
     x: Float32Array,
     count = x.length / 4,
-    groups: number | readonly [number, number] = Math.ceil(count / 1024),
+    groups: number | readonly [number, number] = Math.ceil(count / NORM_FOURS),
   ): Promise<number> {
     // Whatever is not written is NaN.
-    const sums = new Uint32Array(2 * Math.ceil(count / 1024)).fill(0xffff_ffff)
+    const sums = new Uint32Array(2 * Math.ceil(count / NORM_FOURS)).fill(0xffff_ffff)
     const [, written] = await dispatch(device, 'norm', [x, sums], {
-      uniform: [0, count, 0],
+      uniform: pack(NORM_RANGE, [{ first: 0, count, to: 0 }]),
       groups,
     })
     return combine(written)
@@ -105,8 +106,8 @@ else {
       [7, 2],
     ] as const) {
       const before = new Uint32Array(2 * 6).fill(0x7fc0_0001)
-      const uniform = [first, count, 3]
-      const call = { uniform, groups: Math.ceil(count / 1024) }
+      const uniform = pack(NORM_RANGE, [{ first, count, to: 3 }])
+      const call = { uniform, groups: Math.ceil(count / NORM_FOURS) }
       const [, sums] = await dispatch(device, 'norm', [x, before.slice()], call)
       const end = 2 * (3 + call.groups)
       near(combine(sums.subarray(6, end)), x.slice(4 * first, 4 * (first + count)))

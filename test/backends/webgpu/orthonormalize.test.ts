@@ -1,5 +1,6 @@
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
+import { BATCH, type FieldValues, PARAM, pack } from '../../../src/backends/webgpu/structs.ts'
 import { columnsOf, conditioned, defect, outside, SIZES } from '../../support/bases.ts'
 import { same, UNIT } from '../../support/close.ts'
 import { gaussian } from '../../support/gaussian.ts'
@@ -9,9 +10,11 @@ import { dispatch } from './dispatch.ts'
 const opened = await openDevice()
 const test = suite('orthonormalize in WGSL')
 
-const PARAM_WORDS = 12
 /** between matrices and behind columns: as floats, NaN */
 const PADDING = Number.NaN
+
+/** fields that the shader has no use for */
+const UNREAD = { stride: 1, cols: 2, q: 3, qStride: 3, raw: 3, at: 3, mode: 3 }
 
 interface Matrix {
   readonly columns: Float32Array
@@ -30,9 +33,9 @@ interface Where {
 const BOUND = 4.5 * UNIT
 
 /**
- * How much of a column, relative to its length, may lie outside of the span of those up to it. What
- * is subtracted is added up in rank ÷ 4 sums of four, and Σ|amounts| ≤ √rank. 4: it is subtracted,
- * scaled, corrected, and later turns take next to nothing.
+ * How much of a column, relative to its length, may lie outside of the span of those up to it. The
+ * projections are added up in rank ÷ 4 sums of four, and Σ|amounts| ≤ √rank. 4: they are subtracted,
+ * the rest is scaled and corrected, and later turns take next to nothing.
  */
 const spanBound = (rank: number) => (4 + (rank / 4 + 4) * Math.sqrt(rank)) * UNIT
 
@@ -44,12 +47,12 @@ else {
   /** The bases of all matrices, from one dispatch; what lies around columns must stay. */
   async function bases(matrices: readonly Matrix[], where: Where = {}): Promise<Float32Array[]> {
     const { seed = 1, step = 0, groups = matrices.length } = where
-    const params: number[] = []
+    const params: FieldValues<keyof typeof PARAM.offset>[] = []
     const kept: number[] = []
     let end = 4
     for (const { rows, rank } of matrices) {
       const stride = Math.ceil(rows / 4) * 4
-      params.push(1, 2, rows, rank, end, stride, ...new Array(PARAM_WORDS - 6).fill(3))
+      params.push({ ...UNREAD, rows, rank, p: end, pStride: stride })
       kept.push(end)
       end += stride * rank + 4
     }
@@ -67,8 +70,8 @@ else {
         column.set(values.subarray(k * rows, (k + 1) * rows))
       }
     }
-    const uniform = [matrices.length, seed, step]
-    const table = Uint32Array.from(params)
+    const uniform = pack(BATCH, [{ count: matrices.length, seed, step }])
+    const table = pack(PARAM, params)
     const [, got] = await dispatch(device, 'orthonormalize', [table, left], { uniform, groups })
     const result = columnsIn(got).map((columns, i) => {
       const basis = new Float32Array(matrices[i]!.rows * matrices[i]!.rank)
@@ -184,7 +187,7 @@ else {
       const p = await basis(columns, rows, 32)
       orthonormal(p, rows)
       spans({ columns, rows, rank: 32 }, p)
-      // What stands there now has been drawn: other seeds, steps and places give others.
+      // The replacements are random: another seed gives others.
       const others = await basis(columns, rows, 32, { seed: 2 })
       const kept = (k: number) =>
         columnsOf(p, rows)[k]!.every((value, i) => value === others[k * rows + i])

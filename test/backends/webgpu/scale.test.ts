@@ -1,4 +1,5 @@
 import { suite } from 'uvu'
+import { pack, SCALE_FOURS, SCALE_RANGE } from '../../../src/backends/webgpu/structs.ts'
 import { same } from '../../support/close.ts'
 import { gaussian } from '../../support/gaussian.ts'
 import { openDevice } from './device.ts'
@@ -16,10 +17,10 @@ else {
   test.after(() => device.destroy())
 
   async function scale(x: Float32Array, factor: number, count = x.length / 4) {
-    const uniform = [0, count, { f32: factor }]
+    const uniform = pack(SCALE_RANGE, [{ first: 0, count, factor }])
     const [scaled] = await dispatch(device, 'scale', [x], {
       uniform,
-      groups: Math.ceil(count / 256),
+      groups: Math.ceil(count / SCALE_FOURS),
     })
     return scaled
   }
@@ -53,8 +54,8 @@ else {
 
   test('takes workgroups in rows, and more than it needs', async () => {
     const x = gaussian(4 * 1200, 1) // five workgroups
-    const call = { uniform: [0, 1200, { f32: -4 }], groups: [3, 2] } as const
-    const [scaled] = await dispatch(device, 'scale', [x], call)
+    const uniform = pack(SCALE_RANGE, [{ first: 0, count: 1200, factor: -4 }])
+    const [scaled] = await dispatch(device, 'scale', [x], { uniform, groups: [3, 2] })
     same(
       scaled,
       x.map((value) => -4 * value),

@@ -75,7 +75,7 @@ else {
         assert.is(await session.accumulateProject(tensors), false)
         const after = await read(session, 'residual', layout.denseFloats)
         const [e, g] = [joined(before), joined(gradients)]
-        // (e + g) − g: two roundings, of the sum and of the difference. What is too large is not added.
+        // (e + g) − g: two roundings, of the sum and of the difference. Numbers that are too large are not added.
         within(after, e, (i) => 2 ** -24 * (2 * Math.abs(e[i]!) + Math.abs(g[i]! || 0)))
         session.dispose()
       }

@@ -338,7 +338,7 @@ else {
     return [layTensors(device, x, laying[0], 'f32'), layTensors(device, g, laying[1], 'f32')]
   }
 
-  /** What parameters and updates hold; nothing beside them has been written. */
+  /** The values of parameters and updates; asserts that nothing beside them has been written. */
   async function back(
     x: readonly Tensor[],
     g: readonly Tensor[],

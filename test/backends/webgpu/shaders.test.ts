@@ -1,5 +1,5 @@
-// Every shader as it lies in shaders/: what Dawn's own checks say of it, which need no GPU and know
-// all features; and what SwiftShader makes of it.
+// Compiles every shader as it lies in shaders/: by Dawn's own checks, which need no GPU and know all
+// features, and by the device there is.
 import { readdirSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { suite } from 'uvu'
@@ -14,7 +14,7 @@ const devices = [
   ['a GPU', await openDevice()],
 ] as const
 
-/** Errors, and what is said of them. */
+/** Errors, and the messages about them. */
 const PLANTED: readonly [code: string, told: RegExp][] = [
   ['FIRST\nfn planted() -> f32 { return 1u; }', /^\d+: return statement type must match/],
   ['fn helper() {}', /^no entry point$/],
@@ -50,7 +50,7 @@ for (const [name, device] of devices) {
   test.run()
 }
 
-/** What there is to say of a shader: messages with their lines, and pipelines that cannot be made. */
+/** The problems of a shader: messages with their lines, and pipelines that cannot be made. */
 async function problems(device: GPUDevice, code: string): Promise<string[]> {
   device.pushErrorScope('validation')
   const module = device.createShaderModule({ code })

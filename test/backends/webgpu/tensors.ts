@@ -8,7 +8,7 @@ import { USAGE } from './device.ts'
 export type Laying = 'arrays' | 'one buffer' | 'scattered' | 'unaligned'
 export type Kind = NonNullable<GpuTensor['type']>
 
-/** What lies between tensors, and must still lie there afterwards. */
+/** Fills the space between tensors, and must still be there afterwards. */
 const GUARD = 0x7e57
 
 /** Copies arrays to the device: tensors, in the layout asked for. */
