@@ -127,7 +127,10 @@ export class Framing {
       if (source !== floats) wire.encode(source, segments, values)
       if ('summed' in outgoing) wire.decode(values, count, source)
       else if (!floats) this.#keepDecoded(session, outgoing.slots, columns.map(sum), type, values)
-    } else if (!floats) wire.encode(new Float32Array(count), segments, values)
+    } else if (!floats) {
+      const zeros = 'slots' in outgoing ? this.#scratch.subarray(0, count) : new Float32Array(count)
+      wire.encode(zeros.fill(0), segments, values)
+    }
     sealFrame(bytes)
     return { bytes, header }
   }
