@@ -33,5 +33,5 @@ export function toHex(bytes: Uint8Array): string {
 
 /** The inverse of `toHex`. The text is not checked. */
 export function fromHex(text: string): Uint8Array {
-  return Uint8Array.from(text.match(/../g)!, (byte) => Number.parseInt(byte, 16))
+  return Uint8Array.from(text.match(/../g)!, (digits) => Number(`0x${digits}`))
 }

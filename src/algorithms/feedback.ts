@@ -42,16 +42,6 @@ export function keepsNothing({ errorFeedback }: Settings): boolean {
 }
 
 /**
- * Whether the end of a full step subtracts the sent product from M. Not for `errorFeedback:
- * 'none'`, which clears M as a whole.
- *
- * @param counted  whether the worker's own frame is in the last mean
- */
-export function deflates(settings: Settings, counted: boolean): boolean {
-  return counted && !keepsNothing(settings)
-}
-
-/**
  * Chooses the right factor of the product that is subtracted from M, and leaves it in the slot
  * `qLocal`: the worker's own Q, which is there already, or Q̄ with `errorFeedback: 'aggregated'`.
  *

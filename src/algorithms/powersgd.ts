@@ -19,7 +19,7 @@ import { wait } from '../gensync.ts'
 import { gatedRanks, leftColumns, rawLengths, rightColumns } from '../layout.ts'
 import { leadingColumns } from '../linalg/rayleigh-ritz.ts'
 import type { AlgorithmSetup, Method, Round, Settings, SharedOptions } from '../options.ts'
-import { chooseDeflation, deflates, keepRawDeviation, rawDeviationOf } from './feedback.ts'
+import { chooseDeflation, keepRawDeviation, keepsNothing, rawDeviationOf } from './feedback.ts'
 
 /** Deviations from the paper that reproduce other programs. No user option selects them. */
 export interface Variant {
@@ -177,7 +177,7 @@ export class FullStep implements Algorithm {
     raw: Uint8Array,
     squares: number | null,
   ): Generator<Promise<unknown>, Finish, unknown> {
-    const deflate = deflates(this.#settings, counted)
+    const deflate = counted && !keepsNothing(this.#settings)
     const settle = (sink: Sink | null) => session.settle(deflate, raw, sink)
     const deviation = this.#deviation
     if (!counted || deviation.length === 0) return { settle, squares }

@@ -58,7 +58,7 @@ function addFour(
   { floats: d }: ChunkViews,
   weights: readonly number[],
 ): void {
-  const [wa, wb, wc, wd] = [weights[0]!, weights[1]!, weights[2]!, weights[3]!]
+  const [wa, wb, wc, wd] = weights as [number, number, number, number]
   for (let i = 0; i < n; i++) {
     sums[i] = sums[i]! + a[i]! * wa + b[i]! * wb + c[i]! * wc + d[i]! * wd
   }
