@@ -296,7 +296,7 @@ test('every assembly file is exported by the index or inlined, never both', () =
 
 test.run()
 
-/** What is wrong with these files' imports, and awaits that would make importing them wait. */
+/** Imports of these files that break a rule, and awaits that would make importing them wait. */
 function offences(files: Files): string[] {
   return [...files].flatMap(([path, text]) => {
     const layer = layerOf(path)
@@ -373,7 +373,7 @@ function replacedNames(files: Files): string[] {
   )
 }
 
-/** What a file declares and exports; a door's re-exports are not its own. */
+/** The declarations that a file exports. A door's re-exports are not its own. */
 function exportsOf(path: string, text: string): { name: string; node: ts.Node }[] {
   const source = ts.createSourceFile(path, text, ts.ScriptTarget.ESNext, true, ts.ScriptKind.TS)
   return source.statements.flatMap((one) => {

@@ -98,7 +98,7 @@ else {
           assert.ok(error <= 2e-6, `node ${w}, parameter ${i}: ${error}`)
         }
       }
-      // What one end adds the other subtracts, whatever they compute on.
+      // One end adds what the other subtracts, whatever backends they compute on.
       for (const [i, n] of FLOATS.entries()) {
         for (let j = 0; j < n; j++) {
           const sum = (all: readonly Float32Array[][]) => all.reduce((s, m) => s + m[i]![j]!, 0)
