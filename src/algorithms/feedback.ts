@@ -1,20 +1,25 @@
 // Error feedback: the part of M, gradient plus residual, that a worker keeps for the next step once
-// its frame has counted. This table gives the meaning of `errorFeedback` for each method. A new way
-// of feeding back begins here.
+// its frame has counted, that is, once it is in the mean. This table gives the meaning of
+// `errorFeedback` for each method. A new way of feeding back begins here.
 //
 //                           'local'                    'aggregated'                'none'
 //   full step, matrices     M − P̂·Qᵀ                   M − P̂·Q̄ᵀ                   0
-//   full step, raw          encoding error             the same; pytorch(): M − g  0
+//   full step, raw          encoding error             the same; pytorch(): M − m̄  0
 //   half-steps, matrices    M − P·Q̂ᵀ or M − P̂·Qᵀ       refused                     0
 //   half-steps, raw         encoding error             refused                     0
 //   baselines               M − what others decode     refused                     0
 //   factored(), matrices    as a full step             as a full step              0; M not formed
-//   dion(), matrices        no choice: M − (1 − momentum)·P̂·Q̄ᵀ, a momentum
+//   dion(), matrices        no choice: M − (1 − momentum)·P̂·Q̄ᵀ; M is Dion's momentum
 //   dad(), rankDad()        no choice: 0
 //
-// Q is the factor that the other workers decode from the worker's own frame. Q̄ is the mean of the
-// Q of all workers, g the mean of their raw values. The encoding error is M minus the values that
-// others decode; it is 0 with wire 'f32'. A worker whose frame has not counted keeps all of M.
+// P and Q are the factors that the other workers decode from the worker's own frame. Q̄ is the mean
+// of all workers' Q, m̄ that of their raw values. P̂ and Q̂ are the orthonormal bases that all workers
+// have in common. The encoding error is M minus the values that others decode; it is 0 with wire
+// 'f32'. A worker whose frame has not counted keeps all of M.
+//
+// Where it happens: full steps call the functions below; half-steps and baselines subtract in their
+// own files what they have sent; framing.ts keeps the encoding error of raw values; worker-state.ts
+// clears M for 'none'.
 import type { Finish } from '../algorithm.ts'
 import type { Layout, Session, Sink } from '../backend.ts'
 import { bytesOf } from '../bytes.ts'

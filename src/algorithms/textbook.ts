@@ -2,9 +2,9 @@
 // else of this library. Read this file first. Tests compare whole steps with it; no door exports it.
 //
 // Vogels, Karimireddy, Jaggi 2019 (arXiv 1905.13727): "1:3" is line 3 of Algorithm 1, compression;
-// "2:7" is line 7 of Algorithm 2, error feedback. Two things are not in them. Means are weighted, so
-// that a worker can be absent. And Q is made orthonormal before use, as P is: that changes the
-// columns of P but not their span, and the update depends on the span alone.
+// "2:7" is line 7 of Algorithm 2, error feedback. Two things are not in them. Means are weighted,
+// and a worker of weight 0 is absent. And Q is made orthonormal before use, as P is. That changes the
+// columns of P but not their span, and the update P̂·P̂ᵀ·M is a projection on that span.
 //
 // Learning rate and momentum (2:12, 2:13) belong to the optimizer. Read next: powersgd.ts, the same
 // step as a generator that yields each round, and backends/reference.ts, the same loops as kernels.
@@ -48,7 +48,7 @@ export function step(
     const { rows, cols, rank } = parameter
     const matrices = gradients.map((g, w) => sum(residuals[w]![i]!, 1, g[i]!)) // M = g + e, 2:7
     let update = mean(matrices, weights) // of raw parameters; 0 if all are absent
-    let sent = matrices // in each worker's own name
+    let sent = matrices // what each worker's own frame says of its M: if raw, all of it
     if (rank > 0) {
       let q = factors[i]!
       let p: Float64Array = new Float64Array(0)
@@ -61,8 +61,8 @@ export function step(
         q = mean(ownQ, weights) // 1:7
       }
       update = reconstruct(p, q, parameter) // 1:11, of the means, 2:11
-      const kept = errorFeedback === 'aggregated' ? ownQ.map(() => q) : ownQ
-      sent = kept.map((one) => reconstruct(p, one, parameter))
+      const sentQ = errorFeedback === 'aggregated' ? ownQ.map(() => q) : ownQ
+      sent = sentQ.map((one) => reconstruct(p, one, parameter))
       if (weights.some((weight) => weight > 0)) factors[i] = q // warm start: the next step's Q
     }
     for (const [w, m] of matrices.entries()) {

@@ -110,7 +110,7 @@ if (typeof browser === 'string') inPage.skip(`in Chromium: ${browser}`)
 else {
   await browser.close()
   // The benchmark skips missing parts as well, and says so.
-  const tfjs = new URL('../bench/peers/node_modules/@tensorflow/', import.meta.url)
+  const tfjs = new URL('../../bench/peers/node_modules/@tensorflow/', import.meta.url)
   const peers = ['tfjs-webgpu', 'jax-js'].filter((peer) => peer === 'jax-js' || existsSync(tfjs))
 
   inPage(
