@@ -26,7 +26,9 @@ const wasm: Stage = {
   async make(folder) {
     const compile = (target: string) => {
       const outFile = join(folder, `build/${target}.wasm`)
-      return run('assemblyscript/bin/asc.js', '--target', target, '--outFile', outFile)
+      // Without colours, which asc prints in CI even to a file.
+      const args = ['--target', target, '--outFile', outFile, '--noColors']
+      return run('assemblyscript/bin/asc.js', ...args)
     }
     // Waits for both, even if one fails, so that neither writes after the folder has gone.
     for (const result of await Promise.allSettled([compile('release'), compile('relaxed')])) {
