@@ -151,12 +151,22 @@ ${HEAD}a('hangs', async () => {
 })
 a.run()`
 
-test('kills a file that takes too long, and its children', async () => {
+test('kills a file that says nothing for too long, and its children', async () => {
   write('hangs', HANGS)
   const { stdout, status } = run([], { TEST_TIMEOUT_MS: '3000' })
-  assert.match(stdout, /took longer than 3000 ms/)
+  assert.match(stdout, /printed nothing for 3000 ms/)
   assert.is(status, 1)
   await gone(pids())
+})
+
+test('lets a slow file go on as long as its tests come to an end', async () => {
+  const slow = [1, 2, 3].map(
+    (i) => `a('waits ${i}', () => new Promise((done) => setTimeout(done, 4_000)))\n`,
+  )
+  write('slow', `${HEAD}${slow.join('')}a.run()`)
+  const { stdout, status } = run([], { TEST_TIMEOUT_MS: '10000' })
+  assert.is(lastLine(stdout), '4 passed, 0 failed, 0 skipped')
+  assert.is(status, 0)
 })
 
 test('takes its files along when it is interrupted', async () => {

@@ -3,7 +3,8 @@
 //   npm test -- codec frames     only files whose path contains one of these
 //   --in reproduce/test          where to look, instead of the folder of this file; may be repeated
 //   TEST_JOBS=1                  files at a time; default 2
-//   TEST_TIMEOUT_MS=300000       a file's time, after which it and its children are killed
+//   TEST_TIMEOUT_MS=300000       after so long without output a file and its children are killed: uvu
+//                                prints a dot for each test, so a slow machine alone ends nothing
 //
 // A file fails if one of its tests fails, if it does not report its tests, or if audit.ts finds a
 // test that could not run. The last line is always "N passed, N failed, N skipped".
@@ -88,6 +89,7 @@ async function run(file: string): Promise<Result> {
     late = true
     killGroup(child)
   }, timeoutMs)
+  for (const stream of [child.stdout!, child.stderr!]) stream.on('data', () => timer.refresh())
   const ended = await new Promise<string>((done) => {
     let how = ''
     child.once('error', (error) => done(`could not be started: ${error.message}`))
@@ -101,7 +103,7 @@ async function run(file: string): Promise<Result> {
   running.delete(child)
 
   const text = output()
-  const result = judge(text, findings(), late ? `took longer than ${timeoutMs} ms` : ended)
+  const result = judge(text, findings(), late ? `printed nothing for ${timeoutMs} ms` : ended)
   const seconds = ((performance.now() - started) / 1000).toFixed(1)
   const name = relative(resolve(here, '..'), file)
   const counts = `${result.passed} passed, ${result.failed} failed, ${result.skipped} skipped`
