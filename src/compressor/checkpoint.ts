@@ -8,7 +8,7 @@
 
 import type { LoadedState, SharedState } from '../algorithm.ts'
 import type { Layout } from '../backend.ts'
-import { fromHex, toHex } from '../bytes.ts'
+import { bytesOf, concatBytes, fromHex, toHex } from '../bytes.ts'
 import { decodeSafetensors, encodeSafetensors, floatsOf } from '../codec/safetensors.ts'
 import type { Settings, Spec } from '../options.ts'
 import { describe } from '../options.ts'
@@ -255,14 +255,8 @@ function numberIn(
 
 /** The residuals of all parameters, one after another; zeros for absent ones. */
 function concat(parts: readonly (Float32Array | null)[], specs: readonly Spec[]): Float32Array {
-  const all = new Float32Array(specs.reduce((sum, { length }) => sum + length, 0))
-  let at = 0
-  for (const [i, { length }] of specs.entries()) {
-    const part = parts[i]
-    if (part) all.set(part, at)
-    at += length
-  }
-  return all
+  const bytes = parts.map((part, i) => bytesOf(part ?? new Float32Array(specs[i]!.length)))
+  return new Float32Array(concatBytes(...bytes).buffer)
 }
 
 function parentIn(text: string): Uint8Array {

@@ -50,12 +50,8 @@ export class Compressor {
   #busy = false
   #disposed = false
 
-  #counted = 0
-  #missed = 0
-  #absent: Record<Absence, number> = { null: 0, weight: 0, gradient: 0, factors: 0 }
-  #aborted = 0
-  #bytesSent = 0
-  #bytesReceived = 0
+  readonly #counters = { counted: 0, missed: 0, aborted: 0, bytesSent: 0, bytesReceived: 0 }
+  readonly #absent: Record<Absence, number> = { null: 0, weight: 0, gradient: 0, factors: 0 }
 
   constructor(workerState: WorkerState) {
     this.#worker = workerState
@@ -113,7 +109,7 @@ export class Compressor {
     this.#open = step
     this.#updateNorm = null
     if (step.absence === null) this.#worker.sent(w)
-    this.#bytesSent += frame.length
+    this.#counters.bytesSent += frame.length
     return frame
   }
 
@@ -139,8 +135,8 @@ export class Compressor {
   *#receive(mean: Uint8Array): Task<Uint8Array | null> {
     const step = this.#expect('open', 'receive')
     const next = yield* step.receive(mean)
-    this.#bytesReceived += mean.length
-    this.#bytesSent += next?.length ?? 0
+    this.#counters.bytesReceived += mean.length
+    this.#counters.bytesSent += next?.length ?? 0
     this.#updateNorm = step.updateNorm
     return next
   }
@@ -175,8 +171,8 @@ export class Compressor {
       throw new RangeError(`"scale": expected a finite number, got ${show(scale)}`)
     }
     const outcome = yield* step.finish(into === null ? null : { into, scale, accumulate })
-    if (outcome.counted) this.#counted++
-    else if (step.absence === null) this.#missed++
+    if (outcome.counted) this.#counters.counted++
+    else if (step.absence === null) this.#counters.missed++
     this.#end(step, step.parent, step.ranks)
     return outcome
   }
@@ -218,7 +214,7 @@ export class Compressor {
   abort(): void {
     this.#immediately(() => {
       const step = this.#expect('open', 'abort')
-      this.#aborted++
+      this.#counters.aborted++
       this.#end(step)
     })
   }
@@ -273,12 +269,8 @@ export class Compressor {
       step: this.#worker.number,
       round: this.#phase === 'open' ? this.#open!.round : null,
       ranks: this.#worker.ranks,
-      counted: this.#counted,
-      missed: this.#missed,
+      ...this.#counters,
       absent: { ...this.#absent },
-      aborted: this.#aborted,
-      bytesSent: this.#bytesSent,
-      bytesReceived: this.#bytesReceived,
     }
   }
 

@@ -10,7 +10,7 @@ import type {
   StepContext,
   StepGenerator,
 } from '../algorithm.ts'
-import type { Gradient, Host, Layout, MaybePromise, Session, Sink, Tensor } from '../backend.ts'
+import type { Gradient, Host, Layout, Session, Sink, Tensor } from '../backend.ts'
 import type { Header } from '../codec/header.ts'
 import { sumOfSquares } from '../codec/wire/f32.ts'
 import { RoundError } from '../errors.ts'
@@ -52,6 +52,13 @@ export interface StepSetup {
   readonly exact: boolean
 }
 
+/**
+ * Gradients of a method without `accepts`, which `WorkerState.checkGradients` has found to be
+ * tensors.
+ */
+type Tensors = readonly Tensor[]
+
+/** One step in progress. Its methods are called in the order `begin`, `receive` …, `finish`. */
 export class Step {
   readonly #setup: StepSetup
   readonly #weight: number
@@ -113,7 +120,7 @@ export class Step {
     if (this.#gradients) {
       const taken = algorithm.take
         ? algorithm.take(context, this.#gradients)
-        : session.accumulateProject(tensorsOf(this.#gradients))
+        : session.accumulateProject(this.#gradients as Tensors)
       if (!(yield* wait(taken))) {
         this.#gradients = null
         this.#absence = 'gradient'
@@ -178,7 +185,7 @@ export class Step {
 
   /** The frame of the open round, of weight 0 and without sender if this worker is absent. */
   *#frame(outgoing: Outgoing): Task<Uint8Array> {
-    const { framing, session, layout, number, exact } = this.#setup
+    const { framing, session, layout, algorithm, number, exact } = this.#setup
     const { basis } = outgoing
     if (basis) this.#parent = withBasis(this.#parent, basis)
     const position = { step: number, round: this.#round, parent: this.#parent }
@@ -188,7 +195,12 @@ export class Step {
       // A value overflows. In the first round the gradient can still be subtracted from M. Later it
       // stays in the residual, as if the frame had been lost.
       this.#absence = 'factors'
-      if (this.#gradients) yield* wait(this.#withdraw(this.#gradients))
+      if (this.#gradients) {
+        const withdrawn = algorithm.withdraw
+          ? algorithm.withdraw(this.#context())
+          : session.withdraw(this.#gradients as Tensors)
+        yield* wait(withdrawn)
+      }
       frame = (yield* framing.send(session, layout, outgoing, position, 0, exact))!
     }
     this.#outgoing = outgoing
@@ -196,16 +208,10 @@ export class Step {
     return frame.bytes
   }
 
-  #withdraw(gradients: readonly Gradient[]): MaybePromise<void> {
-    const { algorithm, session } = this.#setup
-    if (algorithm.withdraw) return algorithm.withdraw(this.#context())
-    return session.withdraw(tensorsOf(gradients))
-  }
-
   #context(): StepContext {
     const { session, host, layout, number, algorithm } = this.#setup
     const absence = () => this.#absence
-    const gradients = () => (algorithm.take || !this.#gradients ? null : tensorsOf(this.#gradients))
+    const gradients = () => (algorithm.take ? null : (this.#gradients as Tensors | null))
     return {
       session,
       host,
@@ -219,14 +225,6 @@ export class Step {
       },
     }
   }
-}
-
-/**
- * `WorkerState.checkGradients` accepts only tensors if the method has no `accepts`, hence no
- * `take`.
- */
-function tensorsOf(gradients: readonly Gradient[]): readonly Tensor[] {
-  return gradients as readonly Tensor[]
 }
 
 function endsWithRaw(outgoing: Outgoing): boolean {
