@@ -140,7 +140,9 @@ interface Span {
 }
 
 /**
- * Checks the entry of one tensor, except that its offsets lie within the data. @throws RangeError
+ * Checks the entry of one tensor, except that its offsets lie within the data.
+ *
+ * @throws RangeError
  */
 function spanOf(name: string, { dtype, shape, data_offsets }: Record<string, unknown>): Span {
   const width = WIDTHS.get(dtype)

@@ -95,10 +95,10 @@ export function decodeCheckpoint(
       throw new RangeError(`"state": has ${name}, but there are only ${specs.length} parameters`)
     }
   }
-  const tensor = (name: string, expected: readonly number[] | null): Float32Array | null => {
+  const tensor = (name: string, expected: readonly number[]): Float32Array | null => {
     const found = tensors.get(name)
     if (!found) return null
-    if (expected && String(found.shape) !== String(expected)) {
+    if (String(found.shape) !== String(expected)) {
       throw new RangeError(
         `"state": ${name}: expected shape [${expected.join(', ')}], got [${found.shape.join(', ')}]`,
       )
@@ -199,10 +199,8 @@ function ranksIn(
   }
   const ranks =
     metadata.ranks === undefined ? found.map((rank) => rank ?? 0) : parse(metadata.ranks)
-  const fit = (rank: unknown, i: number) =>
-    Number.isInteger(rank) &&
-    Number(rank) >= 0 &&
-    Number(rank) <= Math.min(specs[i]!.rows, specs[i]!.cols)
+  const fit = (rank: number, i: number) =>
+    Number.isInteger(rank) && rank >= 0 && rank <= Math.min(specs[i]!.rows, specs[i]!.cols)
   if (!Array.isArray(ranks) || ranks.length !== specs.length || !ranks.every(fit)) {
     const got = metadata.ranks ?? JSON.stringify(ranks)
     throw new RangeError(`"state": ranks: expected ${specs.length} that fit the shapes, got ${got}`)

@@ -52,10 +52,7 @@ export interface StepSetup {
   readonly exact: boolean
 }
 
-/**
- * Gradients of a method without `accepts`, which `WorkerState.checkGradients` has found to be
- * tensors.
- */
+/** The gradients of a method without `accepts`: `WorkerState.checkGradients` refuses all others. */
 type Tensors = readonly Tensor[]
 
 /** One step in progress. Its methods are called in the order `begin`, `receive` …, `finish`. */
