@@ -1,8 +1,8 @@
 // A checkpoint is a safetensors file, so that other programs can read and write it. All tensors are
 // float32; <i> is the index of the parameter.
 //
-//   q/<i>         [rank, cols]  the right factor that the next step begins with; row k is its column k
-//   p/<i>         [rank, rows]  the left factor, likewise, of methods that store one
+//   q/<i>         [rank, cols]  the right factor that the next step begins with, by column
+//   p/<i>         [rank, rows]  the left factor, by column, of methods that store one
 //   residual/<i>  the shape of the parameter
 //   metadata      format 'lowrank', version, step, ranks, parent, options, weight, notes
 
