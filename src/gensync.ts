@@ -26,7 +26,9 @@ export async function runAsync<T>(task: Task<T>): Promise<T> {
 }
 
 /**
- * Runs a task that never waits, as on a synchronous session. @throws Error  if it yields a promise
+ * Runs a task that never waits, as on a synchronous session.
+ *
+ * @throws Error  if it yields a promise
  */
 export function runSync<T>(task: Task<T>): T {
   const { done, value } = task.next()
@@ -35,7 +37,9 @@ export function runSync<T>(task: Task<T>): T {
 }
 
 /**
- * Runs a task to its end, with or without waiting. @param synchronous  true: the task never waits
+ * Runs a task to its end, with or without waiting.
+ *
+ * @param synchronous  true: the task never waits
  */
 export function runTask<T>(task: Task<T>, synchronous: boolean): MaybePromise<T> {
   return synchronous ? runSync(task) : runAsync(task)

@@ -5,7 +5,9 @@ import type { ParameterSpec, Settings, Spec } from './options.ts'
 import { flag, integer, show } from './validate.ts'
 
 /**
- * Checks the argument `shapes`. @throws TypeError, RangeError  naming the entry that is not valid
+ * Checks the argument `shapes`.
+ *
+ * @throws TypeError, RangeError  naming the entry that is not valid
  */
 export function specsOf(shapes: readonly ParameterSpec[]): Spec[] {
   if (!Array.isArray(shapes)) {

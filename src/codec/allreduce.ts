@@ -86,7 +86,9 @@ export function fromPayload(sum: Float32Array, frame: Uint8Array, workers: numbe
 }
 
 /**
- * Element i of the sum ÷ divisor; 0 if the divisor is 0. @throws FrameError  if it is not finite
+ * Element i of the sum ÷ divisor; 0 if the divisor is 0.
+ *
+ * @throws FrameError  if it is not finite
  */
 function meanOf(sum: Float32Array, i: number, divisor: number): number {
   const total = sum[i]!

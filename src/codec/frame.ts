@@ -65,7 +65,9 @@ export function openFrame(bytes: Uint8Array): Frame {
 }
 
 /**
- * Checks that the blocks or parts of the values are complete and fill the frame. @throws FrameError
+ * Checks that the blocks or parts of the values are complete and fill the frame.
+ *
+ * @throws FrameError
  */
 function checkDivision(frame: Frame): void {
   const { kind, type, values, valuesAt, count } = frame
@@ -79,8 +81,9 @@ function checkDivision(frame: Frame): void {
 }
 
 /**
- * Checks the values of a summed frame. @throws FrameError  if one is not finite, or not 0 at weight
- * 0
+ * Checks the values of a summed frame.
+ *
+ * @throws FrameError  if one is not finite, or not zero although the weight is 0
  */
 export function checkFloats({ kind, type, values, count, weight, valuesAt }: Frame): void {
   if (kind === 'gathered') return

@@ -8,31 +8,31 @@ import type { Accumulator } from './wire/wire-type.ts'
 const ZERO = -0
 
 /**
- * into ← (held + Σ weight · values of the frames) ÷ weight.
+ * into ← (totals + Σ weight · values of the frames) ÷ weight.
  *
  * Finite values have a finite mean, so a value that is not finite shows in the mean.
  *
- * @param weight  the sum of the weights in `held` and of the frames
- * @param held  sums so far, as many as `into` is long; default: none
+ * @param weight  the sum of the weights in `totals` and of the frames
+ * @param totals  sums so far, as many as `into` is long; default: none
  * @returns false if a value is not finite
  */
 export function meanOf(
   frames: readonly Frame[],
   weight: number,
   into: Float32Array,
-  held?: Float64Array,
+  totals?: Float64Array,
 ): boolean {
   let finite = true
-  for (const { sums, from, n } of chunkSums(frames, into.length, held)) {
+  for (const { sums, from, n } of chunkSums(frames, into.length, totals)) {
     if (!divide(into.subarray(from, from + n), sums, n, weight)) finite = false
   }
   return finite
 }
 
-/** held ← held + weight · values of the frame; or, if `empty`, held ← weight · values. */
-export function addValues(held: Float64Array, frame: Frame, empty: boolean): void {
-  for (const { sums, from, n } of chunkSums([frame], held.length, empty ? undefined : held)) {
-    held.set(sums.subarray(0, n), from)
+/** totals ← totals + weight · values of the frame; or, if `empty`, totals ← weight · values. */
+export function addValues(totals: Float64Array, frame: Frame, empty: boolean): void {
+  for (const { sums, from, n } of chunkSums([frame], totals.length, empty ? undefined : totals)) {
+    totals.set(sums.subarray(0, n), from)
   }
 }
 
@@ -47,7 +47,7 @@ export function addScalars(sums: Float64Array, { scalars, weight }: Frame): void
 }
 
 /**
- * Computes held + Σ weight · values of the frames, n sums at a time, always in the same array. So
+ * Computes totals + Σ weight · values of the frames, n sums at a time, always in the same array. So
  * the sums of a whole model, twice its size, need not be in memory at once.
  *
  * @param count  the number of all sums
@@ -56,14 +56,14 @@ export function addScalars(sums: Float64Array, { scalars, weight }: Frame): void
 function* chunkSums(
   frames: readonly Frame[],
   count: number,
-  held?: Float64Array,
+  totals?: Float64Array,
 ): Generator<{ sums: Float64Array; from: number; n: number }> {
   const accumulators = accumulatorsOf(frames)
   const most = Math.min(CHUNK_VALUES, count)
   const sums = new Float64Array(Math.ceil(most / 4) * 4)
   for (let from = 0; from < count; from += most) {
     const n = Math.min(most, count - from)
-    if (held) sums.set(held.subarray(from, from + n))
+    if (totals) sums.set(totals.subarray(from, from + n))
     else sums.fill(ZERO)
     for (const accumulate of accumulators) accumulate(sums, n)
     yield { sums, from, n }

@@ -1,7 +1,7 @@
 // The file format of checkpoints: https://github.com/huggingface/safetensors
 //
 //   8 bytes  length of the header, u64
-//   header   JSON { name: { dtype, shape, data_offsets: [from, to] }, "__metadata__": { … } }, blanks
+//   header   JSON { name: { dtype, shape, data_offsets:[from,to] }, "__metadata__": { … } }, blanks
 //   data     little-endian, one tensor after another without gaps; offsets count from here
 
 import { bytesOf, dataView } from '../bytes.ts'
@@ -140,7 +140,9 @@ interface Span {
 }
 
 /**
- * Checks the entry of one tensor, except that its offsets lie within the data. @throws RangeError
+ * Checks the entry of one tensor, except that its offsets lie within the data.
+ *
+ * @throws RangeError
  */
 function spanOf(name: string, { dtype, shape, data_offsets }: Record<string, unknown>): Span {
   const width = WIDTHS.get(dtype)

@@ -1,8 +1,8 @@
 // A checkpoint is a safetensors file, so that other programs can read and write it. All tensors are
 // float32; <i> is the index of the parameter.
 //
-//   q/<i>         [rank, cols]  the right factor that the next step begins with; row k is its column k
-//   p/<i>         [rank, rows]  the left factor, likewise, of methods that store one
+//   q/<i>         [rank, cols]  the right factor that the next step begins with, by column
+//   p/<i>         [rank, rows]  the left factor, by column, of methods that store one
 //   residual/<i>  the shape of the parameter
 //   metadata      format 'lowrank', version, step, ranks, parent, options, weight, notes
 
@@ -99,10 +99,10 @@ export function decodeCheckpoint(
       )
     }
   }
-  const tensor = (name: string, expected: readonly number[] | null): Float32Array | null => {
+  const tensor = (name: string, expected: readonly number[]): Float32Array | null => {
     const found = tensors.get(name)
     if (!found) return null
-    if (expected && String(found.shape) !== String(expected)) {
+    if (String(found.shape) !== String(expected)) {
       throw new RangeError(
         `"checkpoint": ${name}: expected shape [${expected.join(', ')}], got [${found.shape.join(', ')}]`,
       )
@@ -203,10 +203,8 @@ function ranksIn(
   }
   const ranks =
     metadata.ranks === undefined ? found.map((rank) => rank ?? 0) : parse(metadata.ranks)
-  const fit = (rank: unknown, i: number) =>
-    Number.isInteger(rank) &&
-    Number(rank) >= 0 &&
-    Number(rank) <= Math.min(specs[i]!.rows, specs[i]!.cols)
+  const fit = (rank: number, i: number) =>
+    Number.isInteger(rank) && rank >= 0 && rank <= Math.min(specs[i]!.rows, specs[i]!.cols)
   if (!Array.isArray(ranks) || ranks.length !== specs.length || !ranks.every(fit)) {
     const got = metadata.ranks ?? JSON.stringify(ranks)
     throw new RangeError(

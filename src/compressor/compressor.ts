@@ -157,7 +157,9 @@ export class Compressor {
   }
 
   /**
-   * `decompress` without a promise. @throws UnsupportedError  if the backend works asynchronously
+   * `decompress` without a promise.
+   *
+   * @throws UnsupportedError  if the backend works asynchronously
    */
   decompressSync(into: readonly Tensor[] | null, options: DecompressOptions = {}): Outcome {
     return this.#now(this.#decompress(into, options))
@@ -409,7 +411,9 @@ export class Compressor {
   }
 
   /**
-   * Runs a task synchronously. @throws UnsupportedError  before it starts, if the backend cannot
+   * Runs a task synchronously.
+   *
+   * @throws UnsupportedError  before it starts, if the backend cannot
    */
   #now<T>(work: Task<T>): T {
     this.#refuseOverlap()

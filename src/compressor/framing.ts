@@ -218,18 +218,10 @@ export class Framing {
 
 /** The lengths of a slot's columns. The values of a column may share a scale on the wire. */
 function columnsOf(layout: Layout, slot: Slot): number[] {
-  switch (slot) {
-    case 'left':
-      return leftColumns(layout)
-    case 'qLocal':
-    case 'qHat':
-    case 'qMean':
-      return rightColumns(layout)
-    case 'raw':
-      return rawLengths(layout)
-    case 'residual':
-      return layout.parameters.map(({ length }) => length)
-  }
+  if (slot === 'left') return leftColumns(layout)
+  if (slot === 'raw') return rawLengths(layout)
+  if (slot === 'residual') return layout.parameters.map(({ length }) => length)
+  return rightColumns(layout)
 }
 
 function sum(values: readonly number[]): number {

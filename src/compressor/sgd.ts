@@ -78,7 +78,9 @@ export class Sgd {
   }
 
   /**
-   * γ; a new value is used from the next update on. @throws RangeError, TypeError  unless it is > 0
+   * γ; a new value is used from the next update on.
+   *
+   * @throws RangeError, TypeError  unless it is > 0
    */
   get learningRate(): number {
     return this.#learningRate

@@ -57,7 +57,9 @@ export type AddFour = (
   weights: readonly number[],
 ) => void
 
-/** `WireType.accumulate`: copies the next n values of each summand to a chunk, then adds the chunks. */
+/**
+ * `WireType.accumulate`: copies the next n values of each summand to a chunk, then adds the chunks.
+ */
 export function accumulateChunks(
   size: 2 | 4,
   summands: readonly Summand[],

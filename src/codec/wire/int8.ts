@@ -128,7 +128,9 @@ class Blocks {
   }
 
   /**
-   * Goes to the next run, and returns its length, at least 1. @param most  the length at most, ≥ 1
+   * Goes to the next run, and returns its length, at least 1.
+   *
+   * @param most  the length at most, ≥ 1
    */
   next(most: number): number {
     this.at = this.#end
