@@ -11,7 +11,7 @@ export function dataView(bytes: Uint8Array): DataView {
 }
 
 /** The arrays one after another, in new bytes. */
-export function concatBytes(...parts: readonly Uint8Array[]): Uint8Array {
+export function concatBytes(parts: readonly Uint8Array[]): Uint8Array {
   const all = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0))
   let at = 0
   for (const part of parts) {

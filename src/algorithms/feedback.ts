@@ -15,7 +15,7 @@
 // P and Q are the factors that the other workers decode from the worker's own frame. Q̄ is the mean
 // of all workers' Q, m̄ that of their raw values. P̂ and Q̂ are the orthonormal bases that all workers
 // have in common. The encoding error is M minus the values that others decode; it is 0 with wire
-// 'f32'. A worker whose frame has not counted keeps all of M.
+// 'f32'. A worker whose frame has not counted keeps all of M, except with 'none'.
 //
 // Where it happens: full steps call the functions below; half-steps and baselines subtract in their
 // own files what they have sent; framing.ts keeps the encoding error of raw values; worker-state.ts

@@ -262,7 +262,7 @@ function numberIn(
 /** The residuals of all parameters, one after another; zeros for absent ones. */
 function concat(parts: readonly (Float32Array | null)[], specs: readonly Spec[]): Float32Array {
   const bytes = parts.map((part, i) => bytesOf(part ?? new Float32Array(specs[i]!.length)))
-  return new Float32Array(concatBytes(...bytes).buffer)
+  return new Float32Array(concatBytes(bytes).buffer)
 }
 
 function parentIn(text: string): Uint8Array {

@@ -43,12 +43,12 @@ export function hashConfig(specs: readonly Spec[], settings: Settings): Uint8Arr
 /** The `parent` after a mean: workers that have received different means have different parents. */
 export function nextParent(parent: Uint8Array, mean: Frame): Uint8Array {
   const checksum = mean.bytes.subarray(AT.checksum, AT.version)
-  return hash64(concatBytes(parent, checksum))
+  return hash64(concatBytes([parent, checksum]))
 }
 
 /** The `parent` with a basis hashed in, for bases that may differ between workers. */
 export function withBasis(parent: Uint8Array, basis: Float32Array): Uint8Array {
-  return hash64(concatBytes(parent, bytesOf(basis)))
+  return hash64(concatBytes([parent, bytesOf(basis)]))
 }
 
 /** Writes and checks the frames of one worker, which has one `configHash`, sender and wire type. */

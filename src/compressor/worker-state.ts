@@ -45,7 +45,7 @@ const MAX_RESIDUAL = 2 ** 127
 
 /** The `parent` before the first mean: the hash of the factors, which are equal on all workers. */
 export function firstParent({ right, left }: SharedState): Uint8Array {
-  return hash64(concatBytes(bytesOf(right), bytesOf(left)))
+  return hash64(concatBytes([bytesOf(right), bytesOf(left)]))
 }
 
 /**

@@ -75,7 +75,7 @@ export class Edge {
     const floats = this.coding.columns.reduce((a, b) => a + b, most)
     this.#sent = { words: new Uint32Array(this.coding.words), floats: new Float32Array(floats) }
     this.#draw()
-    this.parent = hash64(concatBytes(hash64(bytesOf(this.left)), bytesOf(this.right)))
+    this.parent = hash64(concatBytes([hash64(bytesOf(this.left)), bytesOf(this.right)]))
   }
 
   /** The side whose factor the next exchange orthonormalizes. The sides take turns. */
@@ -198,7 +198,7 @@ export class Edge {
       this.turns++
     }
     this.parent = hash64(
-      concatBytes(this.parent, new Uint8Array(Uint32Array.from(checksums).buffer)),
+      concatBytes([this.parent, new Uint8Array(Uint32Array.from(checksums).buffer)]),
     )
     return true
   }
@@ -226,7 +226,7 @@ export class Edge {
    */
   restart(histories: readonly [Uint8Array, Uint8Array]): void {
     const [lo, hi] = histories
-    this.parent = hash64(concatBytes(lo, hi))
+    this.parent = hash64(concatBytes([lo, hi]))
     this.turns = 0
     this.last = null
     this.coding.restart()

@@ -38,6 +38,16 @@ test('a file of named tensors, and metadata that say the rest', async () => {
   assert.equal(rest, expected)
 })
 
+test('a checkpoint of 150,000 parameters: no call takes them as its arguments', async () => {
+  const shapes = new Array<readonly number[]>(150_000).fill([1])
+  const gradient = Float32Array.of(1)
+  const worker = await createCompressor(shapes, { wire: 'int8' })
+  await stepTogether([worker], [shapes.map(() => gradient)])
+  const state = await worker.save()
+  const restored = await createCompressor(shapes, { wire: 'int8', restore: state })
+  sameBytes(await restored.save(), state, 'state')
+})
+
 for (const wire of ['f32', 'int8'] as const) {
   for (const warmStart of [true, false, 'fixed'] as const) {
     test(`restored, it goes on as before: ${wire}, warmStart ${warmStart}`, async () => {

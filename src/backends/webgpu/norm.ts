@@ -12,11 +12,12 @@ import { NORM_FOURS, NORM_RANGE } from './structs.ts'
  */
 export async function squaredNorms(
   recorder: Recorder,
-  { segments, arena, layout }: Memory,
+  memory: Memory,
   copyOut: (jobs: readonly CopyJob[]) => Promise<void>,
 ): Promise<Float64Array> {
   const { gpu } = recorder
   const pipeline = await gpu.pipeline('norm')
+  const { segments, arena, layout } = memory
   const squares = new Float64Array(layout.parameters.length)
   let groups = 0
   const ranges = arena.matrices.flatMap(({ parameter: { index }, stride, pieces }) =>

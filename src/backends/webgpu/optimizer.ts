@@ -1,4 +1,4 @@
-// Algorithm 2's descent on the GPU: parameters, updates and momentum stay there.
+// Algorithm 2's update of the parameters on the GPU: parameters, updates and momentum stay there.
 import type { Dense, GpuTensor, OptimizerRates, SessionOptimizer, Tensor } from '../../backend.ts'
 import { BindingsCache, type CachedBindings } from './bindings-cache.ts'
 import type { CopyJob } from './copy-out.ts'

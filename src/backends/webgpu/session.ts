@@ -94,7 +94,7 @@ export class WebgpuSession implements Session {
       at: 0,
       floats: 4,
       use: (values) => {
-        bad = values[0] !== 0 // the word 1 is a subnormal float
+        bad = new Uint32Array(values.buffer, values.byteOffset, 1)[0] !== 0
       },
     }
     this.#recorder.checked(() => {

@@ -50,7 +50,7 @@ export interface WireType<Name extends string = string> {
    *
    * @param at  the offset of these values in `bytes`
    * @param left  the number of values from there on
-   * @param room  the bytes that the slice has left
+   * @param room  the bytes of values that an empty slice has room for
    * @returns the number of values and their bytes. They do not fit if the count is 0 or the length
    *   exceeds `room`
    */
