@@ -3,7 +3,7 @@
 /** An encoding of float32 values in frames. */
 export interface WireType<Name extends string = string> {
   readonly name: Name
-  /** The number of the type in frames. It never changes. */
+  /** The number of the type in frames. It never changes; ids are 0, 1, 2, … without a gap. */
   readonly id: number
   /** The smallest number of bytes that encode so many values. */
   leastLength(count: number): number
