@@ -23,7 +23,7 @@ else {
     const folder = mkdtempSync(join(tmpdir(), 'lowrank-deno-'))
     try {
       writeFileSync(join(folder, 'tests.js'), await tests(MOST))
-      writeFileSync(join(folder, 'main.js'), "import '../places/tests.js'\nawait exec()")
+      writeFileSync(join(folder, 'main.js'), "import './tests.js'\nawait exec()")
       const env = { NO_COLOR: '1', HOME: folder, ...vulkan }
       passed(await outcome('WebGPU in Deno', (print) => run(folder, env, print)), SUITES)
     } finally {

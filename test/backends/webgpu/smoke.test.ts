@@ -1,4 +1,4 @@
-// Whether there is WebGPU at all: in Node, and bundled in browsers and Deno (places/).
+// Whether there is WebGPU at all: in Node, and bundled in browsers and Deno (test/runtimes/).
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { MAP, openDevice, USAGE } from './device.ts'
