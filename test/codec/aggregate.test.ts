@@ -12,9 +12,9 @@ import {
   frameOf,
   gatheredOf,
   partOf,
-  random,
   refuses,
   shifted,
+  shuffled,
   spoil,
 } from '../support/bytes.ts'
 import { same, UNIT, within } from '../support/close.ts'
@@ -36,14 +36,6 @@ function fleet(workers: number, count: number, seed = 1): Uint8Array[] {
     const weight = Math.fround(0.1 + ((sender * 7) % 5))
     return frameOf(values, { senders: [sender], weight, scalars: [sender, -1 / (sender + 1)] })
   })
-}
-
-function shuffled<T>(list: readonly T[], seed: number): T[] {
-  const next = random(seed)
-  return list
-    .map((item): [number, T] => [next(), item])
-    .sort((a, b) => a[0] - b[0])
-    .map(([, item]) => item)
 }
 
 test('averages by weight, exactly for small integers', () => {

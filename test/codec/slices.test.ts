@@ -5,7 +5,7 @@ import { aggregate } from '../../src/codec/aggregate.ts'
 import { decodeFrame } from '../../src/codec/frame.ts'
 import { joinSlices, splitFrame } from '../../src/codec/slices.ts'
 import type { Wire } from '../../src/codec/wire/index.ts'
-import { bytesOf, frameOf, gatheredOf, partOf, random, refuses, spoil } from '../support/bytes.ts'
+import { bytesOf, frameOf, gatheredOf, partOf, refuses, shuffled, spoil } from '../support/bytes.ts'
 import { same } from '../support/close.ts'
 import { gaussian } from '../support/gaussian.ts'
 
@@ -14,14 +14,6 @@ const test = suite('split')
 const SEED = 20261122
 const wires = fc.constantFrom<Wire>('f32', 'f16', 'bf16', 'int8')
 const columns = fc.array(fc.integer({ min: 1, max: 150 }), { minLength: 1, maxLength: 5 })
-
-function shuffled<T>(list: readonly T[], seed: number): T[] {
-  const next = random(seed)
-  return list
-    .map((item): [number, T] => [next(), item])
-    .sort((a, b) => a[0] - b[0])
-    .map(([, item]) => item)
-}
 
 test('any frame, cut at any size that holds a value, joins in any order', () => {
   fc.assert(

@@ -46,8 +46,9 @@ function run(folder: string, env: NodeJS.ProcessEnv, print: (text: string) => vo
     errors += text
   })
   return {
-    // 1: a test has failed, or a module has thrown.
+    // 1: a test has failed, or a module has thrown, which only stderr tells.
     ended: closed.then(([code, signal]) => {
+      if (code === 1) print(errors)
       if (code !== 0 && code !== 1) throw new Error(`ended by ${signal ?? `exit code ${code}`}`)
     }),
     async stop() {

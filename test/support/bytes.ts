@@ -128,3 +128,12 @@ export function random(seed: number): () => number {
     return state / 2 ** 32
   }
 }
+
+/** The items in an order that the seed determines. */
+export function shuffled<T>(list: readonly T[], seed: number): T[] {
+  const next = random(seed)
+  return list
+    .map((item): [number, T] => [next(), item])
+    .sort((a, b) => a[0] - b[0])
+    .map(([, item]) => item)
+}
