@@ -53,8 +53,10 @@ export interface Parameter {
   /** the matrix view: rows × cols = length */
   readonly rows: number
   readonly cols: number
-  /** columns of its factors; 0: it is raw, which means that it travels uncompressed */
+  /** columns of its factors; 0: it is raw, which means that it travels uncompressed, or frozen */
   readonly rank: number
+  /** true: it does not travel at all, its M is zero, and its update is zero */
+  readonly frozen: boolean
   /** its offset in the residual arena, a multiple of 4 */
   readonly offset: number
   /** the offset of its left factor (rows × rank, by column) in a left arena */
@@ -76,7 +78,7 @@ export interface Layout {
   readonly parameters: readonly Parameter[]
   /** those with rank > 0, in order */
   readonly matrices: readonly Parameter[]
-  /** those with rank 0, in order */
+  /** those with rank 0 that are not frozen, in order */
   readonly raws: readonly Parameter[]
   /** floats in the residual arena, padding included */
   readonly arenaFloats: number
@@ -105,7 +107,8 @@ export type Slot = 'residual' | 'raw' | 'left' | 'qHat' | 'qLocal' | 'qMean'
  * The destination of an update: into ← scale · update, or, if `accumulate`, into + scale · update.
  */
 export interface Sink {
-  readonly into: readonly Tensor[]
+  /** null: this parameter's update is not written */
+  readonly into: readonly (Tensor | null)[]
   readonly scale: number
   readonly accumulate: boolean
 }
@@ -161,15 +164,16 @@ export interface Session {
    */
   check(tensor: unknown, length: number, name: string): void
   /**
-   * M ← M + g for every parameter, then left ← M·qHat for the matrices.
+   * M ← M + g for every parameter that is not frozen, then left ← M·qHat for the matrices.
    *
+   * @param gradients  null: zeros
    * @returns false if an element of g or M + g is not finite, or not below 2¹⁰⁰ in absolute value,
    *   for then the factors or the residual might overflow. Every M is then as before, up to the
    *   rounding of g.
    */
-  accumulateProject(gradients: readonly Tensor[]): MaybePromise<boolean>
+  accumulateProject(gradients: readonly (Tensor | null)[]): MaybePromise<boolean>
   /** M ← M − g: undoes the last `accumulateProject`, which had the same gradients. */
-  withdraw(gradients: readonly Tensor[]): MaybePromise<void>
+  withdraw(gradients: readonly (Tensor | null)[]): MaybePromise<void>
   /** left ← M·qHat */
   project(): MaybePromise<void>
   /** qLocal ← Mᵀ·left */

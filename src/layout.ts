@@ -78,14 +78,23 @@ export function gatedRanks(
   })
 }
 
-/** Makes the table of parameters with their offsets in the arenas. @param ranks  0: raw */
+/** In a list of ranks and in frames: this parameter is frozen. */
+export const FROZEN = 0xffff
+
+/**
+ * Makes the table of parameters with their offsets in the arenas.
+ *
+ * @param ranks  0: raw; or FROZEN
+ */
 export function layoutOf(specs: readonly Spec[], ranks: readonly number[]): Layout {
   let arenaFloats = 0
   let leftFloats = 0
   let rightFloats = 0
   let rawFloats = 0
   const parameters = specs.map(({ shape, length, rows, cols }, index): Parameter => {
-    const rank = ranks[index]!
+    const frozen = ranks[index] === FROZEN
+    const rank = frozen ? 0 : ranks[index]!
+    const raw = rank === 0 && !frozen
     const parameter = {
       index,
       shape,
@@ -93,6 +102,7 @@ export function layoutOf(specs: readonly Spec[], ranks: readonly number[]): Layo
       rows,
       cols,
       rank,
+      frozen,
       offset: arenaFloats,
       left: leftFloats,
       right: rightFloats,
@@ -101,13 +111,13 @@ export function layoutOf(specs: readonly Spec[], ranks: readonly number[]): Layo
     arenaFloats += Math.ceil(length / 4) * 4
     leftFloats += rows * rank
     rightFloats += cols * rank
-    rawFloats += rank === 0 ? length : 0
+    rawFloats += raw ? length : 0
     return parameter
   })
   return {
     parameters,
     matrices: parameters.filter(({ rank }) => rank > 0),
-    raws: parameters.filter(({ rank }) => rank === 0),
+    raws: parameters.filter(({ rank, frozen }) => rank === 0 && !frozen),
     arenaFloats,
     denseFloats: specs.reduce((sum, { length }) => sum + length, 0),
     leftFloats,

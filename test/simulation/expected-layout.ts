@@ -92,6 +92,7 @@ function planOf({ table, ranks, left, right, leftFloats, rightFloats }: Layout):
       rows,
       cols,
       rank: ranks[index]!,
+      frozen: false,
       offset: 0,
       left: left[index]!,
       right: right[index]!,

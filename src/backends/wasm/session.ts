@@ -204,7 +204,7 @@ export class WasmSession implements Session {
       if (deflate) this.#executor.run('residual', [m, p, qLocal], [], this.#streamed)
       return
     }
-    const { base, work, streamed } = this.#locationOf(arraysOf(sink.into))
+    const { base, work, streamed } = this.#locationOf(arraysOf(sink.into as readonly Tensor[]))
     const after = [sink.scale, sink.accumulate ? 1 : 0]
     const { singleThread, threads } = this.#executor
     const qMean = this.#qMean
@@ -229,7 +229,7 @@ export class WasmSession implements Session {
    * Hooks that copy matrices between the caller's arrays and the tiles. Raw tensors are skipped.
    */
   #tileHooks({ into, accumulate }: Sink): SingleThreadHooks {
-    const arrays = arraysOf(into)
+    const arrays = arraysOf(into as readonly Tensor[])
     const matrices = (i: number) => this.#tiles[i]!.filter(({ parameter }) => parameter.rank > 0)
     const empty = (i: number) => this.#empty(i, matrices(i), arrays)
     return accumulate ? { fill: (i) => this.#fill(i, matrices(i), arrays), empty } : { empty }
@@ -243,7 +243,7 @@ export class WasmSession implements Session {
     const tile = this.#view(this.#tile, this.#tileFloats)
     const factor = Math.fround(scale) // as in the matrices' kernel
     for (const parameter of this.#layout.raws) {
-      const to = arraysOf(into)[parameter.index]!
+      const to = arraysOf(into as readonly Tensor[])[parameter.index]!
       for (let start = 0; start < parameter.length; start += tile.length) {
         const count = Math.min(tile.length, parameter.length - start)
         const from = 4 * (parameter.raw + start)

@@ -90,7 +90,7 @@ export function createWebgpuKernels(backend: WebgpuBackend): WebgpuKernels {
 
 function planOf({ rows, cols, rank }: Dims): Layout {
   const length = rows * cols
-  const parameter = { index: 0, shape: [rows, cols], length, rows, cols, rank }
+  const parameter = { index: 0, shape: [rows, cols], length, rows, cols, rank, frozen: false }
   const only = { ...parameter, offset: 0, left: 0, right: 0, raw: 0 }
   return {
     parameters: [only],

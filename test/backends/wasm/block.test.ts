@@ -9,7 +9,7 @@ import { BLOCK_WORDS, type Block, writeBlock } from '../../../src/backends/wasm/
 const assembly = readFileSync(new URL('../../../assembly/inline/block.ts', import.meta.url), 'utf8')
 
 const parameter: Parameter = {
-  ...{ index: 0, shape: [50, 70], length: 3500, rows: 50, cols: 70, rank: 3 },
+  ...{ index: 0, shape: [50, 70], length: 3500, rows: 50, cols: 70, rank: 3, frozen: false },
   ...{ offset: 1000, left: 400, right: 600, raw: 0 },
 }
 
