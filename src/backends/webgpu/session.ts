@@ -194,7 +194,9 @@ export class WebgpuSession implements Session {
     }
     const { into, scale, accumulate } = sink
     const settling = { scale, accumulate, raw: raw !== null }
-    const bound = this.#recorder.checked(() => this.#tensors.bind(into as readonly Tensor[], settling))
+    const bound = this.#recorder.checked(() =>
+      this.#tensors.bind(into as readonly Tensor[], settling),
+    )
     const { bands, modes } = bound
     const pipelines = await Promise.all(
       [...modes].map((mode) => this.#settling(mode, true, deflate)),
