@@ -1,5 +1,14 @@
 // Conversions between bytes, numbers and text. The library assumes a little-endian host.
 
+/**
+ * Bytes that a function returns. TypeScript knows that their buffer is an ArrayBuffer, which `fetch`
+ * and `Blob` ask for: from TypeScript 5.7 on this is Uint8Array<ArrayBuffer>, before Uint8Array.
+ */
+export type Bytes = ReturnType<Uint8ArrayConstructor['from']>
+
+/** Bytes that a function takes. */
+export type BytesLike = Uint8Array | ArrayBufferLike
+
 /** A view of the array's bytes, without copying. */
 export function bytesOf({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array {
   return new Uint8Array(buffer, byteOffset, byteLength)

@@ -1,11 +1,46 @@
 // Checks of arguments. Errors name the argument, the expected and the actual value.
 import type { Gradient } from './backend.ts'
+import type { Bytes } from './bytes.ts'
 
 /** A short text for a value, for error messages. */
 export function show(value: unknown): string {
-  if (typeof value === 'string') return JSON.stringify(value)
-  if (typeof value === 'object' && value !== null) return value.constructor?.name ?? 'an object'
-  return typeof value === 'function' ? 'a function' : String(value)
+  if (typeof value === 'string') return JSON.stringify(value.slice(0, 80))
+  if (typeof value === 'function') return 'a function'
+  if (typeof value !== 'object' || value === null) return String(value)
+  const { name } = Object.getPrototypeOf(value)?.constructor ?? {}
+  return typeof name === 'string' && name ? name : 'an object'
+}
+
+// `instanceof` would refuse values of another realm: of an iframe, of node:vm, or of a test runner
+// such as jest or vitest with jsdom.
+
+/** Whether this is a Float32Array, of any realm. */
+export function isFloats(value: unknown): value is Float32Array {
+  return ArrayBuffer.isView(value) && tagOf(value) === 'Float32Array'
+}
+
+/**
+ * A plain Uint8Array over the bytes of a Uint8Array or an ArrayBuffer, of any realm. Subclasses
+ * differ: the `slice` of a Buffer is a view. The bytes of a SharedArrayBuffer are copied, for
+ * another thread could change them after they have been checked.
+ *
+ * @throws TypeError  if it is neither
+ */
+export function bytesIn(name: string, value: unknown): Bytes {
+  const view = ArrayBuffer.isView(value)
+  const tag = tagOf(value)
+  if (tag !== (view ? 'Uint8Array' : 'ArrayBuffer') && (view || tag !== 'SharedArrayBuffer')) {
+    throw new TypeError(`"${name}": expected a Uint8Array or an ArrayBuffer, got ${show(value)}`)
+  }
+  const { byteLength } = value as Bytes
+  if (byteLength === 0) return new Uint8Array(0) // of a detached buffer there is no view
+  const buffer = view ? value.buffer : (value as ArrayBuffer)
+  const bytes = new Uint8Array(buffer as ArrayBuffer, view ? value.byteOffset : 0, byteLength)
+  return tagOf(buffer) === 'ArrayBuffer' ? bytes : bytes.slice()
+}
+
+function tagOf(value: unknown): string {
+  return Object.prototype.toString.call(value).slice(8, -1)
 }
 
 /** @throws TypeError, RangeError  unless the value is an integer from `least` to `most` */
@@ -70,12 +105,12 @@ export function checkTensors<S extends Shaped>(
   if (tensors.length !== specs.length) {
     throw new RangeError(`"${name}": expected ${specs.length} entries, got ${tensors.length}`)
   }
-  const arrays = accepts !== undefined || tensors[0] instanceof Float32Array
+  const arrays = accepts !== undefined || isFloats(tensors[0])
   for (const [i, spec] of specs.entries()) {
     const { length, shape } = spec
     const tensor: unknown = tensors[i]
     if (accepts?.(tensor, spec, `${name}[${i}]`)) continue
-    if (!(tensor instanceof Float32Array)) {
+    if (!isFloats(tensor)) {
       checkOther(tensor, length, `${name}[${i}]`)
       if (!arrays) continue
     } else if (arrays) {

@@ -12,10 +12,10 @@ const LAYERS: readonly { name: string; files: RegExp; never: readonly string[] }
   { name: 'errors', files: /^errors\.ts$/, never: [] },
   { name: 'backend', files: /^backend\.ts$/, never: ['errors'] },
   { name: 'helpers', files: /^(bytes|gensync)\.ts$/, never: ['errors'] },
+  { name: 'validate', files: /^validate\.ts$/, never: ['errors'] },
   // It knows no layouts and no methods: a server that aggregates needs nothing else.
   { name: 'codec', files: /^codec\//, never: ['backend'] },
   { name: 'algorithm', files: /^algorithm\.ts$/, never: ['errors', 'helpers'] },
-  { name: 'validate', files: /^validate\.ts$/, never: ['errors', 'helpers', 'codec', 'algorithm'] },
   { name: 'options', files: /^options\.ts$/, never: ['helpers'] },
   { name: 'layout', files: /^layout\.ts$/, never: ['helpers', 'codec', 'algorithm'] },
   { name: 'linalg', files: /^linalg\//, never: ['errors', 'codec', 'algorithm', 'options'] },

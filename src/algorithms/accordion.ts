@@ -14,7 +14,7 @@ import type { Dense, Layout } from '../backend.ts'
 import { UnsupportedError } from '../errors.ts'
 import { gatedRanks } from '../layout.ts'
 import type { AlgorithmSetup, Method, Settings, Spec } from '../options.ts'
-import { integer, show } from '../validate.ts'
+import { integer, isFloats, show } from '../validate.ts'
 import { costOf, FULL_STEP_OPTIONS, FullStep, fullRounds } from './powersgd.ts'
 import { roundsWithScalars, scalarsOf, withScalars } from './scalars.ts'
 
@@ -180,7 +180,7 @@ class Accordion implements Algorithm {
   }
 
   prepare(context: StepContext): void {
-    if (context.gradients?.some((one) => !(one instanceof Float32Array))) {
+    if (context.gradients?.some((one) => !isFloats(one))) {
       throw new UnsupportedError(
         '"gradients": accordion sums them in arrays, and these are GPU buffers: ' +
           'byEnergy of lowrank/methods decides about ranks there',

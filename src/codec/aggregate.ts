@@ -29,7 +29,7 @@ import { createParticipants, duplicateSender, type Participants } from './partic
  */
 export function aggregate(frames: readonly Uint8Array[]): Uint8Array {
   if (frames.length === 0) throw new RangeError('"frames": expected at least one, got none')
-  const opened = frames.map(openFrame).sort(bySender)
+  const opened = frames.map((bytes, i) => openFrame(bytes, `frames[${i}]`)).sort(bySender)
   // Values of the other frames are checked through their mean, which is finite only if they all
   // are.
   for (const frame of opened) if (frame.weight === 0) checkFloats(frame)

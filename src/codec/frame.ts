@@ -1,7 +1,8 @@
 // Reads frames from outside, with all checks, and writes new ones. The format is specified in
 // header.ts.
-import { bytesOf, dataView } from '../bytes.ts'
+import { type BytesLike, dataView } from '../bytes.ts'
 import { FrameError } from '../errors.ts'
+import { bytesIn } from '../validate.ts'
 import { checkParts } from './gathered.ts'
 import { AT, checkHeader, type Header, headerLength, readFields, writeHeader } from './header.ts'
 import { wireType } from './wire/index.ts'
@@ -33,18 +34,19 @@ export interface Draft {
  * header, after they have been checked.
  *
  * @param bytes  at any alignment
- * @throws TypeError  if this is not a Uint8Array
+ * @param name  how a TypeError calls them
+ * @throws TypeError  if these are not bytes
  * @throws FrameError  with the byte of the first field that is wrong
  */
-export function decodeFrame(bytes: Uint8Array): Frame {
-  const frame = openFrame(bytes)
+export function decodeFrame(bytes: BytesLike, name?: string): Frame {
+  const frame = openFrame(bytes, name)
   checkFloats(frame)
   return frame
 }
 
 /** `decodeFrame` without `checkFloats`, for callers that check the values while they use them. */
-export function openFrame(bytes: Uint8Array): Frame {
-  const plain = viewOf(bytes)
+export function openFrame(bytes: BytesLike, name = 'frame'): Frame {
+  const plain = bytesIn(name, bytes)
   const view = dataView(plain)
   const valuesAt = checkHeader(view)
   const checksum = view.getUint32(AT.checksum, true)
@@ -97,11 +99,11 @@ export function checkFloats({ kind, type, values, count, weight, valuesAt }: Fra
  * Reads only the header. Its fields are checked, and the frame's length as far as they determine
  * it, but neither checksum nor values. So the time does not depend on the size of the frame.
  *
- * @throws TypeError  if this is not a Uint8Array
+ * @throws TypeError  if these are not bytes
  * @throws FrameError  with the byte of the first field that is wrong
  */
-export function readHeader(bytes: Uint8Array): Header {
-  const view = dataView(viewOf(bytes))
+export function readHeader(bytes: BytesLike): Header {
+  const view = dataView(bytesIn('frame', bytes))
   checkHeader(view)
   return readFields(view)
 }
@@ -132,18 +134,4 @@ export function sealFrame(bytes: Uint8Array): Uint8Array {
 /** The checksum field of a sealed frame. */
 export function checksumIn(frame: Uint8Array): number {
   return dataView(frame).getUint32(AT.checksum, true)
-}
-
-/**
- * A plain Uint8Array over the same bytes: subclasses differ, such as Buffer, whose `slice` is a
- * view.
- */
-function viewOf(bytes: Uint8Array): Uint8Array {
-  // `instanceof` would refuse arrays of another realm, such as an iframe or a test runner's
-  // sandbox.
-  const type = Object.prototype.toString.call(bytes)
-  if (type !== '[object Uint8Array]') {
-    throw new TypeError(`a frame: expected a Uint8Array, got ${type.slice(8, -1)}`)
-  }
-  return bytesOf(bytes)
 }

@@ -4,7 +4,8 @@
 //   header   JSON { name: { dtype, shape, data_offsets:[from,to] }, "__metadata__": { … } }, blanks
 //   data     little-endian, one tensor after another without gaps; offsets count from here
 
-import { bytesOf, dataView } from '../bytes.ts'
+import { type BytesLike, bytesOf, dataView } from '../bytes.ts'
+import { bytesIn } from '../validate.ts'
 
 /** A tensor in a file. */
 export interface StoredTensor {
@@ -80,17 +81,18 @@ export function encodeSafetensors(
  * Reads a file from outside, and trusts nothing in it. The tensors are views of the file, in the
  * order of their data.
  *
- * @throws TypeError  if this is not a Uint8Array
+ * @param name  how a TypeError calls the bytes
+ * @throws TypeError  if these are not bytes
  * @throws RangeError  if it is not a safetensors file
  */
-export function decodeSafetensors(bytes: Uint8Array): {
+export function decodeSafetensors(
+  bytes: BytesLike,
+  name = 'checkpoint',
+): {
   metadata: Record<string, string>
   tensors: Map<string, StoredTensor>
 } {
-  if (Object.prototype.toString.call(bytes) !== '[object Uint8Array]') {
-    throw new TypeError('a safetensors file: expected a Uint8Array')
-  }
-  const file = bytesOf(bytes)
+  const file = bytesIn(name, bytes)
   expect(file.length >= 8, `expected at least 8 bytes, got ${file.length}`)
   const view = dataView(file)
   const length = view.getUint32(0, true) + 2 ** 32 * view.getUint32(4, true)

@@ -62,7 +62,9 @@ export function splitFrame(frame: Uint8Array, maxBytes: number): Uint8Array[] {
  */
 export function joinSlices(frames: readonly Uint8Array[]): Uint8Array {
   if (frames.length === 0) throw new RangeError('"frames": expected at least one slice, got none')
-  const slices = frames.map(decodeFrame).sort((a, b) => a.offset - b.offset)
+  const slices = frames
+    .map((bytes, i) => decodeFrame(bytes, `frames[${i}]`))
+    .sort((a, b) => a.offset - b.offset)
   const first = slices[0]!
   let next = 0
   for (const slice of slices) {

@@ -12,7 +12,6 @@ import { bytesOf, concatBytes, fromHex, toHex } from '../bytes.ts'
 import { decodeSafetensors, encodeSafetensors, floatsOf } from '../codec/safetensors.ts'
 import type { Settings, Spec } from '../options.ts'
 import { describe } from '../options.ts'
-import { show } from '../validate.ts'
 
 /** The contents of a checkpoint, checked against shapes and options. */
 export interface Checkpoint {
@@ -71,7 +70,7 @@ export function encodeCheckpoint(contents: Contents): Uint8Array {
 /**
  * Reads a checkpoint, written by this library or by another program that uses the same names.
  *
- * @throws TypeError  if `bytes` is not a Uint8Array
+ * @throws TypeError  if these are not bytes
  * @throws RangeError  if it is not a checkpoint, or one of other shapes or shared options
  */
 export function decodeCheckpoint(
@@ -79,9 +78,6 @@ export function decodeCheckpoint(
   specs: readonly Spec[],
   settings: Settings,
 ): Checkpoint {
-  if (!(bytes instanceof Uint8Array)) {
-    throw new TypeError(`"checkpoint": expected a Uint8Array, got ${show(bytes)}`)
-  }
   const { metadata, tensors } = decodeSafetensors(bytes)
   if (metadata.options !== undefined && metadata.options !== describe(settings)) {
     throw new RangeError(
@@ -148,7 +144,7 @@ export function mergeCheckpoints(checkpoints: readonly Uint8Array[]): Uint8Array
   if (!Array.isArray(checkpoints) || checkpoints.length === 0) {
     throw new RangeError('"checkpoints": expected at least one')
   }
-  const files = checkpoints.map((bytes) => decodeSafetensors(bytes))
+  const files = checkpoints.map((bytes, i) => decodeSafetensors(bytes, `checkpoints[${i}]`))
   const first = files[0]!
   const weights = files.map(({ metadata }) => weightIn(metadata))
   const weight = weights.reduce((a, b) => a + b, 0)

@@ -10,7 +10,7 @@ import {
 } from '../codec/safetensors.ts'
 import { RoundError, UnsupportedError } from '../errors.ts'
 import { type Task, wait } from '../gensync.ts'
-import { anObject, noOthers, show } from '../validate.ts'
+import { anObject, isFloats, noOthers, show } from '../validate.ts'
 import type { Compressor } from './compressor.ts'
 import type { Outcome } from './step.ts'
 
@@ -249,7 +249,7 @@ export class Sgd {
 
 /** Whether tensors are arrays; they have been checked to be all of one kind. */
 function areArrays(tensors: readonly Tensor[]): tensors is readonly Dense[] {
-  return tensors[0] instanceof Float32Array
+  return isFloats(tensors[0])
 }
 
 /**
@@ -337,7 +337,7 @@ function inRange(
 
 /** The momentum in a checkpoint of `count` parameters; null if it has none. @throws RangeError */
 function velocitiesIn(bytes: Uint8Array, count: number): Dense[] | null {
-  const { tensors } = decodeSafetensors(bytes)
+  const { tensors } = decodeSafetensors(bytes, 'restore')
   const found = new Map<number, StoredTensor>()
   for (const [name, tensor] of tensors) {
     const index = /^momentum\/(\d+)$/.exec(name)?.[1]

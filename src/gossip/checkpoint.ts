@@ -19,7 +19,6 @@ import {
   floatsOf,
   type NamedFloats,
 } from '../codec/safetensors.ts'
-import { show } from '../validate.ts'
 import type { Edge, EdgeExchange } from './edge.ts'
 import { checkNeighbour, type Neighbour } from './neighbour.ts'
 
@@ -87,10 +86,7 @@ export function decodeEdges(
   self: number,
   newEdge: (neighbour: number) => Edge,
 ): EdgeCheckpoint {
-  if (!(bytes instanceof Uint8Array)) {
-    throw new TypeError(`"restore": expected a Uint8Array, got ${show(bytes)}`)
-  }
-  const { metadata, tensors } = decodeSafetensors(bytes)
+  const { metadata, tensors } = decodeSafetensors(bytes, 'restore')
   const expected = {
     format: FORMAT,
     version: VERSION,

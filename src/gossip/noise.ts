@@ -1,7 +1,7 @@
 // Seeded uniform random numbers for stochastic rounding (Moniqua).
 
 import { philox } from '../linalg/philox.ts'
-import { show } from '../validate.ts'
+import { isFloats, show } from '../validate.ts'
 
 /**
  * Draws uniform numbers in [0, 1) for the first `length` entries of a parameter. Both ends of the
@@ -51,7 +51,7 @@ export function uniform(
  * @throws RangeError  unless they are a Float32Array of `length` numbers in [0, 1)
  */
 export function checkNoise(x: unknown, length: number): Float32Array {
-  if (!(x instanceof Float32Array) || x.length !== length) {
+  if (!isFloats(x) || x.length !== length) {
     throw new RangeError(`"random": expected a Float32Array of ${length} numbers`)
   }
   const bad = x.find((u) => !(u >= 0 && u < 1))

@@ -1,7 +1,7 @@
 // Orthonormal bases of columns, and the QR decomposition made of one.
 
 import type { Kernels } from '../backend.ts'
-import { integer, show } from '../validate.ts'
+import { integer, isFloats, show } from '../validate.ts'
 import { dot } from './products.ts'
 
 /** A thin QR decomposition: A = q·r. */
@@ -112,7 +112,7 @@ export async function normOf(
 
 /** @throws TypeError, RangeError  unless `array` is a Float32Array of this length */
 export function checkedFloats(name: string, array: unknown, length: number): void {
-  if (!(array instanceof Float32Array)) {
+  if (!isFloats(array)) {
     throw new TypeError(`"${name}": expected a Float32Array, got ${show(array)}`)
   }
   if (array.length !== length) {

@@ -142,8 +142,8 @@ test('every truncation of a file is refused', () => {
   }
 })
 
-test('what is no Uint8Array is a TypeError', () => {
-  for (const thing of [null, '{}', new ArrayBuffer(10)]) {
+test('what are no bytes is a TypeError', () => {
+  for (const thing of [null, '{}', new Float32Array(10)]) {
     assert.throws(
       () => decodeSafetensors(thing as unknown as Uint8Array),
       (error: Error) => error instanceof TypeError,

@@ -5,6 +5,7 @@
 
 import type { Dense, Dims, Factored, Gradient } from '../../backend.ts'
 import { squaredNorm } from '../../linalg/products.ts'
+import { isFloats } from '../../validate.ts'
 
 /** A gradient in arrays: whole, rows × cols by row, or factored. */
 export type ArrayGradient = Dense | Factored
@@ -46,7 +47,7 @@ type MatrixSize = Pick<Dims, 'rows' | 'cols'>
 
 /** Whether a gradient is an array of rows × cols, not factored. */
 export function isWhole(gradient: ArrayGradient): gradient is Dense {
-  return gradient instanceof Float32Array
+  return isFloats(gradient)
 }
 
 /** The number of samples N of a factored gradient. */

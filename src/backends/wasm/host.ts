@@ -1,6 +1,7 @@
 // The arithmetic whose bits all workers must agree on, whatever their backend: seeded normals, and
 // orthonormal bases of the means that all have received. Always the plain wasm module.
 import type { Host, Layout, Parameter, Random, Side } from '../../backend.ts'
+import { isFloats } from '../../validate.ts'
 import { instantiate, type KernelExports } from './load.ts'
 
 /**
@@ -107,7 +108,7 @@ class WasmHost implements Host {
   #draw(into: Float32Array, use: number, parameter: number, column: number, step: number): void {
     if (this.#random) {
       const values = this.#random(use, parameter, column, step, into.length)
-      if (!(values instanceof Float32Array) || values.length !== into.length) {
+      if (!isFloats(values) || values.length !== into.length) {
         throw new RangeError(`"random": expected a Float32Array of ${into.length} numbers`)
       }
       into.set(values)
