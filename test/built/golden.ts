@@ -11,7 +11,7 @@ import {
   goldenRun,
   type Lowrank,
 } from '../support/golden.ts'
-import { goldenFrames, goldenUpdate } from '../support/golden-frames.ts'
+import { goldenFrames, goldenUpdate, WIRES } from '../support/golden-frames.ts'
 
 export async function golden(): Promise<Record<keyof typeof GOLDEN, string>> {
   const kernels = await createWasmKernels()
@@ -23,7 +23,8 @@ export async function golden(): Promise<Record<keyof typeof GOLDEN, string>> {
     normals: await goldenNormals(kernels),
     basis: await goldenBasis(kernels),
     update: await goldenUpdate(built, frames),
-    frames: await goldenFrames(built, frames),
+    frames: await goldenFrames(built, frames, WIRES.f32),
+    wires: await goldenFrames(built, frames, WIRES.mixed),
   }
 }
 

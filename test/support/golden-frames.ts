@@ -22,7 +22,11 @@ export interface Frames {
 
 const MATRICES = [[24, 10], [10], [5, 3, 3, 3], [9, 40]] as const
 const VECTORS = [[67], [3], [130]] as const
-const WIRES = ['f32', 'f16', 'bf16', 'int8'] as const
+/** The wire types of two fleets: float32 alone, whose bytes never change, and one of each. */
+export const WIRES = {
+  f32: ['f32', 'f32', 'f32', 'f32'],
+  mixed: ['f32', 'f16', 'bf16', 'int8'],
+} as const
 
 /**
  * Takes three steps of a worker whose means have seeded values, and nothing of its own products.
@@ -61,19 +65,21 @@ export async function goldenUpdate(
 }
 
 /**
- * Takes two steps of four workers that send raw tensors, each with another wire type. Frames are
- * aggregated at once, one by one, and in slices.
+ * Takes two steps of four workers that send raw tensors. Frames are aggregated at once, one by one,
+ * and in slices.
  *
+ * @param wires  the workers' wire types
  * @returns the hash of frames, means and updates, and of the states, which hold what the wires lost
  */
 export async function goldenFrames(
   { createCompressor, aggregate }: Lowrank,
   { createAggregate, splitFrame, joinSlices }: Frames,
+  wires: (typeof WIRES)[keyof typeof WIRES],
   sha256: Sha256 = digest,
 ): Promise<string> {
   const create = (sender: number, restore?: Uint8Array) =>
-    createCompressor(VECTORS, { sender, wire: WIRES[sender]!, ...(restore && { restore }) })
-  let fleet = await Promise.all(WIRES.map((_, sender) => create(sender)))
+    createCompressor(VECTORS, { sender, wire: wires[sender]!, ...(restore && { restore }) })
+  let fleet = await Promise.all(wires.map((_, sender) => create(sender)))
   const next = source(6)
   const hashed: Uint8Array[] = []
   for (let step = 0; step < 2; step++) {

@@ -32,7 +32,10 @@ export const GOLDEN = {
   normals: 'b233a0746b0fbbd504f92deffa456c462aaa1848cd6c39fce92f7ac06398190b',
   basis: '131cabd62cb3928c488f493bce570de5f29157ae814b9ad8f028bebcc5465e6c',
   update: '8896d3cd6064005760d98221564c00b458b9190958aea67f398ecacfe6a665ce',
-  frames: '9a91d2699bab24467285fa828733116a1b61b428bdea196ed9b2cd1db73f0c4a',
+  /** of workers with f32, whose bytes never change */
+  frames: '7e89f59e86442d24c8da95567077bc1da2753b79720db754deed5741a35e0c11',
+  /** of workers with unlike wire types */
+  wires: '9a91d2699bab24467285fa828733116a1b61b428bdea196ed9b2cd1db73f0c4a',
 } as const
 
 const SHAPES = [[16, 12], [16], [4, 16], [4]] as const
