@@ -137,11 +137,17 @@ export interface Algorithm {
   withdraw?(context: StepContext): MaybePromise<void>
   step(context: StepContext): StepGenerator
   /**
-   * Adopts factors and notes from a checkpoint, and draws the factors that are absent.
+   * Makes the state that a checkpoint describes: its factors and notes. Factors that are absent are
+   * drawn, unless their rank is higher than the options give.
    *
-   * @throws RangeError  naming a note that is not valid; nothing has changed then
+   * @returns a function that puts the new state in the place of the old one, and cannot fail
+   * @throws RangeError  naming what is not valid; nothing has changed then
    */
-  load(layout: Layout, loaded: LoadedState, step: number): void
-  /** Adapts the factors to new ranks, and keeps as much of them as fits. */
-  rearrange(layout: Layout, step: number): void
+  load(layout: Layout, loaded: LoadedState, step: number): () => void
+  /**
+   * Adapts the factors to new ranks, and keeps as much of them as fits.
+   *
+   * @returns as `load`
+   */
+  rearrange(layout: Layout, step: number): () => void
 }

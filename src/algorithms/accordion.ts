@@ -11,6 +11,7 @@ import type {
   StepGenerator,
 } from '../algorithm.ts'
 import type { Dense, Layout } from '../backend.ts'
+import { quoted } from '../codec/safetensors.ts'
 import { UnsupportedError } from '../errors.ts'
 import { gatedRanks } from '../layout.ts'
 import type { AlgorithmSetup, Method, Settings, Spec } from '../options.ts'
@@ -276,11 +277,14 @@ class Accordion implements Algorithm {
     return ranks
   }
 
-  load(layout: Layout, loaded: LoadedState, step: number): void {
+  load(layout: Layout, loaded: LoadedState, step: number): () => void {
     const previous = this.#normsIn(loaded)
-    this.#full.load(layout, loaded, step)
-    this.#previous = previous
-    this.#window = -1 // the gradients summed so far may belong to the run before the load
+    const replace = this.#full.load(layout, loaded, step)
+    return () => {
+      replace()
+      this.#previous = previous
+      this.#window = -1 // the gradients summed so far may belong to the run before the load
+    }
   }
 
   /**
@@ -290,13 +294,16 @@ class Accordion implements Algorithm {
    */
   #normsIn({ notes: { norms } }: LoadedState): number[] | null {
     if (norms === undefined) return null
-    const values = norms.split(' ').map(Number)
     const count = this.#options.scope === 'global' ? 1 : this.#matrices.length
-    if (values.length === count && values.join(' ') === norms) return values
-    throw new RangeError(`"checkpoint": notes: norms: expected ${count} numbers, got ${norms}`)
+    const values = norms.split(' ', count + 1).map(Number)
+    const valid = values.length === count && !values.some((norm) => norm < 0)
+    if (valid && values.join(' ') === norms) return values
+    throw new RangeError(
+      `"checkpoint": notes: norms: expected ${count} numbers, got ${quoted(norms)}`,
+    )
   }
 
-  rearrange(layout: Layout, step: number): void {
-    this.#full.rearrange(layout, step)
+  rearrange(layout: Layout, step: number): () => void {
+    return this.#full.rearrange(layout, step)
   }
 }

@@ -180,11 +180,11 @@ class ByEnergy implements Algorithm {
     return ranks
   }
 
-  load(layout: Layout, loaded: LoadedState, step: number): void {
-    this.#full.load(layout, loaded, step)
+  load(layout: Layout, loaded: LoadedState, step: number): () => void {
+    return this.#full.load(layout, loaded, step)
   }
 
-  rearrange(layout: Layout, step: number): void {
-    this.#full.rearrange(layout, step)
+  rearrange(layout: Layout, step: number): () => void {
+    return this.#full.rearrange(layout, step)
   }
 }

@@ -17,12 +17,14 @@ import type {
 } from '../algorithm.ts'
 import type { Host, Layout, Session, Side, Sink } from '../backend.ts'
 import { bytesOf } from '../bytes.ts'
+import { quoted } from '../codec/safetensors.ts'
 import { runTask, type Task, wait } from '../gensync.ts'
 import { gatedRanks, leftColumns, otherSide, rawLengths, rightColumns } from '../layout.ts'
 import { deduct, type Product, squaredNormOfProducts } from '../linalg/products.ts'
 import { leadingColumns } from '../linalg/rayleigh-ritz.ts'
 import type { AlgorithmSetup, Method, Round, Settings, SharedOptions } from '../options.ts'
 import { refuseAggregated } from './feedback.ts'
+import { loadFactors } from './powersgd.ts'
 import { wholeStep } from './uncompressed.ts'
 
 /**
@@ -143,25 +145,25 @@ export class HalfStepAlgorithm implements Algorithm {
    * the last mean of either side, not yet orthonormal. The next half-step starts from a basis of
    * the one that it does not send
    */
-  #factors = { left: new Float32Array(0), right: new Float32Array(0) }
+  #factors: Arenas = { left: new Float32Array(0), right: new Float32Array(0) }
   /** the side that the next half-step sends */
   #next: Side = 'left'
   /** the half-steps of the current step; scratch, allocated once for a layout */
   #halfSteps: HalfStep[] = []
   #layout: Layout
+  readonly #setup: AlgorithmSetup
   readonly #host: Host
   readonly #settings: Settings
   readonly #variant: HalfStepVariant
 
-  constructor(
-    { host, layout, settings, loaded, step }: AlgorithmSetup,
-    variant: HalfStepVariant = {},
-  ) {
+  constructor(setup: AlgorithmSetup, variant: HalfStepVariant = {}) {
+    const { host, layout, settings, loaded, step } = setup
+    this.#setup = setup
     this.#host = host
     this.#settings = settings
     this.#variant = variant
     this.#layout = layout
-    this.load(layout, loaded, step)
+    this.load(layout, loaded, step)()
   }
 
   get shared(): SharedState {
@@ -271,27 +273,22 @@ export class HalfStepAlgorithm implements Algorithm {
     }
   }
 
-  load(layout: Layout, loaded: LoadedState, step: number): void {
+  load(layout: Layout, loaded: LoadedState, step: number): () => void {
     const { next = this.#variant.first ?? 'P' } = loaded.notes
     if (next !== 'P' && next !== 'Q') {
-      throw new RangeError(
-        `"checkpoint": notes: next: expected "P" or "Q", got ${JSON.stringify(next)}`,
-      )
+      throw new RangeError(`"checkpoint": notes: next: expected "P" or "Q", got ${quoted(next)}`)
     }
-    this.#next = next === 'P' ? 'left' : 'right'
-    this.#resize(layout)
-    for (const matrix of layout.matrices) {
-      for (const side of SIDES) {
-        const stored = loaded[side][matrix.index]
-        if (stored) this.#factors[side].set(stored, matrix[side])
-        else this.#host.fill(matrix, side, this.#factors[side], 0, step)
-      }
+    const factorsOf = (side: Side) => loadFactors(this.#setup, layout, side, loaded, step)
+    const replace = this.#replaced(layout, { left: factorsOf('left'), right: factorsOf('right') })
+    return () => {
+      replace()
+      this.#next = next === 'P' ? 'left' : 'right'
     }
   }
 
-  rearrange(layout: Layout, step: number): void {
+  rearrange(layout: Layout, step: number): () => void {
     const [oldLayout, oldFactors] = [this.#layout, this.#factors]
-    this.#resize(layout)
+    const factors = arenas(layout)
     for (const matrix of layout.matrices) {
       const { index, rows, cols, rank } = matrix
       const old = oldLayout.parameters[index]!
@@ -300,24 +297,32 @@ export class HalfStepAlgorithm implements Algorithm {
         const length = side === 'left' ? rows : cols
         const columns = oldFactors[side].subarray(old[side], old[side] + old.rank * length)
         const leading = leadingColumns(columns, length, kept).subarray(0, kept * length)
-        this.#factors[side].set(leading, matrix[side])
-        this.#host.fill(matrix, side, this.#factors[side], kept, step)
+        factors[side].set(leading, matrix[side])
+        this.#host.fill(matrix, side, factors[side], kept, step)
       }
     }
+    return this.#replaced(layout, factors)
   }
 
-  #resize(layout: Layout): void {
-    this.#layout = layout
-    const arenas = () => ({
-      left: new Float32Array(layout.leftFloats),
-      right: new Float32Array(layout.rightFloats),
-    })
-    this.#factors = arenas()
-    this.#halfSteps = Array.from({ length: this.#settings.iterations }, () => {
+  /** A function that replaces the factors and the scratch by these. */
+  #replaced(layout: Layout, factors: Arenas): () => void {
+    const halfSteps = Array.from({ length: this.#settings.iterations }, (): HalfStep => {
       const scratch = new Float32Array(Math.max(layout.leftFloats, layout.rightFloats))
-      return { ...arenas(), side: 'left', mean: scratch, weight: 0, counted: false, scratch }
+      return { ...arenas(layout), side: 'left', mean: scratch, weight: 0, counted: false, scratch }
     })
+    return () => {
+      this.#layout = layout
+      this.#factors = factors
+      this.#halfSteps = halfSteps
+    }
   }
+}
+
+/** A left and a right arena. */
+type Arenas = Record<Side, Float32Array>
+
+function arenas({ leftFloats, rightFloats }: Layout): Arenas {
+  return { left: new Float32Array(leftFloats), right: new Float32Array(rightFloats) }
 }
 
 const SIDES = ['left', 'right'] as const satisfies Side[]

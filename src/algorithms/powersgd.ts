@@ -13,7 +13,7 @@ import type {
   StepContext,
   StepGenerator,
 } from '../algorithm.ts'
-import type { Host, Layout, MaybePromise, Session, Sink, Slot } from '../backend.ts'
+import type { Host, Layout, MaybePromise, Session, Side, Sink, Slot } from '../backend.ts'
 import { bytesOf } from '../bytes.ts'
 import { wait } from '../gensync.ts'
 import { gatedRanks, leftColumns, rawLengths, rightColumns } from '../layout.ts'
@@ -98,7 +98,7 @@ export function fullRounds(layout: Layout, { iterations }: Settings): Round[] {
  */
 export class FullStep implements Algorithm {
   /** the Q that the next step starts from, before it is orthonormalized: a right arena */
-  #q = new Float32Array(0)
+  #q: Float32Array = new Float32Array(0)
   // Scratch, allocated once for a layout: Q̂, a right arena, and P̄, then P̂, a left arena.
   #qHat = new Float32Array(0)
   #pHat = new Float32Array(0)
@@ -106,16 +106,19 @@ export class FullStep implements Algorithm {
   // unless they keep it (see `rawDeviation`).
   #deviation = new Float32Array(0)
   #layout: Layout
+  readonly #setup: AlgorithmSetup
   readonly #host: Host
   readonly #settings: Settings
   readonly #variant: Variant
 
-  constructor({ host, layout, settings, loaded, step }: AlgorithmSetup, variant: Variant = {}) {
+  constructor(setup: AlgorithmSetup, variant: Variant = {}) {
+    const { host, layout, settings, loaded, step } = setup
+    this.#setup = setup
     this.#host = host
     this.#settings = settings
     this.#variant = variant
     this.#layout = layout
-    this.load(layout, loaded, step)
+    this.load(layout, loaded, step)()
   }
 
   get shared(): SharedState {
@@ -261,16 +264,11 @@ export class FullStep implements Algorithm {
     } else if (warmStart === true) bytesOf(this.#q).set(qMean)
   }
 
-  load(layout: Layout, { right }: LoadedState, step: number): void {
-    this.#resize(layout)
-    for (const matrix of layout.matrices) {
-      const stored = right[matrix.index]
-      if (stored) this.#q.set(stored, matrix.right)
-      else this.#host.fill(matrix, 'right', this.#q, 0, step)
-    }
+  load(layout: Layout, loaded: LoadedState, step: number): () => void {
+    return this.#replaced(layout, loadFactors(this.#setup, layout, 'right', loaded, step))
   }
 
-  rearrange(layout: Layout, step: number): void {
+  rearrange(layout: Layout, step: number): () => void {
     const q = new Float32Array(layout.rightFloats)
     for (const matrix of layout.matrices) {
       const old = this.#layout.parameters[matrix.index]!
@@ -283,15 +281,67 @@ export class FullStep implements Algorithm {
       q.set(leading.subarray(0, kept * old.cols), matrix.right)
       this.#host.fill(matrix, 'right', q, kept, step)
     }
-    this.#resize(layout)
-    this.#q.set(q)
+    return this.#replaced(layout, q)
   }
 
-  #resize(layout: Layout): void {
-    this.#layout = layout
-    this.#q = new Float32Array(layout.rightFloats)
-    this.#qHat = new Float32Array(layout.rightFloats)
-    this.#pHat = new Float32Array(layout.leftFloats)
-    this.#deviation = rawDeviationOf(layout, this.#settings, this.#variant.rawDeviation)
+  /** A function that replaces the factors and the scratch by these. */
+  #replaced(layout: Layout, q: Float32Array): () => void {
+    const qHat = new Float32Array(layout.rightFloats)
+    const pHat = new Float32Array(layout.leftFloats)
+    const deviation = rawDeviationOf(layout, this.#settings, this.#variant.rawDeviation)
+    return () => {
+      this.#layout = layout
+      this.#q = q
+      this.#qHat = qHat
+      this.#pHat = pHat
+      this.#deviation = deviation
+    }
+  }
+}
+
+/**
+ * One factor of each matrix, as a checkpoint has it, or drawn if it does not.
+ *
+ * @returns a left or right arena
+ * @throws RangeError  as `refuseClaims`
+ */
+export function loadFactors(
+  setup: AlgorithmSetup,
+  layout: Layout,
+  side: Side,
+  loaded: LoadedState,
+  step: number,
+): Float32Array {
+  refuseClaims(setup, layout, loaded[side])
+  const factors = new Float32Array(layout[`${side}Floats`])
+  for (const matrix of layout.matrices) {
+    const stored = loaded[side][matrix.index]
+    if (stored) factors.set(stored, matrix[side])
+    else setup.host.fill(matrix, side, factors, 0, step)
+  }
+  return factors
+}
+
+/**
+ * Refuses a checkpoint that claims a rank but has no factor of it: a few bytes must not cost the
+ * work of thousands of columns.
+ *
+ * @param stored  the factors that the checkpoint has, by the parameter's index
+ * @param known  ranks that are right without a factor, too, beside those of the options
+ * @throws RangeError
+ */
+export function refuseClaims(
+  { specs, settings }: AlgorithmSetup,
+  { matrices }: Layout,
+  stored: LoadedState['right'] = [],
+  known: readonly number[] = [],
+): void {
+  const most = settings.method.ranks(specs, settings, settings.rank)
+  for (const { index, rank } of matrices) {
+    if (stored[index] || rank <= Math.max(most[index]!, known[index] ?? 0)) continue
+    throw new RangeError(
+      `"checkpoint": ranks: ${rank} for parameter ${index}, without its factors: expected at ` +
+        `most ${most[index]}, as the options say: create the compressor with that rank`,
+    )
   }
 }

@@ -1,6 +1,9 @@
 // No compression: all of M, gradient plus residual, is averaged in one round.
 import type { Algorithm, Incoming, StepContext, StepGenerator } from '../algorithm.ts'
 
+/** Replaces the state of an algorithm that has none. */
+export function nothing(): void {}
+
 /**
  * The algorithm for layouts without matrices, and for the steps before `startCompressingAfter`.
  */
@@ -8,8 +11,8 @@ export const wholeSteps: Algorithm = {
   shared: { right: new Float32Array(0), left: new Float32Array(0), notes: {} },
   prepare() {},
   step: wholeStep,
-  load() {},
-  rearrange() {},
+  load: () => nothing,
+  rearrange: () => nothing,
 }
 
 /**

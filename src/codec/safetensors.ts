@@ -209,8 +209,8 @@ function product(shape: readonly number[]): number {
   return shape.reduce((size, n) => size * n, 1)
 }
 
-/** The value as JSON, cut to 80 characters: names from outside may be long, or contain anything. */
-function quoted(value: unknown): string {
+/** The value as JSON, cut to 80 characters: texts from outside may be long, or contain anything. */
+export function quoted(value: unknown): string {
   return String(JSON.stringify(value)).slice(0, 80)
 }
 

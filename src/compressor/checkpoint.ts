@@ -9,7 +9,7 @@
 import type { LoadedState, SharedState } from '../algorithm.ts'
 import type { Layout } from '../backend.ts'
 import { bytesOf, concatBytes, fromHex, toHex } from '../bytes.ts'
-import { decodeSafetensors, encodeSafetensors, floatsOf } from '../codec/safetensors.ts'
+import { decodeSafetensors, encodeSafetensors, floatsOf, quoted } from '../codec/safetensors.ts'
 import type { Settings, Spec } from '../options.ts'
 import { describe } from '../options.ts'
 
@@ -79,33 +79,31 @@ export function decodeCheckpoint(
   settings: Settings,
 ): Checkpoint {
   const { metadata, tensors } = decodeSafetensors(bytes)
+  checkFormat(metadata, '"checkpoint"')
   if (metadata.options !== undefined && metadata.options !== describe(settings)) {
     throw new RangeError(
       `"checkpoint": expected options ${describe(settings)}, got ${metadata.options}`,
     )
   }
-  if (metadata.version !== undefined && metadata.version !== VERSION) {
-    throw new RangeError(`"checkpoint": expected version ${VERSION}, got ${metadata.version}`)
-  }
   for (const name of tensors.keys()) {
     const index = /^(?:p|q|residual)\/(\d+)$/.exec(name)?.[1]
     if (index !== undefined && Number(index) >= specs.length) {
       throw new RangeError(
-        `"checkpoint": has ${name}, but there are only ${specs.length} parameters`,
+        `"checkpoint": has ${name.slice(0, 80)}, but there are only ${specs.length} parameters`,
       )
     }
   }
-  const tensor = (name: string, expected: readonly number[]): Float32Array | null => {
+  const tensor = (name: string, expected: readonly number[], most = 64): Float32Array | null => {
     const found = tensors.get(name)
     if (!found) return null
     if (String(found.shape) !== String(expected)) {
       throw new RangeError(
-        `"checkpoint": ${name}: expected shape [${expected.join(', ')}], got [${found.shape.join(', ')}]`,
+        `"checkpoint": ${name}: expected shape [${expected.join(', ')}], got [${found.shape.join(', ').slice(0, 80)}]`,
       )
     }
     const floats = floatsOf(found)
-    if (!floats.every(Number.isFinite)) {
-      throw new RangeError(`"checkpoint": ${name}: expected finite numbers only`)
+    if (!floats.every((x) => Math.abs(x) < 2 ** most)) {
+      throw new RangeError(`"checkpoint": ${name}: expected finite numbers below 2^${most} only`)
     }
     return floats
   }
@@ -117,9 +115,9 @@ export function decodeCheckpoint(
     )
   const right = factorsOf('q', ({ cols }) => cols)
   const left = factorsOf('p', ({ rows }) => rows)
-  const residuals = specs.map(({ shape }, i) => tensor(`residual/${i}`, shape))
+  const residuals = specs.map(({ shape }, i) => tensor(`residual/${i}`, shape, 100))
   return {
-    step: numberIn(metadata, 'step', 0, (t) => Number.isInteger(t) && t <= 0xffffffff),
+    step: numberIn(metadata, 'step', 0, (step) => Number.isInteger(step) && step < 0xffffffff),
     parent: metadata.parent === undefined ? null : parentIn(metadata.parent),
     weight: weightIn(metadata),
     ranks,
@@ -149,6 +147,7 @@ export function mergeCheckpoints(checkpoints: readonly Uint8Array[]): Uint8Array
   const weights = files.map(({ metadata }) => weightIn(metadata))
   const weight = weights.reduce((a, b) => a + b, 0)
   for (const [i, { metadata, tensors }] of files.entries()) {
+    checkFormat(metadata, `"checkpoints[${i}]"`)
     for (const name of ['format', 'version', 'step', 'ranks', 'parent', 'options', 'notes']) {
       if (metadata[name] !== first.metadata[name]) {
         throw new RangeError(
@@ -178,10 +177,24 @@ export function mergeCheckpoints(checkpoints: readonly Uint8Array[]): Uint8Array
     }
     return { name, shape: tensor.shape, data }
   })
-  return encodeSafetensors(merged, { ...first.metadata, weight: String(weight) })
+  const metadata = { ...first.metadata, weight: String(weight) }
+  weightIn(metadata)
+  return encodeSafetensors(merged, metadata)
 }
 
 type Metadata = Readonly<Record<string, string | undefined>>
+
+/** @throws RangeError  if the file says that it is something else, such as a gossip checkpoint */
+function checkFormat(metadata: Metadata, name: string): void {
+  for (const [key, expected] of [
+    ['format', 'lowrank'],
+    ['version', VERSION],
+  ] as const) {
+    const { [key]: got = expected } = metadata
+    if (got === expected) continue
+    throw new RangeError(`${name}: expected ${key} ${expected}, got ${quoted(got)}`)
+  }
+}
 
 /**
  * The ranks in the metadata; if absent, those of the factors' shapes; if absent, those of the
@@ -202,7 +215,7 @@ function ranksIn(
   const fit = (rank: number, i: number) =>
     Number.isInteger(rank) && rank >= 0 && rank <= Math.min(specs[i]!.rows, specs[i]!.cols)
   if (!Array.isArray(ranks) || ranks.length !== specs.length || !ranks.every(fit)) {
-    const got = metadata.ranks ?? JSON.stringify(ranks)
+    const got = metadata.ranks?.slice(0, 80) ?? quoted(ranks)
     throw new RangeError(
       `"checkpoint": ranks: expected ${specs.length} that fit the shapes, got ${got}`,
     )
@@ -222,10 +235,9 @@ function ranksIn(
 function notesIn({ notes = '{}' }: Metadata): Record<string, string> {
   const found = parse(notes)
   const isText = (value: unknown) => typeof value === 'string'
-  if (typeof found === 'object' && found !== null && Object.values(found).every(isText)) {
-    return found as Record<string, string>
-  }
-  throw new RangeError(`"checkpoint": notes: expected texts by name, got ${notes}`)
+  const isObject = typeof found === 'object' && found !== null && !Array.isArray(found)
+  if (isObject && Object.values(found).every(isText)) return found as Record<string, string>
+  throw new RangeError(`"checkpoint": notes: expected texts by name, got ${quoted(notes)}`)
 }
 
 function parse(text: string): unknown {
@@ -236,8 +248,9 @@ function parse(text: string): unknown {
   }
 }
 
+/** A positive float32, or a sum of 2³² of them at most, so that products with floats are finite. */
 function weightIn(metadata: Metadata): number {
-  return numberIn(metadata, 'weight', 1, (weight) => weight > 0 && Number.isFinite(weight))
+  return numberIn(metadata, 'weight', 1, (w) => w >= 2 ** -149 && w <= 2 ** 160)
 }
 
 /** A number in the metadata; `absent` if it is not there. @throws RangeError  unless it is valid */
@@ -250,7 +263,9 @@ function numberIn(
   const text = metadata[name]
   const value = text === undefined ? absent : Number(text)
   if (text === '' || !(value >= 0) || !valid(value)) {
-    throw new RangeError(`"checkpoint": ${name}: expected a number that fits, got ${text}`)
+    throw new RangeError(
+      `"checkpoint": ${name}: expected a number that fits, got ${text?.slice(0, 80)}`,
+    )
   }
   return value
 }
@@ -263,5 +278,6 @@ function concat(parts: readonly (Float32Array | null)[], specs: readonly Spec[])
 
 function parentIn(text: string): Uint8Array {
   if (/^[0-9a-f]{16}$/.test(text)) return fromHex(text)
-  throw new RangeError(`"checkpoint": parent: expected 16 hexadecimal digits, got ${text}`)
+  const got = text.slice(0, 80)
+  throw new RangeError(`"checkpoint": parent: expected 16 hexadecimal digits, got ${got}`)
 }

@@ -2,7 +2,7 @@
 // The next line stays in the declaration files, for programs whose `lib` lacks Symbol.dispose.
 /// <reference lib="esnext.disposable" preserve="true" />
 
-import type { Dense, Gradient, Tensor } from '../backend.ts'
+import type { Dense, Gradient, Layout, Tensor } from '../backend.ts'
 import { DeviceLostError, RoundError, UnsupportedError } from '../errors.ts'
 import { runAsync, runSync, type Task } from '../gensync.ts'
 import { anObject, show } from '../validate.ts'
@@ -103,8 +103,8 @@ export class Compressor {
     this.#expect('idle', 'compress')
     const { weight = 1 } = anObject(options)
     const w = weightOf(weight)
+    const step = this.#worker.begin(w) // first, for it may replace `this.gradients`
     if (gradients !== null) this.#worker.checkGradients(gradients)
-    const step = this.#worker.begin(w)
     const frame = yield* step.begin(gradients)
     this.#open = step
     this.#updateNorm = null
@@ -172,10 +172,11 @@ export class Compressor {
     if (typeof scale !== 'number' || !Number.isFinite(Math.fround(scale))) {
       throw new RangeError(`"scale": expected a finite number, got ${show(scale)}`)
     }
+    const newRanks = this.#worker.newRanks(step.ranks) // first, for it may fail
     const outcome = yield* step.finish(into === null ? null : { into, scale, accumulate })
     if (outcome.counted) this.#counters.counted++
     else if (step.absence === null) this.#counters.missed++
-    this.#end(step, step.parent, step.ranks)
+    this.#end(step, step.parent, newRanks)
     return outcome
   }
 
@@ -221,10 +222,10 @@ export class Compressor {
     })
   }
 
-  #end({ absence }: Step, parent?: Uint8Array, ranks?: readonly number[]): void {
+  #end({ absence }: Step, parent?: Uint8Array, newRanks?: (() => Layout) | null): void {
     if (absence !== null) this.#absent[absence]++
     this.#open = null
-    this.#worker.end(parent, ranks)
+    this.#worker.end(parent, newRanks)
   }
 
   /**

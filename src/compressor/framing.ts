@@ -67,13 +67,19 @@ export class Framing {
     this.#wire = wire
   }
 
-  /** Allocates the scratch for a layout, so that steps do not allocate it. */
-  reserve(layout: Layout): void {
-    if (this.#wire === 'f32') return
-    this.#scratch = new Float32Array(
-      Math.max(layout.leftFloats, layout.rightFloats) + layout.rawFloats,
-    )
-    this.#rawError = new Float32Array(layout.rawFloats)
+  /**
+   * Allocates the scratch for a layout, so that steps do not allocate it.
+   *
+   * @returns a function that puts it in the place of the old one
+   */
+  reserve({ leftFloats, rightFloats, rawFloats }: Layout): () => void {
+    const lossy = this.#wire !== 'f32'
+    const scratch = new Float32Array(lossy ? Math.max(leftFloats, rightFloats) + rawFloats : 0)
+    const rawError = new Float32Array(lossy ? rawFloats : 0)
+    return () => {
+      this.#scratch = scratch
+      this.#rawError = rawError
+    }
   }
 
   /**

@@ -6,6 +6,7 @@ import {
   decodeSafetensors,
   encodeSafetensors,
   floatsOf,
+  quoted,
   type StoredTensor,
 } from '../codec/safetensors.ts'
 import { RoundError, UnsupportedError } from '../errors.ts'
@@ -344,12 +345,11 @@ function velocitiesIn(bytes: Uint8Array, count: number): Dense[] | null {
     if (index !== undefined) found.set(Number(index), tensor)
   }
   if (found.size === 0) return null
-  return Array.from({ length: Math.max(count, ...found.keys()) }, (_, i) => {
+  return Array.from({ length: count }, (_, i) => {
     const tensor = found.get(i)
-    if (!tensor || i >= count) {
-      throw new RangeError(
-        `"restore": expected momentum/0 … momentum/${count - 1}, got ${[...found.keys()].join(', ')}`,
-      )
+    if (!tensor || found.size > count) {
+      const got = quoted([...found.keys()])
+      throw new RangeError(`"restore": expected momentum/0 … momentum/${count - 1}, got ${got}`)
     }
     const floats = floatsOf(tensor).slice()
     if (!floats.every(Number.isFinite)) {

@@ -74,7 +74,7 @@ export class WorkerState {
     this.#parent = setup.parent
     this.#weight = setup.weight
     this.#saved = setup.saved
-    setup.framing.reserve(setup.layout)
+    setup.framing.reserve(setup.layout)()
   }
 
   /** the number of the open step; between steps, of the next one */
@@ -157,16 +157,50 @@ export class WorkerState {
    * Ends a step.
    *
    * @param parent  the history hash with the means of the step; absent if the step was aborted
-   * @param ranks  new ranks, if the step has decided about them
+   * @param adopt  what `newRanks` has returned, if the step has decided about ranks
    */
-  end(parent?: Uint8Array, ranks?: readonly number[]): void {
+  end(parent?: Uint8Array, adopt?: (() => Layout) | null): void {
     const { settings, session, algorithm } = this.#setup
     if (keepsNothing(settings) && !settings.method.ownsFactors) {
       session.scale(algorithm.take ? 'raw' : 'residual', 0) // M ← 0, where the method uses it
     }
     this.#parent = parent ?? this.#parent
     this.#number++
-    if (ranks && String(ranks) !== String(this.ranks)) this.#rearrange(ranks)
+    const layout = adopt?.()
+    if (!layout) return
+    try {
+      this.#arrange(layout)
+    } catch (error) {
+      // All workers have these ranks now. The next `compress` tries again, and raises the error.
+      if (!(error instanceof RangeError)) throw error
+    }
+  }
+
+  /**
+   * Prepares the ranks that the open step has decided on; `end` adopts them.
+   *
+   * @returns null if they stay
+   */
+  newRanks(ranks: readonly number[] | undefined): (() => Layout) | null {
+    if (!ranks || String(ranks) === String(this.ranks)) return null
+    const layout = layoutOf(this.#setup.specs, ranks)
+    return this.#prepare(layout, this.#setup.algorithm.rearrange(layout, this.#number + 1))
+  }
+
+  /**
+   * Makes everything that another layout needs, but for the session's memory.
+   *
+   * @param replace  puts the algorithm's state for that layout in the place of the old one
+   * @returns a function that puts all of it in place, and cannot fail
+   */
+  #prepare(layout: Layout, replace: () => void): () => Layout {
+    const reserve = this.#setup.framing.reserve(layout)
+    return () => {
+      replace()
+      reserve()
+      this.#layout = layout
+      return layout
+    }
   }
 
   *save(options: { residual?: boolean }): Task<Uint8Array> {
@@ -195,15 +229,14 @@ export class WorkerState {
   }
 
   join(checkpoint: Uint8Array): void {
-    const { specs, settings, algorithm, framing } = this.#setup
+    const { specs, settings, algorithm } = this.#setup
     const { ranks, loaded, step, parent } = decodeCheckpoint(checkpoint, specs, settings)
     const layout = layoutOf(specs, ranks)
-    this.#arrange(layout)
-    algorithm.load(layout, loaded, step) // first, because it may refuse a note
-    this.#layout = layout
+    const adopt = this.#prepare(layout, algorithm.load(layout, loaded, step))
+    this.#arrange(layout) // the last that may fail; it may replace `gradients`
+    adopt()
     this.#number = step
     this.#parent = parent ?? firstParent(algorithm.shared)
-    framing.reserve(layout)
   }
 
   *adopt(checkpoint: Uint8Array): Task<void> {
@@ -223,7 +256,7 @@ export class WorkerState {
   }
 
   setRank(rank: number | readonly number[]): void {
-    const { specs, settings } = this.#setup
+    const { specs, settings, algorithm } = this.#setup
     const { method } = settings
     if (!method.supportedOptions.includes('rank')) {
       throw new RangeError(`"rank": the method ${method.name} has no use for it`)
@@ -237,16 +270,10 @@ export class WorkerState {
       }
       for (const [i, one] of rank.entries()) integer(`rank[${i}]`, one, 0, 65535)
     } else integer('rank', rank, 1, 65535)
-    this.#rearrange(method.ranks(specs, settings, rank))
-  }
-
-  #rearrange(ranks: readonly number[]): void {
-    const { specs, algorithm, framing } = this.#setup
-    const layout = layoutOf(specs, ranks)
+    const layout = layoutOf(specs, method.ranks(specs, settings, rank))
+    const adopt = this.#prepare(layout, algorithm.rearrange(layout, this.#number))
     this.#arrange(layout)
-    this.#layout = layout
-    algorithm.rearrange(layout, this.#number)
-    framing.reserve(layout)
+    adopt()
   }
 
   *rescale(factor: number): Task<void> {

@@ -20,6 +20,7 @@ import {
   type NamedFloats,
 } from '../codec/safetensors.ts'
 import type { Edge, EdgeExchange } from './edge.ts'
+import { LIMIT } from './edge-coding.ts'
 import { checkNeighbour, type Neighbour } from './neighbour.ts'
 
 /** An edge's entry in the metadata. Histories are 8 bytes, in hexadecimal. */
@@ -42,6 +43,11 @@ export interface EdgeCheckpoint {
    */
   fill(neighbour: number, edge: Edge): void
 }
+
+/** weight · γ at most: an exchange is taken back with this factor */
+const MOST_MOVE = 2
+/** half-steps at most: steps · iterations */
+const MOST_TURNS = 127 * 2 ** 32
 
 const FORMAT = 'lowrank-gossip'
 const VERSION = '1'
@@ -95,11 +101,13 @@ export function decodeEdges(
   }
   for (const [name, value] of Object.entries(expected)) {
     if (metadata[name] === value) continue
-    throw new RangeError(`"restore": ${name}: expected ${value}, got ${metadata[name]}`)
+    const got = metadata[name]?.slice(0, 80)
+    throw new RangeError(`"restore": ${name}: expected ${value}, got ${got}`)
   }
   const step = Number(metadata.step)
-  if (!Number.isInteger(step) || step < 0 || step > 0xffffffff) {
-    throw new RangeError(`"restore": step: expected a number that fits, got ${metadata.step}`)
+  if (!Number.isInteger(step) || step < 0 || step >= 0xffffffff) {
+    const got = metadata.step?.slice(0, 80)
+    throw new RangeError(`"restore": step: expected a number that fits, got ${got}`)
   }
   const records = parseRecords(metadata.edges, self)
   for (const { neighbour, last } of records) {
@@ -108,8 +116,8 @@ export function decodeEdges(
       if (!tensor || String(tensor.shape) !== String(shape)) {
         throw new RangeError(`"restore": expected ${name} of shape [${shape.join(', ')}]`)
       }
-      if (floatsOf(tensor).every(Number.isFinite)) continue
-      throw new RangeError(`"restore": ${name}: expected finite numbers only`)
+      if (floatsOf(tensor).every((x) => Math.abs(x) < LIMIT)) continue
+      throw new RangeError(`"restore": ${name}: expected finite numbers below 2¹⁰⁰ only`)
     }
   }
   return {
@@ -160,7 +168,8 @@ function tensorsOf(
  * @throws RangeError, TypeError  unless the text is a JSON list of records of different neighbours
  */
 function parseRecords(text: string | undefined, self: number): EdgeRecord[] {
-  const fail = () => new RangeError(`"restore": edges: expected a list of them, got ${text}`)
+  const fail = () =>
+    new RangeError(`"restore": edges: expected a list of them, got ${text?.slice(0, 80)}`)
   let list: unknown
   try {
     list = JSON.parse(text ?? '')
@@ -173,11 +182,14 @@ function parseRecords(text: string | undefined, self: number): EdgeRecord[] {
     if (typeof record !== 'object' || record === null) throw fail()
     const { neighbour, weight, parent, turns, last } = record
     checkNeighbour(self, neighbour, weight)
-    if (!isHistory(parent) || !Number.isSafeInteger(turns) || turns < 0) throw fail()
+    if (!isHistory(parent) || !Number.isInteger(turns) || turns < 0 || turns > MOST_TURNS) {
+      throw fail()
+    }
     if (last === null) continue
     const { previous, matrices, raws, side } = last ?? {}
-    const numbers = Number.isFinite(matrices) && Number.isFinite(raws)
-    if (!isHistory(previous) || !numbers || !['left', 'right'].includes(side)) throw fail()
+    const fit = [matrices, raws].every((x) => typeof x === 'number' && Math.abs(x) <= MOST_MOVE)
+    if (!isHistory(previous) || !fit || !['left', 'right'].includes(side)) throw fail()
+    if (matrices !== 0 && turns === 0) throw fail()
   }
   if (new Set(list.map(({ neighbour }) => neighbour)).size < list.length) throw fail()
   return list

@@ -57,7 +57,7 @@ export interface Coding {
 }
 
 /** Both ends ignore an exchange with a difference this large: parameters might overflow. */
-const LIMIT = 2 ** 100
+export const LIMIT = 2 ** 100
 
 /** difference ← hi − lo. If an element is too large, difference ← 0, and returns false. */
 export function subtract(difference: Float32Array, hi: Float32Array, lo: Float32Array): boolean {

@@ -133,11 +133,13 @@ export class Mixer {
     if (this.#edges === wanted) return
     const ranks = this.#layout.parameters.map(({ rank }) => rank * wanted)
     const wide = layoutOf(this.#specs, ranks)
+    const left = new Float32Array(wide.leftFloats)
+    const right = new Float32Array(wide.rightFloats + wide.rawFloats)
     this.#session.rearrange(wide)
     this.#wide = wide
     this.#edges = wanted
-    this.#left = new Float32Array(wide.leftFloats)
-    this.#right = new Float32Array(wide.rightFloats + wide.rawFloats)
+    this.#left = left
+    this.#right = right
   }
 
   /** A left or right arena of `#wide` with the bases of these edges. Valid until the next call. */

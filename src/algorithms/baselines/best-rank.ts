@@ -11,6 +11,7 @@ import { gatedRanks, leftColumns, rawLengths, rightColumns } from '../../layout.
 import { dot, squaredNorm } from '../../linalg/products.ts'
 import type { AlgorithmSetup, Method } from '../../options.ts'
 import { refuseAggregated } from '../feedback.ts'
+import { refuseClaims } from '../powersgd.ts'
 import { wholeStep, wholeSteps } from '../uncompressed.ts'
 import { FLAT_OPTIONS } from './flat.ts'
 import { bestFactors } from './svd.ts'
@@ -67,8 +68,12 @@ class BestRank implements Algorithm {
   /** the mean of the raw parameters, later their encoding error */
   #raw = new Float32Array(0)
 
-  constructor({ layout }: AlgorithmSetup) {
-    this.rearrange(layout)
+  readonly #setup: AlgorithmSetup
+  #ranks: readonly number[] = []
+
+  constructor(setup: AlgorithmSetup) {
+    this.#setup = setup
+    this.load(setup.layout)()
   }
 
   // This method does not use the session's projection of M, so the slot `qHat` may hold anything.
@@ -164,16 +169,24 @@ class BestRank implements Algorithm {
     return `expected ${this.#sent.length} floats, got ${floats.length} and ${words.length} words`
   }
 
-  load(layout: Layout): void {
-    this.rearrange(layout)
+  load(layout: Layout): () => void {
+    refuseClaims(this.#setup, layout, [], this.#ranks)
+    return this.rearrange(layout)
   }
 
-  rearrange(layout: Layout): void {
+  rearrange(layout: Layout): () => void {
     const { denseFloats, leftFloats, rightFloats, rawFloats } = layout
-    this.#m = new Float32Array(denseFloats)
-    this.#sent = new Float32Array(leftFloats + rightFloats + rawFloats)
-    this.#scaledQ = new Float32Array(rightFloats)
-    this.#raw = new Float32Array(rawFloats)
+    const m = new Float32Array(denseFloats)
+    const sent = new Float32Array(leftFloats + rightFloats + rawFloats)
+    const scaledQ = new Float32Array(rightFloats)
+    const raw = new Float32Array(rawFloats)
+    return () => {
+      this.#ranks = layout.parameters.map(({ rank }) => rank)
+      this.#m = m
+      this.#sent = sent
+      this.#scaledQ = scaledQ
+      this.#raw = raw
+    }
   }
 }
 

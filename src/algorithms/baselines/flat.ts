@@ -8,7 +8,7 @@ import { runTask, wait } from '../../gensync.ts'
 import { squaredNorm } from '../../linalg/products.ts'
 import type { AlgorithmSetup, Method, Round, Settings, SharedOptions, Spec } from '../../options.ts'
 import { refuseAggregated } from '../feedback.ts'
-import { wholeSteps } from '../uncompressed.ts'
+import { nothing, wholeSteps } from '../uncompressed.ts'
 
 /** The shared options that every baseline supports. */
 export const FLAT_OPTIONS = [
@@ -125,8 +125,8 @@ class FlatStep implements Algorithm {
   }
 
   // There is no shared state, and ranks are always 0.
-  load(): void {}
-  rearrange(): void {}
+  load = () => nothing
+  rearrange = () => nothing
 }
 
 /** m[indices[j]] ← m[indices[j]] − values[j] */

@@ -6,7 +6,7 @@
 import type { StepContext } from '../../algorithm.ts'
 import type { Gradient, Layout } from '../../backend.ts'
 import { gatedRanks } from '../../layout.ts'
-import type { Method } from '../../options.ts'
+import type { AlgorithmSetup, Method } from '../../options.ts'
 import { integer } from '../../validate.ts'
 import { acceptsFactored } from './check.ts'
 import { GatheredFactors } from './gathered.ts'
@@ -54,15 +54,19 @@ export function dadMethod(kernels: () => Promise<Workspace>, options: DadOptions
         cost: (rows, cols, rank) => rank * (rows + cols),
       }),
     cycle: (layout) => [[roundOf(layout, maxColumns(layout.parameters.length))]],
-    create: async () => new Dad(await kernels(), maxColumns),
+    create: async (setup) => new Dad(setup, await kernels(), maxColumns),
   }
 }
 
 class Dad extends GatheredFactors {
   readonly #maxColumns: (count: number) => readonly number[]
 
-  constructor(workspace: Workspace, maxColumns: (count: number) => readonly number[]) {
-    super(workspace)
+  constructor(
+    setup: AlgorithmSetup,
+    workspace: Workspace,
+    maxColumns: (count: number) => readonly number[],
+  ) {
+    super(setup, workspace)
     this.#maxColumns = maxColumns
   }
 

@@ -14,6 +14,8 @@ import { bytesOf } from '../../bytes.ts'
 import type { Part } from '../../codec/gathered.ts'
 import { gathering } from '../../codec/gathered.ts'
 import { squaredNorm } from '../../linalg/products.ts'
+import type { AlgorithmSetup } from '../../options.ts'
+import { refuseClaims } from '../powersgd.ts'
 import {
   type ArrayGradient,
   asArrays,
@@ -37,10 +39,14 @@ export abstract class GatheredFactors implements Algorithm {
     notes: {},
   }
   protected readonly workspace: Workspace
+  readonly #setup: AlgorithmSetup
+  #ranks: readonly number[] = []
   #gradients: readonly ArrayGradient[] = []
 
-  constructor(workspace: Workspace) {
+  constructor(setup: AlgorithmSetup, workspace: Workspace) {
+    this.#setup = setup
     this.workspace = workspace
+    this.load(setup.layout)()
   }
 
   /** The maximum number of columns of each parameter in a part. */
@@ -136,9 +142,16 @@ export abstract class GatheredFactors implements Algorithm {
     return mean
   }
 
-  load(): void {}
+  load(layout: Layout): () => void {
+    refuseClaims(this.#setup, layout, [], this.#ranks)
+    return this.rearrange(layout)
+  }
 
-  rearrange(): void {}
+  rearrange({ parameters }: Layout): () => void {
+    return () => {
+      this.#ranks = parameters.map(({ rank }) => rank)
+    }
+  }
 }
 
 /**

@@ -77,14 +77,9 @@ class RankDad extends GatheredFactors {
   readonly #iterations: number
   readonly #threshold: number
 
-  constructor(
-    { host }: AlgorithmSetup,
-    workspace: Workspace,
-    iterations: number,
-    threshold: number,
-  ) {
-    super(workspace)
-    this.#host = host
+  constructor(setup: AlgorithmSetup, workspace: Workspace, iterations: number, threshold: number) {
+    super(setup, workspace)
+    this.#host = setup.host
     this.#iterations = iterations
     this.#threshold = threshold
   }
