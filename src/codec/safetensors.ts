@@ -28,6 +28,8 @@ export interface NamedFloats {
 const METADATA = '__metadata__'
 /** Bytes of the largest header that other readers accept. */
 const MAX_HEADER = 100_000_000
+/** Brackets in brackets: 3 are needed, and some programs may add fields of their own. */
+const MOST_DEPTH = 8
 /** Bytes of an element of each type. */
 const WIDTHS = new Map<unknown, number>([
   ...['BOOL', 'U8', 'I8', 'F8_E4M3', 'F8_E5M2'].map((type) => [type, 1] as const),
@@ -162,10 +164,8 @@ function spanOf(name: string, { dtype, shape, data_offsets }: Record<string, unk
 function parse(bytes: Uint8Array): Record<string, unknown> {
   try {
     const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
-    const value = objectOf(JSON.parse(text), 'header')
-    const duplicate = firstDuplicate(text)
-    expect(duplicate === null, `name ${quoted(duplicate)} occurs twice`)
-    return value
+    checkNames(text)
+    return objectOf(JSON.parse(text), 'header')
   } catch (cause) {
     if (cause instanceof RangeError) throw cause
     throw new RangeError('safetensors: the header is not JSON in UTF-8', { cause })
@@ -173,26 +173,29 @@ function parse(bytes: Uint8Array): Record<string, unknown> {
 }
 
 /**
- * The first key that occurs twice in one object, or null; `JSON.parse` accepts such keys.
+ * Checks what `JSON.parse` would let pass: a key that occurs twice in one object, and lists in lists
+ * in lists, which take far more memory and time than their bytes.
  *
- * @param json  valid JSON
+ * @param json  maybe not valid
+ * @throws RangeError
  */
-function firstDuplicate(json: string): string | null {
+function checkNames(json: string): void {
   const open: Set<string>[] = []
-  // A key is a string followed by a colon. Strings that are values are matched too, and skipped.
-  for (const [token, key] of json.matchAll(
-    /("[^"\\]*(?:\\.[^"\\]*)*")\s*:|"[^"\\]*(?:\\.[^"\\]*)*"|[{}]/g,
-  )) {
-    if (token === '{') open.push(new Set())
-    else if (token === '}') open.pop()
-    else if (key !== undefined) {
-      const name: string = JSON.parse(key)
-      const names = open.at(-1)!
-      if (names.has(name)) return name
-      names.add(name)
-    }
+  let last = '' // the last string, which is a key if a colon follows
+  for (let i = 0; i < json.length; i++) {
+    const c = json[i]!
+    if (c === '"') {
+      const from = i
+      while (++i < json.length && json[i] !== '"') if (json[i] === '\\') i++
+      last = json.slice(from, i + 1)
+    } else if (c === ':') {
+      const [name, names] = [JSON.parse(last), open.at(-1)]
+      expect(!names?.has(name), `name ${quoted(name)} occurs twice`)
+      names?.add(name)
+    } else if (c === '{' || c === '[') {
+      expect(open.push(new Set()) <= MOST_DEPTH, 'header: nested too deeply')
+    } else if (c === '}' || c === ']') open.pop()
   }
-  return null
 }
 
 function objectOf(value: unknown, name: string): Record<string, unknown> {

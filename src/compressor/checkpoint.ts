@@ -93,7 +93,7 @@ export function decodeCheckpoint(
       )
     }
   }
-  const tensor = (name: string, expected: readonly number[], most = 64): Float32Array | null => {
+  const tensor = (name: string, expected: readonly number[], most = 128): Float32Array | null => {
     const found = tensors.get(name)
     if (!found) return null
     if (String(found.shape) !== String(expected)) {
