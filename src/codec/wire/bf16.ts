@@ -1,12 +1,14 @@
-// bfloat16: the upper half of a float32, rounded to nearest; it saturates at the largest finite
-// value.
+// bfloat16: the upper half of a float32, rounded to nearest; it saturates below 2⁶⁴.
 import { halfFloat } from './half-floats.ts'
-import type { WireType } from './wire-type.ts'
+import { LIMIT, type WireType } from './wire-type.ts'
+
+/** The code of 2⁶⁴. */
+const LIMIT_CODE = 0x5f80
 
 export const bf16: WireType<'bf16'> = {
   name: 'bf16',
   id: 2,
-  ...halfFloat({ exponent: 0x7f80, round, table }),
+  ...halfFloat({ limit: LIMIT_CODE, round, table }),
 }
 
 /** codes ← the bf16 nearest to n float32, given as bits. Too large values saturate. */
@@ -18,10 +20,13 @@ function nearest(bits: number): number {
   const sign = (bits >>> 16) & 0x8000
   const magnitude = bits & 0x7fffffff
   const code = (magnitude + 0x7fff + ((magnitude >>> 16) & 1)) >>> 16
-  return sign | (code >= 0x7f80 ? 0x7f7f : code)
+  return sign | Math.min(code, LIMIT_CODE - 1)
 }
 
-/** The value of every code. Decoding by a shift instead takes equally long. */
+/**
+ * The value of every code, infinity from 2⁶⁴ on. Decoding by a shift instead takes equally long.
+ */
 function table(): Float32Array {
-  return new Float32Array(Int32Array.from({ length: 1 << 16 }, (_, code) => code << 16).buffer)
+  const bits = Int32Array.from({ length: 1 << 16 }, (_, code) => code << 16)
+  return new Float32Array(bits.buffer).map((x) => (Math.abs(x) < LIMIT ? x : Number.POSITIVE_INFINITY))
 }

@@ -5,7 +5,7 @@ import type { WireType } from './wire-type.ts'
 export const f16: WireType<'f16'> = {
   name: 'f16',
   id: 1,
-  ...halfFloat({ exponent: 0x7c00, round, table }),
+  ...halfFloat({ limit: 0x7c00, round, table }),
 }
 
 /** codes ← the f16 nearest to n float32, given as bits. Too large values saturate. */

@@ -6,9 +6,9 @@ import type { Accumulator, Summand, WireType } from './wire-type.ts'
  * The fields of a wire type that follow from the size of a value.
  *
  * @param size  bytes of a value
- * @param exponent  the exponent bits of a value, which are all set if it is not finite
+ * @param limit  the bits of the least value ≥ 0 that is not valid
  */
-export function fixedSize(size: 2 | 4, exponent: number) {
+export function fixedSize(size: 2 | 4, limit: number) {
   const leastLength = (count: number) => size * count
   return {
     leastLength,
@@ -19,12 +19,11 @@ export function fixedSize(size: 2 | 4, exponent: number) {
       return length <= bytes.length ? length : -1 - bytes.length
     },
     firstInvalid(bytes, count, zero = false) {
-      // Adding `carry` to the masked bits sets the sign bit exactly if the value is not valid. To
-      // find a full exponent, it adds 1 to it. To find a bit other than the sign, it adds all those
-      // bits.
+      // Without the sign, bits are in the order of the magnitudes. Adding `carry` to them sets the
+      // sign bit exactly if the value is not valid.
       const sign = 2 ** (8 * size - 1)
-      const mask = zero ? sign - 1 : exponent
-      const carry = zero ? mask : mask & -mask
+      const mask = sign - 1
+      const carry = sign - (zero ? 1 : limit)
       const both = size === 2 ? 0x10001 : 1 // a word has two values; no carry crosses them
       for (const { views, length, from } of chunks(bytes.subarray(0, leastLength(count)))) {
         // After the last value the buffer has zeros, or values of an earlier chunk, which are

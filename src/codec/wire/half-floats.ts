@@ -6,23 +6,26 @@ import type { WireType } from './wire-type.ts'
 
 /** The part of a 16-bit type that differs between f16 and bf16. */
 interface HalfFloat {
-  /** the exponent bits of a code, which are all set if its value is not finite */
-  readonly exponent: number
+  /** the least code ≥ 0 that is not valid */
+  readonly limit: number
   /** codes ← the codes nearest to n float32, given as bits. Too large values saturate. */
   round(bits: Int32Array, n: number, codes: Uint16Array): void
-  /** The value of every code. It is computed at first use, in 0.1 ms. */
+  /**
+   * The value of every code; of one that is not valid, infinity or NaN. It is computed at first
+   * use, in 0.1 ms.
+   */
   table(): Float32Array
 }
 
 /** The fields of a 16-bit wire type, except name and id. */
-export function halfFloat({ exponent, round, table }: HalfFloat) {
+export function halfFloat({ limit, round, table }: HalfFloat) {
   let made: Float32Array | undefined
   const values = () => {
     made ??= table()
     return made
   }
   return {
-    ...fixedSize(2, exponent),
+    ...fixedSize(2, limit),
     encode(floats, _segments, into) {
       const [floatBits, codes] = [createChunk(4 * CHUNK_VALUES), createChunk(2 * CHUNK_VALUES)]
       for (let from = 0; from < floats.length; from += CHUNK_VALUES) {

@@ -6,9 +6,9 @@
 //      5     n  signed bytes; value = scale · byte, rounded to float32
 //
 // The scale is max|x| / 127 over the block, rounded up if that is subnormal. The error of a value
-// is at most half the scale. Values beyond 127 / 128 of the largest float32 saturate.
+// is at most half the scale. Values beyond 127 / 128 of 2⁶⁴ saturate.
 import { dataView } from '../../bytes.ts'
-import type { Accumulator, Summand, WireType } from './wire-type.ts'
+import { type Accumulator, LIMIT, type Summand, type WireType } from './wire-type.ts'
 
 /** Values of a full block. The last block of a segment has the remaining values. */
 const BLOCK = 64
@@ -20,10 +20,10 @@ const BLOCK_AT = { count: 0, scale: 1, values: 5 } as const
 const FULL_BLOCK = BLOCK_AT.values + BLOCK
 
 /**
- * The largest scale. Times 128, the largest absolute value of a signed byte, it is a finite
- * float32.
+ * The largest scale. Times 128, the largest absolute value of a signed byte, it is the largest
+ * float32 below `LIMIT`.
  */
-const MAX_SCALE = 2 ** 120 * (2 - 2 ** -23)
+const MAX_SCALE = (LIMIT / 128) * (1 - 2 ** -24)
 
 export const int8: WireType<'int8'> = {
   name: 'int8',
@@ -239,7 +239,7 @@ function scaled(
   for (let i = 0; i < n; i++) floats[to + i] = scale * bytes[at + i]!
 }
 
-/** Whether the scale is valid: not negative, and not so large that a value overflows. */
+/** Whether the scale is valid: not negative, and not so large that a value reaches `LIMIT`. */
 function isScale(scale: number): boolean {
   return scale >= 0 && scale <= MAX_SCALE
 }

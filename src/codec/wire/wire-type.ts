@@ -1,5 +1,12 @@
 // The interface of a wire type. Each type is one file beside this one; types.ts lists them.
 
+/**
+ * Values, scalars and scales in frames are below this in absolute value. A sender below it cannot
+ * make an update, or a residual, of another worker overflow: P̂·Qᵀ with orthonormal P̂ stays below
+ * rank · 2⁶⁴, and float32 ends at 2¹²⁸.
+ */
+export const LIMIT = 2 ** 64
+
 /** An encoding of float32 values in frames. */
 export interface WireType<Name extends string = string> {
   readonly name: Name
@@ -17,7 +24,7 @@ export interface WireType<Name extends string = string> {
    */
   encodedLength(segments: readonly number[]): number
   /**
-   * Encodes finite values. Rounds each to nearest, ties to even.
+   * Encodes values below `LIMIT`. Rounds each to nearest, ties to even, but not up to `LIMIT`.
    *
    * @param segments  as for `encodedLength`; their sum is `values.length`
    * @param into  `encodedLength(segments)` bytes, at any alignment
@@ -38,8 +45,8 @@ export interface WireType<Name extends string = string> {
    */
   lengthIn(bytes: Uint8Array, count: number): number
   /**
-   * Finds the first value or scale that is not finite, or so large that decoding might overflow;
-   * or, if `zero`, that is not zero. `lengthIn` must have accepted the bytes.
+   * Finds the first value that is not finite, or not below `LIMIT`, or a scale that allows such
+   * values; or, if `zero`, the first that is not zero. `lengthIn` must have accepted the bytes.
    *
    * @returns its offset in bytes; −1 if there is none
    */
@@ -77,6 +84,6 @@ export interface Summand {
  * Values are decoded and added in one pass. Decoding them into a buffer first was slower: in
  * `aggregate` it took 5.1 ns per value for f16 and 5.5 ns for int8, where f32 takes 3.9 ns.
  *
- * If a value or a block's scale is not finite, one of the sums is not finite either.
+ * If `firstInvalid` would find a value or a scale, one of the sums is not finite.
  */
 export type Accumulator = (sums: Float64Array, n: number) => void
