@@ -11,7 +11,7 @@ import { bytesOf, dataView } from '../bytes.ts'
 import { FrameError } from '../errors.ts'
 import { AT, PART_AT } from './header.ts'
 import { f32 } from './wire/f32.ts'
-import { type Wire, wireType, wireTypeOf } from './wire/index.ts'
+import { unknownType, type Wire, wireType, wireTypeOf } from './wire/index.ts'
 
 /** Floats of an algorithm. Making the frame overwrites them with what other workers will decode. */
 export interface Columns {
@@ -201,8 +201,10 @@ export function checkParts(frame: GatheredValues & { readonly weight: number }):
     }
     const type = view.getUint32(at + PART_AT.type, true) // with the three bytes of zeros after it
     if (wireTypeOf(type) === undefined) {
-      const byte = type > 0xff ? PART_AT.padding : PART_AT.type
-      throw new FrameError(`part ${i}: unknown type, or padding not zero`, valuesAt + at + byte)
+      const padded = type > 0xff
+      const problem = padded ? 'padding: expected zero' : unknownType(type)
+      const byte = padded ? PART_AT.padding : PART_AT.type
+      throw new FrameError(`part ${i}, ${problem}`, valuesAt + at + byte)
     }
     at += partLength(length)
   }

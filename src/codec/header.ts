@@ -1,6 +1,6 @@
 // The format of frames, and the code that reads, checks and writes their headers.
 import { FrameError } from '../errors.ts'
-import { WIRES, type Wire, wireType, wireTypeOf } from './wire/index.ts'
+import { unknownType, type Wire, wireType, wireTypeOf } from './wire/index.ts'
 
 /** Whether the values of a frame are averaged, or the parts of all senders are listed. */
 export type FrameKind = 'summed' | 'gathered'
@@ -198,9 +198,8 @@ export function checkHeader(view: DataView): number {
   const gathered = kindIn(view) === 'gathered'
   const type = view.getUint8(AT.type)
   const wire = wireTypeOf(type)
-  const known = gathered ? 0 : WIRES.length - 1
-  const isKnown = wire !== undefined && type <= known
-  expect(isKnown, `type: expected 0 … ${known}, got ${type}`, AT.type)
+  if (gathered) expect(type === 0, `type: expected 0, got ${type}`, AT.type)
+  expect(wire !== undefined, unknownType(type), AT.type)
 
   const weight = view.getFloat64(AT.weight, true)
   const valid = Object.is(weight, 0) || (weight >= MIN_WEIGHT && weight <= MAX_WEIGHT)

@@ -17,6 +17,12 @@ export function wireType(name: Wire): WireType<Wire> {
   throw new RangeError(`no wire type ${name}`)
 }
 
+/** Says why `wireTypeOf` does not have this id. */
+export function unknownType(id: number): string {
+  if (id === 1) return 'type 1, the f16 without a scale, is no longer read'
+  return `type: expected ${byId.map((type) => type.id).join(', ')}, got ${id}`
+}
+
 /** The wire type with this id; undefined if there is none. */
 export function wireTypeOf(id: number): WireType<Wire> | undefined {
   return byId.find((type) => type.id === id)

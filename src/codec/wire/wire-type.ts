@@ -10,7 +10,7 @@ export const LIMIT = 2 ** 64
 /** An encoding of float32 values in frames. */
 export interface WireType<Name extends string = string> {
   readonly name: Name
-  /** The number of the type in frames. It never changes; ids are 0, 1, 2, … without a gap. */
+  /** The number of the type in frames. It never changes. 1 is not given again: see `unknownType`. */
   readonly id: number
   /** The smallest number of bytes that encode so many values. */
   leastLength(count: number): number
