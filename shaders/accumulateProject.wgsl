@@ -4,9 +4,14 @@
 // partial sum. An invocation takes ROWS rows, and every lanes-th group of four columns. Lanes are
 // added in a tree, and reduce.wgsl adds the tiles beside each other: the order is always the same.
 // Dispatch: one workgroup a tile of the band.
+//
+// `withdraw` takes g out again: M is then what it was, e, to 1e-6 of the largest |e| of each block, the
+// ROWS rows and four columns that an invocation adds at a time. (e + g) − g is as accurate while no |g|
+// of the block exceeds 8 times its largest |e|, or if all its e are 0. Other blocks are *kept*: a bit is
+// set, and e is copied. Where there is no room for copies, M stays e. The CPU then makes room, and `keep`
+// copies and adds. P is that of M + g in any case. So an ordinary step neither reads nor writes more.
 
 override ADD = true; // false: P ← M·Q of M as it is; twin: assembly/project.ts
-override SIGN = 1.0; // −1: subtracts a g that was added before
 override RANKS = 4u; // columns of Q that are taken at a time: 1, 2 or 4
 
 const WIDE_THREADS = 64u;
@@ -14,6 +19,8 @@ const ROWS = 4u; // that an invocation takes
 // Gradient and matrix must stay below 2¹⁰⁰, here as bits. assembly/accumulateProject.ts says why.
 const LIMIT = 0x71800000u;
 const MAGNITUDE = 0x7fffffffu;
+const NORMAL = 0x00800000u; // the smallest normal number
+const EIGHTFOLD = 0x01800000u; // added to the bits of a normal number, multiplies it by 8
 
 // src/backends/webgpu/ writes these structs: structs.ts names their fields once more. Offsets count
 // floats; those marked 4, groups of four.
@@ -46,11 +53,12 @@ struct Param {
   raw: u32, // 4
   at: u32, // its first element in the bound part of g, counted in elements of its type
   mode: u32, // ALIGNED, F16
-  unused: u32,
+  tensor: u32, // NONE
 }
 
 const ALIGNED = 1u; // rows are whole groups of four, and each group begins at a multiple of four
 const F16 = 2u; // two in a word: an aligned group need only begin with a word
+const NONE = 1u; // there is no g: zeros
 
 @group(0) @binding(0) var<uniform> band: Band;
 @group(0) @binding(1) var<storage, read> tiles: array<Tile>;
@@ -60,7 +68,14 @@ const F16 = 2u; // two in a word: an aligned group need only begin with a word
 @group(0) @binding(5) var<storage, read> g: array<u32>; // and the same as single words
 @group(0) @binding(6) var<storage, read_write> m: array<vec4f>; // rows × cols, by row; padding is 0
 @group(0) @binding(7) var<storage, read_write> parts: array<f32>; // for each row of tiles: rows × rank, by column
-@group(0) @binding(8) var<storage, read_write> refused: atomic<u32>; // ← 1 where something is too large
+// Of the blocks that are kept. Four words, see below; a bit for each group of four floats of M, set at the
+// first group of a block; copies of M's first groups of four, as many as there is room for.
+@group(0) @binding(8) var<storage, read_write> kept: array<atomic<u32>>;
+
+const REFUSED = 0u; // ← 1 if an element of g or M + g is too large
+const REACH = 1u; // 4: where in M the last block ends that is kept
+const BEFORE = 2u; // 4: the room before the CPU has made more
+const BITS = 4u;
 
 // Half of the lanes hand their sums to the other half. With room for all of them, a step would take one
 // barrier instead of two; but 16 KB for 256 invocations keep some devices from running many at once.
@@ -78,11 +93,55 @@ fn accumulateProject(
   let param = params[band.params + tile.param];
   let lane = thread % tile.lanes;
   let top = thread / tile.lanes * ROWS;
+  let rows = min(tile.rows - min(tile.rows, top), ROWS);
   var largest = 0u;
+  var reach = 0u;
 
   for (var first = 0u; first == 0u || first < param.rank; first += RANKS) {
     var own = array<vec4f, ROWS>(); // by row, of up to four columns of Q
     for (var j = lane; j < tile.cols; j += tile.lanes) {
+      let at = tile.m + top * param.stride + j;
+      var m4 = array<vec4f, ROWS>();
+      for (var i = 0u; i < ROWS; i++) {
+        if i < rows { m4[i] = m[at + i * param.stride]; }
+      }
+      if ADD && first == 0u {
+        var e4 = vec4u();
+        var g4 = vec4u();
+        var sum4 = vec4u();
+        let old4 = m4;
+        for (var i = 0u; i < ROWS; i++) {
+          if i >= rows { break; }
+          let word4 = gradient(param, tile.row + top + i, tile.col + j);
+          e4 = max(e4, bitcast<vec4u>(m4[i]) & vec4u(MAGNITUDE));
+          g4 = max(g4, word4 & vec4u(MAGNITUDE));
+          m4[i] += bitcast<vec4f>(word4);
+          sum4 = max(sum4, bitcast<vec4u>(m4[i]) & vec4u(MAGNITUDE));
+        }
+        let e = largestOf(e4);
+        let g = largestOf(g4);
+        let size = max(g, largestOf(sum4));
+        largest = max(largest, size);
+        let safe = e == 0u || g <= select(0u, e + EIGHTFOLD, e >= NORMAL);
+        var written = size < LIMIT && safe;
+        if !written {
+          let end = endOf(at, rows, param);
+          atomicOr(&kept[BITS + at / 32u], 1u << (at % 32u));
+          reach = max(reach, end);
+          written = end <= room();
+          if written { copy(at, rows, param, old4); }
+        }
+        if written {
+          for (var i = 0u; i < ROWS; i++) {
+            if i < rows { m[at + i * param.stride] = m4[i]; }
+          }
+        }
+      } else if ADD && reach > 0u && isKept(at) && endOf(at, rows, param) > room() {
+        for (var i = 0u; i < rows; i++) {
+          m4[i] += bitcast<vec4f>(gradient(param, tile.row + top + i, tile.col + j));
+        }
+      }
+
       var right = array<vec4f, 4>();
       for (var k = 0u; k < RANKS; k++) {
         if first + k < param.rank {
@@ -90,23 +149,11 @@ fn accumulateProject(
         }
       }
       for (var i = 0u; i < ROWS; i++) {
-        if top + i < tile.rows {
-          let at = tile.m + (top + i) * param.stride + j;
-          var m4 = m[at];
-          if ADD && first == 0u { // later columns of Q find the sum in M
-            let word4 = gradient(param, tile.row + top + i, tile.col + j);
-            let size4 = word4 & vec4u(MAGNITUDE);
-            m4 += SIGN * select(vec4f(0), bitcast<vec4f>(word4), size4 < vec4u(LIMIT));
-            m[at] = m4;
-            let sum4 = max(size4, bitcast<vec4u>(m4) & vec4u(MAGNITUDE));
-            largest = max(largest, max(max(sum4.x, sum4.y), max(sum4.z, sum4.w)));
-          }
-          own[i].x += dot(m4, right[0]);
-          if RANKS > 1u { own[i].y += dot(m4, right[1]); }
-          if RANKS > 2u {
-            own[i].z += dot(m4, right[2]);
-            own[i].w += dot(m4, right[3]);
-          }
+        own[i].x += dot(m4[i], right[0]);
+        if RANKS > 1u { own[i].y += dot(m4[i], right[1]); }
+        if RANKS > 2u {
+          own[i].z += dot(m4[i], right[2]);
+          own[i].w += dot(m4[i], right[3]);
         }
       }
     }
@@ -126,7 +173,7 @@ fn accumulateProject(
     if lane == 0u {
       for (var i = 0u; i < ROWS; i++) {
         for (var k = 0u; k < RANKS; k++) {
-          if top + i < tile.rows && first + k < param.rank {
+          if rows > 0u && first + k < param.rank { // padding below the last row: 0
             let at = tile.out + (first + k) * param.pStride + top + i;
             parts[at] = own[i][k];
           }
@@ -134,11 +181,97 @@ fn accumulateProject(
       }
     }
   }
-  if largest >= LIMIT { atomicStore(&refused, 1u); }
+  if largest >= LIMIT { atomicStore(&kept[REFUSED], 1u); }
+  if reach > 0u { atomicMax(&kept[REACH], reach); }
+}
+
+// Takes g out of M.
+@compute @workgroup_size(WIDE_THREADS)
+fn withdraw(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let index = group.y * groups.x + group.x;
+  if index >= band.count { return; }
+  let tile = tiles[band.first + index];
+  let param = params[band.params + tile.param];
+  let top = thread / tile.lanes * ROWS;
+  if top >= tile.rows { return; }
+  let rows = min(tile.rows - top, ROWS);
+  for (var j = thread % tile.lanes; j < tile.cols; j += tile.lanes) {
+    let at = tile.m + top * param.stride + j;
+    let copied = isKept(at);
+    if copied && endOf(at, rows, param) > room() { continue; } // never added
+    for (var i = 0u; i < rows; i++) {
+      let here = at + i * param.stride;
+      if copied {
+        m[here] = copyOf(here);
+      } else {
+        m[here] -= bitcast<vec4f>(gradient(param, tile.row + top + i, tile.col + j));
+      }
+    }
+  }
+}
+
+// Copies the blocks for which there was no room, and adds g to them.
+@compute @workgroup_size(WIDE_THREADS)
+fn keep(
+  @builtin(workgroup_id) group: vec3u,
+  @builtin(num_workgroups) groups: vec3u,
+  @builtin(local_invocation_index) thread: u32,
+) {
+  let index = group.y * groups.x + group.x;
+  if index >= band.count { return; }
+  let tile = tiles[band.first + index];
+  let param = params[band.params + tile.param];
+  let top = thread / tile.lanes * ROWS;
+  if top >= tile.rows { return; }
+  let rows = min(tile.rows - top, ROWS);
+  for (var j = thread % tile.lanes; j < tile.cols; j += tile.lanes) {
+    let at = tile.m + top * param.stride + j;
+    if !isKept(at) || endOf(at, rows, param) <= atomicLoad(&kept[BEFORE]) { continue; }
+    var m4 = array<vec4f, ROWS>();
+    for (var i = 0u; i < rows; i++) { m4[i] = m[at + i * param.stride]; }
+    copy(at, rows, param, m4);
+    for (var i = 0u; i < rows; i++) {
+      let word4 = gradient(param, tile.row + top + i, tile.col + j);
+      m[at + i * param.stride] = m4[i] + bitcast<vec4f>(word4);
+    }
+  }
+}
+
+fn largestOf(x4: vec4u) -> u32 { return max(max(x4.x, x4.y), max(x4.z, x4.w)); }
+
+// Where a block ends in M.
+fn endOf(at: u32, rows: u32, param: Param) -> u32 { return at + (rows - 1u) * param.stride + 1u; }
+
+fn isKept(at: u32) -> bool { return extractBits(atomicLoad(&kept[BITS + at / 32u]), at % 32u, 1u) != 0u; }
+
+// The first word of the copies; src/backends/webgpu/kept.ts computes it, too.
+fn copies() -> u32 { return (BITS + (arrayLength(&m) + 31u) / 32u + 3u) / 4u * 4u; }
+
+// Groups of four that there is room for.
+fn room() -> u32 { return (arrayLength(&kept) - copies()) / 4u; }
+
+fn copy(at: u32, rows: u32, param: Param, m4: array<vec4f, ROWS>) {
+  for (var i = 0u; i < rows; i++) {
+    let words = bitcast<vec4u>(m4[i]);
+    let to = copies() + 4u * (at + i * param.stride);
+    for (var k = 0u; k < 4u; k++) { atomicStore(&kept[to + k], words[k]); }
+  }
+}
+
+fn copyOf(at: u32) -> vec4f {
+  let base = copies() + 4u * at;
+  var words = vec4u();
+  for (var k = 0u; k < 4u; k++) { words[k] = atomicLoad(&kept[base + k]); }
+  return bitcast<vec4f>(words);
 }
 
 // The bits of g at columns 4c … 4c + 3 of a row; 0 past its end.
 fn gradient(param: Param, row: u32, c: u32) -> vec4u {
+  if param.tensor == NONE { return vec4u(); }
   let at = param.at + row * param.cols + 4u * c;
   if param.mode == ALIGNED { return g4[at / 4u]; }
   if param.mode == (ALIGNED | F16) {

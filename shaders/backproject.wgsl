@@ -39,7 +39,7 @@ struct Param {
   raw: u32,
   at: u32,
   mode: u32,
-  unused: u32,
+  tensor: u32,
 }
 
 @group(0) @binding(0) var<uniform> band: Band;

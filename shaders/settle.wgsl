@@ -43,11 +43,13 @@ struct Param {
   raw: u32, // 4: its update in `qMean`, rows as far apart as in M
   at: u32, // its first element in the bound part of Y
   mode: u32,
-  unused: u32,
+  tensor: u32, // NONE, ZERO
 }
 
 const ALIGNED = 1u;
 const F16 = 2u;
+const NONE = 1u; // there is no Y: M alone
+const ZERO = 2u; // the update is zero: the parameter is frozen
 
 @group(0) @binding(0) var<uniform> band: SettleBand;
 @group(0) @binding(1) var<storage, read> tiles: array<Tile>;
@@ -177,7 +179,7 @@ fn settleRows(tile: Tile, param: Param, top: u32, j: u32) -> array<vec4f, ROWS> 
   for (var i = 0u; i < ROWS; i++) {
     if top + i < tile.rows {
       if DEFLATE && param.rank > 0u { m[tile.m + (top + i) * param.stride + j] -= gone[i]; }
-      if WRITE && param.rank == 0u && band.raw != 0u {
+      if WRITE && param.rank == 0u && band.raw != 0u && param.tensor != ZERO {
         update[i] = qMean[param.raw + (tile.row + top + i) * param.stride + tile.col + j];
       }
     }
@@ -185,7 +187,9 @@ fn settleRows(tile: Tile, param: Param, top: u32, j: u32) -> array<vec4f, ROWS> 
   return update;
 }
 
-fn writes(param: Param) -> bool { return param.rank > 0u || band.raw != 0u; }
+fn writes(param: Param) -> bool {
+  return param.tensor != NONE && (param.rank > 0u || band.raw != 0u || param.tensor == ZERO);
+}
 
 // The index in Y of the first of four columns.
 fn elementOf(tile: Tile, param: Param, row: u32, j: u32) -> u32 {

@@ -19,6 +19,7 @@ export interface MatrixLayout {
   readonly rows: number
   readonly cols: number
   readonly stride: number
+  /** none if the parameter is frozen: its M is zero */
   readonly pieces: readonly Piece[]
 }
 
@@ -43,6 +44,17 @@ export function layoutArena({ parameters }: Layout, limit: number): Arena {
   const thin = ({ rows, cols }: Parameter) => Math.min(rows, cols) === 1
   const ordered = [...parameters.filter(thin), ...parameters.filter((one) => !thin(one))]
   for (const parameter of ordered) {
+    if (parameter.frozen) {
+      const { length } = parameter
+      matrices[parameter.index] = {
+        parameter,
+        rows: 1,
+        cols: length,
+        stride: fours(length),
+        pieces: [],
+      }
+      continue
+    }
     // A raw vector is one row, however its shape is written: a row of one float would waste three.
     const flat = thin(parameter) && parameter.rank === 0
     const rows = flat ? 1 : parameter.rows
@@ -83,9 +95,10 @@ export interface Overlap {
   readonly floats: number
 }
 
-/** Cuts a parameter into the longest runs that are contiguous in both layouts. */
+/** Cuts a parameter into the longest runs that are contiguous in both layouts, if it is in both. */
 export function overlaps(old: MatrixLayout, next: MatrixLayout): Overlap[] {
   const found: Overlap[] = []
+  if (old.parameter.frozen || next.parameter.frozen) return found
   const { length } = old.parameter
   for (let i = 0; i < length; ) {
     const a = runAt(old, i)

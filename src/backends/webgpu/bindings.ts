@@ -2,11 +2,12 @@
 // another, or go through a staging buffer, as much at a time as it holds.
 import type { GpuTensor } from '../../backend.ts'
 import type { Arena } from './arena.ts'
-import { ALIGNED, F16, PARAM } from './structs.ts'
+import { ALIGNED, F16, NONE, PARAM } from './structs.ts'
 import type { Tile, Tiling } from './tables.ts'
 
 /** The tiles of one dispatch. They share a segment of M, and a window of the caller's buffer. */
 export interface Band {
+  /** as many as there are: of frozen parameters, which have no M */
   readonly segment: number
   /** tiles */
   readonly first: number
@@ -68,6 +69,7 @@ export interface TensorRef {
 /**
  * Binds tensors where they are.
  *
+ * @param refs  null: there is no tensor
  * @param base  one PARAM a parameter, without the fields that depend on tensors
  * @param rawRoom  floats of raw tensors' updates that a band may have
  * @param size  bytes of the buffer; at least 16
@@ -78,32 +80,41 @@ export function inPlace(
   tiling: Tiling,
   base: Uint32Array,
   rawRoom: number,
-  refs: readonly TensorRef[],
+  refs: readonly (TensorRef | null)[],
   size: number,
   limit: number,
   alignment: number,
 ): Bindings {
   const builder = new BindingsBuilder(base)
-  let low = 0
+  let low = size // and no tensor
   let high = 0
   const close = (span: Span): void => {
+    if (high === 0) low = 0
     let offset = low - (low % alignment)
     if (size - offset < 16) offset -= alignment // less cannot be bound
     const bytes = Math.max(16, 4 * Math.ceil((high - offset) / 4))
     builder.add({ ...span, offset, bytes, copies: [] }, (index) => {
-      const { kind, offset: at } = refs[index]!
+      const ref = refs[index]
+      if (!ref) return null
+      const { kind, offset: at } = ref
       return { kind, at: (at - offset) / bytesPer(kind) }
     })
   }
   cutIntoBands(tiling, rawRoom, close, (tile, fresh) => {
+    if (fresh) {
+      low = size
+      high = 0
+    }
     const { matrix, row, rows, col, cols } = tile
-    const { kind, offset } = refs[matrix.parameter.index]!
+    const ref = refs[matrix.parameter.index]
+    if (!ref) return true
+    const { kind, offset } = ref
     const first = row * matrix.cols + 4 * col
     const last = (row + rows - 1) * matrix.cols + Math.min(matrix.cols, 4 * (col + cols))
     const from = offset + bytesPer(kind) * first
     const to = offset + bytesPer(kind) * last
-    const least = fresh ? from : Math.min(low, from)
-    const most = fresh ? to : Math.max(high, to)
+    const least = Math.min(low, from)
+    const most = Math.max(high, to)
     if (most - least + 2 * alignment > limit) {
       if (!fresh) return false
       throw new RangeError(
@@ -123,7 +134,7 @@ export function staged(
   tiling: Tiling,
   base: Uint32Array,
   rawRoom: number,
-  refs: readonly TensorRef[],
+  refs: readonly (TensorRef | null)[],
   bytes: number,
 ): Bindings {
   const builder = new BindingsBuilder(base)
@@ -132,7 +143,9 @@ export function staged(
   const close = (span: Span): void => {
     const band = copies
     builder.add({ ...span, offset: 0, bytes, copies }, (index) => {
-      const { kind } = refs[index]!
+      const ref = refs[index]
+      if (!ref) return null
+      const { kind } = ref
       const copy = band.find((one) => one.index === index)
       return { kind, at: copy ? copy.at / bytesPer(kind) - copy.start : 0 }
     })
@@ -144,13 +157,15 @@ export function staged(
     }
     const { matrix, row, col } = tile
     const { index } = matrix.parameter
+    const ref = refs[index]
+    if (!ref) return true
     if (col > 0 && matrix.rows > 1) return true // its rows came with the tile at their beginning
     const start = row * matrix.cols + 4 * col
     const count = copyLength(tile)
     const last = copies.at(-1)
     const continues = last?.index === index
     const at = continues ? used : 16 * Math.ceil(used / 16)
-    const end = at + bytesPer(refs[index]!.kind) * count
+    const end = at + bytesPer(ref.kind) * count
     if (4 * Math.ceil(end / 4) > bytes && !fresh) return false
     if (continues) last!.count += count
     else copies.push({ index, start, count, at })
@@ -162,7 +177,7 @@ export function staged(
 
 /** A band for each segment of M, without a caller's tensors. */
 export function segmentBands({ starts }: Tiling): Band[] {
-  return starts.slice(1).map((end, segment) => {
+  return starts.slice(1, -1).map((end, segment) => {
     const first = starts[segment]!
     return { segment, first, count: end - first, offset: 0, bytes: 16, copies: [], raws: [] }
   })
@@ -187,7 +202,7 @@ export function rawRoomOf({ tiles }: Tiling, all: number, most: number): number 
 }
 
 function rawFloats({ matrix, rows, cols }: Tile): number {
-  if (matrix.parameter.rank > 0) return 0
+  if (matrix.parameter.rank > 0 || matrix.parameter.frozen) return 0
   return matrix.rows > 1 ? rows * matrix.stride : 4 * cols
 }
 
@@ -245,8 +260,11 @@ class BindingsBuilder {
     this.#base = base
   }
 
-  /** @param refOf  finds a parameter's first element, in elements from the window: below 0 if before it */
-  add(band: Band, refOf: (index: number) => { kind: TensorType; at: number }): void {
+  /**
+   * @param refOf  finds a parameter's first element, in elements from the window: below 0 if before
+   *   it; null: there is no tensor
+   */
+  add(band: Band, refOf: (index: number) => { kind: TensorType; at: number } | null): void {
     const words = this.#base.slice()
     const { size, offset } = PARAM
     for (const { index, origin } of band.raws) {
@@ -254,7 +272,14 @@ class BindingsBuilder {
       words[raw] = this.#base[raw]! + origin / 4
     }
     for (let index = 0; size * index < words.length; index++) {
-      const { kind, at } = refOf(index)
+      const ref = refOf(index)
+      if (!ref) {
+        words[size * index + offset.tensor] = NONE
+        words[size * index + offset.mode] = ALIGNED // one entry point has to settle its M
+        this.#modes.add(ALIGNED)
+        continue
+      }
+      const { kind, at } = ref
       const cols = words[size * index + offset.cols]!
       const f16 = kind === 'f16' ? F16 : 0
       const aligned = cols % 4 === 0 && at % (f16 ? 2 : 4) === 0 ? ALIGNED : 0

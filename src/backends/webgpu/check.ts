@@ -1,5 +1,6 @@
 // Checks that a caller's value is a tensor on the GPU.
 import type { GpuTensor } from '../../backend.ts'
+import { show } from '../../validate.ts'
 import { bytesPer } from './bindings.ts'
 
 /**
@@ -8,23 +9,23 @@ import { bytesPer } from './bindings.ts'
  * @throws TypeError, RangeError
  */
 export function checkTensor(tensor: unknown, length: number, name: string): void {
-  if (typeof tensor !== 'object' || tensor === null || !('buffer' in tensor)) {
-    const got = typeof tensor === 'object' ? (tensor?.constructor?.name ?? tensor) : tensor
+  const isTensor = typeof tensor === 'object' && tensor !== null && 'buffer' in tensor
+  if (!isTensor || ArrayBuffer.isView(tensor)) {
     throw new TypeError(
-      `"${name}": expected a Float32Array or { buffer: a GPUBuffer }, got ${String(got)}`,
+      `"${name}": expected a Float32Array or { buffer: a GPUBuffer }, got ${show(tensor)}`,
     )
   }
   const { buffer, offset = 0, type = 'f32' } = tensor as GpuTensor
   // Not instanceof: in Node the class is nowhere to be had.
-  const { size, usage } = buffer as Partial<GPUBuffer>
+  const { size, usage } = (buffer ?? {}) as Partial<GPUBuffer>
   if (typeof size !== 'number' || typeof usage !== 'number') {
-    throw new TypeError(`"${name}.buffer": expected a GPUBuffer, got ${String(buffer)}`)
+    throw new TypeError(`"${name}.buffer": expected a GPUBuffer, got ${show(buffer)}`)
   }
   if (type !== 'f32' && type !== 'f16') {
-    throw new RangeError(`"${name}.type": expected 'f32' or 'f16', got ${String(type)}`)
+    throw new RangeError(`"${name}.type": expected 'f32' or 'f16', got ${show(type)}`)
   }
   if (!Number.isInteger(offset) || offset < 0 || offset % 4 !== 0) {
-    throw new RangeError(`"${name}.offset": expected a multiple of 4 bytes, got ${String(offset)}`)
+    throw new RangeError(`"${name}.offset": expected a multiple of 4 bytes, got ${show(offset)}`)
   }
   const end = offset + 4 * Math.ceil((length * bytesPer(type)) / 4)
   if (end > size) {

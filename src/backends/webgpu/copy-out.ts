@@ -1,4 +1,5 @@
 // Floats on their way from buffers of the device to arrays.
+import { allDone } from './gpu.ts'
 import { MOST_BYTES, type Readback } from './readback.ts'
 import type { Recorder } from './recorder.ts'
 
@@ -24,15 +25,14 @@ export async function copyOut(
       bytes += 4 * jobs[end++]!.floats
     }
     const some = jobs.slice(first, end)
-    const back = recorder.checked(() => {
-      const back = readback.take(bytes)
+    const back = recorder.checked(() => readback.take(bytes))
+    recorder.checked(() => {
       let to = 0
       for (const { buffer, at, floats } of some) {
         if (floats) recorder.encoder.copyBufferToBuffer(buffer, 4 * at, back, to, 4 * floats)
         to += 4 * floats
       }
       recorder.flush()
-      return back
     })
     const read = readback.read(back, bytes, (mapped) => {
       let from = 0
@@ -41,7 +41,7 @@ export async function copyOut(
         from += 4 * floats
       }
     })
-    await Promise.all([recorder.checkErrors(), read])
+    await allDone([recorder.checkErrors(), read])
     first = end
   }
 }

@@ -79,7 +79,7 @@ export class Gpu {
     } catch (error) {
       // Work may fail of the loss before the device reports it.
       await Promise.race([this.#lost, new Promise((resolve) => setTimeout(resolve, GRACE_MS))])
-      throw error
+      throw new Error(`WebGPU: ${(error as Error).message}`, { cause: error })
     }
   }
 
@@ -121,8 +121,13 @@ export class Gpu {
         layout: device.createPipelineLayout({ bindGroupLayouts: [this.#layout(shader)] }),
         compute: { module: this.#module(shader), entryPoint: entry, constants },
       })
-    // The promise of an invalid pipeline says why. So the verdict is not needed.
-    return this.orLost(getOrMake(this.#pipelines, key, () => this.checked(make).value))
+    const made = getOrMake(this.#pipelines, key, () => {
+      // The promise of an invalid pipeline says why. So the verdict is not needed.
+      const { value } = this.checked(make)
+      value.catch(() => this.#pipelines.delete(key)) // the next call tries again
+      return value
+    })
+    return this.orLost(made)
   }
 
   bind(shader: ShaderName, resources: readonly GPUBufferBinding[]): GPUBindGroup {
@@ -152,6 +157,13 @@ export class Gpu {
       })
       return this.device.createBindGroupLayout({ label: shader, entries })
     })
+  }
+}
+
+/** Waits for all of them, whichever fails. @throws  the first one's error */
+export async function allDone(work: readonly Promise<unknown>[]): Promise<void> {
+  for (const result of await Promise.allSettled(work)) {
+    if (result.status === 'rejected') throw result.reason
   }
 }
 

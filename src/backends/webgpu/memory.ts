@@ -17,6 +17,7 @@ import {
 import { type RawRun, rawRoomOf, segmentBands } from './bindings.ts'
 import type { CopyJob } from './copy-out.ts'
 import { DATA_USAGE, USAGE } from './gpu.ts'
+import { Kept, mostFloats } from './kept.ts'
 import { type Recorder, uniformTable } from './recorder.ts'
 import { BAND, SUM } from './structs.ts'
 import { paramWords, type Tiling, tallTiles, tileWords, wideTiles } from './tables.ts'
@@ -52,6 +53,7 @@ export class Memory {
   arena!: Arena
   factors!: Factors
   segments: GPUBuffer[] = []
+  kept!: Kept
   left!: GPUBuffer
   qHat!: GPUBuffer
   qLocal!: GPUBuffer
@@ -63,8 +65,6 @@ export class Memory {
   tall!: TilingBuffers
   params!: GPUBuffer
   paramWords!: Uint32Array<ArrayBuffer>
-  /** ← 1 by a gradient that is too large */
-  readonly refused: GPUBuffer
   /** bound where nothing is read or written */
   readonly nothing: GPUBuffer
   readonly #recorder: Recorder
@@ -75,18 +75,16 @@ export class Memory {
   #packed = new Float32Array(0)
 
   constructor(recorder: Recorder, layout: Layout) {
-    const { gpu } = recorder
     this.#recorder = recorder
-    this.refused = gpu.buffer('refused', 16, DATA_USAGE)
-    this.nothing = gpu.buffer('nothing', 16, USAGE.STORAGE)
     this.arrange(layout)
+    this.nothing = recorder.gpu.buffer('nothing', 16, USAGE.STORAGE)
   }
 
   /** Divides M into matrices and raw tensors. @throws RangeError  where the device is too small */
   arrange(layout: Layout): void {
     const { gpu } = this.#recorder
     const limit = 4 * Math.floor(gpu.limit / 16)
-    const arena = layoutArena(layout, limit)
+    const arena = layoutArena(layout, mostFloats(limit))
     const factors = layoutFactors(layout)
     const { leftFloats, rightFloats } = factors
     const partLimit = Math.min(limit, MOST_PART_BYTES / 4)
@@ -159,6 +157,8 @@ export class Memory {
     const same = arena.matrices.every((matrix, i) => sameLayout(matrix, matrices[i]))
     if (same) return
     const { gpu, encoder } = this.#recorder
+    const { kept } = this
+    this.kept = new Kept(this.#recorder, arena.segments)
     this.segments = arena.segments.map((floats, i) => gpu.buffer(`m ${i}`, 4 * floats, DATA_USAGE))
     for (const [i, matrix] of matrices.entries()) {
       for (const { from, at, to, into, floats } of overlaps(matrix, arena.matrices[i]!)) {
@@ -168,14 +168,25 @@ export class Memory {
     }
     this.#recorder.flush()
     for (const buffer of before) buffer.destroy()
+    kept?.destroy()
   }
 
-  /** Copies that put a slot, packed, into `into` from `at` on. */
+  /**
+   * Copies that put a slot, packed, into `into` from `at` on. Zeros, of frozen parameters, are there
+   * at once.
+   */
   copyJobs(slot: Slot, into: Float32Array, at: number): CopyJob[] {
     const factor = this.#factor(slot)
     if (factor) {
       const { buffer, runs, floats } = factor
       return [{ buffer, at: 0, floats, use: (values) => packRuns(runs, values, into.subarray(at)) }]
+    }
+    if (slot === 'residual') {
+      let from = at
+      for (const { length, frozen } of this.layout.parameters) {
+        if (frozen) into.fill(0, from, from + length)
+        from += length
+      }
     }
     return this.#matricesOf(slot).flatMap(({ matrix, packed }) =>
       eachPart(matrix).map(({ piece, row, rows }): CopyJob => {
@@ -262,7 +273,7 @@ export class Memory {
       : { buffer: this[slot satisfies FactorSlot], runs: right, floats: rightFloats }
   }
 
-  /** The parameters of a slot, in the order of M, and where they begin in the packed values. */
+  /** The parameters of a slot that have an M, in the order of M, and where they begin in the packed values. */
   #matricesOf(slot: Slot): { matrix: MatrixLayout; packed: number }[] {
     let length = 0
     const all = this.arena.matrices.map((matrix) => {
@@ -270,14 +281,16 @@ export class Memory {
       length += matrix.parameter.length
       return { matrix, packed }
     })
-    const wanted = all.filter(({ matrix }) => slot === 'residual' || matrix.parameter.rank === 0)
+    const wanted = all.filter(({ matrix: { parameter } }) => {
+      return !parameter.frozen && (slot === 'residual' || parameter.rank === 0)
+    })
     const place = ({ pieces: [first] }: MatrixLayout) => first!.segment * 2 ** 32 + first!.at
     return wanted.sort((a, b) => place(a.matrix) - place(b.matrix))
   }
 
   destroy(): void {
-    const all = [...this.segments, ...this.#made, this.refused, this.nothing]
-    for (const buffer of all) buffer.destroy()
+    for (const buffer of [...this.segments, ...this.#made, this.nothing]) buffer.destroy()
+    this.kept.destroy()
   }
 }
 

@@ -22,19 +22,24 @@ export class Readback {
     return this.#gpu.buffer('readback', bytes, USAGE.MAP_READ | USAGE.COPY_DST)
   }
 
-  /** Waits for what has been submitted, and lends the buffer's bytes to `use`. */
+  /**
+   * Waits for what has been submitted, and lends the buffer's bytes to `use`. A buffer that cannot be
+   * read is destroyed.
+   */
   async read(buffer: GPUBuffer, bytes: number, use: (bytes: ArrayBuffer) => void): Promise<void> {
-    const mapped = buffer.mapAsync(READ, 0, bytes)
     const stop = hurry(this.#gpu.device)
     try {
-      await this.#gpu.orLost(mapped)
+      await this.#gpu.orLost(buffer.mapAsync(READ, 0, bytes))
+      this.#gpu.assertAlive()
+      use(buffer.getMappedRange(0, bytes))
+      buffer.unmap()
+      this.#free.push(buffer)
+    } catch (error) {
+      buffer.destroy()
+      throw error
     } finally {
       stop()
     }
-    this.#gpu.assertAlive()
-    use(buffer.getMappedRange(0, bytes))
-    buffer.unmap()
-    this.#free.push(buffer)
   }
 
   destroy(): void {

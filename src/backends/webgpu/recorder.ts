@@ -39,6 +39,29 @@ export class Recorder {
     return value
   }
 
+  /**
+   * Calls the API, and submits what the calls record: all of it, or nothing if one fails.
+   *
+   * @returns whether the device has taken it; the promise never rejects
+   */
+  submit(calls: () => void): Promise<boolean> {
+    if (this.#encoder) this.checked(() => this.flush())
+    const { verdict } = this.gpu.checked(() => {
+      try {
+        calls()
+      } catch (error) {
+        this.#drop()
+        throw error
+      }
+      this.flush()
+    })
+    this.#verdicts.push(verdict)
+    return verdict.then(
+      (error) => error === null,
+      () => false,
+    )
+  }
+
   get encoder(): GPUCommandEncoder {
     this.#encoder ??= this.gpu.device.createCommandEncoder({ label: 'lowrank' })
     return this.#encoder
@@ -62,6 +85,11 @@ export class Recorder {
     const commands = this.#encoder.finish()
     this.#encoder = null
     this.gpu.device.queue.submit([commands])
+    for (const buffer of this.#transient.splice(0)) buffer.destroy()
+  }
+
+  #drop(): void {
+    this.#encoder = null
     for (const buffer of this.#transient.splice(0)) buffer.destroy()
   }
 

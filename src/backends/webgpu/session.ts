@@ -1,15 +1,16 @@
 // One compressor's phases on the GPU.
 import type { Layout, Session, Sink, Slot, Tensor } from '../../backend.ts'
+import { isFloats } from '../../validate.ts'
 import { type Band, segmentBands } from './bindings.ts'
 import { checkTensor } from './check.ts'
 import { type CopyJob, copyOut } from './copy-out.ts'
-import type { Gpu } from './gpu.ts'
+import { allDone, type Gpu } from './gpu.ts'
 import { type FloatRange, Memory, type TilingBuffers } from './memory.ts'
 import { squaredNorms } from './norm.ts'
 import { GpuOptimizer } from './optimizer.ts'
 import { Readback } from './readback.ts'
 import { Recorder, uniformAt } from './recorder.ts'
-import { ALIGNED, BATCH, F16, SCALE_FOURS, SCALE_RANGE } from './structs.ts'
+import { ALIGNED, BATCH, F16, SCALE_FOURS, SCALE_RANGE, SETTLE_BAND } from './structs.ts'
 import { type BoundTensors, Tensors } from './tensors.ts'
 
 export class WebgpuSession implements Session {
@@ -23,8 +24,10 @@ export class WebgpuSession implements Session {
   readonly #memory: Memory
   readonly #tensors: Tensors
   readonly #copyOut: (jobs: readonly CopyJob[]) => Promise<void>
-  /** P as it was read with the flag `refused`; null: the device's has changed since */
+  /** P as it was read with the verdict on the gradient; null: the device's has changed since */
   #leftReadAhead: Float32Array | null = null
+  /** the parts of M that a `settle` has left as they were when it failed; null: none has failed */
+  #undeflated: readonly Band[] | null = null
 
   /** @throws RangeError  if the device has not the memory */
   static async open(gpu: Gpu, layout: Layout): Promise<WebgpuSession> {
@@ -54,7 +57,8 @@ export class WebgpuSession implements Session {
   /** Compiles the pipelines of every step beforehand: that takes longer than a step. */
   async #compile(): Promise<void> {
     await Promise.all([
-      this.#accumulating(1),
+      this.#accumulating(true),
+      this.#gpu.pipeline('accumulateProject', {}, 'withdraw'),
       this.#backprojecting(),
       this.#gpu.pipeline('reduce'),
       this.#settling(ALIGNED, true, true),
@@ -62,9 +66,9 @@ export class WebgpuSession implements Session {
     ])
   }
 
-  /** @param sign  of the gradient; 0: it is not added */
-  #accumulating(sign: -1 | 0 | 1): Promise<GPUComputePipeline> {
-    const constants = { ADD: Math.abs(sign), SIGN: sign || 1, RANKS: this.#ranks(4) }
+  /** @param add  false: the gradient is not added */
+  #accumulating(add: boolean): Promise<GPUComputePipeline> {
+    const constants = { ADD: Number(add), RANKS: this.#ranks(4) }
     return this.#gpu.pipeline('accumulateProject', constants)
   }
 
@@ -83,72 +87,131 @@ export class WebgpuSession implements Session {
     return Math.min(most, 2 ** Math.ceil(Math.log2(largest)))
   }
 
-  async accumulateProject(gradients: readonly Tensor[]): Promise<boolean> {
-    const { refused, layout, left } = this.#memory
-    const [add, reduce] = await Promise.all([this.#accumulating(1), this.#gpu.pipeline('reduce')])
+  async accumulateProject(gradients: readonly (Tensor | null)[]): Promise<boolean> {
+    const { layout, left } = this.#memory
+    const [add, reduce] = await Promise.all([
+      this.#accumulating(true),
+      this.#gpu.pipeline('reduce'),
+    ])
     this.#leftReadAhead = null
+    this.#undeflated = null
     const leftValues = new Float32Array(layout.leftFloats)
-    let bad = false
-    const verdict: CopyJob = {
-      buffer: refused,
-      at: 0,
-      floats: 4,
-      use: (values) => {
-        bad = new Uint32Array(values.buffer, values.byteOffset, 1)[0] !== 0
-      },
+    const taken: Promise<boolean>[] = []
+    let refused = false
+    const refuse = () => {
+      refused = true
     }
-    this.#recorder.checked(() => {
-      const bound = this.#tensors.bind(gradients, null)
-      this.#recorder.encoder.clearBuffer(refused)
-      this.#accumulate('accumulateProject', add, bound)
-      this.#reduce(reduce, this.#memory.wide, left)
-    })
-    await this.#copyOut([verdict, ...this.#memory.copyJobs('left', leftValues, 0)])
-    if (bad) await this.withdraw(gradients)
+    try {
+      const bound = this.#bindGradients(gradients)
+      this.#recorder.checked(() => this.#memory.kept.clear())
+      this.#accumulate('accumulateProject', add, bound, taken)
+      this.#recorder.checked(() => this.#reduce(reduce, this.#memory.wide, left))
+      const verdicts = this.#memory.kept.verdicts(refuse)
+      await this.#copyOut([...verdicts, ...this.#memory.copyJobs('left', leftValues, 0)])
+      if (!refused && this.#memory.kept.full) await this.#keep(gradients)
+    } catch (error) {
+      const added = await Promise.all(taken)
+      if (added.includes(true)) await this.#withdraw(gradients, (i) => added[i]!)
+      throw error
+    }
+    if (refused) await this.withdraw(gradients)
     else this.#leftReadAhead = leftValues
-    return !bad
+    return !refused
   }
 
-  async withdraw(gradients: readonly Tensor[]): Promise<void> {
-    const subtract = await this.#accumulating(-1)
-    this.#recorder.checked(() => {
-      const bound = this.#tensors.bind(gradients, null)
-      this.#accumulate('withdraw', subtract, bound)
-      this.#recorder.flush()
-    })
+  withdraw(gradients: readonly (Tensor | null)[]): Promise<void> {
+    return this.#withdraw(gradients, () => true)
+  }
+
+  /** @param taken  whether the gradient's i-th band has been added */
+  async #withdraw(
+    gradients: readonly (Tensor | null)[],
+    taken: (i: number) => boolean,
+  ): Promise<void> {
+    const pipeline = await this.#gpu.pipeline('accumulateProject', {}, 'withdraw')
+    const bound = this.#bindGradients(gradients)
+    const bands = bound.bands.filter((_, i) => taken(i))
+    this.#accumulate('withdraw', pipeline, bound, [], bands)
     await this.#recorder.checkErrors()
   }
 
-  #accumulate(label: string, pipeline: GPUComputePipeline, bound: BoundTensors): void {
-    const { wide, qHat, segments, parts, refused } = this.#memory
-    for (const [i, band] of bound.bands.entries()) {
-      this.#tensors.stage(bound, band)
-      const g = windowOf(bound, band)
-      const group = this.#gpu.bind('accumulateProject', [
-        uniformAt(bound.uniforms, i),
-        { buffer: wide.tiles },
-        { buffer: bound.params },
-        { buffer: qHat },
-        g,
-        g,
-        { buffer: segments[band.segment]! },
-        { buffer: parts },
-        { buffer: refused },
-      ])
-      this.#recorder.dispatch(label, pipeline, group, band.count)
+  /** Adds the blocks for which the copies had no room. */
+  async #keep(gradients: readonly (Tensor | null)[]): Promise<void> {
+    const pipeline = await this.#gpu.pipeline('accumulateProject', {}, 'keep')
+    await this.#memory.kept.grow()
+    this.#accumulate('keep', pipeline, this.#bindGradients(gradients), [])
+    await this.#recorder.checkErrors()
+  }
+
+  #bindGradients(gradients: readonly (Tensor | null)[]): BoundTensors {
+    const { parameters } = this.#memory.layout
+    const live = gradients.map((tensor, i) => (parameters[i]!.frozen ? null : tensor))
+    return this.#recorder.checked(() => this.#tensors.bind(live, null))
+  }
+
+  /**
+   * Runs a pipeline of accumulateProject.wgsl.
+   *
+   * @param taken  is given, for each band, whether the device has taken it
+   * @param bands  some of those that are bound
+   */
+  #accumulate(
+    label: string,
+    pipeline: GPUComputePipeline,
+    bound: BoundTensors,
+    taken: Promise<boolean>[],
+    bands: readonly Band[] = bound.bands,
+  ): void {
+    const { wide, qHat, segments, parts, kept } = this.#memory
+    const withM = bands.filter(({ segment }) => segment < segments.length)
+    for (const together of this.#togetherOf(bound, withM)) {
+      const submitted = this.#recorder.submit(() => {
+        for (const band of together) {
+          this.#tensors.stage(bound, band)
+          const g = windowOf(bound, band)
+          const group = this.#gpu.bind('accumulateProject', [
+            uniformAt(bound.uniforms, bound.bands.indexOf(band)),
+            { buffer: wide.tiles },
+            { buffer: bound.params },
+            { buffer: qHat },
+            g,
+            g,
+            { buffer: segments[band.segment]! },
+            { buffer: parts },
+            { buffer: kept.of(band.segment) },
+          ])
+          this.#recorder.dispatch(label, pipeline, group, band.count)
+        }
+      })
+      for (const _ of together) taken.push(submitted)
     }
+  }
+
+  /**
+   * Divides bands into those that one submission takes: as many as need nothing written or read by
+   * the CPU between them.
+   *
+   * @param raw  whether raw tensors' updates are written
+   */
+  #togetherOf({ staged }: BoundTensors, bands: readonly Band[], raw = false): Band[][] {
+    const arrays = staged?.some(isFloats)
+    const groups: Band[][] = []
+    for (const band of bands) {
+      const last = groups.at(-1)
+      if (!last || arrays || (raw && band.raws.length > 0)) groups.push([band])
+      else last.push(band)
+    }
+    return groups
   }
 
   async project(): Promise<void> {
     const [pipeline, reduce] = await Promise.all([
-      this.#accumulating(0),
+      this.#accumulating(false),
       this.#gpu.pipeline('reduce'),
     ])
     this.#leftReadAhead = null
-    this.#recorder.checked(() => {
-      this.#accumulate('project', pipeline, noTensors(this.#memory))
-      this.#reduce(reduce, this.#memory.wide, this.#memory.left)
-    })
+    this.#accumulate('project', pipeline, noTensors(this.#memory), [])
+    this.#recorder.checked(() => this.#reduce(reduce, this.#memory.wide, this.#memory.left))
   }
 
   async backproject(): Promise<void> {
@@ -188,54 +251,98 @@ export class WebgpuSession implements Session {
   }
 
   async settle(deflate: boolean, raw: Uint8Array | null, sink: Sink | null): Promise<void> {
-    if (sink === null) {
-      if (deflate) await this.#deflate()
-      return
+    // If an earlier call has failed after it had changed M, the rest of M comes first.
+    const again = deflate && this.#undeflated !== null
+    if (deflate && (again || sink === null)) await this.#deflate()
+    if (sink) await this.#write(deflate && !again, raw, sink)
+    if (deflate) this.#undeflated = null
+  }
+
+  /** M ← M − left·qLocalᵀ */
+  async #deflate(): Promise<void> {
+    const pipeline = await this.#settling(ALIGNED, false, true)
+    const bound = noTensors(this.#memory)
+    const bands =
+      this.#undeflated?.map((band) => ({ ...band, offset: 0, bytes: 16 })) ?? bound.bands
+    const taken: Promise<boolean>[] = []
+    try {
+      const submitted = this.#recorder.submit(() => {
+        const fields = { params: 0, scale: 0, accumulate: false, raw: false }
+        const values = bands.map(({ first, count }) => ({ first, count, ...fields }))
+        const uniforms = this.#recorder.uniforms(SETTLE_BAND, values)
+        for (const [i, band] of bands.entries()) {
+          this.#settleBand('residual', pipeline, { ...bound, uniforms }, band, i)
+        }
+      })
+      taken.push(...bands.map(() => submitted))
+      await this.#recorder.checkErrors()
+      this.#undeflated = []
+    } catch (error) {
+      this.#undeflated = await without(taken, bands)
+      throw error
     }
-    const { into, scale, accumulate } = sink
-    const settling = { scale, accumulate, raw: raw !== null }
-    const bound = this.#recorder.checked(() =>
-      this.#tensors.bind(into as readonly Tensor[], settling),
+  }
+
+  /** Writes the update; in the same pass, if `deflate`, M ← M − left·qLocalᵀ. */
+  async #write(deflate: boolean, raw: Uint8Array | null, sink: Sink): Promise<void> {
+    const { scale, accumulate } = sink
+    const { layout, segments } = this.#memory
+    const frozen = (i: number) => layout.parameters[i]!.frozen
+    const into = sink.into.map((tensor, i) =>
+      frozen(i) && (accumulate || isFloats(tensor)) ? null : tensor,
     )
-    const { bands, modes } = bound
+    const bound = this.#recorder.checked(() =>
+      this.#tensors.bind(into, { scale, accumulate, raw: raw !== null }),
+    )
+    const { modes } = bound
+    const ofM = bound.bands.filter(({ segment }) => segment < segments.length)
+    const bands = into.some((tensor, i) => tensor && frozen(i)) ? bound.bands : ofM
     const pipelines = await Promise.all(
       [...modes].map((mode) => this.#settling(mode, true, deflate)),
     )
     // A word may hold an f16 that is not ours beside one that is: staged, it must survive.
     const stage = accumulate || modes.has(F16)
     const label = deflate ? 'settle' : 'reconstruct'
+    const taken: Promise<boolean>[] = []
     const out: Promise<void>[] = []
-    for (const [i, band] of bands.entries()) {
-      this.#recorder.checked(() => {
-        if (raw && band.raws.length > 0) this.#memory.writeRaw(band.raws, raw)
-        if (stage) this.#tensors.stage(bound, band)
-        for (const pipeline of pipelines) this.#settleBand(label, pipeline, bound, i)
-        const done = this.#tensors.unstage(bound, band)
-        if (!done) return
-        done.catch(() => undefined) // awaited below, unless another fails first
-        out.push(done)
-      })
-      if (out.length > 1) await out.shift()
+    try {
+      for (const together of this.#togetherOf(bound, bands, raw !== null)) {
+        const submitted = this.#recorder.submit(() => {
+          for (const band of together) {
+            if (raw && band.raws.length > 0) this.#memory.writeRaw(band.raws, raw)
+            if (stage) this.#tensors.stage(bound, band)
+            const i = bound.bands.indexOf(band)
+            for (const pipeline of pipelines) this.#settleBand(label, pipeline, bound, band, i)
+            const done = this.#tensors.unstage(bound, band)
+            if (!done) continue
+            done.catch(() => undefined) // awaited below, unless another fails first
+            out.push(done)
+          }
+        })
+        for (const _ of together) taken.push(submitted)
+        if (out.length > 1) await out.shift()
+      }
+      await allDone([this.#recorder.checkErrors(), ...out])
+    } catch (error) {
+      await Promise.allSettled(out) // none writes to the caller's arrays afterwards
+      if (deflate) this.#undeflated = await without(taken, ofM)
+      throw error
     }
-    this.#recorder.checked(() => this.#recorder.flush())
-    await Promise.all(out)
-    await this.#recorder.checkErrors()
+    if (accumulate) return
+    for (const [i, tensor] of sink.into.entries()) {
+      if (frozen(i) && isFloats(tensor)) tensor.fill(0)
+    }
   }
 
-  /** M ← M − left·qLocalᵀ */
-  async #deflate(): Promise<void> {
-    const pipeline = await this.#settling(ALIGNED, false, true)
-    this.#recorder.checked(() => {
-      const bound = noTensors(this.#memory)
-      for (const i of bound.bands.keys()) this.#settleBand('residual', pipeline, bound, i)
-      this.#recorder.flush()
-    })
-    await this.#recorder.checkErrors()
-  }
-
-  #settleBand(label: string, pipeline: GPUComputePipeline, bound: BoundTensors, i: number): void {
-    const band = bound.bands[i]!
-    const { wide, left, qLocal, qMean, segments } = this.#memory
+  /** @param i  of its uniform */
+  #settleBand(
+    label: string,
+    pipeline: GPUComputePipeline,
+    bound: BoundTensors,
+    band: Band,
+    i: number,
+  ): void {
+    const { wide, left, qLocal, qMean, segments, nothing } = this.#memory
     const group = this.#gpu.bind('settle', [
       uniformAt(bound.uniforms, i),
       { buffer: wide.tiles },
@@ -243,7 +350,7 @@ export class WebgpuSession implements Session {
       { buffer: left },
       { buffer: qLocal },
       { buffer: qMean },
-      { buffer: segments[band.segment]! },
+      { buffer: segments[band.segment] ?? nothing },
       windowOf(bound, band),
     ])
     this.#recorder.dispatch(label, pipeline, group, band.count)
@@ -343,6 +450,12 @@ export class WebgpuSession implements Session {
 /** The part of a buffer that a band binds. */
 function windowOf({ buffer }: BoundTensors, { offset, bytes }: Band): GPUBufferBinding {
   return { buffer, offset, size: bytes }
+}
+
+/** The bands that the device has not taken. */
+async function without(taken: Promise<boolean>[], bands: readonly Band[]): Promise<Band[]> {
+  const there = await Promise.all(taken)
+  return bands.filter((_, i) => !there[i])
 }
 
 /** Bindings for phases on M alone. */

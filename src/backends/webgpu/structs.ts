@@ -32,7 +32,7 @@ function struct<const Text extends string>(text: Text): Struct<FieldsOf<Text>> {
 export const TILE = struct('param m row rows col cols out lanes')
 
 /** A parameter: its shape, and where its operands lie. */
-export const PARAM = struct('stride cols rows rank p pStride q qStride raw at mode unused')
+export const PARAM = struct('stride cols rows rank p pStride q qStride raw at mode tensor')
 
 /** A few floats of a factor, and the partial sums that make them. */
 export const SUM = struct('to first next parts length unused0 unused1 unused2')
@@ -57,6 +57,10 @@ export const MOMENTUM_TILE = struct('x g m length')
 /** Bits of PARAM's mode: rows are whole, aligned groups of four; elements are f16. */
 export const ALIGNED = 1
 export const F16 = 2
+
+/** PARAM's tensor: there is none; or it is a frozen parameter's, whose update is zero. */
+export const NONE = 1
+export const ZERO = 2
 
 /** Invocations of accumulateProject.wgsl and settle.wgsl, and the rows that each takes. */
 export const WIDE_THREADS = 64

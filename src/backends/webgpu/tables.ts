@@ -11,6 +11,7 @@ import {
   SUM_FOURS,
   TILE,
   WIDE_THREADS,
+  ZERO,
 } from './structs.ts'
 
 /** A part of one parameter that one workgroup takes. Columns count groups of four. */
@@ -30,7 +31,10 @@ export interface Tile {
 /** The tiles of a phase, in the order of the arena, and the sums that make a factor of their partial ones. */
 export interface Tiling {
   readonly tiles: readonly Tile[]
-  /** number of the first tile of each segment; then the number of tiles */
+  /**
+   * number of the first tile of each segment, and of frozen parameters, which lie in none; then the
+   * number of tiles
+   */
   readonly starts: readonly number[]
   readonly sums: Uint32Array<ArrayBuffer>
   /** floats of all partial sums */
@@ -100,7 +104,7 @@ function tile(
   unit: number,
   cutOf: (matrix: MatrixLayout) => Cut,
 ): Tiling {
-  const bySegment: Tile[][] = arena.segments.map(() => [])
+  const bySegment: Tile[][] = [...arena.segments.map(() => []), []]
   const sums: FieldValues<keyof typeof SUM.offset>[] = []
   let partFloats = 0
   for (const matrix of arena.matrices) {
@@ -111,7 +115,9 @@ function tile(
     const next = runs ? rank * runs.stride : 0
     const fours = Math.ceil(matrix.cols / 4)
     let down = 0 // tiles above this one
-    for (const piece of matrix.pieces) {
+    const { frozen } = matrix.parameter
+    const outside = { segment: arena.segments.length, at: 0, row: 0, rows: 1 }
+    for (const piece of frozen ? [outside] : matrix.pieces) {
       for (let r = 0; r < piece.rows; r += height, down++) {
         for (let col = 0; col < fours; col += most) {
           const row = piece.row + r
@@ -192,7 +198,7 @@ export function tileWords(tiles: readonly Tile[]): Uint32Array<ArrayBuffer> {
 export function paramWords(arena: Arena, factors: Factors): Uint32Array<ArrayBuffer> {
   return pack(
     PARAM,
-    arena.matrices.map(({ parameter: { index, rank }, rows, cols, stride }) => {
+    arena.matrices.map(({ parameter: { index, rank, frozen }, rows, cols, stride }) => {
       const p = factors.left[index]
       const q = factors.right[index]
       return {
@@ -207,6 +213,7 @@ export function paramWords(arena: Arena, factors: Factors): Uint32Array<ArrayBuf
         raw: factors.rightFloats / 4, // of all raw tensors; bindings.ts adds where its own begins
         at: 0,
         mode: 0,
+        tensor: frozen ? ZERO : 0,
       }
     }),
   )

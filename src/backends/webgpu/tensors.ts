@@ -1,6 +1,7 @@
 // Brings callers' tensors to the shaders. One buffer that holds them all is bound as it is; tensors in
 // several buffers, and arrays, go through a staging buffer, some at a time.
 import type { Dense, GpuTensor, Tensor } from '../../backend.ts'
+import { isFloats } from '../../validate.ts'
 import {
   type Band,
   type Bindings,
@@ -27,7 +28,7 @@ export interface BoundTensors extends Pick<Bindings, 'bands' | 'modes'> {
   /** the callers' buffer, bound window after window, or the staging buffer */
   readonly buffer: GPUBuffer
   /** tensors to be staged; null: they are bound in place */
-  readonly staged: readonly Tensor[] | null
+  readonly staged: readonly (Tensor | null)[] | null
 }
 
 /** The fields of SETTLE_BAND that all bands share. */
@@ -54,16 +55,17 @@ export class Tensors {
   /**
    * Binds tensors for one phase. Only their layout is kept, no buffer.
    *
+   * @param tensors  null: there is none
    * @param settling  if they are written to
    * @throws TypeError  if a buffer's usage does not allow that
    */
-  bind(tensors: readonly Tensor[], settling: Settling | null): BoundTensors {
+  bind(tensors: readonly (Tensor | null)[], settling: Settling | null): BoundTensors {
     const buffer = commonBuffer(tensors)
     const all = USAGE.COPY_SRC | (settling ? USAGE.COPY_DST : 0)
     if (!buffer) {
       for (const [i, tensor] of tensors.entries()) {
-        if (tensor instanceof Float32Array || ((tensor.buffer as GPUBuffer).usage & all) === all)
-          continue
+        if (tensor === null || isFloats(tensor)) continue
+        if (((tensor.buffer as GPUBuffer).usage & all) === all) continue
         throw new TypeError(
           `tensor ${i}: expected a GPUBuffer with usage ${settling ? 'COPY_SRC and COPY_DST' : 'COPY_SRC'}, ` +
             'or one buffer with usage STORAGE for all tensors',
@@ -87,20 +89,22 @@ export class Tensors {
     }
   }
 
-  #bindingsOf(tensors: readonly Tensor[], buffer: GPUBuffer | null): CachedBindings<Bindings> {
-    const refs = tensors.map(
-      (tensor): TensorRef =>
-        tensor instanceof Float32Array
-          ? { kind: 'f32', offset: 0 }
-          : { kind: tensor.type ?? 'f32', offset: tensor.offset ?? 0 },
-    )
+  #bindingsOf(
+    tensors: readonly (Tensor | null)[],
+    buffer: GPUBuffer | null,
+  ): CachedBindings<Bindings> {
+    const refs = tensors.map((tensor): TensorRef | null => {
+      if (tensor === null) return null
+      if (isFloats(tensor)) return { kind: 'f32', offset: 0 }
+      return { kind: tensor.type ?? 'f32', offset: tensor.offset ?? 0 }
+    })
     const signature = buffer
-      ? `${buffer.size}: ${refs.map(({ kind, offset }) => `${kind} ${offset}`).join()}`
-      : refs.map(({ kind }) => kind).join()
+      ? `${buffer.size}: ${refs.map((ref) => ref && `${ref.kind} ${ref.offset}`).join()}`
+      : refs.map((ref) => ref?.kind).join()
     return this.#cache.get(signature, () => this.#plan(refs, buffer))
   }
 
-  #plan(refs: readonly TensorRef[], buffer: GPUBuffer | null): Bindings {
+  #plan(refs: readonly (TensorRef | null)[], buffer: GPUBuffer | null): Bindings {
     const { gpu } = this.#recorder
     const { wide, paramWords, rawRoom } = this.#memory
     if (buffer) {
@@ -124,7 +128,7 @@ export class Tensors {
   stage({ staged, buffer }: BoundTensors, { copies }: Band): void {
     for (const { index, start, count, at } of staged ? copies : []) {
       const tensor = staged![index]!
-      if (tensor instanceof Float32Array) {
+      if (isFloats(tensor)) {
         this.#recorder.write(buffer, at, unshared(tensor.subarray(start, start + count)))
         continue
       }
@@ -135,7 +139,7 @@ export class Tensors {
 
   /** Copies a band's tensors out of the staging buffer; into arrays by the time the promise resolves. */
   unstage({ staged, buffer }: BoundTensors, { copies }: Band): Promise<void> | null {
-    const arrays = staged?.[0] instanceof Float32Array
+    const arrays = isFloats(staged?.find((tensor) => tensor !== null))
     for (const { index, start, count, at } of staged && !arrays ? copies : []) {
       const { from, offset, bytes } = byteRange(staged![index] as GpuTensor, start, count)
       this.#recorder.encoder.copyBufferToBuffer(buffer, at, from, offset, bytes)
@@ -162,8 +166,9 @@ export class Tensors {
 }
 
 /** The buffer that holds all tensors, if one does and can be bound. */
-function commonBuffer(tensors: readonly Tensor[]): GPUBuffer | null {
-  const buffers = tensors.map((one) => (one instanceof Float32Array ? null : one.buffer))
+function commonBuffer(tensors: readonly (Tensor | null)[]): GPUBuffer | null {
+  const given = tensors.filter((tensor) => tensor !== null)
+  const buffers = given.map((one) => (isFloats(one) ? null : one.buffer))
   const [first] = buffers as (GPUBuffer | null)[]
   if (!first || (first.usage & USAGE.STORAGE) === 0 || first.size < 16) return null
   return buffers.every((one) => one === first) ? first : null

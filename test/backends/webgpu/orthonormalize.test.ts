@@ -14,7 +14,7 @@ const test = suite('orthonormalize in WGSL')
 const PADDING = Number.NaN
 
 /** fields that the shader has no use for */
-const UNREAD = { stride: 1, cols: 2, q: 3, qStride: 3, raw: 3, at: 3, mode: 3 }
+const UNREAD = { stride: 1, cols: 2, q: 3, qStride: 3, raw: 3, at: 3, mode: 3, tensor: 3 }
 
 interface Matrix {
   readonly columns: Float32Array

@@ -12,6 +12,8 @@ const { BAND, pack, PARAM, SETTLE_BAND, TILE } = structs
 const SHARED: Readonly<Record<string, readonly string[]>> = {
   ALIGNED: ['accumulateProject', 'settle'],
   F16: ['accumulateProject', 'settle'],
+  NONE: ['accumulateProject', 'settle'],
+  ZERO: ['settle'],
   WIDE_THREADS: ['accumulateProject', 'settle'],
   ROWS: ['accumulateProject', 'settle'],
   SUM_FOURS: ['reduce'],
@@ -43,8 +45,8 @@ test('the check finds fields that differ', () => {
   assert.equal(planted('backproject', '  pStride: u32,\n', ''), [
     'backproject.wgsl: Param has q where PARAM has pStride',
   ])
-  assert.equal(planted('orthonormalize', '  unused: u32,\n', ''), [
-    'orthonormalize.wgsl: Param has undefined where PARAM has unused',
+  assert.equal(planted('orthonormalize', '  tensor: u32,\n', ''), [
+    'orthonormalize.wgsl: Param has undefined where PARAM has tensor',
   ])
   assert.equal(planted('reduce', '  params: u32,\n', '  params: u32,\n  more: u32,\n'), [
     'reduce.wgsl: Band has more where BAND has undefined',
