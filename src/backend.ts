@@ -4,8 +4,13 @@
 /** The numbers of one parameter: row-major, as many as the product of its shape. */
 export type Dense = Float32Array
 
-/** WebGPU's GPUBuffer; `object` in programs whose types do not include WebGPU. */
-export type GpuBuffer = typeof globalThis extends { GPUBuffer: { prototype: infer T } } ? T : object
+/**
+ * WebGPU's GPUBuffer. In programs whose types do not include WebGPU, an object with two of its
+ * properties, which an ArrayBuffer does not have.
+ */
+export type GpuBuffer = typeof globalThis extends { GPUBuffer: { prototype: infer T } }
+  ? T
+  : { readonly size: number; readonly usage: number }
 
 /**
  * The numbers of one parameter in a GPU buffer: row-major, without padding. The buffer must belong

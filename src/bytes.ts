@@ -6,7 +6,10 @@
  */
 export type Bytes = ReturnType<Uint8ArrayConstructor['from']>
 
-/** Bytes that a function takes. */
+/** The same for floats. */
+export type Floats = ReturnType<Float32ArrayConstructor['from']>
+
+/** Bytes that a function takes: those of a SharedArrayBuffer must not change meanwhile. */
 export type BytesLike = Uint8Array | ArrayBufferLike
 
 /** A view of the array's bytes, without copying. */

@@ -6,7 +6,12 @@ export type Task<T> = Generator<Promise<unknown>, T, unknown>
 
 /** Waits for a value if it is a promise; otherwise returns it at once. */
 export function* wait<T>(value: MaybePromise<T>): Generator<Promise<T>, T, unknown> {
-  return value instanceof Promise ? ((yield value) as T) : value
+  return isPromise(value) ? ((yield value) as T) : value
+}
+
+/** Whether this is a promise, of any realm. */
+export function isPromise(value: unknown): value is Promise<unknown> {
+  return typeof (value as { then?: unknown } | undefined)?.then === 'function'
 }
 
 /** Runs a task to its end, and awaits the promises that it yields. */

@@ -2,7 +2,7 @@
 // offsets in the arenas.
 import type { Layout, Parameter, Side } from './backend.ts'
 import type { ParameterSpec, Settings, Spec } from './options.ts'
-import { flag, integer, show } from './validate.ts'
+import { aList, flag, integer, knownOptions, number, wrongType } from './validate.ts'
 
 /**
  * Checks the argument `shapes`.
@@ -10,21 +10,18 @@ import { flag, integer, show } from './validate.ts'
  * @throws TypeError, RangeError  naming the entry that is not valid
  */
 export function specsOf(shapes: readonly ParameterSpec[]): Spec[] {
-  if (!Array.isArray(shapes)) {
-    throw new TypeError(`"shapes": expected an array of shapes, got ${show(shapes)}`)
-  }
-  if (shapes.length === 0) throw new RangeError('"shapes": expected at least one, got none')
-  return shapes.map((entry, i) => specOf(entry, `shapes[${i}]`))
+  aList('shapes', shapes, 'shapes')
+  const specs = Array.from(shapes, (entry, i) => specOf(entry, `shapes[${i}]`))
+  const length = specs.reduce((sum, spec) => sum + spec.length, 0)
+  number('shapes', length, 'at most 2^53 elements', (n) => n <= Number.MAX_SAFE_INTEGER)
+  return specs
 }
 
 function specOf(entry: ParameterSpec, name: string): Spec {
-  if (typeof entry !== 'object' || entry === null) {
-    throw new TypeError(`"${name}": expected a shape or { shape, … }, got ${show(entry)}`)
-  }
-  const { shape, rows, rank, compress } = isShape(entry) ? { shape: entry } : entry
-  if (!Array.isArray(shape)) {
-    throw new TypeError(`"${name}.shape": expected an array of integers, got ${show(shape)}`)
-  }
+  const { shape, rows, rank, compress } = isShape(entry)
+    ? { shape: entry }
+    : knownOptions(entry, ['shape', 'rows', 'rank', 'compress'], name, 'an array, or ')
+  if (!Array.isArray(shape)) throw wrongType(`${name}.shape`, 'an array of integers', shape)
   for (const size of shape) integer(name, size, 1, 2 ** 32)
   const length: number = shape.reduce((product, size) => product * size, 1)
   if (rows !== undefined) {

@@ -3,8 +3,18 @@
 // epfml/powersgd also have bear the names that they have there.
 import type { Algorithm, LoadedState } from './algorithm.ts'
 import type { Backend, Host, Layout, MaybePromise, Random } from './backend.ts'
+import type { BytesLike } from './bytes.ts'
 import { WIRES, type Wire } from './codec/wire/index.ts'
-import { anObject, integer, oneOf, show } from './validate.ts'
+import {
+  aFunction,
+  bytesIn,
+  flag,
+  integer,
+  knownOptions,
+  number,
+  oneOf,
+  wrongType,
+} from './validate.ts'
 
 /**
  * Options that must be equal on all workers. Their hash is in the header of every frame, so that
@@ -118,8 +128,11 @@ export interface Options extends SharedOptions {
    * model. Default false.
    */
   readonly resident?: boolean
-  /** A checkpoint to continue from: the bytes of `save`, or a safetensors file with its names. */
-  readonly restore?: Uint8Array
+  /**
+   * A checkpoint to continue from: the bytes of `save`, or a safetensors file with its names. Its
+   * ranks take the place of those asked for: by `rank`, in `shapes`, or by the method.
+   */
+  readonly restore?: BytesLike
   /** A source of random numbers in place of the seeded normals, to replay recorded runs. */
   readonly random?: Random
 }
@@ -236,17 +249,14 @@ const SHARED_OPTIONS = [...Object.keys(DEFAULTS), 'method'] as (keyof Settings)[
  * @throws TypeError, RangeError  naming the option, with the expected and the actual value
  */
 export function settingsOf(options: Options, defaultMethod: Method): Settings {
-  anObject(options)
+  knownOptions(options, [...SHARED_OPTIONS, ...OWN_OPTIONS])
   const defined = Object.fromEntries(Object.entries(options).filter(([, v]) => v !== undefined))
   const { method = defaultMethod } = defined as SharedOptions
   if (typeof method?.create !== 'function') {
-    throw new TypeError(`"method": expected a method, halfSteps() say, got ${show(method)}`)
+    throw wrongType('method', 'a method, halfSteps() say', method)
   }
   for (const name of Object.keys(options)) {
-    if (OWN_OPTIONS.includes(name)) continue
-    if (!SHARED_OPTIONS.includes(name as keyof Settings))
-      throw new TypeError(`"${name}": no such option`)
-    if (name === 'method' || !(name in defined)) continue
+    if (OWN_OPTIONS.includes(name) || name === 'method' || !(name in defined)) continue
     if (!method.supportedOptions.includes(name as keyof Settings)) {
       throw new TypeError(`"${name}": the method ${method.name} has no use for it`)
     }
@@ -256,9 +266,7 @@ export function settingsOf(options: Options, defaultMethod: Method): Settings {
   integer('seed', all.seed, 0, 0xffffffff)
   integer('iterations', all.iterations, 1, 127)
   integer('refresh', all.refresh, 0, 0xffffffff)
-  if (typeof all.minCompressionRate !== 'number' || !(all.minCompressionRate >= 0)) {
-    throw new RangeError(`"minCompressionRate": expected ≥ 0, got ${show(all.minCompressionRate)}`)
-  }
+  number('minCompressionRate', all.minCompressionRate, '≥ 0', (rate) => rate >= 0)
   if (all.startCompressingAfter !== Number.POSITIVE_INFINITY) {
     integer('startCompressingAfter', all.startCompressingAfter, 0, 0xffffffff)
   }
@@ -275,16 +283,15 @@ export function settingsOf(options: Options, defaultMethod: Method): Settings {
  * @throws TypeError, RangeError  naming the option
  */
 export function ownOptionsOf(options: Options): { sender: number; wire: Wire; resident: boolean } {
-  const { sender = 0, wire = 'f32', backend, resident = false, random } = options
+  const { sender = 0, wire = 'f32', backend, resident = false, restore, random } = options
   integer('sender', sender, 0, 0xffffffff)
   oneOf('wire', wire, WIRES)
   if (backend !== undefined && typeof backend?.open !== 'function') {
-    throw new TypeError(`"backend": expected a backend, wasm() say, got ${show(backend)}`)
+    throw wrongType('backend', 'a backend, wasm() say', backend)
   }
-  oneOf('resident', resident, [true, false])
-  if (random !== undefined && typeof random !== 'function') {
-    throw new TypeError(`"random": expected a function, got ${show(random)}`)
-  }
+  flag('resident', resident)
+  if (restore !== undefined) bytesIn('restore', restore)
+  if (random !== undefined) aFunction('random', random)
   return { sender, wire, resident }
 }
 

@@ -16,7 +16,7 @@ const LAYERS: readonly { name: string; files: RegExp; never: readonly string[] }
   // It knows no layouts and no methods: a server that aggregates needs nothing else.
   { name: 'codec', files: /^codec\//, never: ['backend'] },
   { name: 'algorithm', files: /^algorithm\.ts$/, never: ['errors', 'helpers'] },
-  { name: 'options', files: /^options\.ts$/, never: ['helpers'] },
+  { name: 'options', files: /^options\.ts$/, never: [] },
   { name: 'layout', files: /^layout\.ts$/, never: ['helpers', 'codec', 'algorithm'] },
   { name: 'linalg', files: /^linalg\//, never: ['errors', 'codec', 'algorithm', 'options'] },
   { name: 'algorithms', files: /^algorithms\//, never: [] },

@@ -64,7 +64,7 @@ test('show: a short text for any value', () => {
   }
   assert.equal(
     [undefined, null, 1n, Symbol('s'), 'a"b', Object.create(null), thrower, show].map(show),
-    ['undefined', 'null', '1', 'Symbol(s)', '"a\\"b"', 'an object', 'Object', 'a function'],
+    ['undefined', 'null', '1n', 'Symbol(s)', '"a\\"b"', 'an object', 'Object', 'a function'],
   )
   assert.is(show(new Float64Array(2)), 'Float64Array')
   assert.is(show(Promise.resolve()), 'Promise')

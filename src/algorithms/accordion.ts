@@ -15,7 +15,16 @@ import { quoted } from '../codec/safetensors.ts'
 import { UnsupportedError } from '../errors.ts'
 import { gatedRanks } from '../layout.ts'
 import type { AlgorithmSetup, Method, Settings, Spec } from '../options.ts'
-import { integer, isFloats, show } from '../validate.ts'
+import {
+  aFunction,
+  anObject,
+  integer,
+  isFloats,
+  knownOptions,
+  number,
+  oneOf,
+  show,
+} from '../validate.ts'
 import { costOf, FULL_STEP_OPTIONS, FullStep, fullRounds } from './powersgd.ts'
 import { roundsWithScalars, scalarsOf, withScalars } from './scalars.ts'
 
@@ -62,12 +71,17 @@ export interface AccordionOptions extends AccordionRule {
  * @param previous  the norm of the last decision; with null or 0 there is nothing to compare with,
  *   and the rank is high
  * @param current  the norm of this decision
+ * @throws TypeError, RangeError  naming the argument
  */
 export function accordionDecision(
   previous: number | null,
   current: number,
-  { low, high, threshold = 0.5 }: AccordionRule,
+  rule: AccordionRule,
 ): number {
+  anObject('rule', rule, '{ low, high, threshold }')
+  if (previous !== null) number('previous', previous, 'a number', () => true)
+  number('current', current, 'a number', () => true)
+  const { low, high, threshold } = ruleOf(rule)
   if (previous === null || previous === 0) return high
   return Math.abs(previous - current) / previous < threshold ? low : high
 }
@@ -97,20 +111,13 @@ export function accordionDecision(
  * @throws TypeError, RangeError  naming the option
  */
 export function accordion(options: AccordionOptions): Method {
-  const { low, high, window, every = 1, threshold = 0.5, scope = 'layer', learningRate } = options
-  integer('high', high, 2, 65535)
-  integer('low', low, 1, high - 1)
+  const known = ['low', 'high', 'threshold', 'window', 'every', 'scope', 'learningRate']
+  const { window, every = 1, scope = 'layer', learningRate } = knownOptions(options, known)
+  const { low, high, threshold } = ruleOf(options)
   integer('window', window, 1, 0xffffffff)
   integer('every', every, 1, 0xffffffff)
-  if (!(typeof threshold === 'number' && threshold > 0 && threshold < Number.POSITIVE_INFINITY)) {
-    throw new RangeError(`"threshold": expected a number > 0, got ${show(threshold)}`)
-  }
-  if (scope !== 'layer' && scope !== 'global') {
-    throw new RangeError(`"scope": expected "layer" or "global", got ${show(scope)}`)
-  }
-  if (learningRate !== undefined && typeof learningRate !== 'function') {
-    throw new TypeError(`"learningRate": expected a function, got ${show(learningRate)}`)
-  }
+  oneOf('scope', scope, ['layer', 'global'])
+  if (learningRate !== undefined) aFunction('learningRate', learningRate)
   const shared = { low, high, threshold, window, every, scope }
   return {
     name: 'accordion',
@@ -125,6 +132,14 @@ export function accordion(options: AccordionOptions): Method {
     },
     create: (setup) => new Accordion(setup, { ...shared, learningRate }),
   }
+}
+
+/** The rule, with its default filled in. @throws TypeError, RangeError  naming the option */
+function ruleOf({ low, high, threshold = 0.5 }: AccordionRule): Required<AccordionRule> {
+  integer('high', high, 2, 65535)
+  integer('low', low, 1, high - 1)
+  number('threshold', threshold, 'a finite number > 0', (x) => x > 0 && Number.isFinite(x))
+  return { low, high, threshold }
 }
 
 /** The options with defaults filled in. */

@@ -6,7 +6,7 @@ import { bytesOf } from '../bytes.ts'
 import { wait } from '../gensync.ts'
 import { gatedRanks } from '../layout.ts'
 import type { AlgorithmSetup, Method } from '../options.ts'
-import { show } from '../validate.ts'
+import { knownOptions, number } from '../validate.ts'
 import { costOf, FullStep, fullRounds } from './powersgd.ts'
 import { wholeStep } from './uncompressed.ts'
 
@@ -36,13 +36,9 @@ import { wholeStep } from './uncompressed.ts'
  * @param options.momentum  at least 0, below 1. Default 0.95.
  * @throws TypeError, RangeError  naming the option
  */
-export function dion({ momentum = 0.95 }: { readonly momentum?: number } = {}): Method {
-  if (typeof momentum !== 'number') {
-    throw new TypeError(`"momentum": expected a number, got ${show(momentum)}`)
-  }
-  if (!(momentum >= 0 && momentum < 1)) {
-    throw new RangeError(`"momentum": expected from 0, below 1, got ${momentum}`)
-  }
+export function dion(options: { readonly momentum?: number } = {}): Method {
+  const { momentum = 0.95 } = knownOptions(options, ['momentum'])
+  number('momentum', momentum, 'from 0, below 1', (x) => x >= 0 && x < 1)
   return {
     name: 'dion',
     options: { momentum },

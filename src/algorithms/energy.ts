@@ -15,7 +15,7 @@ import { wait } from '../gensync.ts'
 import { gatedRanks } from '../layout.ts'
 import { rayleighRitz } from '../linalg/rayleigh-ritz.ts'
 import type { AlgorithmSetup, Method, Settings, Spec } from '../options.ts'
-import { integer, show } from '../validate.ts'
+import { integer, knownOptions, number, wrongType } from '../validate.ts'
 import { costOf, FULL_STEP_OPTIONS, FullStep, fullRounds } from './powersgd.ts'
 import { roundsWithScalars, scalarsOf, withScalars } from './scalars.ts'
 
@@ -40,8 +40,13 @@ export interface EnergyOptions {
  *
  * @param eigenvalues  of Q̄ᵀQ̄, descending: the energy that each direction carries
  * @param wanted  energy that they are to sum to, in the same unit as the eigenvalues
+ * @throws TypeError  naming the argument
  */
 export function energyDecision(eigenvalues: ArrayLike<number>, wanted: number): number {
+  if (typeof eigenvalues?.length !== 'number') {
+    throw wrongType('eigenvalues', 'an array of numbers', eigenvalues)
+  }
+  number('wanted', wanted, 'a number', () => true)
   let sum = 0
   for (let rank = 0; rank < eigenvalues.length; rank++) {
     if (sum >= wanted) return rank
@@ -70,10 +75,10 @@ export function energyDecision(eigenvalues: ArrayLike<number>, wanted: number): 
  *
  * @throws TypeError, RangeError  naming the option
  */
-export function byEnergy({ fraction = 0.9, least = 1, most, every }: EnergyOptions): Method {
-  if (!(typeof fraction === 'number' && fraction > 0 && fraction < 1)) {
-    throw new RangeError(`"fraction": expected a number between 0 and 1, got ${show(fraction)}`)
-  }
+export function byEnergy(given: EnergyOptions): Method {
+  const known = ['fraction', 'least', 'most', 'every']
+  const { fraction = 0.9, least = 1, most, every } = knownOptions(given, known)
+  number('fraction', fraction, 'a number between 0 and 1', (x) => x > 0 && x < 1)
   integer('least', least, 1, 65535)
   integer('most', most, least, 65535)
   integer('every', every, 1, 0xffffffff)

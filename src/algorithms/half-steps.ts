@@ -23,6 +23,7 @@ import { gatedRanks, leftColumns, otherSide, rawLengths, rightColumns } from '..
 import { deduct, type Product, squaredNormOfProducts } from '../linalg/products.ts'
 import { leadingColumns } from '../linalg/rayleigh-ritz.ts'
 import type { AlgorithmSetup, Method, Round, Settings, SharedOptions } from '../options.ts'
+import { takesNone } from '../validate.ts'
 import { refuseAggregated } from './feedback.ts'
 import { loadFactors } from './powersgd.ts'
 import { wholeStep } from './uncompressed.ts'
@@ -61,7 +62,8 @@ export const HALF_STEP_OPTIONS = [
  *
  * Source: epfml/powersgd; ACP-SGD (Zhang et al. 2023); feedback of arXiv 1905.13727, Algorithm 2.
  */
-export function halfSteps(): Method {
+export function halfSteps(...none: []): Method {
+  takesNone(none)
   return {
     name: 'half-steps',
     supportedOptions: HALF_STEP_OPTIONS,

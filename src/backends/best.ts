@@ -1,6 +1,7 @@
 // `best`: the fastest backend that this machine has.
 import type { Backend } from '../backend.ts'
 import { UnsupportedError } from '../errors.ts'
+import { takesNone } from '../validate.ts'
 import { wasm } from './wasm/index.ts'
 import { type GpuDevice, webgpu } from './webgpu/index.ts'
 
@@ -19,7 +20,8 @@ export interface Best extends Backend {
  * Chooses WebGPU if this host has a GPU for it, otherwise wasm. `name` and `reason` say which, and
  * why.
  */
-export async function best(): Promise<Best> {
+export async function best(...none: []): Promise<Best> {
+  takesNone(none)
   try {
     const backend = await webgpu()
     return { ...backend, reason: `WebGPU has a device for it: ${backend.description}` }

@@ -1,5 +1,7 @@
 // The mean of a round's frames: of all at once (`aggregate`), or one by one (`createAggregate`).
+import type { Bytes, BytesLike } from '../bytes.ts'
 import { RoundError } from '../errors.ts'
+import { aList } from '../validate.ts'
 import { beginFrame, checkFloats, decodeFrame, type Frame, openFrame, sealFrame } from './frame.ts'
 import { type PackedPart, partsLength, partsOf, writeParts } from './gathered.ts'
 import type { Header } from './header.ts'
@@ -23,13 +25,13 @@ import { createParticipants, duplicateSender, type Participants } from './partic
  * @param frames  frames of one step and round, at any alignment. No sender is in two of them
  * @returns a new frame
  * @throws RangeError  if there are no frames
- * @throws TypeError  if one is not a Uint8Array
+ * @throws TypeError  if they are no array, or one is no bytes
  * @throws FrameError  if one is damaged, or differs from the others in step, round, shapes,
  *   options, history, ranks or slice; or if a sender occurs twice
  */
-export function aggregate(frames: readonly Uint8Array[]): Uint8Array {
-  if (frames.length === 0) throw new RangeError('"frames": expected at least one, got none')
-  const opened = frames.map((bytes, i) => openFrame(bytes, `frames[${i}]`)).sort(bySender)
+export function aggregate(frames: readonly BytesLike[]): Bytes {
+  aList('frames', frames, 'frames')
+  const opened = Array.from(frames, (bytes, i) => openFrame(bytes, `frames[${i}]`)).sort(bySender)
   // Values of the other frames are checked through their mean, which is finite only if they all
   // are.
   for (const frame of opened) if (frame.weight === 0) checkFloats(frame)
@@ -61,13 +63,13 @@ export interface Aggregate {
    *
    * @returns false if the very same frame has been added before; it is not added again. A frame of
    *   weight 0, which has no sender, always returns true
-   * @throws TypeError  if this is not a Uint8Array
+   * @throws TypeError  if these are not bytes
    * @throws FrameError  if the frame is damaged, does not belong to the round of the first one, or
    *   has a sender of another frame. Nothing has been added then
    */
-  add(frame: Uint8Array): boolean
+  add(frame: BytesLike): boolean
   /** The mean of the frames added so far, as a new frame. @throws RoundError  if there are none */
-  result(): Uint8Array
+  result(): Bytes
   /**
    * Removes all frames, for the next round. The memory is used again for frames of the same size.
    */
@@ -136,7 +138,7 @@ function summed(
   participants: Participants,
   scalars: Float64Array,
   fill: (floats: Float32Array, weight: number) => void,
-): Uint8Array {
+): Bytes {
   const header = meanHeader(participants, scalars, participants.weight())
   const { bytes, floats } = beginFrame({ ...header, type: 'f32' }, 4 * header.count)
   if (header.weight > 0) fill(floats!, header.weight)
@@ -148,7 +150,7 @@ function gathered(
   participants: Participants,
   scalars: Float64Array,
   parts: readonly PackedPart[],
-): Uint8Array {
+): Bytes {
   const sorted = [...parts].sort((a, b) => a.sender - b.sender)
   const weight = sorted.reduce((sum, part) => sum + part.weight, 0)
   const header = meanHeader(participants, scalars, weight)

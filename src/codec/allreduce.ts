@@ -1,6 +1,8 @@
 // Frames as arrays of floats and back, for libraries that sum arrays themselves, such as
 // MPI_Allreduce.
+import type { Bytes, BytesLike, Floats } from '../bytes.ts'
 import { FrameError, UnsupportedError } from '../errors.ts'
+import { integer, isFloats, wrongType } from '../validate.ts'
 import { beginFrame, decodeFrame, type Frame, sealFrame } from './frame.ts'
 import { AT } from './header.ts'
 import { f32 } from './wire/f32.ts'
@@ -21,10 +23,10 @@ const MAX_WORKERS = 4096
  *   the step gives its frame of weight 0
  * @returns a new array: the number of values + the number of scalars + 2
  * @throws UnsupportedError  if the frame has another wire type, or is gathered
- * @throws TypeError  if this is not a Uint8Array
+ * @throws TypeError  if these are not bytes
  * @throws FrameError  if the frame is damaged
  */
-export function payload(frame: Uint8Array): Float32Array {
+export function payload(frame: BytesLike): Floats {
   const sent = floatFrame(frame)
   const { count, scalars, weight } = sent
   const floats = new Float32Array(count + scalars.length + 2)
@@ -47,18 +49,18 @@ export function payload(frame: Uint8Array): Float32Array {
  * @param frame  this worker's own frame of the round
  * @param workers  how many payloads were summed, 1 … 4096
  * @returns a new frame
- * @throws RangeError  if `sum` has the wrong length, or `workers` is out of range
+ * @throws TypeError, RangeError  if `sum` is no Float32Array of that length, or `workers` is out
+ *   of range
  * @throws FrameError  if the control word is neither `workers` times this worker's own (a sum) nor
  *   equal to it (an average), as when a worker was at another step; or if a number is not finite.
  *   Its `byte` is an offset in `sum`
  */
-export function fromPayload(sum: Float32Array, frame: Uint8Array, workers: number): Uint8Array {
+export function fromPayload(sum: Float32Array, frame: BytesLike, workers: number): Bytes {
   const sent = floatFrame(frame)
   const { count, scalars } = sent
   const means = count + scalars.length
-  if (!(Number.isInteger(workers) && workers >= 1 && workers <= MAX_WORKERS)) {
-    throw new RangeError(`"workers": expected 1 … ${MAX_WORKERS}, got ${workers}`)
-  }
+  integer('workers', workers, 1, MAX_WORKERS)
+  if (!isFloats(sum)) throw wrongType('sum', 'a Float32Array', sum)
   if (sum.length !== means + 2) {
     throw new RangeError(`"sum": expected ${means + 2} floats, got ${sum.length}`)
   }
@@ -103,7 +105,7 @@ function meanOf(sum: Float32Array, i: number, divisor: number): number {
 }
 
 /** Decodes a summed frame of type f32. @throws FrameError, UnsupportedError */
-function floatFrame(bytes: Uint8Array): Frame {
+function floatFrame(bytes: BytesLike): Frame {
   const frame = decodeFrame(bytes)
   if (frame.kind !== 'summed' || frame.type !== 'f32') {
     throw new UnsupportedError(

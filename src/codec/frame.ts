@@ -1,6 +1,6 @@
 // Reads frames from outside, with all checks, and writes new ones. The format is specified in
 // header.ts.
-import { type BytesLike, dataView } from '../bytes.ts'
+import { type Bytes, type BytesLike, dataView } from '../bytes.ts'
 import { FrameError } from '../errors.ts'
 import { bytesIn } from '../validate.ts'
 import { checkParts } from './gathered.ts'
@@ -10,7 +10,7 @@ import { xxh32 } from './xxh32.ts'
 
 /** A decoded frame. `bytes` and `values` are views of the bytes that were decoded. */
 export interface Frame extends Header {
-  readonly bytes: Uint8Array
+  readonly bytes: Bytes
   readonly checksum: number
   /** the encoded values: to be read by `decode` of the wire type, or by `partsOf` if gathered */
   readonly values: Uint8Array
@@ -23,7 +23,7 @@ export interface Frame extends Header {
  * `sealFrame`.
  */
 export interface Draft {
-  readonly bytes: Uint8Array
+  readonly bytes: Bytes
   readonly values: Uint8Array
   /** the values as floats, if the frame is summed and of type f32 */
   readonly floats?: Float32Array
@@ -126,7 +126,7 @@ export function beginFrame(header: Header, length: number): Draft {
 }
 
 /** Writes the checksum, which completes a frame, and returns the frame. */
-export function sealFrame(bytes: Uint8Array): Uint8Array {
+export function sealFrame(bytes: Bytes): Bytes {
   dataView(bytes).setUint32(AT.checksum, xxh32(bytes.subarray(AT.version)), true)
   return bytes
 }

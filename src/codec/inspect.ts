@@ -1,5 +1,5 @@
 // The header of a frame as plain data, for servers, logs and debugging.
-import { toHex } from '../bytes.ts'
+import { type BytesLike, toHex } from '../bytes.ts'
 import { readHeader } from './frame.ts'
 import { type FrameKind, VERSION } from './header.ts'
 import type { Wire } from './wire/index.ts'
@@ -37,10 +37,10 @@ export interface Inspection {
  * aggregated.
  *
  * @param frame  at any alignment
- * @throws TypeError  if this is not a Uint8Array
+ * @throws TypeError  if these are not bytes
  * @throws FrameError  if it is not a frame, with the byte of the first field that is wrong
  */
-export function inspect(frame: Uint8Array): Inspection {
+export function inspect(frame: BytesLike): Inspection {
   const header = readHeader(frame)
   return {
     version: VERSION,

@@ -4,7 +4,7 @@
 //   header   JSON { name: { dtype, shape, data_offsets:[from,to] }, "__metadata__": { … } }, blanks
 //   data     little-endian, one tensor after another without gaps; offsets count from here
 
-import { type BytesLike, bytesOf, dataView } from '../bytes.ts'
+import { type Bytes, type BytesLike, bytesOf, dataView } from '../bytes.ts'
 import { bytesIn } from '../validate.ts'
 
 /** A tensor in a file. */
@@ -47,7 +47,7 @@ const WIDTHS = new Map<unknown, number>([
 export function encodeSafetensors(
   tensors: Iterable<NamedFloats>,
   metadata: Record<string, string> = {},
-): Uint8Array {
+): Bytes {
   const all = [...tensors]
   const entries: [string, unknown][] = [[METADATA, metadata]]
   const names = new Set([METADATA])

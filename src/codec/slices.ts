@@ -1,5 +1,7 @@
 // Cuts frames into slices for transports that limit the size of a message, and joins them again.
+import type { Bytes, BytesLike } from '../bytes.ts'
 import { FrameError } from '../errors.ts'
+import { aList, integer } from '../validate.ts'
 import { beginFrame, decodeFrame, type Frame, sealFrame } from './frame.ts'
 import { type PackedPart, partLength, partsLength, partsOf, writeParts } from './gathered.ts'
 import { AT, type Header, headerLength, PART_AT } from './header.ts'
@@ -21,17 +23,15 @@ import { wireType } from './wire/index.ts'
  * @returns the slices in order; [frame] if it is small enough
  * @throws RangeError  if `maxBytes` is not a positive integer; or is too small for one value, one
  *   int8 block, or one word of each part
- * @throws TypeError  if `frame` is not a Uint8Array
+ * @throws TypeError  if `frame` is no bytes
  * @throws FrameError  if the frame is damaged
  */
-export function splitFrame(frame: Uint8Array, maxBytes: number): Uint8Array[] {
-  if (!(Number.isInteger(maxBytes) && maxBytes > 0)) {
-    throw new RangeError(`"maxBytes": expected a positive integer, got ${maxBytes}`)
-  }
+export function splitFrame(frame: BytesLike, maxBytes: number): Bytes[] {
+  integer('maxBytes', maxBytes, 1, Number.MAX_SAFE_INTEGER)
   const whole = decodeFrame(frame)
   const { senders, ranks, scalars } = whole
   const senderCount = Math.max(1, senders.length)
-  if (frame.length + 4 * (senderCount - senders.length) <= maxBytes) return [frame]
+  if (whole.bytes.length + 4 * (senderCount - senders.length) <= maxBytes) return [whole.bytes]
   if (whole.kind === 'gathered') return splitParts(whole, maxBytes)
   const first = headerLength(senderCount, ranks.length, scalars.length)
   if (whole.count === 0) throw tooSmall(maxBytes)
@@ -56,15 +56,14 @@ export function splitFrame(frame: Uint8Array, maxBytes: number): Uint8Array[] {
  * @param frames  all slices that `splitFrame` returned, or their means
  * @returns the whole frame: the bytes that were split, or their mean
  * @throws RangeError  if there are none
- * @throws TypeError  if one is not a Uint8Array
+ * @throws TypeError  if they are no array, or one is no bytes
  * @throws FrameError  if one is damaged, missing or there twice; or if they are of different
  *   frames. All must have the same senders, weight and history, so that no step counts by halves
  */
-export function joinSlices(frames: readonly Uint8Array[]): Uint8Array {
-  if (frames.length === 0) throw new RangeError('"frames": expected at least one slice, got none')
-  const slices = frames
-    .map((bytes, i) => decodeFrame(bytes, `frames[${i}]`))
-    .sort((a, b) => a.offset - b.offset)
+export function joinSlices(frames: readonly BytesLike[]): Bytes {
+  aList('frames', frames, 'slices')
+  const slices = Array.from(frames, (bytes, i) => decodeFrame(bytes, `frames[${i}]`))
+  slices.sort((a, b) => a.offset - b.offset)
   const first = slices[0]!
   let next = 0
   for (const slice of slices) {
@@ -81,7 +80,7 @@ export function joinSlices(frames: readonly Uint8Array[]): Uint8Array {
   if (next < first.total) {
     throw new FrameError(`total: expected slices up to ${first.total}, got up to ${next}`, AT.total)
   }
-  if (slices.length === 1) return frames[0]!
+  if (slices.length === 1) return first.bytes
   if (first.kind === 'gathered') return joinParts(slices)
   const length = slices.reduce((sum, { values }) => sum + values.length, 0)
   const { bytes, values } = beginFrame({ ...first, count: first.total }, length)
@@ -99,7 +98,7 @@ function share(words: number, offset: number, total: number): number {
 }
 
 /** `splitFrame` for a gathered frame: finds the smallest number of slices by bisection. */
-function splitParts(whole: Frame, maxBytes: number): Uint8Array[] {
+function splitParts(whole: Frame, maxBytes: number): Bytes[] {
   if (whole.total > 1) throw new RangeError('a slice of a gathered frame: join it before splitting')
   const parts = partsOf(whole)
   const words = parts.map(({ data }) => data.length / 4)
@@ -126,7 +125,7 @@ function splitParts(whole: Frame, maxBytes: number): Uint8Array[] {
 }
 
 /** `joinSlices` for the slices of a gathered frame, which are complete and in order. */
-function joinParts(slices: readonly Frame[]): Uint8Array {
+function joinParts(slices: readonly Frame[]): Bytes {
   const first = slices[0]!
   const pieces = slices.map(partsOf)
   const whole = pieces[0]!.map((part, i): PackedPart => {
@@ -152,7 +151,7 @@ function joinParts(slices: readonly Frame[]): Uint8Array {
   return gathered({ ...first, total: 1 }, whole)
 }
 
-function gathered(header: Header, parts: readonly PackedPart[]): Uint8Array {
+function gathered(header: Header, parts: readonly PackedPart[]): Bytes {
   const { bytes, values } = beginFrame(header, partsLength(parts))
   writeParts(parts, values)
   return sealFrame(bytes)

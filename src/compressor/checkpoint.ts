@@ -8,10 +8,11 @@
 
 import type { LoadedState, SharedState } from '../algorithm.ts'
 import type { Layout } from '../backend.ts'
-import { bytesOf, concatBytes, fromHex, toHex } from '../bytes.ts'
+import { type Bytes, type BytesLike, bytesOf, concatBytes, fromHex, toHex } from '../bytes.ts'
 import { decodeSafetensors, encodeSafetensors, floatsOf, quoted } from '../codec/safetensors.ts'
 import type { Settings, Spec } from '../options.ts'
 import { describe } from '../options.ts'
+import { aList } from '../validate.ts'
 
 /** The contents of a checkpoint, checked against shapes and options. */
 export interface Checkpoint {
@@ -40,7 +41,7 @@ interface Contents {
 const VERSION = '1'
 
 /** Writes a checkpoint. A null residual is left out. */
-export function encodeCheckpoint(contents: Contents): Uint8Array {
+export function encodeCheckpoint(contents: Contents): Bytes {
   const { specs, settings, step, parent, weight, layout, shared, residual } = contents
   const tensors: { name: string; shape: readonly number[]; data: Float32Array }[] = []
   for (const { index, rank, rows, cols, left, right } of layout.matrices) {
@@ -74,7 +75,7 @@ export function encodeCheckpoint(contents: Contents): Uint8Array {
  * @throws RangeError  if it is not a checkpoint, or one of other shapes or shared options
  */
 export function decodeCheckpoint(
-  bytes: Uint8Array,
+  bytes: BytesLike,
   specs: readonly Spec[],
   settings: Settings,
 ): Checkpoint {
@@ -138,11 +139,9 @@ export function decodeCheckpoint(
  * @throws RangeError  if there are none, if one is not a checkpoint, or if they differ in step,
  *   ranks, history, options, notes or shapes
  */
-export function mergeCheckpoints(checkpoints: readonly Uint8Array[]): Uint8Array {
-  if (!Array.isArray(checkpoints) || checkpoints.length === 0) {
-    throw new RangeError('"checkpoints": expected at least one')
-  }
-  const files = checkpoints.map((bytes, i) => decodeSafetensors(bytes, `checkpoints[${i}]`))
+export function mergeCheckpoints(checkpoints: readonly BytesLike[]): Bytes {
+  aList('checkpoints', checkpoints, 'checkpoints')
+  const files = Array.from(checkpoints, (bytes, i) => decodeSafetensors(bytes, `checkpoints[${i}]`))
   const first = files[0]!
   const weights = files.map(({ metadata }) => weightIn(metadata))
   const weight = weights.reduce((a, b) => a + b, 0)

@@ -2,10 +2,11 @@
 // The next line stays in the declaration files, for programs whose `lib` lacks Symbol.dispose.
 /// <reference lib="esnext.disposable" preserve="true" />
 
-import type { Dense, Gradient, Layout, Tensor } from '../backend.ts'
+import type { Dense, Gradient, Layout, Sink, Tensor } from '../backend.ts'
+import type { Bytes, BytesLike } from '../bytes.ts'
 import { DeviceLostError, RoundError, UnsupportedError } from '../errors.ts'
 import { runAsync, runSync, type Task } from '../gensync.ts'
-import { anObject, show } from '../validate.ts'
+import { aFloat, aFunction, bytesIn, flag, knownOptions, wrongValue } from '../validate.ts'
 import type { Absence, Outcome, Step } from './step.ts'
 import type { WorkerState } from './worker-state.ts'
 
@@ -30,6 +31,9 @@ export interface Stats {
   readonly bytesSent: number
   readonly bytesReceived: number
 }
+
+/** Sends a frame, and returns the mean of all workers' frames of the round, or a promise of it. */
+export type Exchange = (frame: Bytes) => BytesLike | PromiseLike<BytesLike>
 
 /** How `decompress` writes the update. */
 export interface DecompressOptions {
@@ -80,7 +84,7 @@ export class Compressor {
   compress(
     gradients: readonly Gradient[] | null,
     options: { weight?: number } = {},
-  ): Promise<Uint8Array> {
+  ): Promise<Bytes> {
     return runAsync(this.#exclusive(this.#compress(gradients, options)))
   }
 
@@ -89,19 +93,13 @@ export class Compressor {
    *
    * @throws UnsupportedError  if the backend works asynchronously: wasm() does not, webgpu() does
    */
-  compressSync(
-    gradients: readonly Gradient[] | null,
-    options: { weight?: number } = {},
-  ): Uint8Array {
+  compressSync(gradients: readonly Gradient[] | null, options: { weight?: number } = {}): Bytes {
     return this.#now(this.#compress(gradients, options))
   }
 
-  *#compress(
-    gradients: readonly Gradient[] | null,
-    options: { weight?: number },
-  ): Task<Uint8Array> {
+  *#compress(gradients: readonly Gradient[] | null, options: { weight?: number }): Task<Bytes> {
     this.#expect('idle', 'compress')
-    const { weight = 1 } = anObject(options)
+    const { weight = 1 } = knownOptions(options, ['weight'])
     const w = weightOf(weight)
     const step = this.#worker.begin(w) // first, for it may replace `this.gradients`
     if (gradients !== null) this.#worker.checkGradients(gradients)
@@ -123,17 +121,18 @@ export class Compressor {
    * @throws FrameError  if the bytes are not a mean of this round; nothing has changed then
    * @throws RoundError  if no round is open
    */
-  receive(mean: Uint8Array): Promise<Uint8Array | null> {
+  receive(mean: BytesLike): Promise<Bytes | null> {
     return runAsync(this.#exclusive(this.#receive(mean)))
   }
 
   /** `receive` without a promise. @throws UnsupportedError  if the backend works asynchronously */
-  receiveSync(mean: Uint8Array): Uint8Array | null {
+  receiveSync(mean: BytesLike): Bytes | null {
     return this.#now(this.#receive(mean))
   }
 
-  *#receive(mean: Uint8Array): Task<Uint8Array | null> {
+  *#receive(given: BytesLike): Task<Bytes | null> {
     const step = this.#expect('open', 'receive')
+    const mean = bytesIn('mean', given)
     const next = yield* step.receive(mean)
     this.#counters.bytesReceived += mean.length
     this.#counters.bytesSent += next?.length ?? 0
@@ -167,17 +166,22 @@ export class Compressor {
 
   *#decompress(into: readonly Tensor[] | null, options: DecompressOptions): Task<Outcome> {
     const step = this.#expect('received', 'decompress')
-    const { scale = 1, accumulate = false } = anObject(options)
-    if (into !== null) this.#worker.check(into, 'into')
-    if (typeof scale !== 'number' || !Number.isFinite(Math.fround(scale))) {
-      throw new RangeError(`"scale": expected a finite number, got ${show(scale)}`)
-    }
+    const sink = this.#sink(into, options)
     const newRanks = this.#worker.newRanks(step.ranks) // first, for it may fail
-    const outcome = yield* step.finish(into === null ? null : { into, scale, accumulate })
+    const outcome = yield* step.finish(sink)
     if (outcome.counted) this.#counters.counted++
     else if (step.absence === null) this.#counters.missed++
     this.#end(step, step.parent, newRanks)
     return outcome
+  }
+
+  /** Checks the arguments of `decompress`. @throws TypeError, RangeError */
+  #sink(into: readonly Tensor[] | null, options: DecompressOptions): Sink | null {
+    const { scale = 1, accumulate = false } = knownOptions(options, ['scale', 'accumulate'])
+    if (into !== null) this.#worker.check(into, 'into')
+    flag('accumulate', accumulate)
+    aFloat('scale', scale)
+    return into && { into, scale, accumulate }
   }
 
   /**
@@ -191,18 +195,28 @@ export class Compressor {
    * @param options.into  as for `decompress`. Default: `gradients`, which are overwritten with the
    *   update and must all be arrays or GPU tensors
    * @returns whose gradients are in the update
+   * @throws TypeError, RangeError  if an argument is not valid; nothing has changed then
    * @throws as `compress`, `receive` and `decompress`, and what `exchange` throws
    */
   async step(
     gradients: readonly Gradient[] | null,
-    exchange: (frame: Uint8Array) => Uint8Array | PromiseLike<Uint8Array>,
+    exchange: Exchange,
     options: DecompressOptions & { weight?: number; into?: readonly Tensor[] | null } = {},
   ): Promise<Outcome> {
-    const { weight = 1, into = gradients as readonly Tensor[] | null, ...others } = options
-    if (into !== null) this.#worker.check(into, 'into')
-    let frame: Uint8Array | null = await this.compress(gradients, { weight })
-    while (frame) frame = await this.receive(await exchange(frame))
-    return this.decompress(into, others)
+    const known = ['weight', 'into', 'scale', 'accumulate']
+    const {
+      weight = 1,
+      into = gradients as readonly Tensor[] | null,
+      ...how
+    } = knownOptions(options, known)
+    aFunction('exchange', exchange)
+    this.#sink(into, how)
+    let frame: Bytes | null = await this.compress(gradients, { weight })
+    while (frame) {
+      const mean = await exchange(frame)
+      frame = await this.receive(bytesIn('exchange', mean, "it to return the mean's bytes"))
+    }
+    return this.decompress(into, how)
   }
 
   /**
@@ -286,7 +300,7 @@ export class Compressor {
    * @returns new bytes, which the caller may keep
    * @throws RoundError  in the middle of a step
    */
-  save(options: { residual?: boolean } = {}): Promise<Uint8Array> {
+  save(options: { residual?: boolean } = {}): Promise<Bytes> {
     return this.#between('save', this.#worker.save(options))
   }
 
@@ -298,7 +312,7 @@ export class Compressor {
    * @throws TypeError, RangeError  if this is no checkpoint, or one of other shapes or options
    * @throws RoundError  in the middle of a step
    */
-  join(checkpoint: Uint8Array): void {
+  join(checkpoint: BytesLike): void {
     this.#immediately(() => {
       this.#expect('idle', 'join')
       this.#worker.join(checkpoint)
@@ -315,7 +329,7 @@ export class Compressor {
    *   without residual; or if a sum overflows. Nothing has changed then
    * @throws RoundError  in the middle of a step
    */
-  adopt(checkpoint: Uint8Array): Promise<void> {
+  adopt(checkpoint: BytesLike): Promise<void> {
     return this.#between('adopt', this.#worker.adopt(checkpoint))
   }
 
@@ -461,7 +475,7 @@ function weightOf(weight: unknown): number {
   const rounded = typeof weight === 'number' ? Math.fround(weight) : Number.NaN
   const underflows = rounded === 0 && weight !== 0
   if (!(rounded >= 0 && rounded < Number.POSITIVE_INFINITY) || underflows) {
-    throw new RangeError(`"weight": expected 0 or a positive float32, got ${show(weight)}`)
+    throw wrongValue('weight', '0 or a positive float32', weight)
   }
   return Math.abs(rounded) // −0 is 0
 }

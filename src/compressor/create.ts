@@ -42,32 +42,39 @@ export async function createCompressor(
     parent,
     weight = 1,
     residual,
-  }: Partial<Checkpoint> = options.restore ? decodeCheckpoint(options.restore, specs, settings) : {}
+  }: Partial<Checkpoint> = options.restore === undefined
+    ? {}
+    : decodeCheckpoint(options.restore, specs, settings)
   const layout = layoutOf(specs, ranks)
 
   const host = await openHost(settings.seed, options.random)
-  const algorithm = await method.create({ host, specs, layout, settings, loaded, step })
   const arranged = method.ownsFactors ? rawLayoutOf(specs) : layout
+  // Before the factors are drawn, for it refuses a model that is too large by arithmetic.
   const session = await (options.backend ?? wasm()).open(arranged, { resident })
-  if (settings.orthonormalize === 'device' && !session.orthonormalize) {
+  try {
+    if (settings.orthonormalize === 'device' && !session.orthonormalize) {
+      throw new UnsupportedError(
+        '"orthonormalize": \'device\' is for the backend webgpu(), and this one has none',
+      )
+    }
+    const algorithm = await method.create({ host, specs, layout, settings, loaded, step })
+    if (residual) session.write('residual', bytesOf(residual))
+    const workerState = new WorkerState({
+      specs,
+      settings,
+      session,
+      host,
+      framing: new Framing(hashConfig(specs, settings), sender, wire),
+      algorithm,
+      layout,
+      step,
+      parent: parent ?? firstParent(algorithm.shared),
+      weight,
+      saved: residual ? step : null,
+    })
+    return new Compressor(workerState)
+  } catch (error) {
     session.dispose()
-    throw new UnsupportedError(
-      '"orthonormalize": \'device\' is for the backend webgpu(), and this one has none',
-    )
+    throw error
   }
-  if (residual) session.write('residual', bytesOf(residual))
-  const workerState = new WorkerState({
-    specs,
-    settings,
-    session,
-    host,
-    framing: new Framing(hashConfig(specs, settings), sender, wire),
-    algorithm,
-    layout,
-    step,
-    parent: parent ?? firstParent(algorithm.shared),
-    weight,
-    saved: residual ? step : null,
-  })
-  return new Compressor(workerState)
 }

@@ -4,6 +4,7 @@ import { factoredMethod } from '../algorithms/factored/powersgd.ts'
 import { type RankDadOptions, rankDadMethod } from '../algorithms/factored/rank-dad.ts'
 import { createWasmKernels } from '../backends/wasm/kernels.ts'
 import type { Method } from '../options.ts'
+import { takesNone } from '../validate.ts'
 
 /**
  * PowerSGD for gradients given as activations and deltas (`Factored`). The frames equal those of
@@ -21,7 +22,8 @@ import type { Method } from '../options.ts'
  *
  * @returns a value for `createCompressor(shapes, { method })`
  */
-export function factored(): Method {
+export function factored(...none: []): Method {
+  takesNone(none)
   return factoredMethod(createWasmKernels)
 }
 

@@ -2,7 +2,7 @@
 // of that round.
 import type { Outgoing } from '../algorithm.ts'
 import type { Layout, Session, Slot } from '../backend.ts'
-import { bytesOf, concatBytes } from '../bytes.ts'
+import { type Bytes, bytesOf, concatBytes } from '../bytes.ts'
 import { aggregate } from '../codec/aggregate.ts'
 import { beginFrame, decodeFrame, type Frame, sealFrame } from '../codec/frame.ts'
 import {
@@ -99,7 +99,7 @@ export class Framing {
     position: RoundPosition,
     weight: number,
     exact: boolean,
-  ): Task<{ bytes: Uint8Array; header: Header } | null> {
+  ): Task<{ bytes: Bytes; header: Header } | null> {
     const type = exact ? 'f32' : this.#wire
     const scalars = outgoing.scalars ?? new Float32Array(0)
     if (weight > 0 && !scalars.every(Number.isFinite)) return null
@@ -142,7 +142,7 @@ export class Framing {
   }
 
   /** A gathered frame with this worker's part, or without parts if the weight is 0. */
-  #gather(header: Header, gathering: Gathering): Uint8Array | null {
+  #gather(header: Header, gathering: Gathering): Bytes | null {
     const { weight, type } = header
     const own: PackedPart[] = []
     if (weight > 0) {
@@ -199,7 +199,7 @@ export class Framing {
     sent: Header,
     outgoing: Outgoing,
   ): { frame: Frame; parts: readonly Part[]; counted: boolean } {
-    const received = decodeFrame(mean)
+    const received = decodeFrame(mean, 'mean')
     const { senders } = received
     assertSameCut(sent, received)
     const present = sent.weight > 0

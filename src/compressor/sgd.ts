@@ -2,6 +2,7 @@
 
 import type { Dense, MaybePromise, OptimizerRates, SessionOptimizer, Tensor } from '../backend.ts'
 import { instantiate, type KernelExports, loadModule } from '../backends/wasm/load.ts'
+import type { Bytes, BytesLike } from '../bytes.ts'
 import {
   decodeSafetensors,
   encodeSafetensors,
@@ -11,13 +12,13 @@ import {
 } from '../codec/safetensors.ts'
 import { RoundError, UnsupportedError } from '../errors.ts'
 import { type Task, wait } from '../gensync.ts'
-import { anObject, isFloats, noOthers, show } from '../validate.ts'
-import type { Compressor } from './compressor.ts'
+import { flag, isFloats, knownOptions, number, wrongType } from '../validate.ts'
+import type { Compressor, Exchange } from './compressor.ts'
 import type { Outcome } from './step.ts'
 
 /** Options of the optimizer. They must be equal on all workers, or the parameters drift apart. */
 export interface SgdOptions {
-  /** γ > 0, a float32. `Sgd.learningRate` changes it later, for schedules */
+  /** γ ≥ 0, a float32. `Sgd.learningRate` changes it later, for schedules */
   readonly learningRate: number
   /** λ, 0 ≤ λ < 1. With 0 no momentum is stored, and a step is x ← x − γ·d. Default 0.9. */
   readonly momentum?: number
@@ -27,7 +28,7 @@ export interface SgdOptions {
    */
   readonly weightDecay?: number
   /** The bytes of `Sgd.save`, for their momentum. Default: the momentum begins at zero. */
-  readonly restore?: Uint8Array
+  readonly restore?: BytesLike
 }
 
 /**
@@ -64,24 +65,29 @@ export class Sgd {
 
   /** @internal `createSgd` calls it. */
   constructor(compressor: Compressor, options: SgdOptions, module: WebAssembly.Module) {
-    const { learningRate, momentum = 0.9, weightDecay = 0, restore, ...others } = anObject(options)
-    noOthers(others)
+    // Not instanceof: a program may have two copies of this library.
+    if (!compressor?.workerState) {
+      throw wrongType('compressor', 'what `await createCompressor(…)` returns', compressor)
+    }
+    const known = ['learningRate', 'momentum', 'weightDecay', 'restore']
+    const { learningRate, momentum = 0.9, weightDecay = 0, restore } = knownOptions(options, known)
     this.#learningRate = rate(learningRate)
     this.momentum = inRange('momentum', momentum, 'from 0 to less than 1', (m) => m >= 0 && m < 1)
     this.weightDecay = inRange('weightDecay', weightDecay, '≥ 0', (decay) => decay >= 0)
     this.#compressor = compressor
     this.#scratch = new Scratch(module)
     this.#velocities = null
-    if (restore !== undefined && this.momentum > 0) {
-      this.#velocities = velocitiesIn(restore, compressor.stats.ranks.length)
-      if (this.#velocities) compressor.workerState.check(this.#velocities, 'restore: momentum')
+    if (restore !== undefined) {
+      const velocities = velocitiesIn(restore, compressor.stats.ranks.length)
+      if (velocities) compressor.workerState.check(velocities, 'restore: momentum')
+      if (this.momentum > 0) this.#velocities = velocities
     }
   }
 
   /**
    * γ; a new value is used from the next update on.
    *
-   * @throws RangeError, TypeError  unless it is > 0
+   * @throws RangeError, TypeError  unless it is ≥ 0
    */
   get learningRate(): number {
     return this.#learningRate
@@ -111,10 +117,11 @@ export class Sgd {
   async step(
     parameters: readonly Tensor[],
     gradients: readonly Tensor[],
-    exchange: (frame: Uint8Array) => Uint8Array | PromiseLike<Uint8Array>,
-    { weight = 1 }: { readonly weight?: number } = {},
+    exchange: Exchange,
+    options: { readonly weight?: number } = {},
   ): Promise<Outcome> {
     if (this.#busy) throw new RoundError('step: another call is still running')
+    const { weight = 1 } = knownOptions(options, ['weight'])
     this.#check(parameters, gradients, 'gradients')
     this.#busy = true
     try {
@@ -192,8 +199,10 @@ export class Sgd {
    * @returns new bytes, which the caller may keep
    * @throws RoundError  in the middle of a step, or if another call is still running
    */
-  async save({ residual = true }: { readonly residual?: boolean } = {}): Promise<Uint8Array> {
+  async save(options: { readonly residual?: boolean } = {}): Promise<Bytes> {
     if (this.#busy) throw new RoundError('save: another call is still running')
+    const { residual = true } = knownOptions(options, ['residual'])
+    flag('residual', residual)
     if (!this.#onDevice) {
       // A copy, because the momentum may change while the compressor's part is awaited.
       return this.#encode(residual, this.#velocities?.map((data) => data.slice()) ?? [])
@@ -211,7 +220,7 @@ export class Sgd {
     return yield* wait(this.#optimizer.read())
   }
 
-  async #encode(residual: boolean, momentum: readonly Dense[]): Promise<Uint8Array> {
+  async #encode(residual: boolean, momentum: readonly Dense[]): Promise<Bytes> {
     const { metadata, tensors } = decodeSafetensors(await this.#compressor.save({ residual }))
     const others = [...tensors].map(([name, tensor]) => ({
       name,
@@ -316,7 +325,7 @@ const TILE_FLOATS = 1 << 14
 const PAGE_BYTES = 1 << 16
 
 function rate(value: unknown): number {
-  return inRange('learningRate', value, '> 0', (rate) => rate > 0)
+  return inRange('learningRate', value, '≥ 0', (rate) => rate >= 0)
 }
 
 /** The value rounded to float32, the type of all arithmetic here. @throws TypeError, RangeError */
@@ -326,18 +335,13 @@ function inRange(
   range: string,
   within: (value: number) => boolean,
 ): number {
-  if (typeof value !== 'number') {
-    throw new TypeError(`"${name}": expected a number, got ${show(value)}`)
-  }
-  const rounded = Math.fround(value)
-  if (!Number.isFinite(rounded) || !within(rounded)) {
-    throw new RangeError(`"${name}": expected a finite number ${range}, got ${value}`)
-  }
-  return rounded
+  const valid = (x: number) => Number.isFinite(Math.fround(x)) && within(Math.fround(x))
+  number(name, value, `a finite number ${range}`, valid)
+  return Math.fround(value as number)
 }
 
 /** The momentum in a checkpoint of `count` parameters; null if it has none. @throws RangeError */
-function velocitiesIn(bytes: Uint8Array, count: number): Dense[] | null {
+function velocitiesIn(bytes: BytesLike, count: number): Dense[] | null {
   const { tensors } = decodeSafetensors(bytes, 'restore')
   const found = new Map<number, StoredTensor>()
   for (const [name, tensor] of tensors) {

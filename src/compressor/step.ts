@@ -11,10 +11,11 @@ import type {
   StepGenerator,
 } from '../algorithm.ts'
 import type { Gradient, Host, Layout, Session, Sink, Tensor } from '../backend.ts'
+import type { Bytes } from '../bytes.ts'
 import type { Header } from '../codec/header.ts'
 import { sumOfSquares } from '../codec/wire/f32.ts'
 import { RoundError } from '../errors.ts'
-import { type Task, wait } from '../gensync.ts'
+import { isPromise, type Task, wait } from '../gensync.ts'
 import { type Framing, nextParent, withBasis } from './framing.ts'
 
 /**
@@ -111,7 +112,7 @@ export class Step {
   }
 
   /** Adds the gradient to M, and returns the first frame. */
-  *begin(gradients: readonly Gradient[] | null): Task<Uint8Array> {
+  *begin(gradients: readonly Gradient[] | null): Task<Bytes> {
     const { algorithm, session } = this.#setup
     this.#absence = gradients === null ? 'null' : this.#weight === 0 ? 'weight' : null
     if (this.#absence === null) this.#gradients = gradients
@@ -133,7 +134,7 @@ export class Step {
   }
 
   /** Takes the mean of the open round; returns the next frame, or null after the last round. */
-  *receive(mean: Uint8Array): Task<Uint8Array | null> {
+  *receive(mean: Uint8Array): Task<Bytes | null> {
     const { layout, framing, algorithm, parent } = this.#setup
     const outgoing = this.#outgoing!
     const { frame, parts, counted } = framing.receive(mean, this.#sent!, outgoing)
@@ -168,7 +169,7 @@ export class Step {
   }
 
   /** Runs the algorithm up to its next frame, which is returned, or to its end: null. */
-  *#advance(incoming: Incoming | undefined): Task<Uint8Array | null> {
+  *#advance(incoming: Incoming | undefined): Task<Bytes | null> {
     let reply: unknown = incoming
     for (;;) {
       const { done, value } = this.#generator!.next(reply)
@@ -178,13 +179,13 @@ export class Step {
         this.#finish = value
         return null
       }
-      if (!(value instanceof Promise)) return yield* this.#frame(value)
+      if (!isPromise(value)) return yield* this.#frame(value)
       reply = yield value
     }
   }
 
   /** The frame of the open round, of weight 0 and without sender if this worker is absent. */
-  *#frame(outgoing: Outgoing): Task<Uint8Array> {
+  *#frame(outgoing: Outgoing): Task<Bytes> {
     const { framing, session, layout, algorithm, number, exact } = this.#setup
     const { basis } = outgoing
     if (basis) this.#parent = withBasis(this.#parent, basis)

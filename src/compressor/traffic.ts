@@ -100,6 +100,7 @@ export function plan(shapes: readonly ParameterSpec[], options: Options = {}): P
  */
 export function createLayout(shapes: readonly ParameterSpec[], options: Options = {}): Layout {
   const settings = settingsOf(options, powerSgd)
+  ownOptionsOf(options)
   const specs = specsOf(shapes)
   return layoutOf(specs, settings.method.ranks(specs, settings, settings.rank))
 }

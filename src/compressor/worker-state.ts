@@ -13,13 +13,13 @@ import type {
   SessionOptimizer,
   Tensor,
 } from '../backend.ts'
-import { bytesOf, concatBytes } from '../bytes.ts'
+import { type Bytes, type BytesLike, bytesOf, concatBytes } from '../bytes.ts'
 import { hash64 } from '../codec/xxh32.ts'
 import { DeviceLostError } from '../errors.ts'
 import { type Task, wait } from '../gensync.ts'
 import { layoutOf, rawLayoutOf } from '../layout.ts'
 import type { Settings, Spec } from '../options.ts'
-import { anObject, checkTensors, integer, show } from '../validate.ts'
+import { aFloat, checkTensors, flag, integer, knownOptions, show } from '../validate.ts'
 import { decodeCheckpoint, encodeCheckpoint } from './checkpoint.ts'
 import type { Framing } from './framing.ts'
 import { Step } from './step.ts'
@@ -203,8 +203,9 @@ export class WorkerState {
     }
   }
 
-  *save(options: { residual?: boolean }): Task<Uint8Array> {
-    const residual = anObject(options).residual ?? true
+  *save(options: { residual?: boolean }): Task<Bytes> {
+    const { residual = true } = knownOptions(options, ['residual'])
+    flag('residual', residual)
     const checkpoint = encodeCheckpoint({
       ...this.#setup,
       step: this.#number,
@@ -228,7 +229,7 @@ export class WorkerState {
     return new DeviceLostError(`${cause.message}; ${safe}`, from, { cause })
   }
 
-  join(checkpoint: Uint8Array): void {
+  join(checkpoint: BytesLike): void {
     const { specs, settings, algorithm } = this.#setup
     const { ranks, loaded, step, parent } = decodeCheckpoint(checkpoint, specs, settings)
     const layout = layoutOf(specs, ranks)
@@ -239,7 +240,7 @@ export class WorkerState {
     this.#parent = parent ?? firstParent(algorithm.shared)
   }
 
-  *adopt(checkpoint: Uint8Array): Task<void> {
+  *adopt(checkpoint: BytesLike): Task<void> {
     const { specs, settings, session } = this.#setup
     const { residual, weight } = decodeCheckpoint(checkpoint, specs, settings)
     if (!residual) throw new RangeError('"checkpoint": expected one with its residual')
@@ -277,9 +278,7 @@ export class WorkerState {
   }
 
   *rescale(factor: number): Task<void> {
-    if (typeof factor !== 'number' || !Number.isFinite(Math.fround(factor))) {
-      throw new RangeError(`"factor": expected a finite number, got ${show(factor)}`)
-    }
+    aFloat('factor', factor)
     const norm = yield* this.norm()
     if (norm * Math.abs(factor) > MAX_RESIDUAL) {
       throw new RangeError(`"factor": ${factor} times a residual of norm ${norm} might overflow`)

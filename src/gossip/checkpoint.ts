@@ -12,7 +12,7 @@
 //                              step, edges (JSON: a list of EdgeRecord)
 
 import type { Layout } from '../backend.ts'
-import { fromHex, toHex } from '../bytes.ts'
+import { type Bytes, type BytesLike, fromHex, toHex } from '../bytes.ts'
 import {
   decodeSafetensors,
   encodeSafetensors,
@@ -59,7 +59,7 @@ export function encodeEdges(
   self: number,
   step: number,
   neighbours: ReadonlyMap<number, Neighbour>,
-): Uint8Array {
+): Bytes {
   const tensors: NamedFloats[] = []
   const records: EdgeRecord[] = []
   for (const [neighbour, { edge, weight }] of neighbours) {
@@ -81,12 +81,12 @@ export function encodeEdges(
  * Decodes and checks a checkpoint.
  *
  * @param newEdge  creates an edge of this node; only the names and shapes of its tensors are read
- * @throws TypeError  if `bytes` is not a Uint8Array
+ * @throws TypeError  if these are not bytes
  * @throws RangeError  if it is not a checkpoint, or one of another node, other shapes or other
  *   options
  */
 export function decodeEdges(
-  bytes: Uint8Array,
+  bytes: BytesLike,
   layout: Layout,
   configHash: Uint8Array,
   self: number,

@@ -3,7 +3,7 @@
 import { largest } from '../algorithms/baselines/largest.ts'
 import type { Layout } from '../backend.ts'
 import { rawLengths } from '../layout.ts'
-import { show } from '../validate.ts'
+import { knownOptions, show } from '../validate.ts'
 
 /** A message of one end: words travel as they are, the sender's wire type encodes the floats. */
 export interface EdgePayload {
@@ -53,10 +53,12 @@ export interface CompressedOptions {
  */
 export function compressionOf(compression: unknown): (layout: Layout) => Compression {
   if (compression === 'sign') return (layout) => new Signs(layout)
-  if (typeof compression !== 'object' || compression === null || !('keep' in compression)) {
-    throw new TypeError(`"compression": expected 'sign' or { keep }, got ${show(compression)}`)
-  }
-  const { keep } = compression
+  const { keep } = knownOptions(
+    compression as Exclude<CompressedOptions['compression'], 'sign'>,
+    ['keep'],
+    'compression',
+    "'sign' or ",
+  )
   if (typeof keep === 'number' && keep > 0 && keep <= 1)
     return (layout) => new Largest(layout, keep)
   throw new RangeError(`"compression.keep": expected more than 0, at most 1, got ${show(keep)}`)

@@ -4,12 +4,21 @@ import type { Backend } from '../backend.ts'
 import { createHost } from '../backends/wasm/host.ts'
 import { wasm } from '../backends/wasm/index.ts'
 import { loadModule } from '../backends/wasm/load.ts'
+import type { BytesLike } from '../bytes.ts'
 import type { Wire } from '../codec/wire/index.ts'
 import { WIRES } from '../codec/wire/index.ts'
 import { xxh32 } from '../codec/xxh32.ts'
 import { layoutOf, specsOf } from '../layout.ts'
 import type { ParameterSpec } from '../options.ts'
-import { anObject, integer, noOthers, oneOf, show } from '../validate.ts'
+import {
+  aFunction,
+  anObject,
+  bytesIn,
+  integer,
+  knownOptions,
+  oneOf,
+  wrongType,
+} from '../validate.ts'
 import { decodeEdges, encodeEdges } from './checkpoint.ts'
 import { EdgeFrames } from './frames.ts'
 import type { GossipMethod } from './method.ts'
@@ -72,7 +81,7 @@ export interface GossipOptions {
    */
   readonly backend?: Backend
   /** A checkpoint that `save` returned, of the same node, shapes, method and seed. */
-  readonly restore?: Uint8Array
+  readonly restore?: BytesLike
   /** Replaces the seeded random numbers. */
   readonly random?: EdgeRandom
 }
@@ -111,7 +120,7 @@ export async function createGossip(
   shapes: readonly ParameterSpec[],
   options: GossipOptions,
 ): Promise<Gossip> {
-  anObject(options, '{ self, … }')
+  const known = ['self', 'neighbours', 'method', 'seed', 'wire', 'backend', 'restore', 'random']
   const {
     self,
     neighbours,
@@ -121,56 +130,58 @@ export async function createGossip(
     backend = wasm(),
     restore,
     random,
-    ...others
-  } = options
-  noOthers(others)
+  } = knownOptions(options, known)
   integer('self', self, 0, 0xffffffff)
   integer('seed', seed, 0, 0xffffffff)
   checkMethod(method)
   oneOf('wire', wire, WIRES)
-  if (random !== undefined && typeof random !== 'function') {
-    throw new TypeError(`"random": expected a function, got ${show(random)}`)
-  }
+  if (random !== undefined) aFunction('random', random)
   if (typeof backend?.open !== 'function') {
-    throw new TypeError(`"backend": expected a backend, wasm() say, got ${show(backend)}`)
+    throw wrongType('backend', 'a backend, wasm() say', backend)
   }
+  const asked = neighbours === undefined ? undefined : weightsOf(self, neighbours)
+  if (restore !== undefined) bytesIn('restore', restore)
   const specs = specsOf(shapes)
   const layout = layoutOf(specs, method.ranks(specs))
-  const frames = new EdgeFrames(specs, layout, method, seed, self, wire)
   const module = await loadModule()
-  const seedOf = (lo: number, hi: number) =>
-    xxh32(new Uint8Array(Uint32Array.of(seed, lo, hi).buffer))
-  const host = (lo: number, hi: number) =>
-    createHost(module, seedOf(lo, hi), random && ((...args) => random(lo, hi, ...args)))
-  const noise: Noise = (lo, hi, parameter, step, length) =>
-    random
-      ? checkNoise(random(lo, hi, NOISE, parameter, 0, step, length), length)
-      : uniform(seedOf(lo, hi), parameter, step, length)
-  const common = { self, specs, layout, method, frames, host, noise }
-  const newEdge = (neighbour: number) => createNeighbour(common, neighbour, 1).edge
-  const saved = restore && decodeEdges(restore, layout, frames.configHash, self, newEdge)
-  const weights = neighbours === undefined ? saved?.neighbours : weightsOf(self, neighbours)
-  const parts = {
-    ...common,
-    step: saved?.step ?? 0,
-    save: (step: number, current: ReadonlyMap<number, Neighbour>) =>
-      encodeEdges(layout, frames.configHash, self, step, current),
+  // First of all that takes memory, for a backend refuses a model that is too large by arithmetic.
+  const mixer = await Mixer.open(backend, specs, layout)
+  try {
+    const frames = new EdgeFrames(specs, layout, method, seed, self, wire)
+    const seedOf = (lo: number, hi: number) =>
+      xxh32(new Uint8Array(Uint32Array.of(seed, lo, hi).buffer))
+    const host = (lo: number, hi: number) =>
+      createHost(module, seedOf(lo, hi), random && ((...args) => random(lo, hi, ...args)))
+    const noise: Noise = (lo, hi, parameter, step, length) =>
+      random
+        ? checkNoise(random(lo, hi, NOISE, parameter, 0, step, length), length)
+        : uniform(seedOf(lo, hi), parameter, step, length)
+    const common = { self, specs, layout, method, frames, host, noise, mixer }
+    const newEdge = (neighbour: number) => createNeighbour(common, neighbour, 1).edge
+    const saved = restore && decodeEdges(restore, layout, frames.configHash, self, newEdge)
+    const parts = {
+      ...common,
+      step: saved?.step ?? 0,
+      save: (step: number, current: ReadonlyMap<number, Neighbour>) =>
+        encodeEdges(layout, frames.configHash, self, step, current),
+    }
+    const initial = new Map<number, Neighbour>()
+    for (const [id, weight] of asked ?? saved?.neighbours ?? []) {
+      const neighbour = createNeighbour(parts, id, weight)
+      saved?.fill(id, neighbour.edge)
+      initial.set(id, neighbour)
+    }
+    return new Gossip(parts, initial)
+  } catch (error) {
+    mixer.dispose()
+    throw error
   }
-  const initial = new Map<number, Neighbour>()
-  for (const [id, weight] of weights ?? []) {
-    const neighbour = createNeighbour(parts, id, weight)
-    saved?.fill(id, neighbour.edge)
-    initial.set(id, neighbour)
-  }
-  return new Gossip({ ...parts, mixer: await Mixer.open(backend, specs, layout) }, initial)
 }
 
 /** The option `neighbours` as a map. @throws TypeError, RangeError  naming what is wrong in it */
 function weightsOf(self: number, neighbours: unknown): Map<number, number> {
-  if (typeof neighbours !== 'object' || neighbours === null) {
-    throw new TypeError(`"neighbours": expected weights by number, got ${show(neighbours)}`)
-  }
-  const all = Object.entries(neighbours).map(([id, weight]): [number, number] => {
+  anObject('neighbours', neighbours, 'weights by number, { 1: 1 / 3 } say')
+  const all = Object.entries(neighbours as object).map(([id, weight]): [number, number] => {
     checkNeighbour(self, Number(id), weight)
     return [Number(id), weight]
   })

@@ -4,7 +4,7 @@
 // sender asks for. Its first two words are the history before the sender's last exchange; they are
 // zero if there is no exchange to take back.
 import type { Layout } from '../backend.ts'
-import { equalBytes } from '../bytes.ts'
+import { type Bytes, type BytesLike, equalBytes } from '../bytes.ts'
 import { beginFrame, decodeFrame, type Frame, sealFrame } from '../codec/frame.ts'
 import { type Columns, gathering, partsLength, partsOf, writeParts } from '../codec/gathered.ts'
 import { type Header, senderAt } from '../codec/header.ts'
@@ -85,7 +85,7 @@ export class EdgeFrames {
     previous: Uint8Array | null,
     weight: number,
     payload: EdgePayload & Columns,
-  ): Uint8Array | null {
+  ): Bytes | null {
     const words = new Uint32Array(HISTORY_WORDS + payload.words.length)
     words.set(new Uint32Array((previous ?? NO_HISTORY).slice().buffer))
     words.set(payload.words, HISTORY_WORDS)
@@ -103,7 +103,7 @@ export class EdgeFrames {
    *
    * @throws FrameError  unless it is a frame of this sender, with the same shapes and options
    */
-  open(bytes: Uint8Array, sender: number): Frame {
+  open(bytes: BytesLike, sender: number): Frame {
     const frame = decodeFrame(bytes)
     const { step, round, parent, weight } = frame
     assertSameCut(this.#header({ step, round }, parent, weight, sender), frame)

@@ -1,12 +1,12 @@
 // One gossip node: its neighbours, and the half-steps of its iterations.
 
 import type { Tensor } from '../backend.ts'
-import { equalBytes } from '../bytes.ts'
+import { type Bytes, type BytesLike, equalBytes } from '../bytes.ts'
 import { checksumIn } from '../codec/frame.ts'
 import { RoundError, UnsupportedError } from '../errors.ts'
 import { runAsync, runSync, type Task } from '../gensync.ts'
 import type { Spec } from '../options.ts'
-import { checkTensors, integer, show } from '../validate.ts'
+import { checkTensors, integer, knownOptions, show } from '../validate.ts'
 import type { Edge, HalfStepScope } from './edge.ts'
 import type { EdgeFrames, EdgeMessage, IterationPosition } from './frames.ts'
 import type { EdgeMove, Mixer } from './mixer.ts'
@@ -41,7 +41,7 @@ export type EdgeOutcome =
 /** The result of `apply`. */
 export interface Applied {
   /** The next half-step's frames, by neighbour; null: the iteration is over. */
-  readonly frames: ReadonlyMap<number, Uint8Array> | null
+  readonly frames: ReadonlyMap<number, Bytes> | null
   /** The half-step's result on each edge, by neighbour. */
   readonly outcomes: ReadonlyMap<number, EdgeOutcome>
 }
@@ -54,13 +54,13 @@ export interface NodeParts extends NeighbourParts {
   /** number of the first iteration */
   readonly step: number
   /** encodes a checkpoint */
-  readonly save: (step: number, neighbours: ReadonlyMap<number, Neighbour>) => Uint8Array
+  readonly save: (step: number, neighbours: ReadonlyMap<number, Neighbour>) => Bytes
 }
 
 /** The exchange with one neighbour in the open half-step. */
 interface OpenExchange {
   /** this node's frame */
-  readonly sent: Uint8Array
+  readonly sent: Bytes
   /** the neighbour's; null: it has not answered */
   received: EdgeMessage | null
   /** true: `apply` does not wait for an answer */
@@ -129,7 +129,7 @@ export class Gossip {
   async begin(
     parameters: readonly Tensor[],
     options: { readonly step?: number } = {},
-  ): Promise<Map<number, Uint8Array>> {
+  ): Promise<Map<number, Bytes>> {
     return runAsync(this.#exclusive(this.#begin(parameters, options)))
   }
 
@@ -141,7 +141,7 @@ export class Gossip {
   beginSync(
     parameters: readonly Tensor[],
     options: { readonly step?: number } = {},
-  ): Map<number, Uint8Array> {
+  ): Map<number, Bytes> {
     return this.#runNow(this.#begin(parameters, options))
   }
 
@@ -151,10 +151,11 @@ export class Gossip {
    * @returns 'taken'. 'late': the frame is of a half-step that is over; drop it. 'early': it is of
    *   a later half-step, or no iteration is open; pass it again then.
    * @throws RangeError  if `neighbour` is not a neighbour
+   * @throws TypeError  if `frame` is no bytes
    * @throws FrameError  if this is not a valid frame of that neighbour. The node is unchanged.
    * @throws RoundError  if the neighbour has answered already
    */
-  receive(neighbour: number, frame: Uint8Array): 'taken' | 'late' | 'early' {
+  receive(neighbour: number, frame: BytesLike): 'taken' | 'late' | 'early' {
     const { edge } = this.#neighbourOf(neighbour)
     const opened = this.#parts.frames.open(frame, neighbour)
     const { step, round } = this.#position
@@ -250,7 +251,7 @@ export class Gossip {
    *
    * @throws RoundError  if an iteration is open
    */
-  save(): Uint8Array {
+  save(): Bytes {
     this.#assertBetweenIterations('save')
     return this.#parts.save(this.#position.step, this.#neighbours)
   }
@@ -275,9 +276,10 @@ export class Gossip {
 
   *#begin(
     parameters: readonly Tensor[],
-    { step = this.#position.step }: { readonly step?: number },
-  ): Task<Map<number, Uint8Array>> {
+    options: { readonly step?: number },
+  ): Task<Map<number, Bytes>> {
     this.#assertNoneOpen('begin')
+    const { step = this.#position.step } = knownOptions(options, ['step'])
     this.#check(parameters)
     integer('step', step, this.#position.step, 0xfffffffe)
     const { iterations, published } = this.#parts.method
@@ -286,10 +288,7 @@ export class Gossip {
   }
 
   /** Opens a half-step and encodes its frames. */
-  *#send(
-    parameters: readonly Tensor[],
-    position: IterationPosition,
-  ): Task<Map<number, Uint8Array>> {
+  *#send(parameters: readonly Tensor[], position: IterationPosition): Task<Map<number, Bytes>> {
     const { mixer, frames } = this.#parts
     const scope = this.#scope(position)
     const edges = [...this.#neighbours.values()].map(({ edge }) => edge)

@@ -1,6 +1,6 @@
 // Gossip topologies: mixing matrices W, and the rate at which they reach consensus.
 import { eigen } from '../linalg/eigen.ts'
-import { integer, show } from '../validate.ts'
+import { anObject, integer, knownOptions, show } from '../validate.ts'
 
 /** One node's row of a mixing matrix W. Weights of nodes that are not listed are 0. */
 export interface Mixing {
@@ -211,12 +211,11 @@ function check(topology: Topology): void {
   }
   integer('topology.length', topology.length, 1, MOST_NODES)
   for (const [i, row] of topology.entries()) {
-    const neighbours: unknown = row?.neighbours
-    if (typeof neighbours !== 'object' || neighbours === null) {
-      throw new TypeError(`"topology[${i}]": expected { self, neighbours }, got ${show(row)}`)
-    }
+    knownOptions(row, ['self', 'neighbours'], `topology[${i}]`)
+    const { neighbours } = row
+    anObject(`topology[${i}].neighbours`, neighbours, 'weights by number')
     finite(`topology[${i}].self`, row.self)
-    for (const [key, weight] of Object.entries(neighbours)) {
+    for (const [key, weight] of Object.entries(neighbours as object)) {
       integer(`topology[${i}].neighbours`, Number(key), 0, topology.length - 1)
       finite(`topology[${i}].neighbours[${key}]`, weight)
       if (Number(key) !== i) continue

@@ -5,7 +5,7 @@ import { headerLength } from '../codec/header.ts'
 import { WIRES, type Wire, wireType } from '../codec/wire/index.ts'
 import { layoutOf, leftColumns, rightColumns, specsOf } from '../layout.ts'
 import type { ParameterSpec } from '../options.ts'
-import { anObject, integer, noOthers, oneOf, show } from '../validate.ts'
+import { integer, knownOptions, oneOf, wrongType } from '../validate.ts'
 import { HISTORY_WORDS } from './frames.ts'
 import type { GossipMethod } from './method.ts'
 import { powerGossip } from './methods/power-gossip.ts'
@@ -56,9 +56,8 @@ export function planGossip(
   shapes: readonly ParameterSpec[],
   options: GossipPlanOptions = {},
 ): GossipPlan {
-  anObject(options)
-  const { method = powerGossip(), neighbours = 2, wire = 'f32', ...others } = options
-  noOthers(others)
+  const known = ['method', 'neighbours', 'wire']
+  const { method = powerGossip(), neighbours = 2, wire = 'f32' } = knownOptions(options, known)
   checkMethod(method)
   integer('neighbours', neighbours, 0, 0xffffffff)
   oneOf('wire', wire, WIRES)
@@ -99,5 +98,5 @@ export function planGossip(
 export function checkMethod(method: unknown): void {
   const { ranks, sends } = (method ?? {}) as Partial<GossipMethod>
   if (typeof ranks === 'function' && typeof sends === 'function') return
-  throw new TypeError(`"method": expected a method of lowrank/gossip, got ${show(method)}`)
+  throw wrongType('method', 'a method of lowrank/gossip', method)
 }

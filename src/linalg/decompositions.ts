@@ -1,7 +1,8 @@
 // Singular value decompositions of one matrix by power iteration, on the kernels of any backend.
 
 import type { Dims, Kernels } from '../backend.ts'
-import { integer, show } from '../validate.ts'
+import type { Floats } from '../bytes.ts'
+import { integer, knownOptions, number } from '../validate.ts'
 import { eigen } from './eigen.ts'
 import { dot } from './products.ts'
 import { checkedFloats, columnAt, completeBasis, normOf, USE } from './qr.ts'
@@ -20,14 +21,16 @@ export interface Iteration {
   readonly seed?: number
 }
 
+const ITERATION = ['iterations', 'tolerance', 'seed']
+
 /** A truncated singular value decomposition: A ≈ u·diag(s)·vᵀ. */
 export interface Svd {
   /** rows × rank by column: orthonormal */
-  readonly u: Float32Array
+  readonly u: Floats
   /** rank singular values, each ≥ 0 */
   readonly s: Float64Array
   /** cols × rank by column: orthonormal */
-  readonly v: Float32Array
+  readonly v: Floats
 }
 
 /**
@@ -54,11 +57,12 @@ export async function powerIteration(
   a: Float32Array,
   rows: number,
   cols: number,
-  { components = 1, ...iteration }: Iteration & { readonly components?: number } = {},
+  options: Iteration & { readonly components?: number } = {},
 ): Promise<Svd> {
+  const { components = 1 } = knownOptions(options, [...ITERATION, 'components'])
   const least = NEGLIGIBLE * (await normOf(kernels, a, rows, cols))
   integer('components', components, 1, Math.min(rows, cols))
-  const { iterations, tolerance, seed } = checked(iteration)
+  const { iterations, tolerance, seed } = checked(options)
   const dims = { rows, cols, rank: 1 }
   const u = new Float32Array(rows * components)
   const v = new Float32Array(cols * components)
@@ -108,11 +112,12 @@ export async function orthogonalIteration(
   rows: number,
   cols: number,
   rank: number,
-  { start, ...iteration }: Iteration & { readonly start?: Float32Array } = {},
-): Promise<{ readonly p: Float32Array; readonly q: Float32Array }> {
+  options: Iteration & { readonly start?: Float32Array } = {},
+): Promise<{ readonly p: Floats; readonly q: Floats }> {
+  const { start } = knownOptions(options, [...ITERATION, 'start'])
   await normOf(kernels, a, rows, cols)
   integer('rank', rank, 1, Math.min(rows, cols))
-  const { iterations, tolerance, seed } = checked(iteration)
+  const { iterations, tolerance, seed } = checked(options)
   const dims: Dims = { rows, cols, rank }
   const p = new Float32Array(rows * rank)
   const q = new Float32Array(cols * rank)
@@ -157,8 +162,9 @@ export async function svd(
   rows: number,
   cols: number,
   rank: number,
-  { oversampling = 8, ...iteration }: Iteration & { readonly oversampling?: number } = {},
+  options: Iteration & { readonly oversampling?: number } = {},
 ): Promise<Svd> {
+  const { oversampling = 8, ...iteration } = knownOptions(options, [...ITERATION, 'oversampling'])
   const least = NEGLIGIBLE * (await normOf(kernels, a, rows, cols))
   integer('rank', rank, 1, Math.min(rows, cols))
   integer('oversampling', oversampling, 0, 0xffff)
@@ -202,7 +208,7 @@ function combine(
   w: Float64Array,
   n: number,
   scales: Float64Array,
-): Float32Array {
+): Floats {
   const result = new Float32Array(length * scales.length)
   for (const [k, scale] of scales.entries()) {
     for (let i = 0; i < length; i++) {
@@ -226,9 +232,7 @@ function hasConverged(previous: number, current: number, tolerance: number): boo
  */
 function checked({ iterations = 100, tolerance = 1e-9, seed = 0 }: Iteration): Required<Iteration> {
   integer('iterations', iterations, 1, 0xffffffff)
-  if (typeof tolerance !== 'number' || !(tolerance >= 0)) {
-    throw new RangeError(`"tolerance": expected a number ≥ 0, got ${show(tolerance)}`)
-  }
+  number('tolerance', tolerance, 'a number ≥ 0', (x) => x >= 0)
   integer('seed', seed, 0, 0xffffffff)
   return { iterations, tolerance, seed }
 }

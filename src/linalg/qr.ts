@@ -1,15 +1,16 @@
 // Orthonormal bases of columns, and the QR decomposition made of one.
 
 import type { Kernels } from '../backend.ts'
-import { integer, isFloats, show } from '../validate.ts'
+import type { Floats } from '../bytes.ts'
+import { integer, isFloats, knownOptions, wrongType } from '../validate.ts'
 import { dot } from './products.ts'
 
 /** A thin QR decomposition: A = q·r. */
 export interface Qr {
   /** rows × cols by column: orthonormal */
-  readonly q: Float32Array
+  readonly q: Floats
   /** cols × cols by row: upper triangular, with a diagonal ≥ 0 */
-  readonly r: Float32Array
+  readonly r: Floats
 }
 
 /**
@@ -29,8 +30,9 @@ export async function qr(
   a: Float32Array,
   rows: number,
   cols: number,
-  { seed = 0 }: { readonly seed?: number } = {},
+  options: { readonly seed?: number } = {},
 ): Promise<Qr> {
+  const { seed = 0 } = knownOptions(options, ['seed'])
   await normOf(kernels, a, rows, cols)
   integer('cols', cols, 1, rows)
   integer('seed', seed, 0, 0xffffffff)
@@ -100,6 +102,9 @@ export async function normOf(
   rows: number,
   cols: number,
 ): Promise<number> {
+  if (typeof kernels?.norm !== 'function') {
+    throw wrongType('kernels', 'kernels, `reference` say', kernels)
+  }
   integer('rows', rows, 1, 0x7fffffff)
   integer('cols', cols, 1, 0x7fffffff)
   checkedFloats('a', a, rows * cols)
@@ -112,16 +117,14 @@ export async function normOf(
 
 /** @throws TypeError, RangeError  unless `array` is a Float32Array of this length */
 export function checkedFloats(name: string, array: unknown, length: number): void {
-  if (!isFloats(array)) {
-    throw new TypeError(`"${name}": expected a Float32Array, got ${show(array)}`)
-  }
+  if (!isFloats(array)) throw wrongType(name, 'a Float32Array', array)
   if (array.length !== length) {
     throw new RangeError(`"${name}": expected ${length} floats, got ${array.length}`)
   }
 }
 
 /** Copies a rows × cols matrix stored by row into one stored by column. */
-function transposed(a: Float32Array, rows: number, cols: number): Float32Array {
+function transposed(a: Float32Array, rows: number, cols: number): Floats {
   const columns = new Float32Array(a.length)
   for (let i = 0; i < rows; i++) {
     for (let j = 0; j < cols; j++) columns[j * rows + i] = a[i * cols + j]!

@@ -61,9 +61,9 @@ test('options that cannot be are refused by name', () => {
     [{ window: 0 }, /^"window"/],
     [{ window: '2' }, /^"window": expected a number/],
     [{ every: 0.5 }, /^"every"/],
-    [{ threshold: 0 }, /^"threshold": expected a number > 0/],
+    [{ threshold: 0 }, /^"threshold": expected a finite number > 0/],
     [{ threshold: Number.NaN }, /^"threshold"/],
-    [{ scope: 'model' }, /^"scope": expected "layer" or "global", got "model"/],
+    [{ scope: 'model' }, /^"scope": expected one of "layer", "global", got "model"/],
     [{ learningRate: 0.1 }, /^"learningRate": expected a function, got 0.1/],
   ] as const) {
     assert.throws(() => accordion({ ...good, ...bad } as AccordionOptions), message)

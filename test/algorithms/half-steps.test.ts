@@ -339,7 +339,7 @@ test('abort has nothing to undo, however many means each has received', async ()
   for (let round = 0; round < 2; round++) {
     const mean = aggregate(frames)
     const rest = workers.slice(round + 1)
-    frames = (await Promise.all(rest.map((worker) => worker.receive(mean)))) as Uint8Array[]
+    frames = (await Promise.all(rest.map((worker) => worker.receive(mean)))) as typeof frames
   }
   for (const worker of workers) worker.abort()
   for (const [w, worker] of workers.entries()) {

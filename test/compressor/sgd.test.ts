@@ -155,6 +155,20 @@ test('all workers have the same bits, whatever their gradients and weights', asy
   }
 })
 
+test('at learning rate 0 the momentum goes on, and the parameters stay', async () => {
+  for (const momentum of [0, 0.5]) {
+    const sgd = await createSgd(await createCompressor([[4]]), { learningRate: 0, momentum })
+    const x = [Float32Array.of(1, -2, 3, 0)]
+    sgd.apply(x, [Float32Array.of(4, 8, -4, 0)])
+    same(x[0]!, [1, -2, 3, 0])
+    sgd.learningRate = 1
+    sgd.apply(x, [new Float32Array(4)])
+    same(x[0]!, momentum === 0 ? [1, -2, 3, 0] : [-1, -6, 5, 0])
+    sgd.learningRate = 0
+    assert.is(sgd.learningRate, 0)
+  }
+})
+
 test('the learning rate can be changed, and is checked', async () => {
   const sgd = await createSgd(await createCompressor([[4]]), { learningRate: 1, momentum: 0 })
   assert.is(sgd.learningRate, 1)
@@ -164,7 +178,7 @@ test('the learning rate can be changed, and is checked', async () => {
   same(x[0]!, [-1, -2, 1, 0])
   assert.throws(() => {
     sgd.learningRate = -1
-  }, /"learningRate": expected a finite number > 0, got -1/)
+  }, /"learningRate": expected a finite number ≥ 0, got -1/)
   assert.is(sgd.learningRate, 0.25)
 })
 
@@ -270,9 +284,11 @@ test('options that do not fit are named', async () => {
   const some = [360, 4, 216].map((length) => new Float32Array(length))
   shorter.apply(some, some)
   const cases: [unknown, RegExp][] = [
-    [undefined, /"options": expected an object, got undefined/],
+    [undefined, /"options": expected \{ learningRate, .* \}, got undefined/],
     [{}, /"learningRate": expected a number, got undefined/],
-    [{ learningRate: 0 }, /"learningRate": expected a finite number > 0, got 0/],
+    [{ learningRate: -1 }, /"learningRate": expected a finite number ≥ 0, got -1/],
+    [{ learningRate, restore: null }, /"restore": expected a Uint8Array .*got null/],
+    [{ learningRate, momentum: 0, restore: '' }, /"restore": expected a Uint8Array/],
     [{ learningRate: 1e39 }, /"learningRate"/],
     [{ learningRate, momentum: 1 }, /"momentum": expected .* less than 1, got 1/],
     [{ learningRate, momentum: -0.5 }, /"momentum"/],

@@ -120,7 +120,7 @@ for (const round of [0, 1]) {
           compressor.receive(fromPayload(worker ? unlike : sum, frames[worker]!, 2)),
         ),
       )
-      if (now === 0) frames = next as Uint8Array[]
+      if (now === 0) frames = next as typeof frames
       else {
         for (const compressor of fleet) await compressor.decompress(null)
         frames = await Promise.all(fleet.map((compressor) => compressor.compress(gradients)))

@@ -10,6 +10,7 @@ import { runTask, type Task, wait } from '../../gensync.ts'
 import { gatedRanks, leftColumns, rawLengths, rightColumns } from '../../layout.ts'
 import { dot, squaredNorm } from '../../linalg/products.ts'
 import type { AlgorithmSetup, Method } from '../../options.ts'
+import { takesNone } from '../../validate.ts'
 import { refuseAggregated } from '../feedback.ts'
 import { refuseClaims } from '../powersgd.ts'
 import { wholeStep, wholeSteps } from '../uncompressed.ts'
@@ -33,7 +34,8 @@ import { bestFactors } from './svd.ts'
  *
  * Source: SVDReducer of epfml/powersgd, paper-code.
  */
-export function bestRank(): Method {
+export function bestRank(...none: []): Method {
+  takesNone(none)
   return {
     name: 'bestRank',
     supportedOptions: [...FLAT_OPTIONS, 'rank', 'minCompressionRate'],

@@ -2,7 +2,7 @@
 // epfml/powersgd, paper-code.
 
 import type { Method } from '../../options.ts'
-import { show } from '../../validate.ts'
+import { aFunction, knownOptions, show } from '../../validate.ts'
 import { type Chooser, randomEntries, uniformIntegers } from './random-entries.ts'
 
 /**
@@ -31,16 +31,12 @@ export type ChooseStart = (parameter: number, step: number, length: number, coun
  *   own, so frames are not checked for it. Default: the seeded choice
  * @throws TypeError, RangeError  naming the option
  */
-export function randomBlock({
-  rank,
-  choose,
-}: {
+export function randomBlock(options: {
   readonly rank: number
   readonly choose?: ChooseStart
 }): Method {
-  if (choose !== undefined && typeof choose !== 'function') {
-    throw new TypeError(`"choose": expected a function, got ${show(choose)}`)
-  }
+  const { rank, choose } = knownOptions(options, ['rank', 'choose'])
+  if (choose !== undefined) aFunction('choose', choose)
   const start = choose ? checkedStart(choose) : seededStart
   const chooser: Chooser = (into, parameter, step, seed) => {
     const from = start(parameter.index, step, parameter.length, into.length, seed)

@@ -2,7 +2,7 @@
 
 import type { Parameter } from '../../backend.ts'
 import type { Method } from '../../options.ts'
-import { show } from '../../validate.ts'
+import { aFunction, knownOptions, show } from '../../validate.ts'
 import { type Chooser, randomEntries, uniformIntegers } from './random-entries.ts'
 
 /**
@@ -35,16 +35,12 @@ export type ChooseIndices = (
  *   own, so frames are not checked for it. Default: the seeded choice
  * @throws TypeError, RangeError  naming the option
  */
-export function randomK({
-  rank,
-  choose,
-}: {
+export function randomK(options: {
   readonly rank: number
   readonly choose?: ChooseIndices
 }): Method {
-  if (choose !== undefined && typeof choose !== 'function') {
-    throw new TypeError(`"choose": expected a function, got ${show(choose)}`)
-  }
+  const { rank, choose } = knownOptions(options, ['rank', 'choose'])
+  if (choose !== undefined) aFunction('choose', choose)
   return randomEntries('randomK', rank, ({ raws }) => {
     const chosen = new IndexSet(raws.reduce((most, { length }) => Math.max(most, length), 0))
     return choose ? checkedChooser(chosen, choose) : seededChooser(chosen)

@@ -7,6 +7,7 @@ import type { Layout, Parameter } from '../../backend.ts'
 import type { Part } from '../../codec/gathered.ts'
 import { gathering } from '../../codec/gathered.ts'
 import type { Method } from '../../options.ts'
+import { flag, knownOptions } from '../../validate.ts'
 import { type FlatExchange, flat } from './flat.ts'
 
 /**
@@ -26,10 +27,9 @@ import { type FlatExchange, flat } from './flat.ts'
  *   false.
  * @throws TypeError  naming the option
  */
-export function signNorm({ published = false }: { readonly published?: boolean } = {}): Method {
-  if (typeof published !== 'boolean') {
-    throw new TypeError(`"published": expected true or false, got ${published}`)
-  }
+export function signNorm(options: { readonly published?: boolean } = {}): Method {
+  const { published = false } = knownOptions(options, ['published'])
+  flag('published', published)
   return flat({
     name: 'signNorm',
     options: { published },

@@ -6,7 +6,7 @@ import type { Layout } from '../../backend.ts'
 import type { Part } from '../../codec/gathered.ts'
 import { gathering } from '../../codec/gathered.ts'
 import type { Method } from '../../options.ts'
-import { show } from '../../validate.ts'
+import { knownOptions, number } from '../../validate.ts'
 import { type FlatExchange, flat, subtractAt } from './flat.ts'
 import { largest } from './largest.ts'
 
@@ -22,13 +22,9 @@ import { largest } from './largest.ts'
  * @param options.ratio  sent floats and indices ÷ floats of the model: above 0, at most 1
  * @throws TypeError, RangeError  naming the option
  */
-export function topK({ ratio }: { readonly ratio: number }): Method {
-  if (typeof ratio !== 'number') {
-    throw new TypeError(`"ratio": expected a number, got ${show(ratio)}`)
-  }
-  if (!(ratio > 0 && ratio <= 1)) {
-    throw new RangeError(`"ratio": expected a number above 0, at most 1, got ${ratio}`)
-  }
+export function topK(options: { readonly ratio: number }): Method {
+  const { ratio } = knownOptions(options, ['ratio'])
+  number('ratio', ratio, 'a number above 0, at most 1', (x) => x > 0 && x <= 1)
   const counts = (layout: Layout) =>
     layout.raws.map(({ length }) => Math.max(1, Math.floor(0.5 * ratio * length)))
   return flat({

@@ -2,6 +2,7 @@
 
 import { rawLengths } from '../../layout.ts'
 import type { Method } from '../../options.ts'
+import { takesNone } from '../../validate.ts'
 import { refuseAggregated } from '../feedback.ts'
 import { wholeSteps } from '../uncompressed.ts'
 import { FLAT_OPTIONS } from './flat.ts'
@@ -12,7 +13,8 @@ import { FLAT_OPTIONS } from './flat.ts'
  *
  * Memory: none besides the residual.
  */
-export function uncompressed(): Method {
+export function uncompressed(...none: []): Method {
+  takesNone(none)
   return {
     name: 'uncompressed',
     supportedOptions: FLAT_OPTIONS,

@@ -2,6 +2,7 @@
 
 import type { Host, Layout, Side } from '../../backend.ts'
 import type { Method, Settings, Spec } from '../../options.ts'
+import { takesNone } from '../../validate.ts'
 import { refuseAggregated } from '../feedback.ts'
 import {
   HALF_STEP_OPTIONS,
@@ -34,7 +35,8 @@ const VARIANT: HalfStepVariant = { first: 'Q', basis: epfmlBasis }
  *
  * Source: epfml/powersgd.
  */
-export function epfml(): Method {
+export function epfml(...none: []): Method {
+  takesNone(none)
   return {
     name: 'epfml',
     supportedOptions: HALF_STEP_OPTIONS.filter((name) => name !== 'refresh'),

@@ -5,6 +5,7 @@ import { gatedRanks } from '../../layout.ts'
 import { gramSchmidt } from '../../linalg/gram-schmidt.ts'
 import { squaredNormOfProducts } from '../../linalg/products.ts'
 import type { Method } from '../../options.ts'
+import { takesNone } from '../../validate.ts'
 import { costOf, FULL_STEP_OPTIONS, FullStep, fullRounds, type Variant } from '../powersgd.ts'
 
 /**
@@ -38,7 +39,8 @@ const VARIANT: Variant = {
  *
  * Source: RankKReducer of epfml/powersgd, paper-code; arXiv 1905.13727.
  */
-export function paper(): Method {
+export function paper(...none: []): Method {
+  takesNone(none)
   return {
     name: 'paper',
     supportedOptions: FULL_STEP_OPTIONS.filter((name) => name !== 'orthonormalize'),

@@ -3,6 +3,7 @@
 
 import { gatedRanks } from '../../layout.ts'
 import type { Method } from '../../options.ts'
+import { takesNone } from '../../validate.ts'
 import { costOf, FULL_STEP_OPTIONS, FullStep, fullRounds } from '../powersgd.ts'
 
 /**
@@ -29,7 +30,8 @@ import { costOf, FULL_STEP_OPTIONS, FullStep, fullRounds } from '../powersgd.ts'
  *
  * Source: torch/distributed/algorithms/ddp_comm_hooks/powerSGD_hook.py, PyTorch 1.13.1.
  */
-export function pytorch(): Method {
+export function pytorch(...none: []): Method {
+  takesNone(none)
   return {
     name: 'pytorch',
     supportedOptions: FULL_STEP_OPTIONS,

@@ -7,7 +7,7 @@ import type { StepContext } from '../../algorithm.ts'
 import type { Gradient, Layout } from '../../backend.ts'
 import { gatedRanks } from '../../layout.ts'
 import type { AlgorithmSetup, Method } from '../../options.ts'
-import { integer } from '../../validate.ts'
+import { integer, knownOptions } from '../../validate.ts'
 import { acceptsFactored } from './check.ts'
 import { GatheredFactors } from './gathered.ts'
 import { type ArrayGradient, asArrays, isWhole, samplesIn, type Workspace } from './products.ts'
@@ -29,7 +29,7 @@ export interface DadOptions {
  * @throws TypeError, RangeError  naming the option
  */
 export function dadMethod(kernels: () => Promise<Workspace>, options: DadOptions): Method {
-  const samples = checked(options.samples)
+  const samples = checked(knownOptions(options, ['samples']).samples)
   /** The maximum number of columns of each parameter. */
   const maxColumns = (count: number): readonly number[] => {
     if (typeof samples === 'number') return Array<number>(count).fill(samples)
@@ -107,5 +107,5 @@ function checked(samples: DadOptions['samples']): number | readonly number[] {
     return one
   }
   if (!Array.isArray(samples)) return check('samples', samples as number)
-  return samples.map((one, i) => check(`samples[${i}]`, one))
+  return Array.from(samples, (one, i) => check(`samples[${i}]`, one))
 }

@@ -11,7 +11,7 @@ import type { Host, Layout, Parameter } from '../../backend.ts'
 import { gatedRanks } from '../../layout.ts'
 import { eigen } from '../../linalg/eigen.ts'
 import type { AlgorithmSetup, Method } from '../../options.ts'
-import { integer, show } from '../../validate.ts'
+import { integer, knownOptions, number } from '../../validate.ts'
 import { acceptsFactored } from './check.ts'
 import { GatheredFactors } from './gathered.ts'
 import {
@@ -46,14 +46,10 @@ export interface RankDadOptions {
  * @param kernels  creates the workspace of one compressor
  * @throws TypeError, RangeError  naming the option
  */
-export function rankDadMethod(
-  kernels: () => Promise<Workspace>,
-  { iterations = 5, threshold = 1e-3 }: RankDadOptions,
-): Method {
+export function rankDadMethod(kernels: () => Promise<Workspace>, options: RankDadOptions): Method {
+  const { iterations = 5, threshold = 1e-3 } = knownOptions(options, ['iterations', 'threshold'])
   integer('iterations', iterations, 1, 127)
-  if (typeof threshold !== 'number' || !(threshold >= 0 && threshold <= 1)) {
-    throw new RangeError(`"threshold": expected a number from 0 to 1, got ${show(threshold)}`)
-  }
+  number('threshold', threshold, 'a number from 0 to 1', (x) => x >= 0 && x <= 1)
   return {
     name: 'rankDad',
     options: { iterations, threshold },

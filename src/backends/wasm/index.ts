@@ -1,5 +1,6 @@
 // The default backend: WebAssembly with SIMD, on the CPU, wherever JavaScript runs.
 import type { Backend, Host, Random } from '../../backend.ts'
+import { flag, knownOptions } from '../../validate.ts'
 import { type Executor, SingleThread } from './executor.ts'
 import { createHost } from './host.ts'
 import { loadModule, moduleFor } from './load.ts'
@@ -26,20 +27,9 @@ export interface WasmOptions {
  * @throws TypeError  naming the option at fault
  */
 export function wasm(options: WasmOptions = {}): Backend {
-  if ('threads' in options) {
-    throw new TypeError('"threads": an option of the wasm that lowrank/threads exports')
-  }
-  const { relaxed } = checkedOptions(options)
+  const { relaxed } = knownOptions(options, ['relaxed'])
+  if (relaxed !== undefined) flag('relaxed', relaxed)
   return backendOf(async () => new SingleThread(await moduleFor(relaxed)))
-}
-
-/** Returns the options. @throws TypeError  unless `relaxed` is true, false or absent */
-export function checkedOptions<T extends WasmOptions>(options: T): T {
-  const { relaxed } = options
-  if (relaxed !== undefined && typeof relaxed !== 'boolean') {
-    throw new TypeError(`"relaxed": expected true or false, got ${String(relaxed)}`)
-  }
-  return options
 }
 
 /**

@@ -1,5 +1,6 @@
 // The kernels in WebAssembly, each on a single matrix in the caller's arrays.
 import type { Dims, Kernels } from '../../backend.ts'
+import { flag, integer, knownOptions } from '../../validate.ts'
 import { BLOCK_WORDS } from './blocks.ts'
 import { instantiate, type KernelExports, moduleFor } from './load.ts'
 
@@ -31,13 +32,16 @@ export interface WasmKernels extends Kernels {
  *   multiple of 4. Default 0.
  * @param options.relaxed  true: with relaxed SIMD; false: the same bits on every engine. Default
  *   false.
+ * @throws TypeError, RangeError  naming the option at fault
  * @throws UnsupportedError  if this host cannot compile the module
  * @throws RangeError  if the host cannot provide the memory
  */
-export async function createWasmKernels({
-  floats = 0,
-  relaxed = false,
-} = {}): Promise<WasmKernels> {
+export async function createWasmKernels(
+  options: { readonly floats?: number; readonly relaxed?: boolean } = {},
+): Promise<WasmKernels> {
+  const { floats = 0, relaxed = false } = knownOptions(options, ['floats', 'relaxed'])
+  integer('floats', floats, 0, MOST_FLOATS)
+  flag('relaxed', relaxed)
   const module = await moduleFor(relaxed)
   // There are two memories, for growing one detaches all arrays in it.
   const own = new Instance(module, ROOM_BYTES + align(4 * floats))
@@ -101,6 +105,7 @@ export async function createWasmKernels({
     name: 'wasm',
 
     alloc(floats) {
+      integer('floats', floats, 0, MOST_FLOATS)
       const next = align(free + 4 * floats)
       if (next > end) {
         throw new RangeError(`"floats": expected at most ${(end - free) / 4} more, got ${floats}`)
@@ -111,6 +116,7 @@ export async function createWasmKernels({
     },
 
     reserve(floats) {
+      integer('floats', floats, 0, MOST_FLOATS)
       free = own.heap + ROOM_BYTES
       end = align(free + 4 * floats)
       own.reserve(end)
@@ -180,6 +186,9 @@ const ROOM_BYTES = 1 << 20
 
 const PAGE_BYTES = 1 << 16
 
+/** What fits the 4 GiB of one memory. */
+const MOST_FLOATS = 2 ** 30
+
 /** An instance of the module with its memory. */
 class Instance {
   readonly memory = new WebAssembly.Memory({ initial: 1 })
@@ -199,7 +208,12 @@ class Instance {
    */
   reserve(end: number): void {
     const missing = Math.ceil((end - this.memory.buffer.byteLength) / PAGE_BYTES)
-    if (missing > 0) this.memory.grow(missing)
+    if (missing <= 0) return
+    try {
+      this.memory.grow(missing)
+    } catch (cause) {
+      throw new RangeError(`"floats": this host cannot give ${end} bytes to WebAssembly`, { cause })
+    }
   }
 }
 

@@ -69,6 +69,7 @@ export class WasmSession implements Session {
     const end = align(this.#residual + 4 * layout.arenaFloats)
     this.#gradients = resident ? end : 0
     this.#tile = resident ? align(end + 4 * layout.arenaFloats) : end
+    this.#refuse(this.#tile, layout) // before tables are made of a model that is far too large
     this.#arrange(layout)
   }
 
@@ -122,17 +123,21 @@ export class WasmSession implements Session {
     this.#columns = { units, floats: all - layout.rawFloats }
   }
 
+  /** @throws RangeError  if the model needs so many bytes that no memory has them */
+  #refuse(bytes: number, { denseFloats }: Layout): void {
+    if (bytes <= MOST_PAGES * PAGE_BYTES) return
+    throw new RangeError(
+      `"shapes": ${denseFloats} floats need ${bytes} bytes, more than the 4 GiB of one ` +
+        'WebAssembly memory: share the parameters out among several compressors',
+    )
+  }
+
   /** Grows the memory until it has so many bytes. @throws RangeError  if that is impossible */
   #reserve(bytes: number, layout: Layout): void {
     const { memory } = this.#executor
     const pages = Math.ceil(bytes / PAGE_BYTES)
     const missing = pages - memory.buffer.byteLength / PAGE_BYTES
-    if (pages > MOST_PAGES) {
-      throw new RangeError(
-        `"shapes": ${layout.denseFloats} floats need ${bytes} bytes, more than the 4 GiB of one ` +
-          'WebAssembly memory: share the parameters out among several compressors',
-      )
-    }
+    this.#refuse(bytes, layout)
     if (missing > 0) {
       try {
         memory.grow(missing)

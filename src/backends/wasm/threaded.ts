@@ -1,7 +1,8 @@
 // The wasm backend on several threads.
 import type { Backend } from '../../backend.ts'
+import { flag, integer, knownOptions } from '../../validate.ts'
 import { SingleThread } from './executor.ts'
-import { backendOf, checkedOptions, type WasmOptions } from './index.ts'
+import { backendOf, type WasmOptions } from './index.ts'
 import { moduleFor } from './load.ts'
 import { sharedModuleFor, ThreadPool } from './threads.ts'
 
@@ -28,10 +29,9 @@ export interface ThreadsOptions extends WasmOptions {
  * @throws TypeError, RangeError  naming the option at fault
  */
 export function threadedWasm(options: ThreadsOptions): Backend {
-  const { threads, relaxed } = checkedOptions(options)
-  if (!Number.isInteger(threads) || threads < 1 || threads > MOST_THREADS) {
-    throw new RangeError(`"threads": expected 1 … ${MOST_THREADS}, got ${String(threads)}`)
-  }
+  const { threads, relaxed } = knownOptions(options, ['threads', 'relaxed'])
+  integer('threads', threads, 1, MOST_THREADS)
+  if (relaxed !== undefined) flag('relaxed', relaxed)
   let pool: ThreadPool | null = null // null: no session is open
   if (threads === 1) return backendOf(async () => new SingleThread(await moduleFor(relaxed)))
   return backendOf(async () => {

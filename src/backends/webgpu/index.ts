@@ -2,6 +2,7 @@
 
 import type { Backend } from '../../backend.ts'
 import { UnsupportedError } from '../../errors.ts'
+import { flag, knownOptions, wrongType } from '../../validate.ts'
 import { findDevice } from './find.ts'
 import { Gpu } from './gpu.ts'
 import { WebgpuSession } from './session.ts'
@@ -41,17 +42,14 @@ export interface WebgpuBackend extends Backend {
  * @throws UnsupportedError  if there is no such device here, saying why
  */
 export async function webgpu(options: WebgpuOptions = {}): Promise<WebgpuBackend> {
-  const { device, software = false, ...others } = options
-  for (const name of Object.keys(others)) throw new TypeError(`"${name}": no such option`)
-  if (typeof software !== 'boolean') {
-    throw new TypeError(`"software": expected true or false, got ${String(software)}`)
-  }
+  const { device, software = false } = knownOptions(options, ['device', 'software'])
+  flag('software', software)
   if (device === undefined) {
     const found = await findDevice(software)
     return backendOn(found.device, found.description, () => found.device.destroy())
   }
   if (typeof (device as GPUDevice)?.createBuffer !== 'function') {
-    throw new TypeError(`"device": expected a GPUDevice, got ${String(device)}`)
+    throw wrongType('device', 'a GPUDevice', device)
   }
   return backendOn(device as GPUDevice, "the caller's device", () => undefined)
 }

@@ -3,6 +3,7 @@
 
 import type { Dims, Kernels, Layout, Session, Slot } from '../../backend.ts'
 import { bytesOf } from '../../bytes.ts'
+import { wrongType } from '../../validate.ts'
 import type { WebgpuBackend } from './index.ts'
 
 /** The kernels that a GPU has. Those whose bits workers must agree on are on wasm alone. */
@@ -14,8 +15,14 @@ export type WebgpuKernels = Pick<
   dispose(): void
 }
 
-/** @param backend  of `webgpu()`; it stays the caller's */
+/**
+ * @param backend  of `webgpu()`; it stays the caller's
+ * @throws TypeError  if it is none
+ */
 export function createWebgpuKernels(backend: WebgpuBackend): WebgpuKernels {
+  if (typeof backend?.open !== 'function') {
+    throw wrongType('backend', 'what `await webgpu()` returns', backend)
+  }
   let current: Session | null = null
   let shape = ''
 

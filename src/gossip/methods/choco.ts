@@ -1,5 +1,6 @@
 // Choco: compressed differences to an estimate that both ends of an edge keep.
 import type { Layout } from '../../backend.ts'
+import { knownOptions } from '../../validate.ts'
 import {
   type CompressedOptions,
   type Compression,
@@ -18,7 +19,8 @@ import { checkGamma, codedMethod, type GossipMethod } from '../method.ts'
  *
  * @throws TypeError, RangeError  naming the option at fault
  */
-export function choco({ compression, gamma }: CompressedOptions): GossipMethod {
+export function choco(options: CompressedOptions): GossipMethod {
+  const { compression, gamma } = knownOptions(options, ['compression', 'gamma'])
   const compress = compressionOf(compression)
   checkGamma(gamma)
   return codedMethod('choco', gamma, { compression }, compress, (layout, { isHi }) => {

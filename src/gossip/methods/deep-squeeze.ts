@@ -1,5 +1,6 @@
 // DeepSqueeze: compressed parameters, with error feedback.
 import type { Layout } from '../../backend.ts'
+import { knownOptions } from '../../validate.ts'
 import {
   type CompressedOptions,
   type Compression,
@@ -18,7 +19,8 @@ import { checkGamma, codedMethod, type GossipMethod } from '../method.ts'
  *
  * @throws TypeError, RangeError  naming the option at fault
  */
-export function deepSqueeze({ compression, gamma }: CompressedOptions): GossipMethod {
+export function deepSqueeze(options: CompressedOptions): GossipMethod {
+  const { compression, gamma } = knownOptions(options, ['compression', 'gamma'])
   const compress = compressionOf(compression)
   checkGamma(gamma)
   return codedMethod('deepSqueeze', gamma, { compression }, compress, (layout) => {

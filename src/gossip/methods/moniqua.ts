@@ -1,7 +1,7 @@
 // Moniqua: values modulo B, quantized to two bits. B is a multiple of the largest difference
 // between neighbours.
 import type { Layout } from '../../backend.ts'
-import { flag, show } from '../../validate.ts'
+import { flag, knownOptions, show } from '../../validate.ts'
 import type { EdgePayload } from '../compression.ts'
 import type { Coding, EdgeEnd } from '../edge-coding.ts'
 import { checkGamma, codedMethod, type GossipMethod } from '../method.ts'
@@ -35,7 +35,9 @@ export interface MoniquaOptions {
  *
  * @throws TypeError, RangeError  naming the option at fault
  */
-export function moniqua({ theta, gamma = 1, published = false }: MoniquaOptions): GossipMethod {
+export function moniqua(options: MoniquaOptions): GossipMethod {
+  const known = ['theta', 'gamma', 'published']
+  const { theta, gamma = 1, published = false } = knownOptions(options, known)
   if (typeof theta !== 'number' || !(theta >= 2 ** -100 && theta <= 2 ** 96)) {
     throw new RangeError(`"theta": expected 2⁻¹⁰⁰ … 2⁹⁶, got ${show(theta)}`)
   }

@@ -1,6 +1,7 @@
 // Plain gossip: parameters travel without compression.
 import type { Layout } from '../../backend.ts'
 import { rawLengths } from '../../layout.ts'
+import { knownOptions } from '../../validate.ts'
 import type { EdgePayload } from '../compression.ts'
 import { type Coding, subtract } from '../edge-coding.ts'
 import { checkGamma, codedMethod, type GossipMethod } from '../method.ts'
@@ -14,7 +15,8 @@ import { checkGamma, codedMethod, type GossipMethod } from '../method.ts'
  *   lowrank/topology.
  * @throws RangeError  if γ is out of range
  */
-export function plain({ gamma = 1 }: { readonly gamma?: number } = {}): GossipMethod {
+export function plain(options: { readonly gamma?: number } = {}): GossipMethod {
+  const { gamma = 1 } = knownOptions(options, ['gamma'])
   checkGamma(gamma)
   return codedMethod('plain', gamma, {}, wholeValues, (layout) => new WholeCoding(layout))
 }

@@ -1,6 +1,6 @@
 // PowerGossip: low-rank approximations of the difference between two nodes, by power iteration.
 import { gatedRanks } from '../../layout.ts'
-import { flag, integer, show } from '../../validate.ts'
+import { flag, integer, knownOptions, number } from '../../validate.ts'
 import { checkGamma, type GossipMethod } from '../method.ts'
 import { WholeCoding, wholeValues } from './plain.ts'
 
@@ -33,6 +33,8 @@ export interface PowerGossipOptions {
   readonly published?: boolean
 }
 
+const OPTIONS = ['rank', 'iterations', 'gamma', 'warmStart', 'minCompressionRate', 'published']
+
 /**
  * PowerGossip (Vogels, Karimireddy & Jaggi, "Practical Low-Rank Communication Compression in
  * Decentralized Deep Learning", 2020). The two ends of an edge run power iteration on the
@@ -48,16 +50,20 @@ export interface PowerGossipOptions {
  * @throws TypeError, RangeError  naming the option at fault
  */
 export function powerGossip(options: PowerGossipOptions = {}): GossipMethod {
-  const { rank = 1, iterations = 1, gamma = 1, warmStart = true } = options
-  const { minCompressionRate = 2, published = false } = options
+  const {
+    rank = 1,
+    iterations = 1,
+    gamma = 1,
+    warmStart = true,
+    minCompressionRate = 2,
+    published = false,
+  } = knownOptions(options, OPTIONS)
   integer('rank', rank, 1, 65535)
   integer('iterations', iterations, 1, 127)
   checkGamma(gamma)
   flag('warmStart', warmStart)
   flag('published', published)
-  if (typeof minCompressionRate !== 'number' || !(minCompressionRate >= 0)) {
-    throw new RangeError(`"minCompressionRate": expected ≥ 0, got ${show(minCompressionRate)}`)
-  }
+  number('minCompressionRate', minCompressionRate, '≥ 0', (rate) => rate >= 0)
   return {
     name: 'powerGossip',
     options: { rank, iterations, gamma, warmStart, minCompressionRate, published },
