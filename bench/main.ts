@@ -2,15 +2,15 @@
 // one core.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { writeFileSync } from 'node:fs'
 import { constants, cpus } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { Argument, Command } from 'commander'
+import { checkOutput, print, writeOutput } from '../scripts/output.ts'
 import { type Change, compareReports, readReport } from './compare.ts'
 import type { Effort, Settings } from './effort.ts'
 import { goals } from './goals.ts'
 import { createProgress, type Progress } from './progress.ts'
-import { print, write } from './report.ts'
+import { write } from './report.ts'
 import { circumstances, type Report, type Table } from './results.ts'
 import { type Message, SECTIONS } from './sections.ts'
 import { hasRelaxedSimd } from './simd.ts'
@@ -43,14 +43,18 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
 const progress = await createProgress(names.length)
 try {
   const then = options.compare === undefined ? null : readReport(options.compare)
+  if (options.json !== undefined) checkOutput('--json', options.json)
   const report = await measureAll(progress)
   progress.stop()
   const changes: Change[] | null = then && compareReports(report, then)
   const { cpu, simd, pinned } = report
   const cores = pinned ? 'each process on one core' : 'not pinned to a core'
-  await print(write(report, `${cpu}, ${simd} SIMD, ${cores}`, changes, options.markdown ?? false))
-  if (options.json !== undefined) {
-    writeFileSync(options.json, `${JSON.stringify({ ...report, changes }, null, 2)}\n`)
+  try {
+    await print(write(report, `${cpu}, ${simd} SIMD, ${cores}`, changes, options.markdown ?? false))
+  } finally {
+    if (options.json !== undefined) {
+      writeOutput('--json', options.json, `${JSON.stringify({ ...report, changes }, null, 2)}\n`)
+    }
   }
 } catch (error) {
   progress.stop()

@@ -1,5 +1,4 @@
 // Tables for people: aligned columns for a terminal, or Markdown for the docs.
-import { once } from 'node:events'
 import type { Change } from './compare.ts'
 import type { Results, Row, Table } from './results.ts'
 
@@ -30,11 +29,6 @@ export function write(
     markdown ? `- Not measured: ${why}` : `not measured: ${why}`,
   )
   return [head, ...sheets.map(markdown ? asMarkdown : asText), ...left].join('\n\n')
-}
-
-/** Prints on stdout, and waits until a pipe has taken the text. */
-export async function print(text: string): Promise<void> {
-  if (!process.stdout.write(`${text}\n`)) await once(process.stdout, 'drain')
 }
 
 function measured({ title, ratios, against, unit, rows, meaningless }: Table): Sheet {

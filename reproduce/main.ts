@@ -2,9 +2,10 @@
 // docs/reproduction/.
 import { constants } from 'node:os'
 import { join } from 'node:path'
+import { checkFolder, unwritable } from '../scripts/output.ts'
 import { EXPERIMENTS } from './experiments.ts'
 import { checkFiles, type Options, parse } from './options.ts'
-import { writePage } from './page.ts'
+import { PAGE, RESULTS, writePage } from './page.ts'
 import { createPool } from './pool.ts'
 import { createProgress } from './progress.ts'
 import { runAll } from './schedule.ts'
@@ -21,18 +22,34 @@ try {
 async function reproduce(options: Options): Promise<void> {
   const experiments = await Promise.all(options.only.map((name) => EXPERIMENTS[name]!()))
   checkFiles(experiments, options.data)
-  const store = openStore(join(options.store, `${options.effort}.jsonl`), options.fresh)
+  checkFolder('--out', options.out, [PAGE, RESULTS])
+  const results = `${options.effort}.jsonl`
+  checkFolder('--store', options.store, [results])
+  const store = openStore(join(options.store, results), options.fresh)
   const pool = createPool()
   const progress = createProgress()
   try {
     const running = runAll(experiments, store, pool, progress, options)
     const entries = await Promise.race([running, interruption()])
     progress.stop()
-    const path = writePage(experiments, entries, options)
-    process.stdout.write(`${path}\n`)
+    process.stdout.write(`${write(experiments, entries, options)}\n`)
   } finally {
     progress.stop()
     await pool.end()
+  }
+}
+
+/** @throws Error  that says how to get the page all the same */
+function write(...given: Parameters<typeof writePage>): string {
+  try {
+    return writePage(...given)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).syscall === undefined) throw error
+    const { out, store } = given[2]
+    const { message } = unwritable('--out', out, error)
+    throw new Error(
+      `${message}. ${store} has all results: the same command with another --out writes the page`,
+    )
   }
 }
 

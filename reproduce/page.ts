@@ -8,6 +8,10 @@ import { machine } from './provenance.ts'
 import { LEAST_SEEDS } from './spread.ts'
 import type { Entry } from './store.ts'
 
+/** Files that are written, besides the charts. */
+export const PAGE = 'README.md'
+export const RESULTS = 'results.json'
+
 /**
  * Writes README.md, the charts and results.json.
  *
@@ -36,10 +40,10 @@ export function writePage(
     ...Object.fromEntries(experiments.map(({ name }, i) => [name, parts[i]!.figures])),
   }
   mkdirSync(out, { recursive: true })
-  for (const [name, svg] of charts(parts)) writeFileSync(join(out, name), svg)
-  writeFileSync(join(out, 'results.json'), `${JSON.stringify(results, null, 1)}\n`)
-  const path = join(out, 'README.md')
+  const path = join(out, PAGE)
   writeFileSync(path, `${page}\n`)
+  writeFileSync(join(out, RESULTS), `${JSON.stringify(results, null, 1)}\n`)
+  for (const [name, svg] of charts(parts)) writeFileSync(join(out, name), svg)
   return path
 }
 

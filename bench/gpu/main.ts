@@ -3,9 +3,9 @@
 //
 // Runs without a loader in Node 24, `node bench/gpu/main.ts`, with the packages webgpu and
 // tinybench alone: machines with a GPU may have no others.
-import { writeFileSync } from 'node:fs'
 import { constants } from 'node:os'
 import { parseArgs } from 'node:util'
+import { checkOutput, print, writeOutput } from '../../scripts/output.ts'
 import { compareReports, readReport } from '../compare.ts'
 import { byEffort, type Settings } from '../effort.ts'
 import {
@@ -19,7 +19,7 @@ import {
   TINYLLAMA,
 } from '../models.ts'
 import { createProgress, type Progress } from '../progress.ts'
-import { print, write } from '../report.ts'
+import { write } from '../report.ts'
 import { circumstances } from '../results.ts'
 import { Unavailable } from '../tools.ts'
 import { type Adapter, nameOf, openDevice } from './device.ts'
@@ -90,6 +90,7 @@ async function main(): Promise<void> {
   }
   const then = options.compare === undefined ? null : readReport(options.compare)
   const named = modelsOf(positionals)
+  if (options.json !== undefined) checkOutput('--json', options.json)
 
   const found = options.browser
     ? await inBrowser(options, asked, named)
@@ -98,9 +99,12 @@ async function main(): Promise<void> {
   const report: GpuReport = { ...circumstances('bench:gpu'), ...found }
   const changes = then && compareReports(report, then)
   const where = [nameOf(report.adapter), ...(report.browser ? [report.browser] : [])].join(', ')
-  await print(write(report, where, changes, options.markdown ?? false))
-  if (options.json !== undefined) {
-    writeFileSync(options.json, `${JSON.stringify({ ...report, changes }, null, 2)}\n`)
+  try {
+    await print(write(report, where, changes, options.markdown ?? false))
+  } finally {
+    if (options.json !== undefined) {
+      writeOutput('--json', options.json, `${JSON.stringify({ ...report, changes }, null, 2)}\n`)
+    }
   }
 }
 

@@ -8,26 +8,33 @@ const MISSES = 3
 /** A node's neighbours, by their numbers. */
 export type Neighbours = Map<number, Neighbour>
 
-/** How long a node waits for its neighbours in a half-step: far longer than a healthy one takes. */
-export const PATIENCE_MS = 10_000
+/**
+ * How often a node pings a neighbour that it waits for, and how many pings in a row may remain without
+ * an answer. On a busy machine a neighbour may be late, but it gives signs of life.
+ */
+const PING_MS = 1000
+const PINGS = 10
 
 /** Resolves when each neighbour has answered in the open half-step, or has been given up. */
 export async function hear(
   gossip: Gossip,
   neighbours: Neighbours,
   bell: Bell,
-  patienceMs = PATIENCE_MS,
+  pingMs = PING_MS,
 ): Promise<void> {
-  const latest = performance.now() + patienceMs
+  for (const id of gossip.waiting) neighbours.get(id)!.unanswered = 0
   for (;;) {
     for (const id of gossip.waiting) take(gossip, neighbours.get(id)!)
     if (gossip.waiting.length === 0) return
-    if (await bell.heard(latest - performance.now())) continue
+    if (await bell.heard(pingMs)) continue
     for (const id of gossip.waiting) {
-      gossip.giveUp(id)
-      neighbours.get(id)!.missed++
+      const neighbour = neighbours.get(id)!
+      if (neighbour.unanswered < PINGS) neighbour.ping()
+      else {
+        gossip.giveUp(id)
+        neighbour.missed++
+      }
     }
-    return
   }
 }
 
@@ -53,7 +60,8 @@ function take(gossip: Gossip, neighbour: Neighbour): void {
     neighbour.missed = 0
     return
   }
-  if (neighbour.gone !== null) gossip.giveUp(number)
+  // Frames come in their order, so an early one means that this half-step's will never come.
+  if (inbox.length > 0 || neighbour.gone !== null) gossip.giveUp(number)
 }
 
 /** @returns undefined if the bytes were no frame: then the neighbour's connection is closed */

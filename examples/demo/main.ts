@@ -1,8 +1,7 @@
 // Trains one model twice from the same start, uncompressed and compressed, on worker processes
 // that exchange frames; then reports the loss, the bytes and the time of both runs.
-import { once } from 'node:events'
-import { writeFileSync } from 'node:fs'
 import { constants } from 'node:os'
+import { checkOutput, print, writeOutput } from '../../scripts/output.ts'
 import { createFleet } from './coordinator.ts'
 import { endWithLauncher, launch, startedByMpi } from './mpirun.ts'
 import { parse, type RingOptions, type StarOptions, type Texts } from './options.ts'
@@ -27,6 +26,8 @@ class Interrupted extends Error {
 
 try {
   const options = parse()
+  // Under MPI, worker 0 writes it, perhaps on another machine.
+  if (!startedByMpi()) checkOutput('--svg', options.svg)
   if (options.topology === 'ring') await gossip(options)
   else if (options.transport === 'ws') await coordinate(options)
   else if (startedByMpi()) await takePart(options)
@@ -57,8 +58,8 @@ async function gossip(options: RingOptions): Promise<void> {
   const plain = await train('plain', 'plain gossip')
   const powerGossip = await train('powergossip', ' PowerGossip')
   const report = createRingReport(settings, corpus, plain, powerGossip)
-  const { plotRing } = await import('./plot.ts')
-  await publish(report, ringTable(report), plotRing(report), options)
+  const picture = async () => (await import('./plot.ts')).plotRing(report)
+  await publish(report, ringTable(report), picture, options)
 
   async function train(gossip: GossipName, name: string): Promise<RingRun> {
     process.stderr.write(`starting ${settings.workers} workers …\n`)
@@ -82,6 +83,7 @@ async function takePart(options: StarOptions): Promise<void> {
   const { worker, workers } = mpi
   if (worker === 0) endWithLauncher()
   try {
+    if (worker === 0) checkOutput('--svg', options.svg)
     if (options.workersGiven && options.settings.workers !== workers) {
       throw new RangeError(
         `"--workers": expected ${workers}, as many as MPI has, got ${options.settings.workers}`,
@@ -120,24 +122,24 @@ async function trainTwice(fleet: Fleet, steps: number, shown: boolean) {
 /** Publishes the results of a star's two runs. @throws Error  if workers differ that should not */
 async function publishStar(report: Report, options: Texts): Promise<void> {
   // It takes a second to load, which `--help` need not wait for.
-  const { plot } = await import('./plot.ts')
-  await publish(report, table(report), plot(report), options)
+  const picture = async () => (await import('./plot.ts')).plot(report)
+  await publish(report, table(report), picture, options)
   if (!report.agreed) throw new Error('the workers’ parameters differ')
 }
 
-/**
- * Writes the picture to its file and the results to stdout; waits for stdout, which may be a pipe.
- */
+/** Prints the results, then draws the picture: each even if the other fails. */
 async function publish(
   report: object,
   table: string,
-  picture: string,
+  picture: () => Promise<string>,
   { svg, json }: Texts,
 ): Promise<void> {
-  writeFileSync(svg, picture)
-  const text = json ? JSON.stringify(report, null, 2) : table
-  if (!process.stdout.write(`${text}\n`)) await once(process.stdout, 'drain')
-  process.stderr.write(`the picture: ${svg}\n`)
+  try {
+    await print(json ? JSON.stringify(report, null, 2) : table)
+  } finally {
+    writeOutput('--svg', svg, await picture())
+    process.stderr.write(`the picture: ${svg}\n`)
+  }
 }
 
 function tellProcesses(processes: readonly number[]): void {

@@ -1,11 +1,9 @@
 // A node's two WebSockets: the next node connects to this one, and this one to the previous node.
-import { once } from 'node:events'
-import type { AddressInfo, Socket } from 'node:net'
-import { WebSocket, WebSocketServer } from 'ws'
+import type { Socket } from 'node:net'
+import { WebSocket } from 'ws'
+import { listen } from './listen.ts'
 import { MAX_MESSAGE_BYTES } from './protocol.ts'
 import type { Sent } from './ringprotocol.ts'
-
-const OPTIONS = { perMessageDeflate: false, maxPayload: MAX_MESSAGE_BYTES } // floats do not deflate
 
 /** Wakes the waiting node: rings when a frame has come, or a connection has ended. */
 export class Bell {
@@ -46,6 +44,8 @@ export class Neighbour {
   gone: string | null = null
   /** half-steps in a row in which it has not answered */
   missed = 0
+  /** pings since its last sign of life */
+  unanswered = 0
   readonly #socket: WebSocket
   readonly #tcp: Socket
   readonly #before: number
@@ -62,7 +62,14 @@ export class Neighbour {
     this.#tcp = tcp
     this.#before = tcp.bytesWritten // the handshake
     this.#maskBytes = client ? 4 : 0
+    socket.on('ping', () => {
+      this.#headers += 2 + this.#maskBytes // of the pong, which ws has sent
+    })
+    socket.on('pong', () => {
+      this.unanswered = 0
+    })
     socket.on('message', (data: Buffer, isBinary) => {
+      this.unanswered = 0
       if (isBinary) this.inbox.push(data)
       else this.close('it has sent a text')
       bell.ring()
@@ -86,6 +93,14 @@ export class Neighbour {
     this.#socket.send(frame)
   }
 
+  /** Asks for a sign of life. */
+  ping(): void {
+    if (this.gone !== null) return
+    this.unanswered++
+    this.#headers += 2 + this.#maskBytes
+    this.#socket.ping()
+  }
+
   /** Ends the connection at once. */
   close(why: string): void {
     this.gone ??= why
@@ -100,24 +115,27 @@ export interface Door {
 }
 
 /**
- * Listens for the next node.
+ * Listens for the next node. Others that connect are cut off.
  *
  * @param next  the only node that may connect, once
+ * @param token  what it shows, and strangers do not know
  */
-export async function openDoor(next: number, bell: Bell): Promise<Door> {
-  const server = new WebSocketServer({ ...OPTIONS, host: '127.0.0.1', port: 0 })
+export async function openDoor(next: number, token: string, bell: Bell): Promise<Door> {
+  let enter: (neighbour: Neighbour) => void
   const neighbour = new Promise<Neighbour>((resolve) => {
-    server.on('connection', (socket, { url, socket: tcp }) => {
-      if (url !== `/${next}`) {
-        socket.close(1008)
-        return
-      }
-      resolve(new Neighbour(next, socket, tcp, false, bell))
-      server.close() // open connections stay open
-    })
+    enter = resolve
   })
-  await once(server, 'listening')
-  return { port: (server.address() as AddressInfo).port, neighbour }
+  let open = true
+  const { port, close } = await listen({
+    maxPayload: MAX_MESSAGE_BYTES,
+    admits: (url) => open && url === pathOf(next, token),
+    admitted(socket, { socket: tcp }) {
+      open = false
+      enter(new Neighbour(next, socket, tcp, false, bell))
+      close() // resolves only when the neighbour is gone
+    },
+  })
+  return { port, neighbour }
 }
 
 /** Connects to the previous node. */
@@ -125,10 +143,12 @@ export async function visit(
   previous: number,
   port: number,
   self: number,
+  token: string,
   bell: Bell,
 ): Promise<Neighbour> {
-  const socket = new WebSocket(`ws://127.0.0.1:${port}/${self}`, {
-    ...OPTIONS,
+  const socket = new WebSocket(`ws://127.0.0.1:${port}${pathOf(self, token)}`, {
+    perMessageDeflate: false,
+    maxPayload: MAX_MESSAGE_BYTES,
     generateMask() {}, // zeros, as in worker.ts
   })
   // Before 'open', which a frame may follow at once.
@@ -138,6 +158,10 @@ export async function visit(
       resolve(new Neighbour(previous, socket, tcp, true, bell))
     })
   })
+}
+
+function pathOf(node: number, token: string): string {
+  return `/${token}/${node}`
 }
 
 /** Bytes of WebSocket's extended length, for lengths that do not fit 7 bits (RFC 6455, §5.2). */

@@ -28,12 +28,12 @@ const { worker, workers, steps } = task
 const bell = new Bell()
 const after = (worker + 1) % workers
 const before = (worker - 1 + workers) % workers
-const door = await openDoor(after, bell)
+const door = await openDoor(after, task.token, bell)
 const model = await createModel(task.symbols)
 await model.gradients(await model.start(task.seed), batchAt(share, Array(BATCH).fill(CONTEXT))) // compiles
 tell({ type: 'listening', port: door.port })
 const { port } = (await next('connect')) as Connect
-const ends = await Promise.all([visit(before, port, worker, bell), door.neighbour])
+const ends = await Promise.all([visit(before, port, worker, task.token, bell), door.neighbour])
 tell({ type: 'connected' })
 await next('begin')
 await train(model, new Map(ends.map((end) => [end.number, end])))

@@ -15,15 +15,20 @@ const COMPLAINT = 2000 // characters
 /**
  * Starts a program that lies beside this file.
  *
+ * @param env  variables besides those of this process
  * @param channel  whether the two talk over Node's own channel
  */
-export function start(program: string, args: readonly string[], channel: boolean): Started {
+export function start(
+  program: string,
+  { env = {}, channel = false }: { readonly env?: NodeJS.ProcessEnv; readonly channel?: boolean },
+): Started {
   // The child takes this process's options, so that TypeScript loads there as it did here. It has a
   // group of its own, so that Ctrl-C reaches this process alone and the two do not race.
   const child = spawn(
     process.execPath,
-    [...process.execArgv, fileURLToPath(new URL(program, import.meta.url)), ...args],
+    [...process.execArgv, fileURLToPath(new URL(program, import.meta.url))],
     {
+      env: { ...process.env, ...env },
       stdio: ['ignore', 'ignore', 'pipe', ...(channel ? (['ipc'] as const) : [])],
       serialization: 'advanced', // arrays of floats as they are
       detached: process.platform !== 'win32',

@@ -8,6 +8,9 @@ import { shapesOf } from './model.ts'
 /** Larger than any message of the demo: a frame of the whole model, or a text. */
 export const MAX_MESSAGE_BYTES = 2 ** 30
 
+/** The variable that tells a worker its own address at the coordinator. */
+export const COORDINATOR = 'LOWRANK_DEMO_COORDINATOR'
+
 /** Types that frames can carry their values in. */
 export const WIRES = ['f32', 'f16', 'bf16', 'int8'] as const
 export type Wire = (typeof WIRES)[number]
@@ -38,12 +41,6 @@ export interface Task {
 export interface Begin {
   readonly type: 'begin'
   readonly compressed: boolean
-}
-
-/** The first message from a worker. */
-export interface Hello {
-  readonly type: 'hello'
-  readonly worker: number
 }
 
 /** The worker has no device for the backend asked for. */
@@ -78,7 +75,36 @@ export interface Done {
 }
 
 export type ToWorker = Task | Begin
-export type FromWorker = Hello | Unable | Ready | Loss | Done
+export type FromWorker = Unable | Ready | Loss | Done
+
+/** The fields of each message from a worker, besides its type. */
+const FIELDS: Readonly<Record<FromWorker['type'], Readonly<Record<string, 'number' | 'string'>>>> =
+  {
+    unable: { reason: 'string' },
+    ready: {},
+    loss: { step: 'number', sum: 'number', characters: 'number' },
+    done: { parameters: 'string', compressionMs: 'number', gradientMs: 'number' },
+  }
+
+/** @throws Error  unless the text is a message from a worker */
+export function parseFromWorker(text: string): FromWorker {
+  const told: unknown = JSON.parse(text)
+  if (typeof told !== 'object' || told === null)
+    throw new TypeError(`expected an object, got ${told}`)
+  const message = told as Record<string, unknown>
+  const known = Object.keys(FIELDS).find((type) => type === message.type)
+  if (known === undefined) {
+    throw new TypeError(
+      `"type": expected ${Object.keys(FIELDS)}, got ${JSON.stringify(message.type)}`,
+    )
+  }
+  for (const [field, type] of Object.entries(FIELDS[known as FromWorker['type']])) {
+    if (typeof message[field] !== type) {
+      throw new TypeError(`"${field}": expected a ${type}, got ${JSON.stringify(message[field])}`)
+    }
+  }
+  return told as FromWorker
+}
 
 /** The steps after which the held-out loss is measured: more at first, when it falls fast. */
 export function probes(steps: number): ReadonlySet<number> {

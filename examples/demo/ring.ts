@@ -2,6 +2,7 @@
 // and collects their reports. Frames go from neighbour to neighbour, never through this process.
 //
 // When a worker is lost, its neighbours leave it, and the others go on as a path.
+import { randomUUID } from 'node:crypto'
 import { measure } from './averaging.ts'
 import { createModel } from './model.ts'
 import { endOf, start } from './processes.ts'
@@ -35,7 +36,7 @@ export async function createRing(
   const { workers } = settings
   const nodes = Array.from({ length: workers }, (_, number): Node => {
     const state = { number, step: 0, lost: false, snapshots: new Map(), trained: null }
-    return Object.assign(start('node.ts', [], true), state)
+    return Object.assign(start('node.ts', { channel: true }), state)
   })
   const kill = (): void => {
     for (const { process } of nodes) process.kill('SIGKILL')
@@ -93,6 +94,7 @@ export async function createRing(
   function introduce(): Promise<void> {
     return new Promise((resolve) => {
       const ports: number[] = []
+      const token = randomUUID() // keeps strangers out
       let [listening, connected] = [0, 0]
       heard = ({ number }, message) => {
         if (message.type === 'connected' && ++connected === workers) resolve()
@@ -107,7 +109,7 @@ export async function createRing(
       for (const node of nodes) {
         const { symbols, heldOut } = corpus
         const share = corpus.shares[node.number]!
-        const task = { ...settings, worker: node.number, gossip, symbols }
+        const task = { ...settings, worker: node.number, token, gossip, symbols }
         tell(node, { type: 'prepare', task, share, heldOut })
       }
     })

@@ -21,6 +21,8 @@ export interface RingSettings {
 /** One node's part in a run. */
 export interface RingTask extends RingSettings {
   readonly worker: number
+  /** random: what nodes show each other when they connect */
+  readonly token: string
   readonly gossip: GossipName
   readonly symbols: number
 }

@@ -1,21 +1,28 @@
 // One worker process: it trains on its own share of the text, and exchanges frames with the
 // coordinator. It ends when its connection does, so that no worker outlives the coordinator.
-import { on, once } from 'node:events'
+import { on } from 'node:events'
 import { UnsupportedError } from 'lowrank'
 import { WebSocket } from 'ws'
-import { type FromWorker, MAX_MESSAGE_BYTES, type Task, type ToWorker } from './protocol.ts'
+import {
+  COORDINATOR,
+  type FromWorker,
+  MAX_MESSAGE_BYTES,
+  type Task,
+  type ToWorker,
+} from './protocol.ts'
 import { createTrainer } from './training.ts'
 
-const [url, number] = process.argv.slice(2)
-const socket = new WebSocket(url!, {
+const socket = new WebSocket(process.env[COORDINATOR]!, {
   perMessageDeflate: false, // floats do not deflate
   maxPayload: MAX_MESSAGE_BYTES,
   generateMask() {}, // no proxy to confuse on loopback: a mask of zeros saves two passes over each byte
 })
+socket.on('error', (error) => {
+  process.stderr.write(`${error.message}\n`) // the coordinator shows it, if it is still there
+  process.exit(1)
+})
 socket.on('close', () => process.exit(0))
 const inbox = on(socket, 'message')
-await once(socket, 'open')
-tell({ type: 'hello', worker: Number(number) })
 
 const task = (await hear('task')) as Task
 const trainer = await createTrainer(task, await hearBytes(), await hearBytes()).catch((error) => {

@@ -1,17 +1,18 @@
 // A node of the ring demo with neighbours, over WebSocket, that are early, late, silent or gone.
 import { once } from 'node:events'
-import { setTimeout } from 'node:timers/promises'
+import { connect as connectTo } from 'node:net'
 import { createGossip, type Gossip } from 'lowrank/gossip'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { WebSocket } from 'ws'
 import { hear, leaveLost } from '../../examples/demo/halfsteps.ts'
-import { Bell, type Neighbour, openDoor, visit } from '../../examples/demo/neighbours.ts'
+import { Bell, Neighbour, openDoor, visit } from '../../examples/demo/neighbours.ts'
 import { gaussian } from '../support/gaussian.ts'
+import { until } from '../support/until.ts'
 
 const SHAPES = [[6, 5], [3]]
-const SHORT_MS = 100
-const LONG_MS = 20_000 // never waited for to its end
+const TOKEN = 'token'
+const PING_MS = 5 // so that a silent neighbour is given up soon
 
 /** One node: its parameters, and its ends of connections. */
 interface Node {
@@ -31,19 +32,34 @@ async function createNode(self: number, others: readonly number[]): Promise<Node
   }
 }
 
-/** Connects b to a. */
-async function connect(a: Node, aNumber: number, b: Node, bNumber: number): Promise<void> {
-  const { port, neighbour } = await openDoor(bNumber, a.bell)
-  b.neighbours.set(aNumber, await visit(aNumber, port, bNumber, b.bell))
+/** Connects b to a. @param answers  whether b answers pings: a node that hangs does not */
+async function connect(
+  a: Node,
+  aNumber: number,
+  b: Node,
+  bNumber: number,
+  answers = true,
+): Promise<void> {
+  const { port, neighbour } = await openDoor(bNumber, TOKEN, a.bell)
+  if (answers) b.neighbours.set(aNumber, await visit(aNumber, port, bNumber, TOKEN, b.bell))
+  else {
+    const socket = new WebSocket(urlOf(port, bNumber), { autoPong: false })
+    const [{ socket: tcp }] = await once(socket, 'upgrade')
+    b.neighbours.set(aNumber, new Neighbour(aNumber, socket, tcp, true, b.bell))
+  }
   a.neighbours.set(bNumber, await neighbour)
+}
+
+function urlOf(port: number, node: number, token = TOKEN): string {
+  return `ws://127.0.0.1:${port}/${token}/${node}`
 }
 
 async function begin({ gossip, x, neighbours }: Node): Promise<void> {
   for (const [id, frame] of await gossip.begin(x)) neighbours.get(id)!.send(frame)
 }
 
-async function end({ gossip, x, neighbours, bell }: Node, patienceMs = LONG_MS) {
-  await hear(gossip, neighbours, bell, patienceMs)
+async function end({ gossip, x, neighbours, bell }: Node) {
+  await hear(gossip, neighbours, bell, PING_MS)
   const { outcomes } = await gossip.apply(x)
   const left = leaveLost(gossip, neighbours).map(({ number, gone }) => [number, gone])
   return { outcomes: Object.fromEntries(outcomes), left }
@@ -52,7 +68,7 @@ async function end({ gossip, x, neighbours, bell }: Node, patienceMs = LONG_MS) 
 /** Waits until so many frames have come and not been taken. */
 async function arrived({ neighbours }: Node, from: number, frames: number): Promise<void> {
   const { inbox } = neighbours.get(from)!
-  for (let turn = 0; turn < 500 && inbox.length < frames; turn++) await setTimeout(10)
+  await until(`${frames} frames of ${from} have come`, () => inbox.length >= frames)
   assert.is(inbox.length, frames)
 }
 
@@ -69,10 +85,10 @@ test('early frames are kept, late ones forgotten, and those who are slow catch u
     await createNode(2, [0]),
   ]
   await connect(a, 0, b, 1)
-  await connect(a, 0, c, 2)
+  await connect(a, 0, c, 2, false)
 
   await Promise.all([begin(a), begin(b)])
-  assert.equal(await end(a, SHORT_MS), { outcomes: { 1: 'exchanged', 2: 'missed' }, left: [] })
+  assert.equal(await end(a), { outcomes: { 1: 'exchanged', 2: 'missed' }, left: [] })
   await end(b)
 
   await begin(b)
@@ -82,7 +98,7 @@ test('early frames are kept, late ones forgotten, and those who are slow catch u
   await begin(c)
   await arrived(a, 2, 1) // the frame of an iteration that a has ended
   await begin(a)
-  assert.equal(await end(a, SHORT_MS), { outcomes: { 1: 'exchanged', 2: 'missed' }, left: [] })
+  assert.equal(await end(a), { outcomes: { 1: 'exchanged', 2: 'missed' }, left: [] })
   assert.is(a.neighbours.get(2)!.inbox.length, 0)
   assert.is(a.neighbours.get(2)!.missed, 2)
   await end(b)
@@ -114,28 +130,64 @@ test('who ends a connection is left at once', async () => {
 
 test('who is silent is left after three half-steps', async () => {
   const [a, b] = [await createNode(0, [1]), await createNode(1, [0])]
-  await connect(a, 0, b, 1)
+  await connect(a, 0, b, 1, false)
   const left: unknown[] = []
   for (let step = 0; step < 3; step++) {
     await begin(a)
-    left.push((await end(a, SHORT_MS / 5)).left)
+    left.push((await end(a)).left)
   }
   assert.equal(left, [[], [], [[1, 'missed 3 half-steps in a row']]])
   const end0 = b.neighbours.get(0)!
-  for (let turn = 0; turn < 500 && end0.gone === null; turn++) await setTimeout(10)
+  await until('the connection has ended', () => end0.gone !== null)
   await begin(b)
   assert.equal((await end(b)).left, [[0, 'the connection has ended']])
 })
 
-test('who sends no frame is left, and only who is expected is let in', async () => {
+test('who is late, but answers pings, is waited for', async () => {
+  const [a, b] = [await createNode(0, [1]), await createNode(1, [0])]
+  await connect(a, 0, b, 1)
+  await begin(a)
+  let over = false
+  const ended = end(a).finally(() => {
+    over = true
+  })
+  const before = a.neighbours.get(1)!.sent.headers
+  const pings = () => (a.neighbours.get(1)!.sent.headers - before) / 2
+  await until('there are many pings', () => over || pings() > 30) // thrice what silence takes
+  await begin(b)
+  assert.equal(await ended, { outcomes: { 1: 'exchanged' }, left: [] })
+  await end(b)
+  close(a, b)
+})
+
+test('who has gone on without its frame is not waited for', async () => {
+  const [a, b] = [await createNode(0, [1]), await createNode(1, [0])]
+  await connect(a, 0, b, 1)
+  await begin(a)
+  await b.gossip.begin(b.x) // its frame is never sent
+  b.gossip.giveUp(0)
+  await b.gossip.apply(b.x)
+  await begin(b)
+  assert.equal((await end(a)).outcomes, { 1: 'missed' })
+  close(a, b)
+})
+
+test('who sends no frame is left, and only who is expected is let in, once', async () => {
   const a = await createNode(0, [1])
-  const { port, neighbour } = await openDoor(1, a.bell)
-  const stranger = new WebSocket(`ws://127.0.0.1:${port}/2`)
-  const [code] = await once(stranger, 'close')
-  assert.is(code, 1008)
-  const expected = new WebSocket(`ws://127.0.0.1:${port}/1`)
+  const { port, neighbour } = await openDoor(1, TOKEN, a.bell)
+  const silent = connectTo(port, '127.0.0.1')
+  await once(silent, 'connect')
+  for (const url of [urlOf(port, 2), urlOf(port, 1, 'guess'), `ws://127.0.0.1:${port}/1`]) {
+    const stranger = new WebSocket(url)
+    const [error] = await once(stranger, 'error')
+    assert.match(String(error), /socket hang up|ECONNRESET/)
+  }
+  const expected = new WebSocket(urlOf(port, 1))
   await once(expected, 'open')
   a.neighbours.set(1, await neighbour)
+  if (!silent.closed) await once(silent, 'close')
+  const [again] = await once(new WebSocket(urlOf(port, 1)), 'error')
+  assert.match(String(again), 'ECONNREFUSED')
   expected.send(Buffer.from('no frame'))
   await begin(a)
   const { outcomes, left } = await end(a)
@@ -153,9 +205,14 @@ test('bytes on the socket are those of frames and their headers, of any length',
   for (const [from, to, number] of pairs) {
     for (const length of [1, 125, 126, 65535, 65536]) from.send(new Uint8Array(length))
     await arrived(to, number, 5)
+    from.ping()
+    await until('the ping is answered', () => from.unanswered === 0)
     const { frames, headers, sockets } = from.sent
     assert.is(frames, 1 + 125 + 126 + 65535 + 65536)
     assert.is(sockets, frames + headers)
+  }
+  for (const { neighbours } of [a, b]) {
+    for (const { sent } of neighbours.values()) assert.is(sent.sockets, sent.frames + sent.headers)
   }
   close(a, b)
 })
