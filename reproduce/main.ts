@@ -44,9 +44,10 @@ function write(...given: Parameters<typeof writePage>): string {
   try {
     return writePage(...given)
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).syscall === undefined) throw error
+    const { syscall, path } = error as NodeJS.ErrnoException
+    if (syscall === undefined) throw error
     const { out, store } = given[2]
-    const { message } = unwritable('--out', out, error)
+    const { message } = unwritable('--out', path ?? out, error)
     throw new Error(
       `${message}. ${store} has all results: the same command with another --out writes the page`,
     )

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
+import { until } from './support/until.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const HEAD = `import { suite } from 'uvu'
@@ -176,7 +177,7 @@ test('takes its files along when it is interrupted', async () => {
     stdio: 'ignore',
   })
   const exited = once(child, 'exit')
-  await until(() => pids().length === 2, 'the file starts')
+  await until('the file has started', () => pids().length === 2)
   child.kill('SIGINT')
   assert.equal(await exited, [130, null])
   await gone(pids())
@@ -222,13 +223,5 @@ function alive(pid: number): boolean {
 
 async function gone(processes: readonly number[]): Promise<void> {
   assert.is(processes.length, 2)
-  await until(() => !processes.some(alive), 'the processes end')
-}
-
-async function until(done: () => boolean, what: string): Promise<void> {
-  for (let turn = 0; turn < 300; turn++) {
-    if (done()) return
-    await new Promise((next) => setTimeout(next, 50))
-  }
-  assert.unreachable(`waited 15 s until ${what}`)
+  await until('the processes have ended', () => !processes.some(alive))
 }

@@ -4,7 +4,7 @@
 //   --in reproduce/test          where to look, instead of the folder of this file; may be repeated
 //   TEST_JOBS=1                  files at a time; default 2
 //   TEST_TIMEOUT_MS=300000       after so long without output a file and its children are killed: uvu
-//                                prints a dot for each test, so a slow machine alone ends nothing
+//                                prints a dot for each test. On a busy machine it is longer, by its load
 //
 // A file fails if one of its tests fails, if it does not report its tests, or if audit.ts finds a
 // test that could not run. The last line is always "N passed, N failed, N skipped".
@@ -16,6 +16,7 @@ import type { Readable } from 'node:stream'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { parseArgs } from 'node:util'
 import type { Findings } from './support/audit.ts'
+import { patience } from './support/patience.ts'
 
 interface Result {
   readonly passed: number
@@ -85,11 +86,17 @@ async function run(file: string): Promise<Result> {
   const output = collect(child.stdout!, child.stderr!)
   const findings = collect(child.stdio[3] as Readable)
   let late = false
-  const timer = setTimeout(() => {
+  let printed = performance.now()
+  for (const stream of [child.stdout!, child.stderr!]) {
+    stream.on('data', () => {
+      printed = performance.now()
+    })
+  }
+  const timer = setInterval(() => {
+    if (performance.now() - printed < patience(timeoutMs)) return
     late = true
     killGroup(child)
-  }, timeoutMs)
-  for (const stream of [child.stdout!, child.stderr!]) stream.on('data', () => timer.refresh())
+  }, timeoutMs / 100)
   const ended = await new Promise<string>((done) => {
     let how = ''
     child.once('error', (error) => done(`could not be started: ${error.message}`))
@@ -99,7 +106,7 @@ async function run(file: string): Promise<Result> {
     })
     child.once('close', () => done(how))
   })
-  clearTimeout(timer)
+  clearInterval(timer)
   running.delete(child)
 
   const text = output()

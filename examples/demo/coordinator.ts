@@ -58,8 +58,9 @@ export async function createFleet(
     fail = reject
   })
   failed.catch(() => {}) // every phase races it, but none between two runs
-  signal.addEventListener('abort', () => fail(signal.reason))
-  if (signal.aborted) fail!(signal.reason)
+  const abort = (): void => fail(signal.reason)
+  signal.addEventListener('abort', abort)
+  if (signal.aborted) abort()
 
   const { port, close } = await listen({
     maxPayload: MAX_MESSAGE_BYTES,
@@ -100,6 +101,7 @@ export async function createFleet(
       kill()
       await Promise.all(workers.map(({ ended }) => ended))
       process.off('exit', kill)
+      signal.removeEventListener('abort', abort)
       for (const { socket } of workers) socket?.terminate()
       await close()
     },

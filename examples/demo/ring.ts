@@ -51,7 +51,8 @@ export async function createRing(
   let lose = ({ number }: Node, how: string): void => {
     fail(new Error(`worker ${number} was lost before training began: ${how}`))
   }
-  signal.addEventListener('abort', () => fail(signal.reason))
+  const abort = (): void => fail(signal.reason)
+  signal.addEventListener('abort', abort)
   for (const node of nodes) {
     node.process.on('error', (error) => fail(error))
     node.process.on('message', (message: FromNode) => heard(node, message))
@@ -80,6 +81,7 @@ export async function createRing(
       kill()
       await Promise.all(nodes.map(({ ended }) => ended))
       process.off('exit', kill)
+      signal.removeEventListener('abort', abort)
     },
   }
   try {

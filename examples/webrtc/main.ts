@@ -19,7 +19,7 @@ try {
   const lib = createRequire(import.meta.url).resolve('typescript/lib/lib.dom.d.ts')
   const server = await serveRing({ host, port, tabs, steps, text: readText(text ?? [lib]) })
   for (const address of host === '0.0.0.0' ? addresses() : [host]) {
-    console.log(`open http://${address}:${server.port}/ in ${tabs} tabs`)
+    console.log(`open http://${address}:${server.port}${server.path} in ${tabs} tabs`)
   }
 } catch (error) {
   process.stderr.write(`webrtc: ${error instanceof Error ? error.message : error}\n`)

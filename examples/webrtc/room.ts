@@ -34,6 +34,7 @@ export class Room {
     const heard = new Set<number>() // neighbours that already have this tab's description
     this.#members.push(socket)
     socket.on('message', (data: Buffer, isBinary) => {
+      if (!this.#members.includes(socket)) return // it has been shut out
       try {
         if (isBinary) throw new TypeError('expected text')
         this.#forward(socket, parseSignal(data.toString()), heard)
@@ -57,8 +58,10 @@ export class Room {
   }
 
   #leave(socket: WebSocket): void {
+    const self = this.#members.indexOf(socket)
+    if (self < 0) return
     if (this.started) {
-      this.#members[this.#members.indexOf(socket)] = undefined
+      this.#members[self] = undefined
       this.#arrange()
     } else {
       this.#members = this.#members.filter((member) => member !== socket)
@@ -81,8 +84,12 @@ export class Room {
   }
 
   #refuse(socket: WebSocket, { message }: Error): void {
+    if (!this.#members.includes(socket)) return
     this.#came.refused++
-    socket.close(1008, message.slice(0, 100)) // it has room for 123 bytes
+    // `close` takes 123 bytes, and the message may quote any text. ws terminates the connection if the
+    // other end does not close it, too; so long nobody waits.
+    socket.close(1008, message.replace(/[^ -~]/g, '?').slice(0, 100))
+    this.#leave(socket)
   }
 
   get #present(): number[] {

@@ -1,11 +1,10 @@
 // Serves the page and the text, and brings tabs together. The WebSockets carry only the signalling.
-import { once } from 'node:events'
+import { randomUUID } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
-import { WebSocketServer } from 'ws'
+import type { WebSocket } from 'ws'
+import { listen } from '../demo/listen.ts'
 import { createCorpus } from '../demo/text.ts'
 import { MAX_SIGNAL_BYTES, METHODS, type Method } from './protocol.ts'
 import { type Came, Room } from './room.ts'
@@ -23,46 +22,63 @@ export interface Settings {
 
 export interface RingServer {
   readonly port: number
+  /** of the page: `/` and a random token, without which the server gives nothing away, and `/` */
+  readonly path: string
   /** over WebSocket */
   readonly came: Readonly<Came>
   close(): Promise<void>
 }
 
-/** Tabs that ask for the same method make a ring; when it is full, the next ones make another. */
+/**
+ * Tabs that ask for the same method make a ring; when it is full, the next ones make another.
+ *
+ * @throws Error  if it cannot listen there
+ */
 export async function serveRing({ host, port, tabs, steps, text }: Settings): Promise<RingServer> {
   const { symbols, shares, heldOut } = createCorpus(text, tabs)
+  const path = `/${randomUUID()}/`
+  const bytes = 'application/octet-stream'
   const files = new Map<string, { type: string; body: string | Uint8Array }>([
-    ['/', { type: 'text/html', body: await readFile(pathOf('index.html')) }],
-    ['/page.js', { type: 'text/javascript', body: await bundlePage() }],
-    ['/text/held-out', { type: 'application/octet-stream', body: heldOut }],
-    ...shares.map((body, i) => [`/text/${i}`, { type: 'application/octet-stream', body }] as const),
+    [path, { type: 'text/html', body: await readFile(pathOf('index.html')) }],
+    [`${path}page.js`, { type: 'text/javascript', body: await bundlePage() }],
+    [`${path}text/held-out`, { type: bytes, body: heldOut }],
+    ...shares.map((body, i) => [`${path}text/${i}`, { type: bytes, body }] as const),
   ])
-  const server = createServer(({ method, url }, response) => {
-    const file = files.get(pathIn(url).pathname)
-    if (method !== 'GET' || !file) response.writeHead(404).end()
-    else response.setHeader('content-type', file.type).end(file.body)
-  })
   const came: Came = { offers: 0, answers: 0, bytes: 0, refused: 0 }
-  const sockets = new WebSocketServer({ server, path: '/ring', maxPayload: MAX_SIGNAL_BYTES })
-  const rooms = new Map<Method, Room>()
-  sockets.on('connection', (socket, { url }) => {
-    const method = pathIn(url).searchParams.get('method') as Method
-    if (!METHODS.includes(method)) return socket.close(1008, `expected one of ${METHODS}`)
-    let room = rooms.get(method)
-    if (!room || room.started) room = new Room(tabs, { steps, symbols }, came)
-    rooms.set(method, room)
-    room.enter(socket)
+  const clients = new Set<WebSocket>()
+  const rooms = new Map<string, Room>()
+  // A URL that strangers write may be any text, and `new URL` may throw.
+  const { port: opened, close } = await listen({
+    host,
+    port,
+    maxPayload: MAX_SIGNAL_BYTES,
+    serve({ method, url }, response) {
+      const file = files.get(url!.split('?')[0]!)
+      if (method !== 'GET' || !file) response.writeHead(404).end()
+      else response.setHeader('content-type', file.type).end(file.body)
+    },
+    admits: (url) => url.split('?')[0] === `${path}ring`,
+    admitted(socket, { url }) {
+      clients.add(socket)
+      socket.on('close', () => clients.delete(socket))
+      const method = new URLSearchParams(url!.split('?')[1]).get('method') as Method
+      if (!METHODS.includes(method)) {
+        socket.on('error', () => {}) // it is closed in any case
+        return socket.close(1008, `expected one of ${METHODS}`)
+      }
+      let room = rooms.get(method)
+      if (!room || room.started) room = new Room(tabs, { steps, symbols }, came)
+      rooms.set(method, room)
+      room.enter(socket)
+    },
   })
-  server.listen(port, host)
-  await once(server, 'listening')
   return {
-    port: (server.address() as AddressInfo).port,
+    port: opened,
+    path,
     came,
     async close() {
-      for (const socket of sockets.clients) socket.terminate()
-      server.close()
-      server.closeAllConnections()
-      await once(server, 'close')
+      for (const socket of clients) socket.terminate()
+      await close()
     },
   }
 }
@@ -82,8 +98,4 @@ async function bundlePage(): Promise<Uint8Array> {
 
 function pathOf(file: string): string {
   return fileURLToPath(new URL(file, import.meta.url))
-}
-
-function pathIn(url: string | undefined): URL {
-  return new URL(url ?? '/', 'http://localhost')
 }

@@ -78,6 +78,10 @@ test('refuses what it cannot do, by name', async () => {
     ['--tiny', '--only', 'quality', '--data', folder],
     `"--data": expected ${SHAKESPEARE[0]}`,
   )
+  const file = join(data, SHAKESPEARE[0]!)
+  const small = ['--tiny', '--only', 'quality']
+  await refused([...small, '--out', file], '"--out": ')
+  await refused([...small, '--store', file], '"--store": ')
 })
 
 test.run()
@@ -101,7 +105,8 @@ function lines(): string[] {
 /** Starts the command, with the data made here unless told otherwise. */
 function start(...words: string[]) {
   const given = words.includes('--data') ? words : [...words, '--data', data]
-  const all = ['--import', 'tsx', 'reproduce/main.ts', ...given, '--out', out, '--store', store]
+  const folders = ['--out', out, '--store', store, ...given] // the last of two counts
+  const all = ['--import', 'tsx', 'reproduce/main.ts', ...folders]
   const child = spawn(process.execPath, all, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] })
   let text = ''
   const waiting: { pattern: RegExp; resolve: () => void }[] = []

@@ -92,6 +92,7 @@ else {
       [['nonsense'], /got nonsense/],
       [['--ranks', '0'], /--ranks: expected numbers of 1…64/],
       [['--chromium', 'chrome'], /--chromium: only with --browser/],
+      [['--json', tmpdir()], /"--json": .* cannot be written: it is a folder/],
       [['--browser', 'gpt2'], /--browser takes matrices of its own/],
       [['gpt2', '--no-torch'], /GPT-2-124M: more than 1000000 parameters on a software adapter/],
     ] as [string[], RegExp][]) {

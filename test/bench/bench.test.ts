@@ -64,6 +64,8 @@ bench('says how it is used, and refuses what it does not know', () => {
     [['nonsense'], /'nonsense' is invalid/],
     [['--nonsense'], /unknown option '--nonsense'/],
     [['--compare', join(folder, 'nowhere.json')], /nowhere\.json/],
+    [['--json', folder], /^bench: "--json": .* cannot be written: it is a folder$/m],
+    [['--json', join(folder, 'none', 'a')], /^bench: "--json": .*: its folder does not exist$/m],
   ] as [string[], RegExp][]) {
     const { status, stderr } = run(...words)
     assert.is(status, 1)

@@ -13,13 +13,15 @@ interface Puppeteer {
     executablePath: string
     env: NodeJS.ProcessEnv
     extraPrefsFirefox: Readonly<Record<string, unknown>>
+    timeout: number
+    protocolTimeout: number
   }): Promise<{
     version(): Promise<string>
     newPage(): Promise<
       Tab & {
         on(event: 'pageerror', listener: (error: Error) => void): void
         on(event: 'console', listener: (message: { type(): string; text(): string }) => void): void
-        goto(url: string): Promise<unknown>
+        goto(url: string, options: { timeout: number }): Promise<unknown>
       }
     >
     process(): ChildProcess | null
@@ -51,6 +53,8 @@ export async function launch(vulkan?: VulkanEnv): Promise<Browser | string> {
     executablePath,
     env: { ...process.env, ...vulkan },
     extraPrefsFirefox: vulkan ? WEBGPU : {},
+    timeout: 0, // 0: none, for run.ts ends what stalls
+    protocolTimeout: 0,
   })
   return {
     name: await firefox.version(),
@@ -61,7 +65,7 @@ export async function launch(vulkan?: VulkanEnv): Promise<Browser | string> {
         if (!message.startsWith('Content-Security-Policy:')) thrown(message)
       })
       if (said) page.on('console', (message) => said(message.type(), message.text()))
-      await page.goto(url)
+      await page.goto(url, { timeout: 0 })
       return page
     },
     processes: async () => [],

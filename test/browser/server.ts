@@ -48,10 +48,11 @@ export async function serve(
   workers: number,
 ): Promise<Server> {
   const exchange = rounds(workers)
-  const server = createServer(async (request, response) => {
+  const server = createServer((request, response) => {
     const { url, method } = request
     if (method === 'POST' && url === '/mean') {
-      exchange(await buffer(request)).then(
+      const mean = buffer(request).then(exchange) // also fails if the request is cut off
+      mean.then(
         (mean) => response.end(mean),
         (error) => response.writeHead(400).end(String(error)),
       )

@@ -14,7 +14,7 @@ export interface Browser {
     thrown: (message: string) => void,
     said?: (kind: string, text: string) => void,
   ): Promise<Tab>
-  /** Those that it tells of: none where it does not, or gives no answer. */
+  /** Those that it tells of, none where it does not. A browser that hangs gives no answer. */
   processes(): Promise<readonly Process[]>
   /** A browser that does not close within 10 s is killed. */
   close(): Promise<void>

@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { plan } from 'lowrank'
@@ -7,7 +7,7 @@ import * as assert from 'uvu/assert'
 import { compression } from '../../examples/demo/protocol.ts'
 import type { Report } from '../../examples/demo/report.ts'
 import { createCorpus, readText } from '../../examples/demo/text.ts'
-import { allGone, folder, run, startLong } from './demo.ts'
+import { allGone, folder, README, run, startLong, startShown } from './demo.ts'
 
 const demo = suite('demo')
 
@@ -132,6 +132,9 @@ for (const [args, message] of [
   [['--colour'], /unknown option '--colour'/],
   [['extra'], /too many arguments/],
   [['--text', 'no-such-file'], /demo: ENOENT.*no-such-file/],
+  [['--svg', folder], /^demo: "--svg": .* cannot be written: it is a folder$/m],
+  [['--svg', join(folder, 'none', 'a.svg')], /^demo: "--svg": .*: its folder does not exist$/m],
+  [['--topology', 'ring', '--svg', folder], /^demo: "--svg": .*: it is a folder$/m],
 ] as const) {
   demo(`refuses ${args.join(' ')}`, () => {
     const { status, stdout, stderr } = run(args)
@@ -140,6 +143,20 @@ for (const [args, message] of [
     assert.match(stderr, message)
   })
 }
+
+demo('prints the results also if the picture cannot be written at the end', async () => {
+  const gone = join(folder, 'gone')
+  mkdirSync(gone)
+  const args = ['-w', '1', '-s', '1', '--json', '--text', README, '--svg', join(gone, 'a.svg')]
+  const { child, output, ended } = await startShown(args)
+  rmSync(gone, { recursive: true })
+  const { code, stderr } = await ended()
+  assert.is(code, 1)
+  assert.is((JSON.parse(output()) as Report).agreed, true)
+  assert.match(stderr, /demo: "--svg": .*a\.svg cannot be written: its folder does not exist\n$/)
+  assert.not.match(stderr, 'the picture:')
+  await allGone([child.pid!])
+})
 
 demo('reads files, packed files and directories, in order', () => {
   const directory = join(folder, 'texts')

@@ -7,8 +7,12 @@ import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import * as assert from 'uvu/assert'
+import { until } from '../support/until.ts'
 
 const MAIN = fileURLToPath(new URL('../../examples/demo/main.ts', import.meta.url))
+
+/** A short text. */
+export const README = fileURLToPath(new URL('../../README.md', import.meta.url))
 
 /** The demo's command line without options. */
 export const DEMO = [process.execPath, '--import', 'tsx', MAIN]
@@ -36,17 +40,29 @@ export interface Long {
   readonly child: ChildProcess
   /** process numbers */
   readonly workers: number[]
-  /** Waits for the end. @throws Error  if it does not come within 30 seconds */
+  /** all of stdout so far */
+  output(): string
+  /** Waits for the end. */
   ended(): Promise<{ code: number | null; stderr: string }>
 }
 
 /** Starts a long run, of two workers unless the options say more, and waits for its first steps. */
 export async function startLong(options: readonly string[] = []): Promise<Long> {
-  const svg = join(folder, 'never.svg')
   const count = options.includes('-w') ? [] : ['-w', '2']
-  const [name, ...args] = [...DEMO, ...options, ...count, '-s', '100000', '--svg', svg]
-  const child = spawn(name!, args, { stdio: ['ignore', 'ignore', 'pipe'] })
-  let stderr = ''
+  const svg = join(folder, 'never.svg')
+  const long = await startShown([...options, ...count, '-s', '100000', '--svg', svg])
+  await setTimeout(300) // into the first steps
+  return long
+}
+
+/** Starts a run, and waits until its workers are ready. */
+export async function startShown(options: readonly string[]): Promise<Long> {
+  const [name, ...args] = [...DEMO, ...options]
+  const child = spawn(name!, args, { stdio: ['ignore', 'pipe', 'pipe'] })
+  let [stdout, stderr] = ['', '']
+  child.stdout.setEncoding('utf8').on('data', (text) => {
+    stdout += text
+  })
   child.stderr.setEncoding('utf8')
   const closed = once(child, 'close')
   for await (const text of child.stderr.iterator({ destroyOnReturn: false })) {
@@ -58,16 +74,12 @@ export async function startLong(options: readonly string[] = []): Promise<Long> 
   })
   const workers = /processes (.*)\n/.exec(stderr)?.[1]?.split(', ').map(Number)
   assert.ok(workers, stderr)
-  await setTimeout(300) // into the first steps
-  const late = async (): Promise<never> => {
-    await setTimeout(30_000, null, { ref: false })
-    throw new Error(`process ${child.pid} has not ended: ${stderr}`)
-  }
   return {
     child,
     workers,
+    output: () => stdout,
     async ended() {
-      const [code] = await Promise.race([closed, late()])
+      const [code] = await closed
       return { code, stderr }
     },
   }
@@ -80,6 +92,5 @@ export async function allGone(processes: readonly number[]): Promise<void> {
       const state = spawnSync('ps', ['-o', 'stat=', '-p', `${pid}`], { encoding: 'utf8' })
       return /^[^Z\s]/.test(state.stdout)
     })
-  for (let turn = 0; turn < 50 && running().length > 0; turn++) await setTimeout(100)
-  assert.equal(running(), [])
+  await until(`processes ${processes} have ended`, () => running().length === 0)
 }

@@ -15,6 +15,8 @@ import { launch } from '../browser/chromium.ts'
 import { serve } from '../browser/server.ts'
 import type { Browser, Tab } from '../browser/tab.ts'
 import { bundleForBrowsers } from '../built/bundle.ts'
+import { until as settled } from '../support/until.ts'
+import { allClosed, intrude } from './strangers.ts'
 import type { Ends } from './webrtc-channels.ts'
 
 // In the browser:
@@ -23,7 +25,6 @@ declare const ends: Ends
 
 const MESSAGE = 64 * 1024
 const MARK = 1024 * 1024
-const PATIENCE_MS = 120_000
 
 const lib = createRequire(import.meta.url).resolve('typescript/lib/lib.dom.d.ts')
 const text = readFileSync(lib, 'utf8').slice(0, 60_000)
@@ -100,7 +101,7 @@ signalling('gives descriptions on to neighbours, and tells who is there', async 
   for (const message of left) {
     assert.equal(await message, { type: 'members', members: [0, 2, 3] })
   }
-  const late = new WebSocket(`ws://127.0.0.1:${server.port}/ring?method=plain`)
+  const late = new WebSocket(`${ringOf(server)}?method=plain`)
   assert.equal(await next(late), { type: 'waiting', here: 1, tabs: 4 })
   const lost = next(tabs[2]!) // are neighbours now
   tabs[0]!.send(JSON.stringify({ type: 'offer', tab: 2, sdp }))
@@ -113,16 +114,56 @@ signalling('gives descriptions on to neighbours, and tells who is there', async 
 signalling('has the page, the text, and nothing else', async () => {
   const server = keep(await serveRing({ ...settings, tabs: 2, steps: 1 }))
   const at = (path: string, init?: RequestInit) =>
-    fetch(`http://127.0.0.1:${server.port}${path}`, init)
-  assert.match(await (await at('/?method=plain')).text(), /<html lang="en">/)
+    fetch(`http://127.0.0.1:${server.port}${server.path}${path}`, init)
+  assert.match(await (await at('?method=plain')).text(), /<html lang="en">/)
   const lengths = ['text/0', 'text/1', 'text/held-out'].map(async (path) => {
-    return (await (await at(`/${path}`)).arrayBuffer()).byteLength
+    return (await (await at(path)).arrayBuffer()).byteLength
   })
   assert.equal(await Promise.all(lengths), [27_000, 27_000, 6_000])
-  assert.is((await at('/text/2')).status, 404)
-  assert.is((await at('/page.js', { method: 'POST', body: 'frame' })).status, 404)
-  const method = new WebSocket(`ws://127.0.0.1:${server.port}/ring?method=other`)
+  assert.is((await at('text/2')).status, 404)
+  assert.is((await at('page.js', { method: 'POST', body: 'frame' })).status, 404)
+  const method = new WebSocket(`${ringOf(server)}?method=other`)
   assert.match(String((await once(method, 'close'))[1]), /expected one of powergossip,plain/)
+})
+
+signalling('goes on whatever strangers, or tabs, send', async () => {
+  const server = keep(await serveRing({ ...settings, tabs: 2, steps: 1 }))
+  const strangers = await intrude(server.port)
+  const broken = Buffer.from([0xff, 0xff, 0xff, 0xff])
+  for (const [query, sent] of [
+    ['?method=other', broken],
+    ['?method=plain', broken],
+    ['?method=plain&method=//%00%', 'é'.repeat(120)], // the reason has room for 123 bytes
+    ['?%', broken],
+    ['', broken],
+  ] as const) {
+    const socket = new WebSocket(`${ringOf(server)}${query}`).on('error', () => {})
+    await once(socket, 'open')
+    const closed = new Promise((resolve) => socket.on('close', resolve))
+    const tcp = (socket as unknown as { _socket: NodeJS.WritableStream })._socket
+    if (typeof sent === 'string') socket.send(sent)
+    else tcp.write(sent)
+    await closed
+  }
+  // One that is shut out and does not close its end takes nobody's place.
+  const mute = new WebSocket(`${ringOf(server)}?method=plain`)
+  await once(mute, 'open')
+  mute.pause()
+  mute.send('null')
+  mute.send('null')
+  await settled('a tab is shut out', () => server.came.refused === 3)
+  const tabs = await sockets(server, 2)
+  assert.is(server.came.refused, 3)
+  for (const tab of [...tabs, mute]) tab.terminate()
+  assert.is((await fetch(`http://127.0.0.1:${server.port}/`)).status, 404)
+  await closeAll()
+  await allClosed(strangers)
+})
+
+signalling('says where it cannot listen', async () => {
+  const server = keep(await serveRing({ ...settings, tabs: 2, steps: 1 }))
+  const other = serveRing({ ...settings, port: server.port, tabs: 2, steps: 1 })
+  assert.match(await other.then(String, String), 'EADDRINUSE')
 })
 
 signalling.run()
@@ -259,7 +300,7 @@ else {
   async function open(server: RingServer, count: number, method: Method): Promise<Tab[]> {
     const tabs: Tab[] = []
     for (let tab = 0; tab < count; tab++) {
-      const url = `http://127.0.0.1:${server.port}/?method=${method}`
+      const url = `http://127.0.0.1:${server.port}${server.path}?method=${method}`
       tabs.push(keep(await (browser as Browser).open(url, (message) => thrown.push(message))))
     }
     return tabs
@@ -273,17 +314,20 @@ function keep<T extends { close(): Promise<void> }>(one: T): T {
 }
 
 /**
- * Waits until `all` holds for each tab's report.
+ * Waits until `all` holds for each tab's report, and prints a dot whenever a report has changed, so
+ * that run.ts sees the progress.
  *
- * @throws Error  after some time, or if a tab fails
+ * @throws Error  if a tab fails
  */
 async function until(tabs: readonly Tab[], all: (report: Report) => boolean): Promise<Report[]> {
-  for (const latest = performance.now() + PATIENCE_MS; ; await setTimeout(100)) {
+  for (let before = ''; ; await setTimeout(100)) {
     const reports = await Promise.all(tabs.map((tab) => tab.evaluate(() => report())))
     if (reports.every(all)) return reports
     const seen = reports.map(({ status, step, neighbours }) => ({ status, step, neighbours }))
-    const failed = reports.some(({ status }) => status.includes('Error'))
-    if (failed || performance.now() > latest) throw new Error(JSON.stringify(seen))
+    const now = JSON.stringify(seen)
+    if (reports.some(({ status }) => status.includes('Error'))) throw new Error(now)
+    if (now !== before) process.stderr.write('.')
+    before = now
   }
 }
 
@@ -318,12 +362,16 @@ function distances(reports: readonly Report[]): number[] {
   })
 }
 
+function ringOf({ port, path }: RingServer): string {
+  return `ws://127.0.0.1:${port}${path}ring`
+}
+
 /** Tabs without a page, when each knows the others. */
 async function sockets(server: RingServer, count: number): Promise<WebSocket[]> {
   const tabs: WebSocket[] = []
   const greeted: Promise<unknown>[] = []
   for (let tab = 0; tab < count; tab++) {
-    const socket = new WebSocket(`ws://127.0.0.1:${server.port}/ring?method=plain`)
+    const socket = new WebSocket(`${ringOf(server)}?method=plain`)
     tabs.push(socket)
     greeted.push(
       new Promise((resolve) => {

@@ -5,7 +5,7 @@
 //   npm ci --prefix test/consumers
 import { execFile } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { createRequire } from 'node:module'
 import type { AddressInfo } from 'node:net'
@@ -130,9 +130,9 @@ async function hashAt(url: string, name = 'hash'): Promise<string> {
   const thrown: string[] = []
   opened.on('pageerror', (error) => thrown.push(error.message))
   try {
-    await opened.goto(url)
+    await opened.goto(url, { timeout: 0 })
     const found = (name: string) => Reflect.get(globalThis, name) as Promise<string> | undefined
-    await opened.waitForFunction((name) => name in globalThis, name, { timeout: 60_000 })
+    await opened.waitForFunction((name) => name in globalThis, name, { timeout: 0 })
     const hash = await opened.evaluate(found, name)
     assert.equal(thrown, [])
     return hash!
@@ -149,10 +149,15 @@ async function hashesAt(url: string): Promise<string[]> {
 
 /** Serves a folder of the project while `use` works. */
 async function served<T>(folder: string, use: (url: string) => Promise<T>): Promise<T> {
+  const root = join(project.folder, folder)
+  // Only these, whatever a URL has in it.
+  const files = readdirSync(root, { recursive: true, withFileTypes: true })
+    .filter((file) => file.isFile())
+    .map(({ parentPath, name }) => join(parentPath, name))
   const server = createServer(({ url }, response) => {
     const path = url === '/' ? '/index.html' : url!
-    const file = join(project.folder, folder, path)
-    if (!existsSync(file)) return response.writeHead(404).end()
+    const file = join(root, path)
+    if (!files.includes(file)) return response.writeHead(404).end()
     const type = extname(path) === '.html' ? 'text/html' : 'text/javascript'
     return response.setHeader('content-type', type).end(readFileSync(file))
   })

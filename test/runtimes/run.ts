@@ -7,6 +7,7 @@ import * as assert from 'uvu/assert'
 import { serve } from '../browser/server.ts'
 import type { Browser } from '../browser/tab.ts'
 import { bundleTests } from '../built/bundle.ts'
+import { patience } from '../support/patience.ts'
 import { outcome, type Started } from './watch.ts'
 
 /** Test files that run in one page. */
@@ -112,7 +113,7 @@ function inPage(
     const begin = async () => {
       const tab = await browser.open(`${url}/tests`, (message) => thrown.push(message), hear)
       // A page counts as loaded before its modules have finished, but `import` waits for them. The
-      // call does not wait for the tests: drivers give a call up after some minutes.
+      // call does not wait for the tests: drivers may give a call up after some minutes.
       await tab.evaluate(
         ([script, end]) => import(script).then(() => void exec().then(() => console.info(end))),
         ['/tests.js', END] as const,
@@ -127,7 +128,8 @@ function inPage(
   async function stop(): Promise<string> {
     const server = await serving
     const browser = await launching.catch(() => null) // `ended` says why
-    const processes = (await browser?.processes()) ?? []
+    const late = new Promise<[]>((resolve) => setTimeout(resolve, patience(5_000), []).unref())
+    const processes = browser ? await Promise.race([browser.processes(), late]) : []
     await browser?.close()
     await server.close()
     const all = processes.map(

@@ -3,6 +3,7 @@
 // once more.
 
 import { stripVTControlCharacters } from 'node:util'
+import { patience } from '../support/patience.ts'
 
 /** A program that has been started, and prints. */
 export interface Started {
@@ -12,15 +13,8 @@ export interface Started {
   stop(): Promise<string>
 }
 
-export interface Limits {
-  /** how long the program may print nothing */
-  readonly stillMs: number
-  /** when the program must have ended, on this process's clock: run.ts gives each file 300 s */
-  readonly untilMs: number
-}
-
-/** The slowest test takes 5 s alone, and 7 s while others compute. */
-const LIMITS: Limits = { stillMs: 60_000, untilMs: 275_000 }
+/** How long the program may print nothing. The slowest test takes 5 s alone. */
+const STILL_MS = 60_000
 
 interface Try {
   readonly printed: string
@@ -30,34 +24,35 @@ interface Try {
 
 /**
  * Resolves to the program's output, whether tests failed or not. If the first try has no outcome,
- * this prints all that is known and tries once more; run.ts shows the line that says so.
+ * this prints all that is known and tries once more; run.ts shows the line that says so. For each
+ * part that the program prints, this prints a dot, so that run.ts sees the progress.
  *
  * @param start  starts the program; calls its argument with the text, part by part
- * @throws Error  two tries had no outcome, or there is no time left for a second
+ * @throws Error  two tries had no outcome
  */
 export async function outcome(
   name: string,
   start: (print: (text: string) => void) => Started,
-  limits = LIMITS,
+  stillMs = STILL_MS,
 ): Promise<string> {
-  const first = await once(start, limits)
+  const first = await once(start, stillMs)
   if (first.wrong === null) return first.printed
-  if (performance.now() >= limits.untilMs) throw new Error(first.wrong)
   console.log(`ATTENTION: ${name}: ${first.wrong}. This is the second try.`)
-  const second = await once(start, limits)
+  const second = await once(start, stillMs)
   if (second.wrong === null) return second.printed
   throw new Error(`${first.wrong}; and once more: ${second.wrong}`)
 }
 
 async function once(
   start: (print: (text: string) => void) => Started,
-  { stillMs, untilMs }: Limits,
+  stillMs: number,
 ): Promise<Try> {
   let printed = ''
   let last = performance.now()
   const { ended, stop } = start((text) => {
     printed += text
     last = performance.now()
+    process.stderr.write('.')
   })
   /** Undefined while it runs, null at a good end. */
   let wrong: string | null | undefined
@@ -71,9 +66,8 @@ async function once(
   )
   while (wrong === undefined) {
     await new Promise((resolve) => setTimeout(resolve, 100))
-    const now = performance.now()
-    if (now - last >= stillMs) wrong ??= `nothing printed for ${stillMs / 1000} s`
-    else if (now >= untilMs) wrong ??= `not at its end when ${untilMs / 1000} s were over`
+    if (performance.now() - last < patience(stillMs)) continue
+    wrong ??= `nothing printed for ${stillMs / 1000} s`
   }
   const known = await stop()
   if (wrong === null) return { printed, wrong }

@@ -90,7 +90,6 @@ function run(env: object) {
     {
       cwd: root,
       encoding: 'utf8',
-      timeout: 60_000,
       env: { ...clean, ...env },
       stdio: ['ignore', 'pipe', 'ignore'],
     },
