@@ -228,14 +228,28 @@ test('finds a code that is not finite, in the frame and at the byte, whatever el
       frameOf(gaussian(5001, sender), { type: sender < 3 ? type : 'f32', senders: [sender] }),
     )
     const valuesAt = decodeFrame(frames[0]!).valuesAt
-    for (const i of [0, 2047, 2048, 5000]) {
+    for (const i of [0, 1, 255, 256, 2047, 2048, 5000]) {
+      const heads = type === 'f16' ? 2 * (Math.floor(i / 256) + 1) : 0
+      const at = valuesAt + heads + 2 * i
       for (const code of codes[type]) {
         const spoilt = [...frames]
-        spoilt[1] = spoil(frames[1]!, valuesAt + 2 * i, bytesOf('u16', code))
-        refuses(() => aggregate(spoilt), valuesAt + 2 * i, /not finite/)
-        refuses(() => aggregate([spoilt[1]!]), valuesAt + 2 * i, /not finite/)
+        spoilt[1] = spoil(frames[1]!, at, bytesOf('u16', code))
+        refuses(() => aggregate(spoilt), at, /not finite/)
+        refuses(() => aggregate([spoilt[1]!]), at, /not finite/)
       }
     }
+  }
+})
+
+test('refuses an exponent out of range, which no value may show', () => {
+  for (const exponent of [0x82, 0x80, 49, 127]) {
+    const frames = [0, 1, 2, 3].map((sender) =>
+      frameOf(new Float32Array(300), { type: 'f16', senders: [sender] }),
+    )
+    const at = decodeFrame(frames[1]!).valuesAt + 514 + 1
+    frames[1] = spoil(frames[1]!, at, [exponent])
+    refuses(() => aggregate(frames), at, /not finite/)
+    refuses(() => aggregate([frames[1]!]), at, /not finite/)
   }
 })
 

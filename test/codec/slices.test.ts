@@ -13,7 +13,9 @@ const test = suite('split')
 
 const SEED = 20261122
 const wires = fc.constantFrom<Wire>('f32', 'f16', 'bf16', 'int8')
-const columns = fc.array(fc.integer({ min: 1, max: 150 }), { minLength: 1, maxLength: 5 })
+/** Bytes of a full block, or of a value. */
+const BLOCK_BYTES: Readonly<Record<Wire, number>> = { f32: 4, f16: 514, bf16: 2, int8: 69 }
+const columns = fc.array(fc.integer({ min: 1, max: 350 }), { minLength: 1, maxLength: 5 })
 
 test('any frame, cut at any size that holds a value, joins in any order', () => {
   fc.assert(
@@ -31,7 +33,7 @@ test('any frame, cut at any size that holds a value, joins in any order', () => 
         )
         senders.sort((a, b) => a - b)
         const frame = frameOf(values, { type, segments, scalars, senders, weight: 2 })
-        const least = decodeFrame(frame).valuesAt + (type === 'int8' ? 69 : 4)
+        const least = decodeFrame(frame).valuesAt + BLOCK_BYTES[type]
         const slices = splitFrame(frame, least + room)
         let next = 0
         for (const slice of slices) {
@@ -70,7 +72,7 @@ test('slices aggregated one by one, then joined, are the mean of the whole frame
         )
         // A worker that does not contribute has a shorter header, but its frame is cut alike.
         frames.push(frameOf(new Float32Array(total), { type, segments, weight: 0, scalars: [0] }))
-        const cut = frames.map((frame) => splitFrame(frame, 64 + 12 + 69 + room))
+        const cut = frames.map((frame) => splitFrame(frame, 64 + 12 + BLOCK_BYTES[type] + room))
         const means = cut[0]!.map((_, i) => aggregate(cut.map((slices) => slices[i]!)))
         assert.ok(cut.every((slices) => slices.length === means.length))
         same(joinSlices(shuffled(means, seed)), aggregate(frames))
@@ -114,8 +116,15 @@ test('what fits comes back as it is; what cannot fit is a RangeError', () => {
   for (const size of [75, 1, 0, -1, 1.5, Number.NaN]) {
     assert.throws(() => splitFrame(frame, size), tooSmall, `${size}`)
   }
-  const block = frameOf(gaussian(64, 1), { type: 'int8' })
-  assert.throws(() => splitFrame(block, block.length - 1), tooSmall)
+  for (const [type, count] of [
+    ['int8', 64],
+    ['f16', 256],
+  ] as const) {
+    const block = frameOf(gaussian(count, 1), { type })
+    assert.throws(() => splitFrame(block, block.length - 1), tooSmall)
+    const two = frameOf(gaussian(count + 1, 1), { type })
+    assert.is(splitFrame(two, two.length - 1).length, 2)
+  }
   const empty = frameOf([])
   assert.throws(() => splitFrame(empty, empty.length - 1), tooSmall)
   const parts = gatheredOf([partOf(0, 1, [1, 2])])

@@ -89,8 +89,8 @@ function stream(
  */
 function slices(frames: readonly Uint8Array[], chance: Chance): Uint8Array {
   const whole = aggregate(frames)
-  // A header of up to eight senders, and one block of int8.
-  const most = 64 + 4 * 8 + 4 * Math.ceil(inspect(whole).ranks.length / 2) + 69
+  // A header of up to eight senders, and one block of f16.
+  const most = 64 + 4 * 8 + 4 * Math.ceil(inspect(whole).ranks.length / 2) + 514
   const maxBytes = most + Math.floor(chance() * 400)
   const cut = frames.map((frame) => splitFrame(frame, maxBytes))
   const places = cut.map((parts) => parts.map((part) => JSON.stringify(inspect(part).slice)))

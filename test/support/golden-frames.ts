@@ -94,7 +94,7 @@ export async function goldenFrames(
     const mean = aggregate(frames)
     const one = createAggregate()
     for (const frame of frames) one.add(frame)
-    const whole = frames.map((frame) => joinSlices(splitFrame(frame, 160).reverse()))
+    const whole = frames.map((frame) => joinSlices(splitFrame(frame, 400).reverse()))
     hashed.push(...frames, mean, one.result(), ...splitFrame(mean, 160), aggregate(whole))
 
     const updates = VECTORS.map((shape) => floats(shape, () => 0))
@@ -114,7 +114,7 @@ function floats(shape: readonly number[], next: () => number): Float32Array {
 }
 
 /**
- * Numbers from 2⁻³² to 2²⁰, below and above the range of f16. Every third lies halfway between two
+ * Numbers from 2⁻³² to 2²⁰, a wider range than that of float16. Every third lies halfway between two
  * numbers of f16, and every third between two of bf16.
  */
 function hard(values: Float32Array): Float32Array {

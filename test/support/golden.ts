@@ -35,7 +35,7 @@ export const GOLDEN = {
   /** of workers with f32, whose bytes never change */
   frames: '7e89f59e86442d24c8da95567077bc1da2753b79720db754deed5741a35e0c11',
   /** of workers with unlike wire types */
-  wires: '9a91d2699bab24467285fa828733116a1b61b428bdea196ed9b2cd1db73f0c4a',
+  wires: '5e3de98b069b6b3d6d359e01f53d92b1f8c096d78f2a0569f903ef4db82fdb32',
 } as const
 
 const SHAPES = [[16, 12], [16], [4, 16], [4]] as const
