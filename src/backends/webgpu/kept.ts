@@ -95,14 +95,16 @@ export class Kept {
     }
     this.#recorder.checked(() => {
       for (const [i, buffer] of made.entries()) {
-        if (!buffer) continue
         const [before, room] = [this.#buffers[i]!, this.#rooms[i]!]
-        const bytes = 4 * (copiesAt(this.#fours[i]!) + 4 * room)
-        this.#recorder.encoder.copyBufferToBuffer(before, 0, buffer, 0, bytes)
-        this.#recorder.write(buffer, 4 * BEFORE, Uint32Array.of(room))
-        before.destroy()
-        this.#buffers[i] = buffer
-        this.#rooms[i] = more[i]!
+        if (buffer) {
+          const bytes = 4 * (copiesAt(this.#fours[i]!) + 4 * room)
+          this.#recorder.encoder.copyBufferToBuffer(before, 0, buffer, 0, bytes)
+          this.#recorder.flush()
+          before.destroy()
+          this.#buffers[i] = buffer
+          this.#rooms[i] = more[i]!
+        }
+        this.#recorder.write(this.#buffers[i]!, 4 * BEFORE, Uint32Array.of(room))
       }
     })
   }
