@@ -62,6 +62,10 @@ class Dion extends FullStep {
     this.#momentum = momentum
   }
 
+  override get followsMean(): boolean {
+    return true
+  }
+
   override *step(context: StepContext): StepGenerator {
     const { session, layout } = context
     if (layout.matrices.length === 0) return yield* wholeStep(context)

@@ -19,7 +19,13 @@ import { wait } from '../gensync.ts'
 import { gatedRanks, leftColumns, rawLengths, rightColumns } from '../layout.ts'
 import { leadingColumns } from '../linalg/rayleigh-ritz.ts'
 import type { AlgorithmSetup, Method, Round, Settings, SharedOptions } from '../options.ts'
-import { chooseDeflation, keepRawDeviation, keepsNothing, rawDeviationOf } from './feedback.ts'
+import {
+  chooseDeflation,
+  followsMean,
+  keepRawDeviation,
+  keepsNothing,
+  rawDeviationOf,
+} from './feedback.ts'
 
 /** Deviations from the paper that reproduce other programs. No user option selects them. */
 export interface Variant {
@@ -119,6 +125,10 @@ export class FullStep implements Algorithm {
     this.#variant = variant
     this.#layout = layout
     this.load(layout, loaded, step)()
+  }
+
+  get followsMean(): boolean {
+    return followsMean(this.#settings)
   }
 
   get shared(): SharedState {

@@ -2,15 +2,15 @@
 // receives their means. All workers receive the same means, so they decide on the same ranks.
 
 import type { Finish, Incoming, Outgoing, StepGenerator } from '../algorithm.ts'
-import { LARGEST } from '../linalg/rayleigh-ritz.ts'
+import { LIMIT } from '../codec/wire/wire-type.ts'
 import type { Round } from '../options.ts'
 
 /**
- * Converts numbers ≥ 0 to float32 scalars. Numbers beyond the largest float32 become the largest
- * float32, because a frame with scalars that are not finite is not sent.
+ * Converts numbers ≥ 0 to float32 scalars. Numbers that are too large for a frame become the
+ * largest float32 below `LIMIT`, because a frame with larger scalars is not sent.
  */
 export function scalarsOf(values: readonly number[]): Float32Array {
-  return Float32Array.from(values, (value) => Math.min(value, LARGEST))
+  return Float32Array.from(values, (value) => Math.min(value, LIMIT * (1 - 2 ** -24)))
 }
 
 /**

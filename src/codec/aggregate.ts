@@ -1,12 +1,12 @@
 // The mean of a round's frames: of all at once (`aggregate`), or one by one (`createAggregate`).
 import type { Bytes, BytesLike } from '../bytes.ts'
-import { RoundError } from '../errors.ts'
+import { FrameError, RoundError } from '../errors.ts'
 import { aList } from '../validate.ts'
 import { beginFrame, checkFloats, decodeFrame, type Frame, openFrame, sealFrame } from './frame.ts'
-import { type PackedPart, partsLength, partsOf, writeParts } from './gathered.ts'
-import type { Header } from './header.ts'
+import { faultIn, type PackedPart, partsLength, partsOf, writeParts } from './gathered.ts'
+import { type Header, senderAt } from './header.ts'
 import { addScalars, addValues, meanOf, noScalars } from './mean.ts'
-import { createParticipants, duplicateSender, type Participants } from './participants.ts'
+import { createParticipants, type Participants } from './participants.ts'
 
 /**
  * Computes the mean of a round's frames, for `Compressor.receive`: the all-reduce of PowerSGD
@@ -26,18 +26,25 @@ import { createParticipants, duplicateSender, type Participants } from './partic
  * @returns a new frame
  * @throws RangeError  if there are no frames
  * @throws TypeError  if they are no array, or one is no bytes
- * @throws FrameError  if one is damaged, or differs from the others in step, round, shapes,
- *   options, history, ranks or slice; or if a sender occurs twice
+ * @throws FrameError  if one is damaged, or has a value that is not below 2⁶⁴; if it differs from
+ *   the others in step, round, shapes, options, history, ranks or slice; or if a sender occurs
+ *   twice. The message names the sender
  */
 export function aggregate(frames: readonly BytesLike[]): Bytes {
   aList('frames', frames, 'frames')
   const opened = Array.from(frames, (bytes, i) => openFrame(bytes, `frames[${i}]`)).sort(bySender)
-  // Values of the other frames are checked through their mean, which is finite only if they all
-  // are.
-  for (const frame of opened) if (frame.weight === 0) checkFloats(frame)
   const participants = createParticipants()
   for (const frame of opened) {
-    if (!participants.admits(frame)) throw duplicateSender(frame.senders[0]!, 0)
+    // Summed values of a weight above 0 are checked through their mean.
+    if (frame.weight === 0) checkFloats(frame)
+    checkPartsOf(frame)
+    if (!participants.admits(frame)) {
+      throw new FrameError(
+        `sender ${frame.senders[0]} occurs twice, with the very same frame: it was delivered twice, ` +
+          'or two workers share a `sender` number',
+        senderAt(0),
+      )
+    }
     participants.enter(frame)
   }
   const counted = opened.filter(({ weight }) => weight > 0)
@@ -64,8 +71,8 @@ export interface Aggregate {
    * @returns false if the very same frame has been added before; it is not added again. A frame of
    *   weight 0, which has no sender, always returns true
    * @throws TypeError  if these are not bytes
-   * @throws FrameError  if the frame is damaged, does not belong to the round of the first one, or
-   *   has a sender of another frame. Nothing has been added then
+   * @throws FrameError  if the frame is damaged, has a value that is not below 2⁶⁴, does not belong
+   *   to the round of the first one, or has a sender of another frame. Nothing has been added then
    */
   add(frame: BytesLike): boolean
   /** The mean of the frames added so far, as a new frame. @throws RoundError  if there are none */
@@ -94,9 +101,10 @@ export function createAggregate(): Aggregate {
   return {
     add(bytes) {
       const frame = decodeFrame(bytes)
+      checkPartsOf(frame)
       if (!participants.admits(frame)) return false
       if (frame.weight > 0) {
-        if (frame.kind === 'gathered') parts = parts.concat(partsOf(frame).map(copy))
+        if (frame.kind === 'gathered') for (const part of partsOf(frame)) parts.push(copy(part))
         else {
           if (empty && values.length !== frame.count) values = new Float64Array(frame.count)
           addValues(values, frame, empty)
@@ -164,6 +172,15 @@ function meanHeader(participants: Participants, sums: Float64Array, weight: numb
   const header = participants.header!
   const scalars = header.scalars.map((_, i) => (weight > 0 ? sums[i]! / weight : 0))
   return { ...header, weight, senders: participants.senders(), scalars }
+}
+
+/** Checks the parts of a whole gathered frame. Those of a slice are fragments. @throws FrameError */
+function checkPartsOf(frame: Frame): void {
+  if (frame.kind === 'summed' || frame.total > 1) return
+  for (const part of partsOf(frame)) {
+    const fault = faultIn(part)
+    if (fault) throw fault
+  }
 }
 
 function copy(part: PackedPart): PackedPart {

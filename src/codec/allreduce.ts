@@ -6,6 +6,7 @@ import { integer, isFloats, wrongType } from '../validate.ts'
 import { beginFrame, decodeFrame, type Frame, sealFrame } from './frame.ts'
 import { AT } from './header.ts'
 import { f32 } from './wire/f32.ts'
+import { LIMIT } from './wire/wire-type.ts'
 import { xxh32 } from './xxh32.ts'
 
 /** 2¹² workers: the sum of their control words, each below 2¹², is still exact in float32. */
@@ -90,14 +91,14 @@ export function fromPayload(sum: Float32Array, frame: BytesLike, workers: number
 /**
  * Element i of the sum ÷ divisor; 0 if the divisor is 0.
  *
- * @throws FrameError  if it is not finite
+ * @throws FrameError  if the sum is not finite, or the mean not below 2⁶⁴
  */
 function meanOf(sum: Float32Array, i: number, divisor: number): number {
   const total = sum[i]!
   const mean = divisor === 0 ? 0 : Math.fround(total / divisor)
-  if (!Number.isFinite(total) || !Number.isFinite(mean)) {
+  if (!(Number.isFinite(total) && Math.abs(mean) < LIMIT)) {
     throw new FrameError(
-      `value ${i}: expected a finite sum and mean, got ${total} and ${mean}`,
+      `value ${i}: expected a finite sum, and a mean below 2⁶⁴, got ${total} and ${mean}`,
       4 * i,
     )
   }

@@ -4,7 +4,15 @@ import { type Bytes, type BytesLike, dataView } from '../bytes.ts'
 import { FrameError } from '../errors.ts'
 import { bytesIn } from '../validate.ts'
 import { checkParts } from './gathered.ts'
-import { AT, checkHeader, type Header, headerLength, readFields, writeHeader } from './header.ts'
+import {
+  AT,
+  checkHeader,
+  type Header,
+  headerLength,
+  namesOf,
+  readFields,
+  writeHeader,
+} from './header.ts'
 import { wireType } from './wire/index.ts'
 import { xxh32 } from './xxh32.ts'
 
@@ -85,14 +93,15 @@ function checkDivision(frame: Frame): void {
 /**
  * Checks the values of a summed frame.
  *
- * @throws FrameError  if one is not finite, or not zero although the weight is 0
+ * @throws FrameError  if one is not below 2⁶⁴, or not zero although the weight is 0
  */
-export function checkFloats({ kind, type, values, count, weight, valuesAt }: Frame): void {
+export function checkFloats(frame: Frame): void {
+  const { kind, type, values, count, weight, valuesAt, senders } = frame
   if (kind === 'gathered') return
   const bad = wireType(type).firstInvalid(values, count, weight === 0)
   if (bad < 0) return
-  const what = weight === 0 ? 'weight 0, but a value that is not' : 'a value is not finite'
-  throw new FrameError(what, valuesAt + bad)
+  const large = `a value is not finite, or not below 2⁶⁴, from ${namesOf(senders)}`
+  throw new FrameError(weight === 0 ? 'weight 0, but a value that is not' : large, valuesAt + bad)
 }
 
 /**

@@ -47,10 +47,15 @@ export interface ReceivedPart extends PackedPart {
 
 /** How an algorithm encodes its own part of a round, and decodes the parts of all workers. */
 export interface Gathering {
-  /** Encodes this worker's data; null if a number is not finite. */
+  /** Encodes this worker's data; null if a number is not finite, or not below 2⁶⁴. */
   pack(type: Wire): Uint8Array | null
-  /** Decodes a part. @throws FrameError  if it is not valid, with the byte in the frame */
+  /** `unpackPart` */
   unpack(part: ReceivedPart): Part
+  /**
+   * Whether a worker's part is one that this method can use. One that it cannot counts as not sent,
+   * so all workers must come to the same answer.
+   */
+  accepts(part: Part): boolean
 }
 
 /** The byte at which each field of a part's data begins. */
@@ -61,28 +66,26 @@ export function dataLength(words: number, encoded: number): number {
   return DATA_AT.values + 4 * words + Math.ceil(encoded / 4) * 4
 }
 
+/** The data of a part without words and floats. */
+export function emptyData(): Uint8Array {
+  return new Uint8Array(DATA_AT.values)
+}
+
 /** Bytes of a part, its header included. @param data  bytes of its data */
 export function partLength(data: number): number {
   return PART_AT.data + data
 }
 
-/**
- * The usual `Gathering`, of words and floats.
- *
- * @param own  this worker's contribution; its floats are overwritten with what others will decode
- * @param refuse  checks a part whose floats are finite: returns what is wrong with it, or null
- */
-export function gathering(
-  own: Columns & { readonly words: Uint32Array },
-  refuse: (part: Part) => string | null,
-): Gathering {
-  return {
-    pack: (type) => packData(type, own.words, own),
-    unpack: (part) => unpackPart(part, refuse),
-  }
-}
+/** The words and floats of this worker's part. */
+export type OwnPart = Columns & { readonly words: Uint32Array }
 
-function packData(type: Wire, words: Uint32Array, { floats, columns }: Columns): Uint8Array | null {
+/**
+ * Encodes the data of this worker's part.
+ *
+ * @param own  its floats are overwritten with what others will decode
+ * @returns null if a float is not finite, or not below 2⁶⁴
+ */
+export function packData(type: Wire, { words, floats, columns }: OwnPart): Uint8Array | null {
   if (f32.firstInvalid(bytesOf(floats), floats.length) >= 0) return null
   const wire = wireType(type)
   const encoded = wire.encodedLength(columns)
@@ -98,14 +101,21 @@ function packData(type: Wire, words: Uint32Array, { floats, columns }: Columns):
   return data
 }
 
-function unpackPart(packed: ReceivedPart, refuse: (part: Part) => string | null): Part {
-  const { sender, weight, data, at } = packed
-  const wire = wireType(packed.type)
-  const fail = (what: string, byte = 0) =>
-    new FrameError(`part of sender ${sender}: ${what}`, at + byte)
-  if (data.length < DATA_AT.values) {
-    throw fail(`expected ${DATA_AT.values} bytes or more, got ${data.length}`)
-  }
+/** The error for a part of a received frame. @param byte  in the part's data */
+export function partError({ sender, at }: ReceivedPart, what: string, byte = 0): FrameError {
+  return new FrameError(`part of sender ${sender}: ${what}`, at + byte)
+}
+
+/**
+ * Checks the data of a part, as far as that is possible without knowing the method.
+ *
+ * @returns null; or the error, with the byte in the frame
+ */
+export function faultIn(part: ReceivedPart): FrameError | null {
+  const { data } = part
+  const wire = wireType(part.type)
+  const fault = (what: string, byte?: number) => partError(part, what, byte)
+  if (data.length < DATA_AT.values) return fault(`got only ${data.length} bytes`)
   const view = dataView(data)
   const words = view.getUint32(DATA_AT.words, true)
   const floats = view.getUint32(DATA_AT.floats, true)
@@ -113,22 +123,24 @@ function unpackPart(packed: ReceivedPart, refuse: (part: Part) => string | null)
   const values = data.subarray(Math.min(data.length, end))
   const encoded = wire.lengthIn(values, floats)
   if (encoded < 0 || dataLength(words, encoded) !== data.length) {
-    throw fail(`${words} words and ${floats} floats are not what ${data.length} bytes hold`)
+    return fault(`${words} words and ${floats} floats are not what ${data.length} bytes hold`)
   }
   const bad = wire.firstInvalid(values, floats)
-  if (bad >= 0) throw fail('a value is not finite', end + bad)
+  if (bad >= 0) return fault('a value is not finite, or not below 2⁶⁴', end + bad)
   const padding = values.subarray(encoded).findIndex((byte) => byte !== 0)
-  if (padding >= 0) throw fail('padding: expected zero', end + encoded + padding)
-  const part = {
-    sender,
-    weight,
-    words: new Uint32Array(data.slice(DATA_AT.values, end).buffer),
-    floats: new Float32Array(floats),
-  }
-  wire.decode(values, floats, part.floats)
-  const problem = refuse(part)
-  if (problem !== null) throw fail(problem)
-  return part
+  return padding < 0 ? null : fault('padding: expected zero', end + encoded + padding)
+}
+
+/** Decodes a part. @throws FrameError  if `faultIn` finds a fault */
+export function unpackPart(part: ReceivedPart): Part {
+  const fault = faultIn(part)
+  if (fault) throw fault
+  const { sender, weight, type, data } = part
+  const view = dataView(data)
+  const end = DATA_AT.values + 4 * view.getUint32(DATA_AT.words, true)
+  const floats = new Float32Array(view.getUint32(DATA_AT.floats, true))
+  wireType(type).decode(data.subarray(end), floats.length, floats)
+  return { sender, weight, words: new Uint32Array(data.slice(DATA_AT.values, end).buffer), floats }
 }
 
 /** The fields of a `Frame` that its parts are read from. */

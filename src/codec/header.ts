@@ -1,6 +1,7 @@
 // The format of frames, and the code that reads, checks and writes their headers.
 import { FrameError } from '../errors.ts'
 import { unknownType, type Wire, wireType, wireTypeOf } from './wire/index.ts'
+import { LIMIT } from './wire/wire-type.ts'
 
 /** Whether the values of a frame are averaged, or the parts of all senders are listed. */
 export type FrameKind = 'summed' | 'gathered'
@@ -28,14 +29,15 @@ export type FrameKind = 'summed' | 'gathered'
  *     56     4  offset      summed: index of the slice's first     gathered: index of the slice
  *     60     4  count       summed: values in the slice            gathered: 1
  *     64     4  each sender: u32, strictly ascending
- *      …     4  each scalar: f32, finite; a mean by weight, like the values
+ *      …     4  each scalar: f32, below 2⁶⁴ in absolute value; a mean by weight, like the values
  *      …     2  each rank: u16, the current rank of that parameter; 0: uncompressed
  *      …     2  zero, if the number of ranks is odd
  *      …     …  values, from a multiple of 4 to the end of the frame
  *
- * Summed values are the means over the senders, by weight. They are finite. Each file of wire/ says
- * how its type encodes them. A block of values ends where a column or a slice ends; the encoder
- * knows columns, and the decoder does not need to.
+ * Summed values are the means over the senders, by weight. Values are below 2⁶⁴ in absolute value,
+ * summed or gathered, and scales are so small that values are. Each file of wire/ says how its type
+ * encodes them. A block of values ends where a column or a slice ends; the encoder knows columns,
+ * and the decoder does not need to.
  *
  * count is 0 only if total is 0. With weight 0 all values (or their scales) are zero: this is the
  * frame of a worker that is absent, or a mean of such frames. A frame with a weight, but without
@@ -130,6 +132,12 @@ export function rankAt(senders: number, scalars: number, i: number): number {
 /** Bytes of a header with so many senders, ranks and scalars: a multiple of 4. */
 export function headerLength(senders: number, ranks: number, scalars: number): number {
   return AT.lists + 4 * (senders + scalars) + 4 * Math.ceil(ranks / 2)
+}
+
+/** The senders of a frame, for messages. */
+export function namesOf(senders: Uint32Array): string {
+  const { length } = senders
+  return `sender${length === 1 ? '' : 's'} ${senders.subarray(0, 5)}${length > 5 ? '…' : ''}`
 }
 
 /** Writes a header, except the checksum. @param bytes  must begin where their buffer begins */
@@ -237,7 +245,9 @@ export function checkHeader(view: DataView): number {
   const scalarsEnd = senderAt(senders + scalars)
   for (let at = senderAt(senders); at < scalarsEnd; at += 4) {
     const scalar = view.getFloat32(at, true)
-    expect(Number.isFinite(scalar), `scalar: expected a finite number, got ${scalar}`, at)
+    if (Math.abs(scalar) < LIMIT) continue
+    const names = namesOf(readFields(view).senders)
+    throw new FrameError(`scalar: expected less than 2⁶⁴, got ${scalar}, from ${names}`, at)
   }
   if (ranks % 2 === 1) {
     const at = rankAt(senders, scalars, ranks)

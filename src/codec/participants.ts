@@ -2,7 +2,7 @@
 // and recognises those that are there already.
 import { FrameError } from '../errors.ts'
 import { type Frame, readHeader } from './frame.ts'
-import { AT, type Header, MAX_WEIGHT, senderAt } from './header.ts'
+import { AT, type Header, MAX_WEIGHT, namesOf, senderAt } from './header.ts'
 import { assertSameCut } from './match.ts'
 
 /** The frames counted in one round. All must match the first one. */
@@ -39,24 +39,34 @@ interface Entry {
 
 export function createParticipants(): Participants {
   let header: Header | null = null
-  let entries: Entry[] = []
-  const entryOf = new Map<number, Entry>()
+  /** by first sender */
+  const entries = new Map<number, Entry>()
+  /**
+   * All senders, in ascending lists, each at least twice as long as the next. So there are few
+   * lists, and a sender is seldom copied. (A Map of all senders ends at 2²⁴, which one frame can
+   * have.)
+   */
+  let lists: Uint32Array[] = []
   let sum = 0 // of the weights, in the order of the calls
   return {
     get header() {
       return header
     },
     admits(frame) {
-      if (header) assertSameCut(header, frame)
+      if (header) assertSameCut(header, frame, `, from ${namesOf(frame.senders)}`)
       if (frame.weight === 0) return true
-      if (frame.senders.length === 0) {
+      const { senders } = frame
+      if (senders.length === 0) {
         throw new FrameError('an anonymous mean cannot be aggregated: no senders', AT.senders)
       }
-      for (const [i, sender] of frame.senders.entries()) {
-        const entry = entryOf.get(sender)
-        if (!entry) continue
-        if (i === 0 && isFrame(entry, frame)) return false
-        throw duplicateSender(sender, i)
+      const entry = entries.get(senders[0]!)
+      if (entry && isFrame(entry, frame)) return false
+      const i = senders.findIndex((sender) => lists.some((list) => has(list, sender)))
+      if (i >= 0) {
+        throw new FrameError(
+          `sender ${senders[i]} occurs twice: give each worker its own \`sender\` number`,
+          senderAt(i),
+        )
       }
       // A bit less than MAX_WEIGHT, since another order may round up. Float32 weights do not reach
       // it.
@@ -68,31 +78,26 @@ export function createParticipants(): Participants {
     enter({ bytes, senders, weight, checksum }) {
       header ??= readHeader(bytes)
       if (weight === 0) return
-      const entry = { senders, weight, checksum, length: bytes.length }
-      entries.push(entry)
-      for (const sender of senders) entryOf.set(sender, entry)
+      entries.set(senders[0]!, { senders, weight, checksum, length: bytes.length })
       sum += weight
+      let last = senders
+      while (lists.length > 0 && lists.at(-1)!.length < 2 * last.length) {
+        last = union(lists.pop()!, last)
+      }
+      lists.push(last)
     },
-    senders: () => Uint32Array.from(entryOf.keys()).sort(),
+    senders: () => lists.reduceRight(union, new Uint32Array(0)),
     weight() {
-      entries.sort((a, b) => a.senders[0]! - b.senders[0]!)
-      return entries.reduce((total, entry) => total + entry.weight, 0)
+      const sorted = [...entries.values()].sort((a, b) => a.senders[0]! - b.senders[0]!)
+      return sorted.reduce((total, entry) => total + entry.weight, 0)
     },
     clear() {
       header = null
-      entries = []
-      entryOf.clear()
+      entries.clear()
+      lists = []
       sum = 0
     },
   }
-}
-
-/** The error for a frame whose i-th sender has been counted already. */
-export function duplicateSender(sender: number, i: number): FrameError {
-  return new FrameError(
-    `sender ${sender} occurs twice: give each worker its own \`sender\` number`,
-    senderAt(i),
-  )
 }
 
 /** Whether the entry is that of this very frame. */
@@ -103,4 +108,24 @@ function isFrame(entry: Entry, frame: Frame): boolean {
     entry.senders.length === frame.senders.length &&
     entry.senders.every((sender, i) => sender === frame.senders[i])
   )
+}
+
+/** Whether an ascending list has this number. */
+function has(list: Uint32Array, number: number): boolean {
+  let [from, end] = [0, list.length]
+  while (from < end) {
+    const middle = (from + end) >>> 1
+    if (list[middle]! < number) from = middle + 1
+    else end = middle
+  }
+  return list[from] === number
+}
+
+/** The numbers of two ascending lists, which have none in common, in ascending order. */
+function union(a: Uint32Array, b: Uint32Array): Uint32Array {
+  const all = new Uint32Array(a.length + b.length)
+  for (let i = 0, j = 0, to = 0; to < all.length; to++) {
+    all[to] = j === b.length || a[i]! < b[j]! ? a[i++]! : b[j++]!
+  }
+  return all
 }

@@ -3,7 +3,15 @@ import type { Bytes, BytesLike } from '../bytes.ts'
 import { FrameError } from '../errors.ts'
 import { aList, integer } from '../validate.ts'
 import { beginFrame, decodeFrame, type Frame, sealFrame } from './frame.ts'
-import { type PackedPart, partLength, partsLength, partsOf, writeParts } from './gathered.ts'
+import {
+  emptyData,
+  faultIn,
+  type PackedPart,
+  partLength,
+  partsLength,
+  partsOf,
+  writeParts,
+} from './gathered.ts'
 import { AT, type Header, headerLength, PART_AT } from './header.ts'
 import { assertSameFrame } from './match.ts'
 import { wireType } from './wire/index.ts'
@@ -18,11 +26,15 @@ import { wireType } from './wire/index.ts'
  * those of the other workers. (A gathered frame is cut into as many slices as its own length
  * requires.)
  *
+ * Every slice has a header of its own, which may be long, with its senders and ranks. A `maxBytes`
+ * that leaves less for values than for the header is refused, unless the header is short: at most
+ * 256 bytes longer than the values. So slices take about twice the bytes of the frame at most.
+ *
  * @param frame  a whole frame or, if its values are summed, a slice
  * @param maxBytes  the size of a slice at most, header included
  * @returns the slices in order; [frame] if it is small enough
- * @throws RangeError  if `maxBytes` is not a positive integer; or is too small for one value, one
- *   int8 block, or one word of each part
+ * @throws RangeError  if `maxBytes` is not a positive integer; or is too small for the header, or
+ *   for one value, one int8 block, or one word of each part
  * @throws TypeError  if `frame` is no bytes
  * @throws FrameError  if the frame is damaged
  */
@@ -36,6 +48,7 @@ export function splitFrame(frame: BytesLike, maxBytes: number): Bytes[] {
   const first = headerLength(senderCount, ranks.length, scalars.length)
   if (whole.count === 0) throw tooSmall(maxBytes)
   const later = headerLength(senderCount, ranks.length, 0)
+  checkRoom(maxBytes, later)
   const cuts = cutsOf(whole, maxBytes - first, maxBytes - later)
   return cuts.map(({ at, length, offset, count }) => {
     const header = {
@@ -69,7 +82,8 @@ export function joinSlices(frames: readonly BytesLike[]): Bytes {
   for (const slice of slices) {
     assertSameFrame(first, slice)
     if (slice.offset !== next) {
-      const what = slice.offset < next ? 'overlaps another' : 'lacks the one before it'
+      const what =
+        slice.offset < next ? 'is there twice, or overlaps another' : 'lacks the one before it'
       throw new FrameError(
         `offset: the slice ${what}, expected ${next}, got ${slice.offset}`,
         AT.offset,
@@ -105,6 +119,7 @@ function splitParts(whole: Frame, maxBytes: number): Bytes[] {
   const head = headerLength(parts.length, whole.ranks.length, whole.scalars.length)
   const fits = (total: number): boolean =>
     words.reduce((sum, w) => sum + partLength(4 * share(w, 0, total)), head) <= maxBytes
+  checkRoom(maxBytes, head + PART_AT.data * parts.length)
   let [few, enough] = [1, words.reduce((most, w) => Math.max(most, w), 1)]
   if (!fits(enough)) throw tooSmall(maxBytes)
   while (few + 1 < enough) {
@@ -146,7 +161,9 @@ function joinParts(slices: readonly Frame[]): Bytes {
       data.set(piece.data, at)
       at += want
     }
-    return { ...part, data }
+    // Nobody could check this part before. It must not make the whole frame useless, so it becomes
+    // an empty one, which no method accepts.
+    return { ...part, data: faultIn({ ...part, data }) ? emptyData() : data }
   })
   return gathered({ ...first, total: 1 }, whole)
 }
@@ -155,6 +172,16 @@ function gathered(header: Header, parts: readonly PackedPart[]): Bytes {
   const { bytes, values } = beginFrame(header, partsLength(parts))
   writeParts(parts, values)
   return sealFrame(bytes)
+}
+
+/** @throws RangeError  if slices would consist of their headers for the most part */
+function checkRoom(maxBytes: number, header: number): void {
+  const least = 2 * header - 256
+  if (maxBytes >= least) return
+  throw new RangeError(
+    `"maxBytes": expected ${least} or more, for each slice repeats ${header} bytes of senders, ` +
+      `ranks and the like, got ${maxBytes}`,
+  )
 }
 
 function tooSmall(room: number): RangeError {

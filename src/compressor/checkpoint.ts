@@ -40,6 +40,9 @@ interface Contents {
 
 const VERSION = '1'
 
+/** Elements of a residual are below this in absolute value, as those of M in a step that counts. */
+export const MAX_RESIDUAL = 2 ** 100
+
 /** Writes a checkpoint. A null residual is left out. */
 export function encodeCheckpoint(contents: Contents): Bytes {
   const { specs, settings, step, parent, weight, layout, shared, residual } = contents
@@ -82,9 +85,8 @@ export function decodeCheckpoint(
   const { metadata, tensors } = decodeSafetensors(bytes)
   checkFormat(metadata, '"checkpoint"')
   if (metadata.options !== undefined && metadata.options !== describe(settings)) {
-    throw new RangeError(
-      `"checkpoint": expected options ${describe(settings)}, got ${metadata.options}`,
-    )
+    const options = difference(describe(settings), metadata.options)
+    throw new RangeError(`"checkpoint": options: expected ${options}`)
   }
   for (const name of tensors.keys()) {
     const index = /^(?:p|q|residual)\/(\d+)$/.exec(name)?.[1]
@@ -148,12 +150,10 @@ export function mergeCheckpoints(checkpoints: readonly BytesLike[]): Bytes {
   for (const [i, { metadata, tensors }] of files.entries()) {
     checkFormat(metadata, `"checkpoints[${i}]"`)
     for (const name of ['format', 'version', 'step', 'ranks', 'parent', 'options', 'notes']) {
-      if (metadata[name] !== first.metadata[name]) {
-        throw new RangeError(
-          `"checkpoints[${i}]": ${name}: expected ${first.metadata[name]}, as in the first, ` +
-            `got ${metadata[name]}`,
-        )
-      }
+      const [want, got] = [first.metadata[name], metadata[name]]
+      if (want === got) continue
+      const which = name === 'options' ? difference(`${want}`, `${got}`) : `${want}, got ${got}`
+      throw new RangeError(`"checkpoints[${i}]": ${name}: expected ${which}, unlike the first`)
     }
     for (const [name, { shape }] of first.tensors) {
       if (String(tensors.get(name)?.shape) !== String(shape)) {
@@ -170,8 +170,8 @@ export function mergeCheckpoints(checkpoints: readonly BytesLike[]): Bytes {
       const parts = files.map(({ tensors }) => floatsOf(tensors.get(name)!))
       for (let j = 0; j < data.length; j++) {
         data[j] = parts.reduce((sum, part, i) => sum + weights[i]! * part[j]!, 0) / weight
-        if (Number.isFinite(data[j])) continue
-        throw new RangeError(`"checkpoints": ${name}: expected finite numbers only`)
+        if (Math.abs(data[j]!) < MAX_RESIDUAL) continue
+        throw new RangeError(`"checkpoints": ${name}: expected numbers below 2¹⁰⁰ only`)
       }
     }
     return { name, shape: tensor.shape, data }
@@ -229,6 +229,19 @@ function ranksIn(
     )
   }
   return ranks as number[]
+}
+
+/**
+ * The first option that differs, with both values: `a 1, got a 2`. An option that is absent has
+ * its default.
+ *
+ * @param expected, got  as `describe` writes them
+ */
+function difference(expected: string, got: string): string {
+  const [want, have] = [expected, got].map((text) => Object(parse(text)))
+  const name = Object.keys({ ...want, ...have }).find((key) => want[key] !== have[key])
+  const [a, b] = [want, have].map((options) => options[name!] ?? 'its default')
+  return `${name} ${a}, got ${b}`
 }
 
 function notesIn({ notes = '{}' }: Metadata): Record<string, string> {

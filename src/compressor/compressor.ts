@@ -27,6 +27,12 @@ export interface Stats {
   /** steps in which it sent nothing, by reason */
   readonly absent: Readonly<Record<Absence, number>>
   readonly aborted: number
+  /**
+   * steps in which it dropped its residual, because that had grown so large (norm ≥ 2⁶³) that no
+   * gradient could be sent with it: where memory follows the mean (`errorFeedback: 'aggregated'`,
+   * `dion()`), frames of others can do that
+   */
+  readonly dropped: number
   /** bytes of all frames returned, and of all means received */
   readonly bytesSent: number
   readonly bytesReceived: number
@@ -54,7 +60,14 @@ export class Compressor {
   #busy = false
   #disposed = false
 
-  readonly #counters = { counted: 0, missed: 0, aborted: 0, bytesSent: 0, bytesReceived: 0 }
+  readonly #counters = {
+    counted: 0,
+    missed: 0,
+    aborted: 0,
+    dropped: 0,
+    bytesSent: 0,
+    bytesReceived: 0,
+  }
   readonly #absent: Record<Absence, number> = { null: 0, weight: 0, gradient: 0, factors: 0 }
 
   constructor(workerState: WorkerState) {
@@ -99,6 +112,7 @@ export class Compressor {
 
   *#compress(gradients: readonly Gradient[] | null, options: { weight?: number }): Task<Bytes> {
     this.#expect('idle', 'compress')
+    this.#worker.checkNumber()
     const { weight = 1 } = knownOptions(options, ['weight'])
     const w = weightOf(weight)
     const step = this.#worker.begin(w) // first, for it may replace `this.gradients`
@@ -236,7 +250,8 @@ export class Compressor {
     })
   }
 
-  #end({ absence }: Step, parent?: Uint8Array, newRanks?: (() => Layout) | null): void {
+  #end({ absence, dropped }: Step, parent?: Uint8Array, newRanks?: (() => Layout) | null): void {
+    if (dropped) this.#counters.dropped++
     if (absence !== null) this.#absent[absence]++
     this.#open = null
     this.#worker.end(parent, newRanks)
@@ -326,7 +341,7 @@ export class Compressor {
    *
    * @param checkpoint  the bytes of the other worker's `save`
    * @throws TypeError, RangeError  if this is no checkpoint, one of other shapes or options, or one
-   *   without residual; or if a sum overflows. Nothing has changed then
+   *   without residual; or if a sum reaches 2¹⁰⁰. Nothing has changed then
    * @throws RoundError  in the middle of a step
    */
   adopt(checkpoint: BytesLike): Promise<void> {
@@ -358,7 +373,7 @@ export class Compressor {
    * when these change, with a loss scale for example. The factor 0 discards what is pending.
    *
    * @param factor  a finite float32
-   * @throws RangeError  if `factor` is not finite, or if the product might overflow float32
+   * @throws RangeError  if `factor` is not finite, or if the product might reach 2¹⁰⁰
    * @throws RoundError  in the middle of a step
    */
   rescaleResidual(factor: number): Promise<void> {

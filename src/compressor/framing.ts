@@ -14,9 +14,10 @@ import {
   writeParts,
 } from '../codec/gathered.ts'
 import { AT, type Header, senderAt } from '../codec/header.ts'
-import { assertSameCut } from '../codec/match.ts'
+import { assertAwaited } from '../codec/match.ts'
 import { f32 } from '../codec/wire/f32.ts'
 import { type Wire, wireType } from '../codec/wire/index.ts'
+import { LIMIT } from '../codec/wire/wire-type.ts'
 import { hash64 } from '../codec/xxh32.ts'
 import { FrameError } from '../errors.ts'
 import { type Task, wait } from '../gensync.ts'
@@ -49,6 +50,22 @@ export function nextParent(parent: Uint8Array, mean: Frame): Uint8Array {
 /** The `parent` with a basis hashed in, for bases that may differ between workers. */
 export function withBasis(parent: Uint8Array, basis: Float32Array): Uint8Array {
   return hash64(concatBytes([parent, bytesOf(basis)]))
+}
+
+/** What a worker takes from a mean. */
+export interface Received {
+  /** as an f32 frame */
+  readonly frame: Frame
+  /** of a gathered round: the parts that the method accepts, ascending by sender */
+  readonly parts: readonly Part[]
+  /** whether this worker's own frame is in the mean */
+  readonly counted: boolean
+  /** the sum of the senders' weights */
+  readonly weight: number
+  /** those whose values are in the mean */
+  readonly senders: readonly number[]
+  /** those whose parts the method does not accept */
+  readonly refused: readonly number[]
 }
 
 /** Writes and checks the frames of one worker, which has one `configHash`, sender and wire type. */
@@ -90,7 +107,8 @@ export class Framing {
    *
    * @param weight  0: the frame has no sender, and its values are zeros
    * @param exact  true: send float32 whatever the wire type
-   * @returns null if a value is not finite, for such a frame must not be sent
+   * @returns null if a value or a scalar is not finite, or not below 2⁶⁴: others would refuse the
+   *   frame
    */
   *send(
     session: Session,
@@ -102,7 +120,7 @@ export class Framing {
   ): Task<{ bytes: Bytes; header: Header } | null> {
     const type = exact ? 'f32' : this.#wire
     const scalars = outgoing.scalars ?? new Float32Array(0)
-    if (weight > 0 && !scalars.every(Number.isFinite)) return null
+    if (weight > 0 && !scalars.every((x) => Math.abs(x) < LIMIT)) return null
     const common = {
       type,
       ...position,
@@ -190,18 +208,12 @@ export class Framing {
    *
    * @param sent  the header of that frame
    * @param outgoing  what the algorithm yielded for it
-   * @returns the mean as an f32 frame, the parts of a gathered one, and whether the worker's own
-   *   frame is in it
    * @throws FrameError  if it is not a mean of this round
    */
-  receive(
-    mean: Uint8Array,
-    sent: Header,
-    outgoing: Outgoing,
-  ): { frame: Frame; parts: readonly Part[]; counted: boolean } {
+  receive(mean: Uint8Array, sent: Header, outgoing: Outgoing): Received {
     const received = decodeFrame(mean, 'mean')
     const { senders } = received
-    assertSameCut(sent, received)
+    assertAwaited(sent, received)
     const present = sent.weight > 0
     // A mean from `fromPayload` names no senders: it contains every worker that sent something.
     const anonymous = received.weight > 0 && senders.length === 0
@@ -215,10 +227,24 @@ export class Framing {
     }
     // A worker that trains alone may pass its own frame: `aggregate` decodes it to float32.
     const frame = received.type === 'f32' ? received : decodeFrame(aggregate([mean]))
-    const counted = present && (listed || anonymous)
-    const parts =
-      'gathered' in outgoing ? partsOf(received).map((part) => outgoing.gathered.unpack(part)) : []
-    return { frame, parts, counted }
+    // All workers refuse the same parts, for they decide by the same bytes.
+    const parts: Part[] = []
+    const refused = new Set<number>()
+    if ('gathered' in outgoing) {
+      const { gathered } = outgoing
+      for (const part of partsOf(received).map((one) => gathered.unpack(one))) {
+        if (gathered.accepts(part)) parts.push(part)
+        else refused.add(part.sender)
+      }
+    }
+    return {
+      frame,
+      parts,
+      counted: present && (listed || anonymous) && !refused.has(this.#sender),
+      weight: 'gathered' in outgoing ? sum(parts.map(({ weight }) => weight)) : frame.weight,
+      senders: [...senders].filter((sender) => !refused.has(sender)),
+      refused: [...refused],
+    }
   }
 }
 

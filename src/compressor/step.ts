@@ -14,6 +14,7 @@ import type { Gradient, Host, Layout, Session, Sink, Tensor } from '../backend.t
 import type { Bytes } from '../bytes.ts'
 import type { Header } from '../codec/header.ts'
 import { sumOfSquares } from '../codec/wire/f32.ts'
+import { LIMIT } from '../codec/wire/wire-type.ts'
 import { RoundError } from '../errors.ts'
 import { isPromise, type Task, wait } from '../gensync.ts'
 import { type Framing, nextParent, withBasis } from './framing.ts'
@@ -24,7 +25,7 @@ import { type Framing, nextParent, withBasis } from './framing.ts'
  *   null      `compress` was called without gradients
  *   weight    the gradient had weight 0
  *   gradient  an element of M was not finite, or not below 2¹⁰⁰
- *   factors   a value to send was not finite
+ *   factors   a value to send was not finite, or not below 2⁶⁴
  */
 export type Absence = 'null' | 'weight' | 'gradient' | 'factors'
 
@@ -34,6 +35,11 @@ export interface Outcome {
   readonly counted: boolean
   /** the workers whose gradients are, ascending; empty if the mean names none (`fromPayload`) */
   readonly senders: readonly number[]
+  /**
+   * the workers whose part in a gathered round (`topK`, `dad` …) was of no use, because an index was
+   * out of range, say: it counts as not sent, on every worker
+   */
+  readonly refused: readonly number[]
   /** the sum of their weights; 0: the update is zero (with half-steps, that of the last round) */
   readonly weight: number
 }
@@ -52,6 +58,13 @@ export interface StepSetup {
   /** true: an uncompressed step, which sends float32 whatever the wire type */
   readonly exact: boolean
 }
+
+/**
+ * A residual with a norm that large, of one parameter, is dropped. Elements of factors are at most
+ * the norm of M. So a gradient of a smaller norm can be sent without the residual, and need not be
+ * with it.
+ */
+const MAX_NORM = LIMIT / 2
 
 /**
  * Gradients of a method without `accepts`, which `WorkerState.checkGradients` has found to be
@@ -73,6 +86,8 @@ export class Step {
   #absence: Absence | null = null
   #outcome: Outcome | null = null
   #updateNorm: number | null = null
+  #refusedLate = false
+  #dropped = false
 
   /** @param weight  the weight of the gradient, a float32 */
   constructor(setup: StepSetup, weight: number) {
@@ -96,6 +111,11 @@ export class Step {
     return this.#absence
   }
 
+  /** Whether the residual has been dropped: see `Stats.dropped`. */
+  get dropped(): boolean {
+    return this.#dropped
+  }
+
   /** Set when the last mean has been received; null before. */
   get outcome(): Outcome | null {
     return this.#outcome
@@ -113,19 +133,14 @@ export class Step {
 
   /** Adds the gradient to M, and returns the first frame. */
   *begin(gradients: readonly Gradient[] | null): Task<Bytes> {
-    const { algorithm, session } = this.#setup
+    const { algorithm } = this.#setup
     this.#absence = gradients === null ? 'null' : this.#weight === 0 ? 'weight' : null
     if (this.#absence === null) this.#gradients = gradients
     const context = this.#context()
     algorithm.prepare(context)
-    if (this.#gradients) {
-      const taken = algorithm.take
-        ? algorithm.take(context, this.#gradients)
-        : session.accumulateProject(this.#gradients as Tensors)
-      if (!(yield* wait(taken))) {
-        this.#gradients = null
-        this.#absence = 'gradient'
-      }
+    if (this.#gradients && !(yield* this.#take()) && !(yield* this.#takeWithoutResidual())) {
+      this.#gradients = null
+      this.#absence = 'gradient'
     }
     this.#generator = algorithm.step(context)
     const frame = (yield* this.#advance(undefined))!
@@ -133,12 +148,44 @@ export class Step {
     return frame
   }
 
+  /** Adds the gradient to M. @returns false if it cannot be; M is then as before */
+  #take(): Task<boolean> {
+    const { algorithm, session } = this.#setup
+    return wait(
+      algorithm.take
+        ? algorithm.take(this.#context(), this.#gradients!)
+        : session.accumulateProject(this.#gradients as Tensors),
+    )
+  }
+
+  /**
+   * Tries again without the residual, after M or what follows from it was too large. Only where the
+   * residual follows the mean, because there the frames of others can make it too large.
+   *
+   * @returns false if the residual was not too large, or is not the only fault
+   */
+  *#takeWithoutResidual(): Task<boolean> {
+    if (!this.#setup.algorithm.followsMean) return false
+    return (yield* this.#dropResidual()) && (yield* this.#take())
+  }
+
+  /** Drops a residual that is too large to be sent with any gradient. @returns whether it is */
+  *#dropResidual(): Task<boolean> {
+    const { session } = this.#setup
+    const squares = yield* wait(session.norms())
+    if (squares.every((square) => square < MAX_NORM ** 2)) return false
+    yield* wait(session.scale('residual', 0))
+    this.#dropped = true
+    return true
+  }
+
   /** Takes the mean of the open round; returns the next frame, or null after the last round. */
   *receive(mean: Uint8Array): Task<Bytes | null> {
     const { layout, framing, algorithm, parent } = this.#setup
     const outgoing = this.#outgoing!
-    const { frame, parts, counted } = framing.receive(mean, this.#sent!, outgoing)
-    const { weight, scalars } = frame
+    const received = framing.receive(mean, this.#sent!, outgoing)
+    const { frame, parts, counted, weight, senders, refused } = received
+    const { scalars } = frame
     const values = frame.kind === 'gathered' ? frame.values.subarray(0, 0) : frame.values
     // A mean of weight 0 does not enter the history, and the step's earlier means leave it again.
     if (weight > 0) this.#parent = nextParent(this.#parent, frame)
@@ -146,7 +193,7 @@ export class Step {
     this.#round++
     const next = yield* this.#advance({ values, parts, scalars, weight, counted })
     if (next === null) {
-      this.#outcome = { counted, senders: [...frame.senders], weight }
+      this.#outcome = { counted, senders, refused, weight }
       // If P̂ is orthonormal, ‖P̂·Q̄ᵀ‖ = ‖Q̄‖. The mean of raw values, which are last, is their
       // update.
       const { squares } = this.#finish!
@@ -165,6 +212,7 @@ export class Step {
     if (this.#outcome!.counted && !raw && endsWithRaw(this.#outgoing!)) {
       framing.settleRaw(session, exact)
     }
+    if (this.#refusedLate) yield* this.#dropResidual()
     return this.#outcome!
   }
 
@@ -192,16 +240,21 @@ export class Step {
     const position = { step: number, round: this.#round, parent: this.#parent }
     const weight = this.#absence === null ? this.#weight : 0
     let frame = yield* framing.send(session, layout, outgoing, position, weight, exact)
-    if (frame === null) {
-      // A value overflows. In the first round the gradient can still be subtracted from M. Later it
-      // stays in the residual, as if the frame had been lost.
-      this.#absence = 'factors'
-      if (this.#gradients) {
-        const withdrawn = algorithm.withdraw
-          ? algorithm.withdraw(this.#context())
-          : session.withdraw(this.#gradients as Tensors)
-        yield* wait(withdrawn)
+    if (frame === null && this.#gradients) {
+      // A value is too large. In the first round the gradient can still be subtracted from M.
+      const withdrawn = algorithm.withdraw
+        ? algorithm.withdraw(this.#context())
+        : session.withdraw(this.#gradients as Tensors)
+      yield* wait(withdrawn)
+      if (yield* this.#takeWithoutResidual()) {
+        frame = yield* framing.send(session, layout, outgoing, position, weight, exact)
       }
+    } else if (frame === null) {
+      // Later it stays in the residual, as if the frame had been lost.
+      this.#refusedLate = true
+    }
+    if (frame === null) {
+      this.#absence = 'factors'
       frame = (yield* framing.send(session, layout, outgoing, position, 0, exact))!
     }
     this.#outgoing = outgoing

@@ -15,12 +15,12 @@ import type {
 } from '../backend.ts'
 import { type Bytes, type BytesLike, bytesOf, concatBytes } from '../bytes.ts'
 import { hash64 } from '../codec/xxh32.ts'
-import { DeviceLostError } from '../errors.ts'
+import { DeviceLostError, RoundError } from '../errors.ts'
 import { type Task, wait } from '../gensync.ts'
 import { layoutOf, rawLayoutOf } from '../layout.ts'
 import type { Settings, Spec } from '../options.ts'
 import { aFloat, checkTensors, flag, integer, knownOptions, show } from '../validate.ts'
-import { decodeCheckpoint, encodeCheckpoint } from './checkpoint.ts'
+import { decodeCheckpoint, encodeCheckpoint, MAX_RESIDUAL } from './checkpoint.ts'
 import type { Framing } from './framing.ts'
 import { Step } from './step.ts'
 
@@ -39,9 +39,6 @@ export interface WorkerSetup {
   /** see `DeviceLostError.savedStep` */
   readonly saved: number | null
 }
-
-/** About half of the largest float32, so that the sum of two such residuals does not overflow. */
-const MAX_RESIDUAL = 2 ** 127
 
 /** The `parent` before the first mean: the hash of the factors, which are equal on all workers. */
 export function firstParent({ right, left }: SharedState): Uint8Array {
@@ -114,6 +111,12 @@ export class WorkerState {
       throw new TypeError(`"${at}": the method ${name} takes no factored gradients`)
     }
     checkTensors(gradients, specs, 'gradients', checkOther, accepts)
+  }
+
+  /** @throws RoundError  if there is no number for a next step */
+  checkNumber(): void {
+    if (this.#number <= 0xffffffff) return
+    throw new RoundError('compress: step 2³² − 1, the last, is over: create new compressors')
   }
 
   /** Makes the next step, and rearranges the session if that step has another layout. */
@@ -248,9 +251,10 @@ export class WorkerState {
     const factor = weight / this.#weight
     for (let i = 0; i < own.length; i++) {
       own[i] = own[i]! + factor * residual[i]!
-      if (Math.abs(own[i]!) <= MAX_RESIDUAL) continue
+      if (Math.abs(own[i]!) < MAX_RESIDUAL) continue
       throw new RangeError(
-        `"checkpoint": its residual times ${factor}, the ratio of weights, overflows`,
+        `"checkpoint": its residual times ${factor}, the ratio of weights, makes ${own[i]}: ` +
+          'expected less than 2¹⁰⁰',
       )
     }
     session.write('residual', bytesOf(own))
@@ -280,8 +284,10 @@ export class WorkerState {
   *rescale(factor: number): Task<void> {
     aFloat('factor', factor)
     const norm = yield* this.norm()
-    if (norm * Math.abs(factor) > MAX_RESIDUAL) {
-      throw new RangeError(`"factor": ${factor} times a residual of norm ${norm} might overflow`)
+    if (!(norm * Math.abs(factor) < MAX_RESIDUAL)) {
+      throw new RangeError(
+        `"factor": ${factor} times a residual of norm ${norm}: expected less than 2¹⁰⁰`,
+      )
     }
     yield* wait(this.#setup.session.scale('residual', factor))
   }

@@ -6,8 +6,16 @@
 import type { Layout } from '../backend.ts'
 import { type Bytes, type BytesLike, equalBytes } from '../bytes.ts'
 import { beginFrame, decodeFrame, type Frame, sealFrame } from '../codec/frame.ts'
-import { type Columns, gathering, partsLength, partsOf, writeParts } from '../codec/gathered.ts'
-import { type Header, senderAt } from '../codec/header.ts'
+import {
+  type Columns,
+  packData,
+  partError,
+  partsLength,
+  partsOf,
+  unpackPart,
+  writeParts,
+} from '../codec/gathered.ts'
+import { type Header, namesOf, senderAt } from '../codec/header.ts'
 import { assertSameCut } from '../codec/match.ts'
 import type { Wire } from '../codec/wire/index.ts'
 import { hash64 } from '../codec/xxh32.ts'
@@ -77,7 +85,7 @@ export class EdgeFrames {
    * @param previous  the history before its last exchange; null: there is none to take back
    * @param weight  the weight that this node asks for
    * @param payload  its floats are overwritten with the values that the other end will decode
-   * @returns null if a number is not finite
+   * @returns null if a number is not finite, or not below 2⁶⁴
    */
   write(
     position: IterationPosition,
@@ -89,7 +97,7 @@ export class EdgeFrames {
     const words = new Uint32Array(HISTORY_WORDS + payload.words.length)
     words.set(new Uint32Array((previous ?? NO_HISTORY).slice().buffer))
     words.set(payload.words, HISTORY_WORDS)
-    const data = gathering({ ...payload, words }, () => null).pack(this.#wire)
+    const data = packData(this.#wire, { ...payload, words })
     if (data === null) return null
     const part = { sender: this.#self, weight, type: this.#wire, data }
     const header = this.#header(position, parent, weight, this.#self)
@@ -110,7 +118,7 @@ export class EdgeFrames {
     const [got] = frame.senders
     if (frame.senders.length !== 1 || got !== sender) {
       throw new FrameError(
-        `senders: expected ${sender} alone, got ${[...frame.senders]}`,
+        `expected a frame of sender ${sender}, got one of ${namesOf(frame.senders)}`,
         senderAt(0),
       )
     }
@@ -136,12 +144,11 @@ export class EdgeFrames {
       words: words.subarray(HISTORY_WORDS),
       floats,
     })
-    const none = { words: new Uint32Array(0), floats: NO_FLOATS, columns: [] }
-    const part = gathering(none, (part) => {
-      if (part.words.length < HISTORY_WORDS)
-        return `expected ${HISTORY_WORDS} words or more, got ${part.words.length}`
-      return sameHistory ? refuse(payloadOf(part)) : null
-    }).unpack(packed!)
+    const part = unpackPart(packed!)
+    const { length } = part.words
+    let fault = sameHistory ? refuse(payloadOf(part)) : null
+    if (length < HISTORY_WORDS) fault = `expected ${HISTORY_WORDS} words or more, got ${length}`
+    if (fault !== null) throw partError(packed!, fault)
     return {
       checksum: frame.checksum,
       parent: frame.parent,

@@ -120,8 +120,8 @@ export class Gossip {
    * @param options.step  the iteration's number, for a node that is behind the others or joins
    *   later. Default: one more than the last.
    * @returns the frames to send, by neighbour
-   * @throws TypeError, RangeError  if the parameters do not fit the shapes, or have values that are
-   *   not finite or not below 2¹⁰⁰
+   * @throws TypeError, RangeError  if the parameters do not fit the shapes, or have values (or
+   *   products with the factors) that are not finite, or not below 2⁶⁴
    * @throws RoundError  if an iteration is open, another call is running, or the node is disposed
    *   of
    * @throws DeviceLostError  (lowrank/webgpu) if the GPU is lost, and with it the parameters on it
@@ -164,7 +164,9 @@ export class Gossip {
     if (ahead < 0) return 'late'
     const exchange = this.#exchanges!.get(neighbour)!
     if (exchange.received) {
-      throw new RoundError(`neighbour ${neighbour} has answered in iteration ${step}, ${round}`)
+      throw new RoundError(
+        `neighbour ${neighbour} has answered in iteration ${step}, ${round}: drop its second frame`,
+      )
     }
     const scope = this.#scope()
     exchange.received = this.#parts.frames.read(opened, edge.parent, (sent) =>
@@ -280,6 +282,9 @@ export class Gossip {
   ): Task<Map<number, Bytes>> {
     this.#assertNoneOpen('begin')
     const { step = this.#position.step } = knownOptions(options, ['step'])
+    if (this.#position.step > 0xfffffffe) {
+      throw new RoundError('begin: iteration 2³² − 2, the last, is over: create new nodes')
+    }
     this.#check(parameters)
     integer('step', step, this.#position.step, 0xfffffffe)
     const { iterations, published } = this.#parts.method
@@ -302,7 +307,7 @@ export class Gossip {
       const { parent, last } = edge
       const previous = last?.previous ?? null
       const sent = frames.write(position, parent, previous, weight, edge.room(scope))
-      if (!sent) throw new RangeError('"parameters": expected products that the wire can carry')
+      if (!sent) throw new RangeError('"parameters": expected values and products below 2⁶⁴')
       exchanges.set(id, { sent, received: null, givenUp: false })
     }
     this.#position = position

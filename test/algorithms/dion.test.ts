@@ -119,7 +119,7 @@ test('a worker that is absent takes the update, and keeps its momentum', async (
   await stepTogether(workers, [gradientsOf(SHAPES, 1), gradientsOf(SHAPES, 2)])
   const before = await residualsOf(workers[1]!)
   const { updates, outcomes } = await stepTogether(workers, [gradientsOf(SHAPES, 3), null])
-  assert.equal(outcomes[1], { counted: false, senders: [0], weight: 1 })
+  assert.equal(outcomes[1], { counted: false, senders: [0], weight: 1, refused: [] })
   for (const [i, update] of updates[1]!.entries()) sameFloats(update, updates[0]![i]!, 'update')
   for (const [i, m] of (await residualsOf(workers[1]!)).entries()) sameFloats(m, before[i]!, 'M')
 })

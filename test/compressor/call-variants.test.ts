@@ -47,7 +47,7 @@ test('step is the loop, over the gradients or elsewhere', async () => {
   const exchange = (frame: Uint8Array) => aggregate([frame])
   const g = gradients()
   const outcome = await one.step(g, async (frame) => exchange(frame), { weight: 2 })
-  assert.equal(outcome, { counted: true, senders: [0], weight: 2 })
+  assert.equal(outcome, { counted: true, senders: [0], weight: 2, refused: [] })
   for (const [i, update] of want.entries()) sameFloats(g[i]!, update, 'update')
   const into = zeros()
   const kept = gradients()
@@ -99,7 +99,7 @@ test('decompress writes, scales, adds, or does without', async () => {
     await exchange([worker], [gradients()])
     assert.ok(worker.updateNorm! > 0)
     const outcome = await worker.decompress(intos[i]!, way)
-    assert.equal(outcome, { counted: true, senders: [0], weight: 1 })
+    assert.equal(outcome, { counted: true, senders: [0], weight: 1, refused: [] })
     for (const [p, e] of (await residualsOf(workers[0]!)).entries()) {
       sameFloats((await residualsOf(worker))[p]!, e, 'residual')
     }

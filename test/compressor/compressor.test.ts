@@ -211,7 +211,8 @@ test('weights are rounded to float32, and their sum is in the outcome', async ()
   const { frames, outcomes } = await stepTogether(workers, [gradients(1), gradients(2)], [0.1, 0.2])
   assert.is(open(frames[0]![0]!).weight, Math.fround(0.1))
   const weight = Math.fround(0.1) + Math.fround(0.2)
-  for (const outcome of outcomes) assert.equal(outcome, { counted: true, senders: [3, 7], weight })
+  for (const outcome of outcomes)
+    assert.equal(outcome, { counted: true, senders: [3, 7], weight, refused: [] })
 })
 
 test('stats count what happened', async () => {
@@ -236,6 +237,7 @@ test('stats count what happened', async () => {
       missed: 0,
       absent: { null: 0, weight: 1, gradient: 0, factors: 0 },
       aborted: 1,
+      dropped: 0,
       bytesSent: 0,
       bytesReceived: 0,
     },

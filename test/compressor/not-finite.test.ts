@@ -24,7 +24,7 @@ test('a gradient that is not finite is as if the step had not been', async () =>
     const bad = gradientsOf(shapes, 2)
     bad[0]![at] = value
     const { outcomes, updates } = await stepTogether([with_], [bad])
-    assert.equal(outcomes[0], { counted: false, senders: [], weight: 0 })
+    assert.equal(outcomes[0], { counted: false, senders: [], weight: 0, refused: [] })
     assert.ok(updates[0]!.flatMap((x) => [...x]).every((x) => x === 0))
     const after = await residualsOf(with_)
     for (const [i, e] of before.entries()) {

@@ -55,7 +55,7 @@ test('follows the rule, recomputed in float64 from the updates that came back', 
   for (let step = 0; step < steps; step++) {
     const gradients = arrays(10 + step)
     const outcome = await sgd.step(parameters, gradients, alone)
-    assert.equal(outcome, { counted: true, senders: [0], weight: 1 })
+    assert.equal(outcome, { counted: true, senders: [0], weight: 1, refused: [] })
     for (const [i, update] of gradients.entries()) {
       for (const [j, value] of update.entries()) {
         const d = value + weightDecay * x[i]![j]!
@@ -149,7 +149,7 @@ test('all workers have the same bits, whatever their gradients and weights', asy
         return sgd.step(parameters, gradients, exchange, { weight: 1 + sender })
       }),
     )
-    assert.equal(outcomes[0], { counted: true, senders: [0, 1, 2], weight: 6 })
+    assert.equal(outcomes[0], { counted: true, senders: [0, 1, 2], weight: 6, refused: [] })
     allSame(workers[1]!.parameters, workers[0]!.parameters)
     allSame(workers[2]!.parameters, workers[0]!.parameters)
   }

@@ -2,6 +2,9 @@
 import fc from 'fast-check'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
+import { createLayout } from '../../src/compressor/traffic.ts'
+import { Signs } from '../../src/gossip/compression.ts'
+import { ChocoCoding } from '../../src/gossip/methods/choco.ts'
 import { metropolis, ring } from '../../src/gossip/topology.ts'
 import {
   choco,
@@ -324,18 +327,17 @@ test('a node that answers twice, with other numbers: both ends take their parts 
   assert.equal(everyone(iterate(net)), ['exchanged', 'exchanged'])
 })
 
-test('differences that would overflow are left by both, numbers not below 2¹⁰⁰ are refused', async () => {
+test('numbers that frames cannot carry are refused before anything changes', async () => {
   const net = await pair()
   const [a, b] = net.nodes as [Gossip, Gossip]
-  net.models[0]![1]![0] = 1.2e30
-  net.models[1]![1]![0] = -1.2e30
-  const was = net.models.map((model) => model.map((x) => x.slice()))
-  assert.equal(everyone(iterate(net)), ['overflowed', 'overflowed'])
-  for (const w of [0, 1]) {
-    for (const [i, x] of net.models[w]!.entries()) sameFloats(x, was[w]![i]!, 'left')
+  for (const i of [0, 1, 2]) {
+    const value = net.models[0]![i]![3]!
+    net.models[0]![i]![3] = 1.2e30
+    const state = a.save()
+    assert.throws(() => a.beginSync(net.models[0]!), /"parameters": expected .* below 2⁶⁴/)
+    assert.equal(a.save(), state)
+    net.models[0]![i]![3] = value
   }
-  net.models[0]![1]![0] = 0
-  net.models[1]![1]![0] = 0
   for (const bad of [Number.NaN, Number.POSITIVE_INFINITY, 3e38]) {
     for (const i of [0, 1, 2]) {
       const value = net.models[0]![i]![3]!
@@ -346,8 +348,21 @@ test('differences that would overflow are left by both, numbers not below 2¹⁰
       net.models[0]![i]![3] = value
     }
   }
-  assert.equal([a.step, b.step], [1, 1])
+  assert.equal([a.step, b.step], [0, 0])
   assert.equal(everyone(iterate(net)), ['exchanged', 'exchanged'])
+})
+
+test('estimates that are too far apart are left as they were, by both ends alike', () => {
+  const layout = createLayout([[3]])
+  for (const isHi of [false, true]) {
+    const coding = new ChocoCoding(layout, new Signs(layout), isHi)
+    coding.kept['xhat-lo']!.fill(2 ** 100)
+    const sent = { words: Uint32Array.of(0), floats: Float32Array.of(1) }
+    const before = Object.values(coding.kept).map((x) => x.slice())
+    assert.is(coding.commit(sent, sent), false)
+    sameFloats(coding.kept['xhat-lo']!, before[1]!, 'lo')
+    sameFloats(coding.kept['xhat-hi']!, before[2]!, 'hi')
+  }
 })
 
 test.run()

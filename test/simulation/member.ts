@@ -179,6 +179,7 @@ function fresh(step: number): Writable<Stats> & { absent: Record<Absence, number
     missed: 0,
     absent: { null: 0, weight: 0, gradient: 0, factors: 0 },
     aborted: 0,
+    dropped: 0,
     bytesSent: 0,
     bytesReceived: 0,
   }
@@ -240,7 +241,7 @@ export function gradientFor(
     const array = gradients[Math.floor((next() + 1) * 0.5 * gradients.length)]!
     array[Math.floor((next() + 1) * 0.5 * array.length)] = value
   }
-  if (kind === 'huge') somewhere(1e28 * next())
+  if (kind === 'huge') somewhere(1e17 * next())
   if (kind === 'overflowing') somewhere(3.4e38 * (next() < 0 ? -1 : 1))
   if (kind === 'notFinite') somewhere([Number.NaN, Infinity, -Infinity][Math.abs(seed) % 3]!)
   return gradients

@@ -45,10 +45,15 @@ export function gatheredOf(parts: readonly PackedPart[], wishes: Wishes = {}): U
   return sealFrame(bytes)
 }
 
-/** A part whose data are these words. */
+/** A part whose data are these words, which need not be those of a valid part. */
 export function partOf(sender: number, weight: number, words: readonly number[]): PackedPart {
   const data = new Uint8Array(Uint32Array.from(words).buffer)
   return { sender, weight, type: 'f32', data }
+}
+
+/** A part with these words, and no floats. */
+export function wordPartOf(sender: number, weight: number, words: readonly number[]): PackedPart {
+  return partOf(sender, weight, [words.length, 0, ...words])
 }
 
 function headerOf(wishes: Wishes): Header {

@@ -4,8 +4,7 @@
 import type { Algorithm, Incoming, StepContext, StepGenerator } from '../../algorithm.ts'
 import type { Layout, Session, Sink } from '../../backend.ts'
 import { bytesOf } from '../../bytes.ts'
-import type { Part } from '../../codec/gathered.ts'
-import { gathering } from '../../codec/gathered.ts'
+import { type Gathering, packData, unpackPart } from '../../codec/gathered.ts'
 import { runTask, type Task, wait } from '../../gensync.ts'
 import { gatedRanks, leftColumns, rawLengths, rightColumns } from '../../layout.ts'
 import { dot, squaredNorm } from '../../linalg/products.ts'
@@ -89,8 +88,13 @@ class BestRank implements Algorithm {
       this.#approximate(layout)
     }
     const ownPart = { words: new Uint32Array(0), floats: this.#sent, columns: columnsOf(layout) }
-    const refuse = (part: Part) => this.#refuse(part)
-    const mean = (yield { gathered: gathering(ownPart, refuse) }) as Incoming
+    const gathered: Gathering = {
+      pack: (type) => (isBounded(layout, this.#sent) ? packData(type, ownPart) : null),
+      unpack: unpackPart,
+      accepts: ({ words, floats }) =>
+        words.length === 0 && floats.length === this.#sent.length && isBounded(layout, floats),
+    }
+    const mean = (yield { gathered }) as Incoming
     const { q, raw } = startsOf(layout)
     this.#raw.fill(0)
     for (const { weight, floats } of mean.parts) {
@@ -166,11 +170,6 @@ class BestRank implements Algorithm {
     return this.#raw
   }
 
-  #refuse({ words, floats }: Part): string | null {
-    if (words.length === 0 && floats.length === this.#sent.length) return null
-    return `expected ${this.#sent.length} floats, got ${floats.length} and ${words.length} words`
-  }
-
   load(layout: Layout): () => void {
     refuseClaims(this.#setup, layout, [], this.#ranks)
     return this.rearrange(layout)
@@ -196,6 +195,23 @@ class BestRank implements Algorithm {
 function startsOf({ leftFloats, rightFloats }: Layout): { q: number; raw: number } {
   return { q: leftFloats, raw: leftFloats + rightFloats }
 }
+
+/**
+ * Whether no product P·Qᵀ can overflow: no element of it exceeds ‖P‖·‖Q‖.
+ *
+ * @param floats  what one worker sends
+ */
+function isBounded(layout: Layout, floats: Float32Array): boolean {
+  const { q } = startsOf(layout)
+  return layout.matrices.every(({ rows, cols, rank, left, right }) => {
+    const squaresP = squaredNorm(floats.subarray(left, left + rows * rank))
+    const squaresQ = squaredNorm(floats.subarray(q + right, q + right + cols * rank))
+    return squaresP * squaresQ < MAX_PRODUCT ** 2
+  })
+}
+
+/** The bound of ‖P‖·‖Q‖, as of elements of M. */
+const MAX_PRODUCT = 2 ** 100
 
 /**
  * ‖Σ share·P·Qᵀ‖², summed over all workers and matrices, from the inner products of all workers'

@@ -4,8 +4,7 @@
 
 import type { Incoming, Outgoing } from '../../algorithm.ts'
 import type { Layout, Parameter } from '../../backend.ts'
-import type { Part } from '../../codec/gathered.ts'
-import { gathering } from '../../codec/gathered.ts'
+import { type Part, packData, unpackPart } from '../../codec/gathered.ts'
 import type { Method } from '../../options.ts'
 import { flag, knownOptions } from '../../validate.ts'
 import { type FlatExchange, flat } from './flat.ts'
@@ -70,7 +69,13 @@ class SignNorm implements FlatExchange {
     })
     const columns = this.#layout.raws.map(() => 1) // each has its own scale on the wire
     const ownPart = { words: bits, floats: this.#norms, columns }
-    return { gathered: gathering(ownPart, (part) => this.#refuse(part)) }
+    return {
+      gathered: {
+        pack: (type) => packData(type, ownPart),
+        unpack: unpackPart,
+        accepts: (part) => this.#accepts(part),
+      },
+    }
   }
 
   deflate(m: Float32Array): void {
@@ -92,16 +97,11 @@ class SignNorm implements FlatExchange {
     }
   }
 
-  #refuse({ words, floats }: Part): string | null {
-    const [bits, norms] = [this.#bits.length, this.#norms.length]
-    if (words.length !== bits || floats.length !== norms) {
-      return `expected ${bits} words and ${norms} norms, got ${words.length} and ${floats.length}`
-    }
-    const negative = floats.findIndex((norm) => norm < 0)
-    if (negative >= 0) return `norm ${negative}: expected ≥ 0, got ${floats[negative]}`
+  /** Refuses negative norms, and bits after the last entry. */
+  #accepts({ words, floats }: Part): boolean {
+    if (words.length !== this.#bits.length || floats.length !== this.#norms.length) return false
     const used = this.#layout.rawFloats % 32
-    if (used > 0 && words.at(-1)! >>> used !== 0) return 'bits after the last entry are not zero'
-    return null
+    return floats.every((norm) => norm >= 0) && (used === 0 || words.at(-1)! >>> used === 0)
   }
 
   /** Calls `visit` for every parameter. */

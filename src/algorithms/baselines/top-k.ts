@@ -3,8 +3,7 @@
 
 import type { Incoming, Outgoing } from '../../algorithm.ts'
 import type { Layout } from '../../backend.ts'
-import type { Part } from '../../codec/gathered.ts'
-import { gathering } from '../../codec/gathered.ts'
+import { type Part, packData, unpackPart } from '../../codec/gathered.ts'
 import type { Method } from '../../options.ts'
 import { knownOptions, number } from '../../validate.ts'
 import { type FlatExchange, flat, subtractAt } from './flat.ts'
@@ -64,7 +63,13 @@ class TopK implements FlatExchange {
     }
     for (let j = 0; j < this.#values.length; j++) this.#values[j] = m[this.#indices[j]!]!
     const ownPart = { words: this.#indices, floats: this.#values, columns: this.#counts }
-    return { gathered: gathering(ownPart, (part) => this.#refuse(part)) }
+    return {
+      gathered: {
+        pack: (type) => packData(type, ownPart),
+        unpack: unpackPart,
+        accepts: (part) => this.#accepts(part),
+      },
+    }
   }
 
   deflate(m: Float32Array): void {
@@ -80,23 +85,20 @@ class TopK implements FlatExchange {
     }
   }
 
-  #refuse({ words, floats }: Part): string | null {
+  /** Refuses indices outside their parameter, and indices that do not ascend. */
+  #accepts({ words, floats }: Part): boolean {
     const expected = this.#indices.length
-    if (words.length !== expected || floats.length !== expected) {
-      return `expected ${expected} indices and values, got ${words.length} and ${floats.length}`
-    }
+    if (words.length !== expected || floats.length !== expected) return false
     let at = 0
     for (const [i, { raw, length }] of this.#layout.raws.entries()) {
       let least = raw
       for (const end = at + this.#counts[i]!; at < end; at++) {
         const index = words[at]!
-        if (index < least || index >= raw + length) {
-          return `index ${at}: expected ${least} … ${raw + length - 1}, got ${index}`
-        }
+        if (index < least || index >= raw + length) return false
         least = index + 1
       }
     }
-    return null
+    return true
   }
 }
 

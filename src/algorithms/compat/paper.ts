@@ -32,7 +32,8 @@ const VARIANT: Variant = {
  *
  * It reproduces the faults of that code. Singular values below about 1e-4 are damped and die out. A
  * matrix that is zero once is never sent again. Where columns depend on each other, P̂ is not
- * orthonormal.
+ * orthonormal. Q̂ has the size of the last Q̄. So what one worker sends once, if it is large, may
+ * keep all others from every later step.
  *
  * Defaults: `minCompressionRate: 0`, `errorFeedback: 'aggregated'`, otherwise those of the shared
  * options.

@@ -11,8 +11,7 @@ import type {
 } from '../../algorithm.ts'
 import type { Gradient, Layout } from '../../backend.ts'
 import { bytesOf } from '../../bytes.ts'
-import type { Part } from '../../codec/gathered.ts'
-import { gathering } from '../../codec/gathered.ts'
+import { type Gathering, type Part, packData, unpackPart } from '../../codec/gathered.ts'
 import { squaredNorm } from '../../linalg/products.ts'
 import type { AlgorithmSetup } from '../../options.ts'
 import { refuseClaims } from '../powersgd.ts'
@@ -26,7 +25,7 @@ import {
   roomForProduct,
   type Workspace,
 } from './products.ts'
-import { type FactorShare, packShares, refuseShares, unpackShares } from './shares.ts'
+import { areShares, type FactorShare, packShares, unpackShares } from './shares.ts'
 
 /** The words and floats of an absent worker. They are never sent. */
 const EMPTY = { words: new Uint32Array(0), floats: new Float32Array(0), columns: [] }
@@ -78,7 +77,11 @@ export abstract class GatheredFactors implements Algorithm {
     const { session, layout } = context
     const ownPart = context.present ? packShares(layout, this.#shares(context)) : EMPTY
     const maxColumns = this.maxColumns(layout)
-    const gathered = gathering(ownPart, (part) => refuseShares(layout, part, maxColumns))
+    const gathered: Gathering = {
+      pack: (type) => packData(type, ownPart),
+      unpack: unpackPart,
+      accepts: (part) => areShares(layout, part, maxColumns),
+    }
     const { parts, weight } = (yield { gathered }) as Incoming
     const mean = this.#mean(layout, parts, weight)
     return {
@@ -114,9 +117,12 @@ export abstract class GatheredFactors implements Algorithm {
   #mean(layout: Layout, parts: readonly Part[], weight: number): Float32Array {
     const { workspace } = this
     const shares = parts.map((part) => unpackShares(layout, part))
-    const factoredShares = shares.flat().filter((share) => 'left' in share)
-    const maxLeft = Math.max(0, ...factoredShares.map((share) => share.left.length))
-    const maxRight = Math.max(0, ...factoredShares.map((share) => share.right.length))
+    let [maxLeft, maxRight] = [0, 0]
+    for (const share of shares.flat()) {
+      if ('whole' in share) continue
+      maxLeft = Math.max(maxLeft, share.left.length)
+      maxRight = Math.max(maxRight, share.right.length)
+    }
     workspace.reserve(roomFor(layout.denseFloats, maxLeft, maxRight))
     const mean = workspace.alloc(layout.denseFloats).fill(0)
     const [left, right] = [workspace.alloc(maxLeft), workspace.alloc(maxRight)]

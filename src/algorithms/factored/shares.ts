@@ -83,34 +83,21 @@ export function unpackShares(layout: Layout, { words, floats }: Part): FactorSha
 }
 
 /**
- * Checks a part of another worker.
+ * Whether a part has a share for each parameter, with no more columns than allowed, and numbers so
+ * small that no product overflows.
  *
  * @param maxColumns  the maximum number of columns of each parameter
- * @returns what is wrong with it; null: nothing
  */
-export function refuseShares(
-  layout: Layout,
-  part: Part,
-  maxColumns: readonly number[],
-): string | null {
+export function areShares(layout: Layout, part: Part, maxColumns: readonly number[]): boolean {
   const { words, floats } = part
-  if (words.length !== layout.matrices.length) {
-    return `expected ${layout.matrices.length} words, got ${words.length}`
-  }
+  if (words.length !== layout.matrices.length) return false
   let expected = layout.rawFloats
-  for (const [i, parameter] of layout.matrices.entries()) {
+  for (const [i, { index, rows, cols, length }] of layout.matrices.entries()) {
     const count = words[i]!
-    if (count !== WHOLE && count > maxColumns[parameter.index]!) {
-      const { index } = parameter
-      return `parameter ${index}: expected at most ${maxColumns[index]} columns, got ${count}`
-    }
-    expected += columnsOf(parameter, count).reduce((a, b) => a + b, 0)
+    if (count !== WHOLE && count > maxColumns[index]!) return false
+    expected += count === WHOLE ? length : count * (rows + cols)
   }
-  if (floats.length !== expected) return `expected ${expected} floats, got ${floats.length}`
-  const unbounded = unpackShares(layout, part).findIndex((share) => !isBounded(share))
-  return unbounded < 0
-    ? null
-    : `parameter ${unbounded}: its numbers are so large that products overflow`
+  return floats.length === expected && unpackShares(layout, part).every(isBounded)
 }
 
 function isBounded(share: FactorShare): boolean {

@@ -185,7 +185,12 @@ test('random K and random block go through engines that sum by themselves', asyn
     const lefts: Float32Array[][] = []
     for (const worker of fleet) {
       await worker.receive(mean)
-      assert.equal(await worker.decompress(update), { counted: true, senders: [], weight: 3 })
+      assert.equal(await worker.decompress(update), {
+        counted: true,
+        senders: [],
+        weight: 3,
+        refused: [],
+      })
       lefts.push(await residualsOf(worker))
     }
     for (const [i, x] of update.entries()) {

@@ -1,5 +1,5 @@
-// Bad parts of other workers in a gathered mean: `receive` refuses them before anything changes,
-// and the step goes on with the right mean.
+// Bad parts of other workers in a gathered mean. One that the codec refuses makes `receive` throw,
+// and the step goes on with the right mean. One that only the method refuses counts as not sent.
 
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
@@ -50,6 +50,7 @@ const ANY: readonly [string, Spoil][] = [
   ['four bytes less', shorter],
   ['NaN', setFloat(0, Number.NaN)],
   ['an infinite value', setFloat(0, Number.NEGATIVE_INFINITY)],
+  ['2⁶⁴', setFloat(0, 2 ** 64)],
   ['counts beyond all bytes', recount(0xffffffff, 0xffffffff)],
 ]
 
@@ -96,7 +97,13 @@ const CASES: readonly { name: string; options: Options; spoilt: readonly [string
     options: { method: bestRank(), rank: 2, minCompressionRate: 0 },
     spoilt: [
       ['a word for a float', recount(1, 2 * 11 + 8 - 1)],
-      ['NaN among raw values', setFloat(2 * 11, Number.NaN)],
+      [
+        'products that overflow',
+        (_, floats) => {
+          floats.fill(2 ** 63, 0, 22)
+          return undefined
+        },
+      ],
     ],
   },
 ]
@@ -104,7 +111,65 @@ const CASES: readonly { name: string; options: Options; spoilt: readonly [string
 const test = suite('hostile parts')
 
 for (const { name, options, spoilt } of CASES) {
-  for (const [what, spoil] of [...ANY, ...spoilt]) {
+  for (const [what, spoil] of spoilt) {
+    test(`${name}: ${what}: the part counts as not sent`, async () => {
+      const [worker, twin, other] = await fleetOf(3, options)
+      const gradients = gradientsOf(SHAPES, 1)
+      const frame = await worker!.compress(gradients)
+      await twin!.compress(gradients)
+      const fromOther = await other!.compress(gradientsOf(SHAPES, 2), { weight: 3 })
+      const { bad } = spoiltMean(aggregate([frame, fromOther]), 2, spoil)
+      const residual = await residualNormAfterAbort(options, gradientsOf(SHAPES, 2))
+      const updates = []
+      for (const [one, mean] of [
+        [worker!, bad],
+        [twin!, aggregate([frame])],
+        [other!, bad],
+      ] as const) {
+        assert.is(await one.receive(mean), null)
+        const update = gradients.map((g) => new Float32Array(g.length))
+        const { counted, senders, weight, refused } = await one.decompress(update)
+        assert.is(counted, one !== other)
+        assert.equal([senders, weight], [[0], 1])
+        assert.equal(refused, mean === bad ? [2] : [])
+        updates.push(update)
+      }
+      for (const [i, x] of updates[0]!.entries()) {
+        sameFloats(x, updates[1]![i]!, 'the update without that part')
+        sameFloats(x, updates[2]![i]!, 'the update of the other worker')
+      }
+      assert.is(worker!.updateNorm, twin!.updateNorm)
+      assert.is(await worker!.residualNorm(), await twin!.residualNorm())
+      assert.is(await other!.residualNorm(), residual, 'the other keeps what it had to send')
+      assert.is(other!.stats.missed, 1)
+      // Both have the same history, so the next step is one of both.
+      const next = [
+        await worker!.compress(gradientsOf(SHAPES, 3)),
+        await other!.compress(gradientsOf(SHAPES, 4)),
+      ]
+      const mean = aggregate(next)
+      for (const one of [worker!, other!]) {
+        await one.receive(mean)
+        assert.ok((await one.decompress(null)).counted)
+      }
+    })
+
+    test(`${name}: ${what}: of the only part`, async () => {
+      const [worker, , other] = await fleetOf(3, options)
+      const mean = aggregate([
+        await worker!.compress(null),
+        await other!.compress(gradientsOf(SHAPES, 2)),
+      ])
+      const { bad } = spoiltMean(mean, 2, spoil)
+      assert.is(await worker!.receive(bad), null)
+      const update = gradientsOf(SHAPES, 5)
+      const want = { counted: false, senders: [], weight: 0, refused: [2] }
+      assert.equal(await worker!.decompress(update), want)
+      assert.ok(update.every((x) => x.every((value) => value === 0)))
+    })
+  }
+
+  for (const [what, spoil] of ANY) {
     test(`${name}: ${what}`, async () => {
       const [worker, twin, other] = await fleetOf(3, options)
       // The twin is the same worker, but gets no bad mean.
@@ -161,6 +226,14 @@ for (const { name, options, spoilt } of CASES) {
 }
 
 test.run()
+
+/** The residual of worker 2 after a step in which its frame has not counted. */
+async function residualNormAfterAbort(options: Options, gradients: Float32Array[]) {
+  const [, , other] = await fleetOf(3, options)
+  await other!.compress(gradients)
+  other!.abort()
+  return other!.residualNorm()
+}
 
 /** Workers 0, 0 and 2. */
 function fleetOf(workers: number, options: Options & { wire?: Wire }) {

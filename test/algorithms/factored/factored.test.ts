@@ -222,7 +222,7 @@ for (const [name, options] of Object.entries(METHODS)) {
       const [bad, { factored: good }] = [gradientsOf(2 * step), gradientsOf(2 * step + 1)]
       spoil(bad)
       const got = await stepFactored(workers, [bad.factored, good])
-      assert.equal(got.outcomes[0], { counted: false, senders: [1], weight: 1 })
+      assert.equal(got.outcomes[0], { counted: false, senders: [1], weight: 1, refused: [] })
       const want = await stepFactored(twins, [null, good])
       for (const [i, update] of got.updates[0]!.entries()) {
         sameFloats(update, want.updates[0]![i]!, `step ${step}, parameter ${i}`)
@@ -360,7 +360,7 @@ for (const name of ['factored, nothing kept', 'factored, with feedback'] as cons
     spoils = true
     const { updates, outcomes } = await stepFactored([worker!], [gradientsOf(2).factored])
     spoils = false
-    assert.equal(outcomes[0], { counted: false, senders: [], weight: 0 })
+    assert.equal(outcomes[0], { counted: false, senders: [], weight: 0, refused: [] })
     assert.is(worker!.stats.absent.factors, 1)
     assert.ok(updates[0]!.flatMap((x) => [...x]).every((x) => x === 0))
     for (const [i, e] of (await residualsOf(worker!)).entries()) {
