@@ -79,7 +79,7 @@ export interface StepContext {
    * The caller's gradients, which M takes in after `prepare`; valid until the first frame has been
    * yielded. null if this worker contributes none, or if the algorithm has a `take` of its own.
    */
-  readonly gradients: readonly Tensor[] | null
+  readonly gradients: readonly (Tensor | null)[] | null
   /** false: this worker sends nothing in this step, or nothing in the rest of it */
   readonly present: boolean
 }
@@ -133,11 +133,11 @@ export interface Algorithm {
    * gradients. With `errorFeedback: 'none'` it must not change M of matrices. An algorithm with
    * `take` also has `withdraw`.
    *
-   * @param gradients  the caller's, valid until the first frame has been yielded
+   * @param gradients  the caller's, valid until the first frame has been yielded; null: zeros
    * @returns false if this worker cannot take part in the step; M is then unchanged
    * @throws RangeError  if the gradients do not fit what was agreed upon; nothing has changed then
    */
-  take?(context: StepContext, gradients: readonly Gradient[]): MaybePromise<boolean>
+  take?(context: StepContext, gradients: readonly (Gradient | null)[]): MaybePromise<boolean>
   /** Undoes the last `take`. */
   withdraw?(context: StepContext): MaybePromise<void>
   step(context: StepContext): StepGenerator

@@ -133,14 +133,19 @@ export interface SessionOptimizer {
   /**
    * Checks that the optimizer can use these tensors, which `Session.check` has accepted.
    *
+   * @param parameters  null, as in `step`: this one, and its momentum, are left alone
    * @param name  how errors call the update
    * @throws TypeError, RangeError
    */
-  check(parameters: readonly Tensor[], update: readonly Tensor[], name: string): void
+  check(
+    parameters: readonly (Tensor | null)[],
+    update: readonly (Tensor | null)[],
+    name: string,
+  ): void
   /** m ← momentum·m + d, x ← x − learningRate·(d + m), with d = g + weightDecay·x */
   step(
-    parameters: readonly Tensor[],
-    update: readonly Tensor[],
+    parameters: readonly (Tensor | null)[],
+    update: readonly (Tensor | null)[],
     rates: OptimizerRates,
   ): MaybePromise<void>
   /** Reads the momentum m, one array per parameter. */

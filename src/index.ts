@@ -16,6 +16,6 @@ export type { Compressor, DecompressOptions, Stats } from './compressor/compress
 export { createCompressor } from './compressor/create.ts'
 export { createSgd, type Sgd, type SgdOptions } from './compressor/sgd.ts'
 export type { Absence, Outcome } from './compressor/step.ts'
-export { type Plan, plan, type Traffic } from './compressor/traffic.ts'
+export { type Plan, type PlannedParameter, plan, type Traffic } from './compressor/traffic.ts'
 export { DeviceLostError, FrameError, RoundError, UnsupportedError } from './errors.ts'
-export type { Method, Options, ParameterSpec, SharedOptions } from './options.ts'
+export type { Method, Options, ParameterSpec, Rank, SharedOptions } from './options.ts'

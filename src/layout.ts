@@ -1,56 +1,111 @@
 // The matrix view of each parameter, which parameters are compressed at which rank, and their
 // offsets in the arenas.
 import type { Layout, Parameter, Side } from './backend.ts'
-import type { ParameterSpec, Settings, Spec } from './options.ts'
-import { aList, flag, integer, knownOptions, number, wrongType } from './validate.ts'
+import { type Gate, MOST_RANK, type ParameterSpec, type Settings, type Spec } from './options.ts'
+import {
+  aList,
+  flag,
+  integer,
+  knownOptions,
+  labelOf,
+  number,
+  wrongType,
+  wrongValue,
+} from './validate.ts'
+
+/** In a list of ranks and in frames: this parameter is frozen. */
+export const FROZEN = 0xffff
 
 /**
  * Checks the argument `shapes`.
  *
+ * @param firstAxis  see `Method.firstAxis`
  * @throws TypeError, RangeError  naming the entry that is not valid
  */
-export function specsOf(shapes: readonly ParameterSpec[]): Spec[] {
+export function specsOf(shapes: readonly ParameterSpec[], firstAxis = false): Spec[] {
   aList('shapes', shapes, 'shapes')
-  const specs = Array.from(shapes, (entry, i) => specOf(entry, `shapes[${i}]`))
+  const specs = Array.from(shapes, (entry, i) => specOf(entry, `shapes[${i}]`, firstAxis))
   const length = specs.reduce((sum, spec) => sum + spec.length, 0)
   number('shapes', length, 'at most 2^53 elements', (n) => n <= Number.MAX_SAFE_INTEGER)
+  const named = new Map<string, number>()
+  for (const [i, { name }] of specs.entries()) {
+    if (name === undefined) continue
+    if (named.has(name)) {
+      throw wrongValue(`shapes[${i}].name`, `another than that of shapes[${named.get(name)}]`, name)
+    }
+    named.set(name, i)
+  }
   return specs
 }
 
-function specOf(entry: ParameterSpec, name: string): Spec {
-  const { shape, rows, rank, compress } = isShape(entry)
+function specOf(entry: ParameterSpec, at: string, firstAxis: boolean): Spec {
+  const { shape, name, rows, rank, compress } = isShape(entry)
     ? { shape: entry }
-    : knownOptions(entry, ['shape', 'rows', 'rank', 'compress'], name, 'an array, or ')
-  if (!Array.isArray(shape)) throw wrongType(`${name}.shape`, 'an array of integers', shape)
-  for (const size of shape) integer(name, size, 1, 2 ** 32)
-  const length: number = shape.reduce((product, size) => product * size, 1)
-  if (rows !== undefined) {
-    integer(`${name}.rows`, rows, 1, length)
-    if (length % rows !== 0) {
-      throw new RangeError(`"${name}.rows": expected a divisor of ${length}, got ${rows}`)
-    }
+    : knownOptions(entry, ['shape', 'name', 'rows', 'rank', 'compress'], at, 'an array, or ')
+  if (name !== undefined) {
+    if (typeof name !== 'string') throw wrongType(`${at}.name`, 'a string', name)
+    integer(`${at}.name.length`, name.length, 1, 255)
   }
-  if (rank !== undefined) integer(`${name}.rank`, rank, 1, 65535)
-  if (compress !== undefined) flag(`${name}.compress`, compress)
-  const matrixRows = rows ?? shape[0] ?? 1
-  const cols = length / matrixRows
-  return { shape: [...shape], length, rows: matrixRows, cols, rank, compress }
+  const entryName = labelOf(at, name)
+  if (!Array.isArray(shape)) throw wrongType(`${entryName}.shape`, 'an array of integers', shape)
+  for (const size of shape) integer(entryName, size, 1, 2 ** 32)
+  const length: number = shape.reduce((product, size) => product * size, 1)
+  if (rows !== undefined) checkRows(`${entryName}.rows`, rows, shape, length)
+  if (rank !== undefined && rank !== 'frozen') integer(`${entryName}.rank`, rank, 1, MOST_RANK)
+  if (compress !== undefined) flag(`${entryName}.compress`, compress)
+  const matrixRows = rows ?? rowsOf(shape, length, firstAxis)
+  return {
+    name,
+    shape: [...shape],
+    length,
+    rows: matrixRows,
+    cols: length / matrixRows,
+    rank: rank === 'frozen' ? undefined : rank,
+    frozen: rank === 'frozen',
+    compress,
+  }
+}
+
+/**
+ * Rows of the matrix view: the first axis; or, if that at least halves rows + cols, as many leading
+ * axes as make it smallest. So a kernel of [height, width, in, out] has out columns, and a stack of
+ * matrices becomes one that is as wide as they are.
+ */
+function rowsOf(shape: readonly number[], length: number, firstAxis: boolean): number {
+  const first = shape[0] ?? 1
+  const around = (rows: number) => rows + length / rows
+  let [rows, best] = [first, first]
+  for (const size of shape.slice(1, -1)) {
+    rows *= size
+    if (around(rows) < around(best)) best = rows
+  }
+  return !firstAxis && 2 * around(best) <= around(first) ? best : first
+}
+
+/**
+ * Rows must begin where an axis does: others would mix numbers that have nothing in common. A
+ * vector has no such places, and may be laid out in any rows.
+ */
+function checkRows(name: string, rows: number, shape: readonly number[], length: number): void {
+  integer(name, rows, 1, length)
+  let product = 1
+  const products = [1, ...shape.map((size) => (product *= size))]
+  if (shape.length > 1 ? products.includes(rows) : length % rows === 0) return
+  const expected = `one of ${[...new Set(products)].join(', ')}, the products of leading axes`
+  throw wrongValue(name, shape.length > 1 ? expected : `a divisor of ${length}`, rows)
+}
+
+/** Shapes, matrix views and names, to be hashed. Hashes without names are as they were before. */
+export function hashedShapes(specs: readonly Spec[]): (number | string)[][] {
+  return specs.map(({ shape, rows, name }) => [
+    rows,
+    ...shape,
+    ...(name === undefined ? [] : [name]),
+  ])
 }
 
 function isShape(entry: ParameterSpec): entry is readonly number[] {
   return Array.isArray(entry)
-}
-
-/** A method's rule for which parameters it compresses. */
-export interface Gate {
-  /**
-   * Whether vectors, and matrices of one row or column, may be compressed. 'never' (default):
-   * neither. 'thin': such matrices, but not vectors. 'any': both. `compress: true` overrides this
-   * for one parameter.
-   */
-  readonly narrow?: 'never' | 'thin' | 'any'
-  /** floats sent for a matrix in an average step */
-  cost(rows: number, cols: number, rank: number): number
 }
 
 /**
@@ -71,12 +126,36 @@ export function gatedRanks(
     if (compress !== undefined) return compress ? r : 0
     if (shape.length <= 1 && narrow !== 'any') return 0
     if (Math.min(rows, cols) === 1 && narrow === 'never') return 0
-    return cost(rows, cols, r) * minCompressionRate < rows * cols ? r : 0
+    return cost(rows, cols, r, shape) * minCompressionRate < rows * cols ? r : 0
   })
 }
 
-/** In a list of ranks and in frames: this parameter is frozen. */
-export const FROZEN = 0xffff
+/**
+ * The rank of each parameter: the method's, or FROZEN.
+ *
+ * @param wanted  a rank for parameters without one of their own; or one for each, as in the result
+ */
+export function decideRanks(
+  specs: readonly Spec[],
+  settings: Settings,
+  wanted: number | readonly number[],
+): number[] {
+  const ranks = settings.method.ranks(specs, settings, wanted)
+  return specs.map(({ frozen }, i) => {
+    const stays = typeof wanted === 'number' ? frozen : wanted[i] === FROZEN
+    return stays ? FROZEN : ranks[i]!
+  })
+}
+
+/** The ranks that `layoutOf` made the layout of. */
+export function ranksIn({ parameters }: Layout): number[] {
+  return parameters.map(({ rank, frozen }) => (frozen ? FROZEN : rank))
+}
+
+/** The parameters that travel, as matrices or raw. */
+export function unfrozen({ parameters }: Layout): Parameter[] {
+  return parameters.filter(({ frozen }) => !frozen)
+}
 
 /**
  * Makes the table of parameters with their offsets in the arenas.
@@ -123,9 +202,12 @@ export function layoutOf(specs: readonly Spec[], ranks: readonly number[]): Layo
   }
 }
 
-/** The layout in which all parameters are raw. */
-export function rawLayoutOf(specs: readonly Spec[]): Layout {
-  return layoutOf(specs, Array<number>(specs.length).fill(0))
+/** The layout in which all parameters are raw but those that are frozen. */
+export function rawLayoutOf(specs: readonly Spec[], ranks: readonly number[]): Layout {
+  return layoutOf(
+    specs,
+    ranks.map((rank) => (rank === FROZEN ? FROZEN : 0)),
+  )
 }
 
 /** The lengths of the columns of all left factors. On the wire, scales never span two columns. */

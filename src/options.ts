@@ -23,7 +23,7 @@ import {
  */
 export interface SharedOptions {
   /**
-   * Columns of the factors P and Q, an integer from 1 to 65535; clipped to min(rows, cols) of each
+   * Columns of the factors P and Q, an integer from 1 to 65534; clipped to min(rows, cols) of each
    * matrix. A higher rank approximates the gradient better and sends more bytes. Default 4.
    */
   readonly rank?: number
@@ -97,6 +97,12 @@ export interface SharedOptions {
 /** The shared options, with the defaults of the method and of the library filled in. */
 export type Settings = Required<SharedOptions>
 
+/**
+ * The number of columns of a parameter's factors; 0: it travels uncompressed. 'frozen': it does not
+ * travel.
+ */
+export type Rank = number | 'frozen'
+
 /** A parameter: its shape, or an object with its shape and options for this parameter alone. */
 export type ParameterSpec =
   | readonly number[]
@@ -104,12 +110,27 @@ export type ParameterSpec =
       /** as the framework has it; the tensor is row-major */
       readonly shape: readonly number[]
       /**
-       * Rows of the matrix view, a divisor of the tensor's length. Default: the first axis. Set it
-       * where the first axis is not the output, as in JAX and TensorFlow.
+       * A string of 1 to 255 characters that no other parameter has, for errors and checkpoints. It
+       * is hashed into frames, so that workers that list equal shapes in another order are refused.
+       * All workers must have the same names. Default: none.
+       */
+      readonly name?: string
+      /**
+       * Rows of the matrix view: a product of leading axes, or any divisor of a vector's length.
+       * (The tensor is row-major, so any other view is a matter of `shape`.)
+       *
+       * Default: the first axis, unless splitting the axes at another place at least halves rows +
+       * columns; then the place with the smallest sum. So a convolution of TensorFlow.js, [height,
+       * width, in, out], has height · width · in rows, and a stack [layers, n, m] has layers · n,
+       * with one rank for all layers. `paper()`, `epfml()` and `pytorch()` always take the first
+       * axis.
        */
       readonly rows?: number
-      /** the rank of this parameter, in place of `SharedOptions.rank` */
-      readonly rank?: number
+      /**
+       * The rank of this parameter, in place of `SharedOptions.rank`. 'frozen': it does not travel,
+       * its update is zero and it has no residual, with any method, until `setRank` says otherwise.
+       */
+      readonly rank?: number | 'frozen'
       /** false: never compressed. true: always, even a vector or a matrix of one row */
       readonly compress?: boolean
     }
@@ -151,6 +172,7 @@ export interface Round {
 
 /** A `ParameterSpec` after its checks. */
 export interface Spec {
+  readonly name: string | undefined
   readonly shape: readonly number[]
   /** product of the shape */
   readonly length: number
@@ -158,6 +180,8 @@ export interface Spec {
   readonly rows: number
   readonly cols: number
   readonly rank: number | undefined
+  /** true: its rank is 'frozen', and `rank` is undefined */
+  readonly frozen: boolean
   readonly compress: boolean | undefined
 }
 
@@ -171,6 +195,20 @@ export interface AlgorithmSetup {
   readonly loaded: LoadedState
   /** the number of the first step, part of the seed of random factors */
   readonly step: number
+}
+
+/** A method's rule for which parameters it compresses. */
+export interface Gate {
+  /**
+   * Whether vectors, and matrices of one row or column, may be compressed. 'never' (default):
+   * neither. 'thin': such matrices, but not vectors. 'any': both. `compress: true` overrides this
+   * for one parameter.
+   */
+  readonly narrow?: 'never' | 'thin' | 'any'
+  /** the rank that is tried, or one for each parameter. Default: the option `rank` */
+  readonly wanted?: number | readonly number[]
+  /** floats sent for a matrix in an average step */
+  cost(rows: number, cols: number, rank: number, shape: readonly number[]): number
 }
 
 /**
@@ -203,7 +241,14 @@ export interface Method {
   /** @throws RangeError  naming a shared option whose value the method does not support */
   check?(settings: Settings): void
   /**
-   * The rank of each parameter; 0: it travels uncompressed.
+   * true: the matrix view is the first axis against the rest whatever the shape, as in the program
+   * that the method computes the results of.
+   */
+  readonly firstAxis?: boolean
+  /** The rule by which `ranks` decides, for `plan` to explain. Absent: all parameters are raw. */
+  gate?(settings: Settings): Gate
+  /**
+   * The rank of each parameter; 0: it travels uncompressed. It need not know about frozen ones.
    *
    * @param wanted  a rank for all parameters, or one for each
    */
@@ -219,6 +264,9 @@ export interface Method {
   cycle(layout: Layout, settings: Settings): readonly (readonly Round[])[]
   create(setup: AlgorithmSetup): MaybePromise<Algorithm>
 }
+
+/** The highest rank that a frame can carry: 65535 means frozen there. */
+export const MOST_RANK = 0xfffe
 
 const DEFAULTS: Omit<Settings, 'method'> = {
   rank: 4,
@@ -262,7 +310,7 @@ export function settingsOf(options: Options, defaultMethod: Method): Settings {
     }
   }
   const all: Settings = { ...DEFAULTS, ...method.defaults, ...defined, method }
-  integer('rank', all.rank, 1, 65535)
+  integer('rank', all.rank, 1, MOST_RANK)
   integer('seed', all.seed, 0, 0xffffffff)
   integer('iterations', all.iterations, 1, 127)
   integer('refresh', all.refresh, 0, 0xffffffff)

@@ -147,8 +147,14 @@ export function takesNone([options = {}]: readonly unknown[]): void {
   knownOptions(options as object, [])
 }
 
+/** How errors call an entry of a list: with the parameter's name, if it has one. */
+export function labelOf(entry: string, name: string | undefined): string {
+  return name === undefined ? entry : `${entry} '${name}'`
+}
+
 /** The size that a tensor must have. */
 interface Shaped {
+  readonly name?: string | undefined
   readonly shape: readonly number[]
   readonly length: number
 }
@@ -158,36 +164,38 @@ interface Shaped {
  * that either all are arrays or none is.
  *
  * @param name  how errors call the tensors
- * @param checkOther  checks an entry that is not a Float32Array
+ * @param checkOther  checks an entry that is not a Float32Array, which may be null
  * @param accepts  `Method.accepts`. If there is one, entries that it does not accept must be arrays
  * @throws TypeError, RangeError  naming the entry
  */
 export function checkTensors<S extends Shaped>(
-  tensors: readonly Gradient[],
+  tensors: readonly (Gradient | null)[],
   specs: readonly S[],
   name: string,
-  checkOther: (tensor: unknown, length: number, name: string) => void,
+  checkOther: (tensor: unknown, length: number, name: string, index: number) => void,
   accepts?: (entry: unknown, spec: S, name: string) => boolean,
 ): void {
   if (!Array.isArray(tensors)) throw wrongType(name, 'an array', tensors)
   if (tensors.length !== specs.length) {
     throw new RangeError(`"${name}": expected ${specs.length} entries, got ${tensors.length}`)
   }
-  const arrays = accepts !== undefined || isFloats(tensors[0])
+  const first = tensors.find((tensor) => tensor !== null)
+  const arrays = accepts !== undefined || isFloats(first)
   for (const [i, spec] of specs.entries()) {
     const { length, shape } = spec
     const tensor: unknown = tensors[i]
-    if (accepts?.(tensor, spec, `${name}[${i}]`)) continue
+    const at = labelOf(`${name}[${i}]`, spec.name)
+    if (accepts?.(tensor, spec, at)) continue
     if (!isFloats(tensor)) {
-      checkOther(tensor, length, `${name}[${i}]`)
-      if (!arrays) continue
+      checkOther(tensor, length, at, i)
+      if (!arrays || tensor === null) continue
     } else if (arrays) {
       if (tensor.length === length) continue
       throw new RangeError(
-        `"${name}[${i}]": expected ${length} floats for shape [${shape.join(', ')}], ` +
+        `"${at}": expected ${length} floats for shape [${shape.join(', ')}], ` +
           `got ${tensor.length}`,
       )
     }
-    throw new TypeError(`"${name}[${i}]": expected arrays or GPU buffers, not some of each`)
+    throw new TypeError(`"${at}": expected arrays or GPU buffers, not some of each`)
   }
 }

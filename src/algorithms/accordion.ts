@@ -13,8 +13,14 @@ import type {
 import type { Dense, Layout } from '../backend.ts'
 import { quoted } from '../codec/safetensors.ts'
 import { UnsupportedError } from '../errors.ts'
-import { gatedRanks } from '../layout.ts'
-import type { AlgorithmSetup, Method, Settings, Spec } from '../options.ts'
+import { FROZEN, gatedRanks } from '../layout.ts'
+import {
+  type AlgorithmSetup,
+  type Method,
+  MOST_RANK,
+  type Settings,
+  type Spec,
+} from '../options.ts'
 import {
   aFunction,
   anObject,
@@ -25,14 +31,14 @@ import {
   oneOf,
   show,
 } from '../validate.ts'
-import { costOf, FULL_STEP_OPTIONS, FullStep, fullRounds } from './powersgd.ts'
+import { FULL_STEP_OPTIONS, FullStep, fullRounds, gateOf } from './powersgd.ts'
 import { roundsWithScalars, scalarsOf, withScalars } from './scalars.ts'
 
 /** The published rule: the two ranks, and the threshold between them. */
 export interface AccordionRule {
   /** The rank while the gradient changes little: from 1 to `high` − 1. */
   readonly low: number
-  /** The rank while the gradient changes fast: from 2 to 65535. */
+  /** The rank while the gradient changes fast: from 2 to 65534. */
   readonly high: number
   /**
    * The rank is low where the norm changes by less than this fraction of the previous one; above 0.
@@ -123,6 +129,7 @@ export function accordion(options: AccordionOptions): Method {
     name: 'accordion',
     options: { ...shared, learningRate: learningRate !== undefined },
     supportedOptions: FULL_STEP_OPTIONS.filter((name) => name !== 'rank'),
+    gate: (settings) => ({ ...gateOf(settings), wanted: high }),
     ranks: (specs, settings) => ranksAt(specs, settings, high),
     cycle: (layout, settings) => {
       const matrices = layout.matrices.length
@@ -136,7 +143,7 @@ export function accordion(options: AccordionOptions): Method {
 
 /** The rule, with its default filled in. @throws TypeError, RangeError  naming the option */
 function ruleOf({ low, high, threshold = 0.5 }: AccordionRule): Required<AccordionRule> {
-  integer('high', high, 2, 65535)
+  integer('high', high, 2, MOST_RANK)
   integer('low', low, 1, high - 1)
   number('threshold', threshold, 'a finite number > 0', (x) => x > 0 && Number.isFinite(x))
   return { low, high, threshold }
@@ -149,7 +156,7 @@ type ResolvedOptions = Required<Omit<AccordionOptions, 'learningRate'>> & {
 
 /** The rank of each parameter if the shared option `rank` had this value. */
 function ranksAt(specs: readonly Spec[], settings: Settings, rank: number): number[] {
-  return gatedRanks(specs, settings, rank, { cost: costOf(settings) })
+  return gatedRanks(specs, settings, rank, gateOf(settings))
 }
 
 class Accordion implements Algorithm {
@@ -161,7 +168,7 @@ class Accordion implements Algorithm {
   readonly #high: readonly number[]
   /** the low rank of each parameter; 0: it is raw */
   readonly #low: readonly number[]
-  /** the indices of the parameters that are compressed */
+  /** the indices of the parameters that are compressed, unless they are frozen */
   readonly #matrices: readonly number[]
   /** for each of them, the sum of `#count` gradients of window number `#window` */
   #sums: Float32Array[] | null = null
@@ -200,7 +207,7 @@ class Accordion implements Algorithm {
   }
 
   prepare(context: StepContext): void {
-    if (context.gradients?.some((one) => !isFloats(one))) {
+    if (context.gradients?.some((one) => one !== null && !isFloats(one))) {
       throw new UnsupportedError(
         '"gradients": accordion sums them in arrays, and these are GPU buffers: ' +
           'byEnergy of lowrank/methods decides about ranks there',
@@ -227,7 +234,7 @@ class Accordion implements Algorithm {
   }
 
   *step(context: StepContext): StepGenerator {
-    if (this.#matrices.length === 0) return yield* this.#full.step(context)
+    if (context.layout.matrices.length === 0) return yield* this.#full.step(context)
     const { learningRate, window, every } = this.#options
     const stepsSinceFirst = context.step - this.#firstStep
     const windowNumber = Math.floor(stepsSinceFirst / window)
@@ -235,27 +242,36 @@ class Accordion implements Algorithm {
     if (measured) this.#accumulate(context, windowNumber)
     const deciding = measured && (stepsSinceFirst + 1) % window === 0
     const flags = learningRate ? [Number(this.#dropped)] : []
-    const scalars = scalarsOf([...flags, ...(deciding ? this.#norms() : [])])
+    const scalars = scalarsOf([...flags, ...(deciding ? this.#norms(context.layout) : [])])
     const { finish, mean } = yield* withScalars(this.#full.step(context), scalars)
     if (mean.weight === 0) return finish
     const means = [...mean.scalars]
     const dropped = learningRate !== undefined && means.shift()! > 0
-    const decided = deciding ? this.#decideRanks(means) : null
+    const decided = deciding ? this.#decideRanks(context.layout, means) : null
     if (dropped) this.#dropped = false
     const ranks = dropped ? this.#high : decided
-    return ranks === null ? finish : { ...finish, ranks }
+    if (ranks === null) return finish
+    const { parameters } = context.layout
+    return { ...finish, ranks: ranks.map((rank, i) => (parameters[i]!.frozen ? FROZEN : rank)) }
   }
 
-  /** Adds this step's gradients to the sums of their window; a new window begins with new sums. */
-  #accumulate({ gradients }: StepContext, windowNumber: number): void {
+  /**
+   * Adds this step's gradients to the sums of their window; a new window begins with new sums. Those
+   * that are null, and those of frozen matrices, count as zeros.
+   */
+  #accumulate({ gradients, layout }: StepContext, windowNumber: number): void {
     if (windowNumber !== this.#window) {
       this.#window = windowNumber
       this.#count = 0
     }
     if (gradients === null) return
-    this.#sums ??= this.#matrices.map((i) => new Float32Array(gradients[i] as Dense))
+    const { parameters } = layout
+    this.#sums ??= this.#matrices.map((i) => new Float32Array(parameters[i]!.length))
     for (const [k, sum] of this.#sums.entries()) {
-      const gradient = gradients[this.#matrices[k]!] as Dense
+      const { index, frozen } = parameters[this.#matrices[k]!]!
+      const gradient = frozen ? null : (gradients[index] as Dense | null)
+      if (this.#count === 0) sum.fill(0)
+      if (gradient === null) continue
       if (this.#count === 0) sum.set(gradient)
       else for (let i = 0; i < sum.length; i++) sum[i] = sum[i]! + gradient[i]!
     }
@@ -266,23 +282,29 @@ class Accordion implements Algorithm {
    * This worker's scalars for a decision: the norms of its sums, then the fraction of the window's
    * steps that the sums have gradients of.
    */
-  #norms(): number[] {
-    const squares = this.#matrices.map((_, k) =>
-      this.#count === 0 ? 0 : this.#sums![k]!.reduce((sum, x) => sum + x * x, 0),
-    )
+  #norms({ parameters }: Layout): number[] {
+    const squares = this.#matrices.flatMap((i, k) => {
+      if (parameters[i]!.frozen) return []
+      return this.#count === 0 ? 0 : this.#sums![k]!.reduce((sum, x) => sum + x * x, 0)
+    })
     const { scope, window } = this.#options
     const norms = scope === 'global' ? [squares.reduce((a, b) => a + b, 0)] : squares
     return [...norms.map(Math.sqrt), this.#count / window]
   }
 
   /**
-   * Decides on the rank of each parameter, and keeps the norms for the next decision.
+   * Decides on the rank of each parameter, and keeps the norms for the next decision. Those of
+   * frozen matrices are 0.
    *
    * @param means  over the workers: of the norms, then of the fractions of the window
    */
-  #decideRanks(means: readonly number[]): number[] {
+  #decideRanks(layout: Layout, means: readonly number[]): number[] {
     const fraction = means.at(-1)!
-    const norms = means.slice(0, -1).map((norm) => norm / fraction)
+    const received = means.slice(0, -1).map((norm) => norm / fraction)
+    const norms =
+      this.#options.scope === 'global'
+        ? received
+        : this.#matrices.map((i) => (layout.parameters[i]!.frozen ? 0 : received.shift()!))
     const previous = this.#previous
     this.#previous = norms
     const decisions = norms.map((norm, k) =>

@@ -7,7 +7,7 @@ import { wait } from '../gensync.ts'
 import { gatedRanks } from '../layout.ts'
 import type { AlgorithmSetup, Method } from '../options.ts'
 import { knownOptions, number } from '../validate.ts'
-import { costOf, FullStep, fullRounds } from './powersgd.ts'
+import { FullStep, fullRounds, gateOf } from './powersgd.ts'
 import { wholeStep } from './uncompressed.ts'
 
 /**
@@ -45,8 +45,8 @@ export function dion(options: { readonly momentum?: number } = {}): Method {
     supportedOptions: ['rank', 'seed', 'minCompressionRate'],
     // Whether a matrix gets an orthonormal update must not depend on its size.
     defaults: { minCompressionRate: 0 },
-    ranks: (specs, settings, wanted) =>
-      gatedRanks(specs, settings, wanted, { cost: costOf(settings) }),
+    gate: gateOf,
+    ranks: (specs, settings, wanted) => gatedRanks(specs, settings, wanted, gateOf(settings)),
     cycle: (layout, settings) => [fullRounds(layout, settings)],
     create: (setup) => new Dion(setup, momentum),
   }

@@ -12,11 +12,17 @@ import type {
 import type { Layout } from '../backend.ts'
 import { bytesOf } from '../bytes.ts'
 import { wait } from '../gensync.ts'
-import { gatedRanks } from '../layout.ts'
+import { gatedRanks, ranksIn } from '../layout.ts'
 import { rayleighRitz } from '../linalg/rayleigh-ritz.ts'
-import type { AlgorithmSetup, Method, Settings, Spec } from '../options.ts'
+import {
+  type AlgorithmSetup,
+  type Method,
+  MOST_RANK,
+  type Settings,
+  type Spec,
+} from '../options.ts'
 import { integer, knownOptions, number, wrongType } from '../validate.ts'
-import { costOf, FULL_STEP_OPTIONS, FullStep, fullRounds } from './powersgd.ts'
+import { costOf, FULL_STEP_OPTIONS, FullStep, fullRounds, gateOf } from './powersgd.ts'
 import { roundsWithScalars, scalarsOf, withScalars } from './scalars.ts'
 
 /** Options of `byEnergy`. */
@@ -26,7 +32,7 @@ export interface EnergyOptions {
   /** The lowest rank: an integer ≥ 1. Default 1. */
   readonly least?: number
   /**
-   * The highest rank: an integer from `least` to 65535. A matrix's own bound is lower where
+   * The highest rank: an integer from `least` to 65534. A matrix's own bound is lower where
    * `minCompressionRate` would send it raw at this rank.
    */
   readonly most: number
@@ -79,14 +85,15 @@ export function byEnergy(given: EnergyOptions): Method {
   const known = ['fraction', 'least', 'most', 'every']
   const { fraction = 0.9, least = 1, most, every } = knownOptions(given, known)
   number('fraction', fraction, 'a number between 0 and 1', (x) => x > 0 && x < 1)
-  integer('least', least, 1, 65535)
-  integer('most', most, least, 65535)
+  integer('least', least, 1, MOST_RANK)
+  integer('most', most, least, MOST_RANK)
   integer('every', every, 1, 0xffffffff)
   const options = { fraction, least, most, every }
   return {
     name: 'byEnergy',
     options,
     supportedOptions: FULL_STEP_OPTIONS,
+    gate: (settings) => ({ ...gateOf(settings), wanted: least }),
     ranks: (specs, settings, wanted) =>
       boundsOf(specs, settings, options).map((bounds, i) => {
         const wantedRank = typeof wanted === 'number' ? wanted : wanted[i]!
@@ -180,7 +187,7 @@ class ByEnergy implements Algorithm {
   #decideRanks(layout: Layout, { values, scalars }: Incoming): number[] {
     const right = new Float32Array(layout.rightFloats)
     bytesOf(right).set(values.subarray(0, right.byteLength))
-    const ranks = layout.parameters.map(({ rank }) => rank)
+    const ranks = ranksIn(layout)
     for (const [k, { index, right: at, cols, rank }] of layout.matrices.entries()) {
       const { values: eigenvalues } = rayleighRitz(right.subarray(at, at + rank * cols), cols)
       const enough = energyDecision(eigenvalues, this.#fraction * scalars[k]! ** 2)

@@ -22,7 +22,7 @@ import { runTask, type Task, wait } from '../gensync.ts'
 import { gatedRanks, leftColumns, otherSide, rawLengths, rightColumns } from '../layout.ts'
 import { deduct, type Product, squaredNormOfProducts } from '../linalg/products.ts'
 import { leadingColumns } from '../linalg/rayleigh-ritz.ts'
-import type { AlgorithmSetup, Method, Round, Settings, SharedOptions } from '../options.ts'
+import type { AlgorithmSetup, Gate, Method, Round, Settings, SharedOptions } from '../options.ts'
 import { takesNone } from '../validate.ts'
 import { refuseAggregated } from './feedback.ts'
 import { loadFactors } from './powersgd.ts'
@@ -68,13 +68,15 @@ export function halfSteps(...none: []): Method {
     name: 'half-steps',
     supportedOptions: HALF_STEP_OPTIONS,
     check: refuseAggregated,
-    ranks: (specs, settings, wanted) =>
-      gatedRanks(specs, settings, wanted, {
-        cost: (rows, cols, rank) => (settings.iterations * rank * (rows + cols)) / 2,
-      }),
+    gate,
+    ranks: (specs, settings, wanted) => gatedRanks(specs, settings, wanted, gate(settings)),
     cycle: (layout, settings) => halfRounds(layout, settings),
     create: (setup) => new HalfStepAlgorithm(setup),
   }
+}
+
+function gate({ iterations }: Settings): Gate {
+  return { cost: (rows, cols, rank) => (iterations * rank * (rows + cols)) / 2 }
 }
 
 /**

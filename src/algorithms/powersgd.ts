@@ -18,7 +18,7 @@ import { bytesOf } from '../bytes.ts'
 import { wait } from '../gensync.ts'
 import { gatedRanks, leftColumns, rawLengths, rightColumns } from '../layout.ts'
 import { leadingColumns } from '../linalg/rayleigh-ritz.ts'
-import type { AlgorithmSetup, Method, Round, Settings, SharedOptions } from '../options.ts'
+import type { AlgorithmSetup, Gate, Method, Round, Settings, SharedOptions } from '../options.ts'
 import {
   chooseDeflation,
   followsMean,
@@ -72,8 +72,8 @@ export const FULL_STEP_OPTIONS = [
 export const powerSgd: Method = {
   name: 'powersgd',
   supportedOptions: FULL_STEP_OPTIONS,
-  ranks: (specs, settings, wanted) =>
-    gatedRanks(specs, settings, wanted, { cost: costOf(settings) }),
+  gate: gateOf,
+  ranks: (specs, settings, wanted) => gatedRanks(specs, settings, wanted, gateOf(settings)),
   cycle: (layout, settings) => [fullRounds(layout, settings)],
   create: (setup) => new FullStep(setup),
 }
@@ -81,6 +81,11 @@ export const powerSgd: Method = {
 /** The number of floats that the factors of one matrix take in a full step. */
 export function costOf({ iterations }: Settings) {
   return (rows: number, cols: number, rank: number) => iterations * rank * (rows + cols)
+}
+
+/** The gate of full steps. */
+export function gateOf(settings: Settings): Gate {
+  return { cost: costOf(settings) }
 }
 
 /**

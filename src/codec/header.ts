@@ -30,7 +30,7 @@ export type FrameKind = 'summed' | 'gathered'
  *     60     4  count       summed: values in the slice            gathered: 1
  *     64     4  each sender: u32, strictly ascending
  *      …     4  each scalar: f32, below 2⁶⁴ in absolute value; a mean by weight, like the values
- *      …     2  each rank: u16, the current rank of that parameter; 0: uncompressed
+ *      …     2  each rank: u16, the current rank of that parameter; 0: uncompressed, 0xFFFF: frozen
  *      …     2  zero, if the number of ranks is odd
  *      …     …  values, from a multiple of 4 to the end of the frame
  *

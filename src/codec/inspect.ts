@@ -20,7 +20,7 @@ export interface Inspection {
   weight: number
   /** ascending */
   senders: number[]
-  /** the rank of each parameter; 0: it travels uncompressed */
+  /** the rank of each parameter; 0: it travels uncompressed; 65535: it is frozen */
   ranks: number[]
   scalars: number[]
   /** `count` values from `offset` on, of `total`; if gathered, slice `offset` of `total` slices */

@@ -3,15 +3,16 @@
 //
 //   q/<i>         [rank, cols]  the right factor that the next step begins with, by column
 //   p/<i>         [rank, rows]  the left factor, by column, of methods that store one
-//   residual/<i>  the shape of the parameter
-//   metadata      format 'lowrank', version, step, ranks, parent, options, weight, notes
+//   residual/<i>  the shape of the parameter; zeros if it is frozen
+//   metadata      format 'lowrank', version, step, ranks (65535: frozen), parent, options, weight,
+//                 notes, names
 
 import type { LoadedState, SharedState } from '../algorithm.ts'
 import type { Layout } from '../backend.ts'
 import { type Bytes, type BytesLike, bytesOf, concatBytes, fromHex, toHex } from '../bytes.ts'
 import { decodeSafetensors, encodeSafetensors, floatsOf, quoted } from '../codec/safetensors.ts'
-import type { Settings, Spec } from '../options.ts'
-import { describe } from '../options.ts'
+import { decideRanks, FROZEN, ranksIn } from '../layout.ts'
+import { describe, type Settings, type Spec } from '../options.ts'
 import { aList } from '../validate.ts'
 
 /** The contents of a checkpoint, checked against shapes and options. */
@@ -23,7 +24,10 @@ export interface Checkpoint {
   readonly ranks: readonly number[]
   /** for `Algorithm.load` */
   readonly loaded: LoadedState
-  /** all parameters in order, without padding; zeros for absent ones; null if all are absent */
+  /**
+   * all parameters in order, without padding; zeros for absent and frozen ones; null if all are
+   * absent
+   */
   readonly residual: Float32Array | null
 }
 
@@ -63,10 +67,11 @@ export function encodeCheckpoint(contents: Contents): Bytes {
     format: 'lowrank',
     version: VERSION,
     step: String(step),
-    ranks: JSON.stringify(layout.parameters.map(({ rank }) => rank)),
+    ranks: JSON.stringify(ranksIn(layout)),
     parent: toHex(parent),
     options: describe(settings),
     weight: String(weight),
+    ...(specs.some(({ name }) => name !== undefined) && { names: JSON.stringify(namesOf(specs)) }),
     ...(Object.keys(shared.notes).length > 0 && { notes: JSON.stringify(shared.notes) }),
   })
 }
@@ -88,6 +93,7 @@ export function decodeCheckpoint(
     const options = difference(describe(settings), metadata.options)
     throw new RangeError(`"checkpoint": options: expected ${options}`)
   }
+  checkNames(metadata, specs)
   for (const name of tensors.keys()) {
     const index = /^(?:p|q|residual)\/(\d+)$/.exec(name)?.[1]
     if (index !== undefined && Number(index) >= specs.length) {
@@ -111,14 +117,19 @@ export function decodeCheckpoint(
     return floats
   }
 
-  const ranks = ranksIn(metadata, tensors, specs, settings)
+  const ranks = ranksFrom(metadata, tensors, specs, settings)
   const factorsOf = (name: string, length: (spec: Spec) => number) =>
     specs.map((spec, i) =>
-      ranks[i] === 0 ? null : tensor(`${name}/${i}`, [ranks[i]!, length(spec)]),
+      ranks[i] === 0 || ranks[i] === FROZEN
+        ? null
+        : tensor(`${name}/${i}`, [ranks[i]!, length(spec)]),
     )
   const right = factorsOf('q', ({ cols }) => cols)
   const left = factorsOf('p', ({ rows }) => rows)
-  const residuals = specs.map(({ shape }, i) => tensor(`residual/${i}`, shape, 100))
+  const residuals = specs.map(({ shape, length }, i) => {
+    const stored = tensor(`residual/${i}`, shape, 100)
+    return stored && ranks[i] === FROZEN ? new Float32Array(length) : stored
+  })
   return {
     step: numberIn(metadata, 'step', 0, (step) => Number.isInteger(step) && step < 0xffffffff),
     parent: metadata.parent === undefined ? null : parentIn(metadata.parent),
@@ -149,7 +160,7 @@ export function mergeCheckpoints(checkpoints: readonly BytesLike[]): Bytes {
   const weight = weights.reduce((a, b) => a + b, 0)
   for (const [i, { metadata, tensors }] of files.entries()) {
     checkFormat(metadata, `"checkpoints[${i}]"`)
-    for (const name of ['format', 'version', 'step', 'ranks', 'parent', 'options', 'notes']) {
+    for (const name of ['step', 'ranks', 'parent', 'options', 'notes', 'names']) {
       const [want, got] = [first.metadata[name], metadata[name]]
       if (want === got) continue
       const which = name === 'options' ? difference(`${want}`, `${got}`) : `${want}, got ${got}`
@@ -181,7 +192,30 @@ export function mergeCheckpoints(checkpoints: readonly BytesLike[]): Bytes {
   return encodeSafetensors(merged, metadata)
 }
 
-type Metadata = Readonly<Record<string, string | undefined>>
+/** The name of each parameter, or null. */
+function namesOf(specs: readonly Spec[]): (string | null)[] {
+  return specs.map(({ name }) => name ?? null)
+}
+
+/**
+ * Checks the names in a checkpoint against those of the shapes. A parameter that has none on either
+ * side passes, so that names can be given to what has been saved without.
+ *
+ * @throws RangeError  naming the first parameter whose names differ
+ */
+export function checkNames({ names }: Metadata, specs: readonly Spec[]): void {
+  if (names === undefined) return
+  const found = parse(names)
+  for (const [i, own] of namesOf(specs).entries()) {
+    const theirs: unknown = Array.isArray(found) ? found[i] : undefined
+    if (theirs === own || theirs === null || (own === null && typeof theirs === 'string')) continue
+    throw new RangeError(
+      `"checkpoint": names: expected ${quoted(own)} for shapes[${i}], got ${quoted(theirs)}`,
+    )
+  }
+}
+
+export type Metadata = Readonly<Record<string, string | undefined>>
 
 /** @throws RangeError  if the file says that it is something else, such as a gossip checkpoint */
 function checkFormat(metadata: Metadata, name: string): void {
@@ -199,7 +233,7 @@ function checkFormat(metadata: Metadata, name: string): void {
  * The ranks in the metadata; if absent, those of the factors' shapes; if absent, those of the
  * options.
  */
-function ranksIn(
+function ranksFrom(
   metadata: Metadata,
   tensors: ReadonlyMap<string, { shape: readonly number[] }>,
   specs: readonly Spec[],
@@ -207,12 +241,13 @@ function ranksIn(
 ): number[] {
   const found = specs.map((_, i) => (tensors.get(`q/${i}`) ?? tensors.get(`p/${i}`))?.shape[0])
   if (metadata.ranks === undefined && found.every((rank) => rank === undefined)) {
-    return [...settings.method.ranks(specs, settings, settings.rank)]
+    return decideRanks(specs, settings, settings.rank)
   }
   const ranks =
     metadata.ranks === undefined ? found.map((rank) => rank ?? 0) : parse(metadata.ranks)
   const fit = (rank: number, i: number) =>
-    Number.isInteger(rank) && rank >= 0 && rank <= Math.min(specs[i]!.rows, specs[i]!.cols)
+    rank === FROZEN ||
+    (Number.isInteger(rank) && rank >= 0 && rank <= Math.min(specs[i]!.rows, specs[i]!.cols))
   if (!Array.isArray(ranks) || ranks.length !== specs.length || !ranks.every(fit)) {
     const got = metadata.ranks?.slice(0, 80) ?? quoted(ranks)
     throw new RangeError(
@@ -223,7 +258,7 @@ function ranksIn(
   const rankless =
     !supportedOptions.includes('rank') &&
     ranksOf(specs, settings, settings.rank).every((rank) => rank === 0)
-  if (rankless && ranks.some((rank) => rank > 0)) {
+  if (rankless && ranks.some((rank) => rank > 0 && rank !== FROZEN)) {
     throw new RangeError(
       `"checkpoint": ranks: expected 0 alone for the method ${name}, got ${ranks}`,
     )

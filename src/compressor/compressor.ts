@@ -6,6 +6,7 @@ import type { Dense, Gradient, Layout, Sink, Tensor } from '../backend.ts'
 import type { Bytes, BytesLike } from '../bytes.ts'
 import { DeviceLostError, RoundError, UnsupportedError } from '../errors.ts'
 import { runAsync, runSync, type Task } from '../gensync.ts'
+import type { Rank } from '../options.ts'
 import { aFloat, aFunction, bytesIn, flag, knownOptions, wrongValue } from '../validate.ts'
 import type { Absence, Outcome, Step } from './step.ts'
 import type { WorkerState } from './worker-state.ts'
@@ -17,7 +18,7 @@ export interface Stats {
   /** the round whose mean is awaited; null if none is */
   readonly round: number | null
   /** the current rank of each parameter; 0: it travels uncompressed */
-  readonly ranks: readonly number[]
+  readonly ranks: readonly Rank[]
   /** steps whose update contains this worker's gradient */
   readonly counted: number
   /**
@@ -84,7 +85,9 @@ export class Compressor {
    *
    * @param gradients  one array per parameter, in the order of `shapes`, each as long as the
    *   product of its shape; or `GpuTensor`s with the backend webgpu(), or `Factored` with methods
-   *   of lowrank/factored. null: this worker contributes no gradient, but follows the step
+   *   of lowrank/factored. A null among them counts as zeros: this worker has none for that
+   *   parameter in this step. null in place of all: this worker contributes no gradient, but
+   *   follows the step. Gradients of frozen parameters are ignored
    * @param options.weight  the weight of this gradient in the mean, such as its number of samples:
    *   ≥ 0, rounded to float32. 0 means the same as `gradients: null`. Default 1
    * @returns the frame to send: new bytes, which the caller may keep
@@ -95,7 +98,7 @@ export class Compressor {
    * @throws DeviceLostError  if the GPU is gone; every method that uses the backend may throw it
    */
   compress(
-    gradients: readonly Gradient[] | null,
+    gradients: readonly (Gradient | null)[] | null,
     options: { weight?: number } = {},
   ): Promise<Bytes> {
     return runAsync(this.#exclusive(this.#compress(gradients, options)))
@@ -106,11 +109,17 @@ export class Compressor {
    *
    * @throws UnsupportedError  if the backend works asynchronously: wasm() does not, webgpu() does
    */
-  compressSync(gradients: readonly Gradient[] | null, options: { weight?: number } = {}): Bytes {
+  compressSync(
+    gradients: readonly (Gradient | null)[] | null,
+    options: { weight?: number } = {},
+  ): Bytes {
     return this.#now(this.#compress(gradients, options))
   }
 
-  *#compress(gradients: readonly Gradient[] | null, options: { weight?: number }): Task<Bytes> {
+  *#compress(
+    gradients: readonly (Gradient | null)[] | null,
+    options: { weight?: number },
+  ): Task<Bytes> {
     this.#expect('idle', 'compress')
     this.#worker.checkNumber()
     const { weight = 1 } = knownOptions(options, ['weight'])
@@ -160,12 +169,16 @@ export class Compressor {
    *
    * @param into  one array (or `GpuTensor`) per parameter, in the order of `shapes`: the gradients
    *   themselves, for example, or the parameters with `accumulate` and a `scale` of −learningRate.
-   *   null: writes no update
+   *   null: writes no update. A null among them: does not write that parameter's. The update of a
+   *   frozen parameter is zero
    * @returns whose gradients are in the update
    * @throws TypeError, RangeError  if `into` or an option is not valid; nothing has changed then
    * @throws RoundError  if the last mean has not been received
    */
-  decompress(into: readonly Tensor[] | null, options: DecompressOptions = {}): Promise<Outcome> {
+  decompress(
+    into: readonly (Tensor | null)[] | null,
+    options: DecompressOptions = {},
+  ): Promise<Outcome> {
     return runAsync(this.#exclusive(this.#decompress(into, options)))
   }
 
@@ -174,11 +187,14 @@ export class Compressor {
    *
    * @throws UnsupportedError  if the backend works asynchronously
    */
-  decompressSync(into: readonly Tensor[] | null, options: DecompressOptions = {}): Outcome {
+  decompressSync(
+    into: readonly (Tensor | null)[] | null,
+    options: DecompressOptions = {},
+  ): Outcome {
     return this.#now(this.#decompress(into, options))
   }
 
-  *#decompress(into: readonly Tensor[] | null, options: DecompressOptions): Task<Outcome> {
+  *#decompress(into: readonly (Tensor | null)[] | null, options: DecompressOptions): Task<Outcome> {
     const step = this.#expect('received', 'decompress')
     const sink = this.#sink(into, options)
     const newRanks = this.#worker.newRanks(step.ranks) // first, for it may fail
@@ -189,10 +205,19 @@ export class Compressor {
     return outcome
   }
 
-  /** Checks the arguments of `decompress`. @throws TypeError, RangeError */
-  #sink(into: readonly Tensor[] | null, options: DecompressOptions): Sink | null {
+  /**
+   * Checks the arguments of `decompress`.
+   *
+   * @param lacking  false: entries of `into` may be null only for frozen parameters
+   * @throws TypeError, RangeError
+   */
+  #sink(
+    into: readonly (Tensor | null)[] | null,
+    options: DecompressOptions,
+    lacking = true,
+  ): Sink | null {
     const { scale = 1, accumulate = false } = knownOptions(options, ['scale', 'accumulate'])
-    if (into !== null) this.#worker.check(into, 'into')
+    if (into !== null) this.#worker.check(into, 'into', lacking)
     flag('accumulate', accumulate)
     aFloat('scale', scale)
     return into && { into, scale, accumulate }
@@ -207,24 +232,22 @@ export class Compressor {
    * @param exchange  sends a frame, and returns the mean of all workers' frames or a promise of it
    * @param options.weight  as for `compress`. Default 1
    * @param options.into  as for `decompress`. Default: `gradients`, which are overwritten with the
-   *   update and must all be arrays or GPU tensors
+   *   update and must all be arrays or GPU tensors: a null is refused there, except of a frozen
+   *   parameter, because its update would have nowhere to go
    * @returns whose gradients are in the update
    * @throws TypeError, RangeError  if an argument is not valid; nothing has changed then
    * @throws as `compress`, `receive` and `decompress`, and what `exchange` throws
    */
   async step(
-    gradients: readonly Gradient[] | null,
+    gradients: readonly (Gradient | null)[] | null,
     exchange: Exchange,
-    options: DecompressOptions & { weight?: number; into?: readonly Tensor[] | null } = {},
+    options: DecompressOptions & { weight?: number; into?: readonly (Tensor | null)[] | null } = {},
   ): Promise<Outcome> {
     const known = ['weight', 'into', 'scale', 'accumulate']
-    const {
-      weight = 1,
-      into = gradients as readonly Tensor[] | null,
-      ...how
-    } = knownOptions(options, known)
+    const { weight = 1, into: given, ...how } = knownOptions(options, known)
+    const into = given === undefined ? (gradients as readonly (Tensor | null)[] | null) : given
     aFunction('exchange', exchange)
-    this.#sink(into, how)
+    this.#sink(into, how, given !== undefined)
     let frame: Bytes | null = await this.compress(gradients, { weight })
     while (frame) {
       const mean = await exchange(frame)
@@ -354,14 +377,17 @@ export class Compressor {
    * Which matrices are worth compressing is decided again, by `minCompressionRate`. A smaller rank
    * keeps the directions of the factors that carried most in the last step; a larger one adds
    * random columns. A parameter that becomes uncompressed sends its whole residual with its next
-   * gradient.
+   * gradient. One that becomes frozen does not travel until another call says otherwise; its
+   * residual is dropped. It then begins with a zero residual and new random columns.
    *
-   * @param rank  1 … 65535 for all parameters that have no `rank` in their `ParameterSpec`; or one
-   *   number for each parameter, 0 … 65535, where 0 means uncompressed
-   * @throws TypeError, RangeError  if `rank` is not valid, or if the method has no ranks
+   * @param rank  1 … 65534 for all parameters that have no `rank` in their `ParameterSpec`; or, for
+   *   each parameter, 0 … 65534, where 0 means uncompressed, or 'frozen'; or 'frozen' for all. With
+   *   methods that decide about ranks themselves, or have none, numbers must be those of `stats`, or
+   *   the method's own for a parameter that has been frozen
+   * @throws TypeError, RangeError  if `rank` is not valid, or if the method has no such ranks
    * @throws RoundError  in the middle of a step
    */
-  setRank(rank: number | readonly number[]): void {
+  setRank(rank: Rank | readonly Rank[]): void {
     this.#immediately(() => {
       this.#expect('idle', 'setRank')
       this.#worker.setRank(rank)

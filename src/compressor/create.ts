@@ -3,7 +3,7 @@ import { powerSgd } from '../algorithms/powersgd.ts'
 import { openHost, wasm } from '../backends/wasm/index.ts'
 import { bytesOf } from '../bytes.ts'
 import { UnsupportedError } from '../errors.ts'
-import { layoutOf, rawLayoutOf, specsOf } from '../layout.ts'
+import { decideRanks, layoutOf, rawLayoutOf, specsOf } from '../layout.ts'
 import { type Options, ownOptionsOf, type ParameterSpec, settingsOf } from '../options.ts'
 import { type Checkpoint, decodeCheckpoint } from './checkpoint.ts'
 import { Compressor } from './compressor.ts'
@@ -17,9 +17,10 @@ import { firstParent, WorkerState } from './worker-state.ts'
  * It keeps a residual in the backend's memory, as large as the model (4 bytes per element), and the
  * factors.
  *
- * @param shapes  the shape of each parameter, in an order that all workers share. A tensor is
- *   compressed as a matrix of shape[0] rows, if that saves enough (`minCompressionRate`); vectors
- *   and scalars are not compressed
+ * @param shapes  the shape of each parameter, or an object with its shape, name and options, in an
+ *   order that all workers share. A tensor is compressed as a matrix, if that saves enough
+ *   (`minCompressionRate`); vectors and scalars are not compressed. See `ParameterSpec`; `plan` says
+ *   what becomes of each
  * @param options  see `Options`. Those of `SharedOptions` must be equal on all workers; the others
  *   belong to this one: `sender` must differ from worker to worker. Default: rank 4, float32 on the
  *   wire, sender 0, on the CPU
@@ -33,10 +34,10 @@ export async function createCompressor(
 ): Promise<Compressor> {
   const settings = settingsOf(options, powerSgd)
   const { sender, wire, resident } = ownOptionsOf(options)
-  const specs = specsOf(shapes)
   const { method } = settings
+  const specs = specsOf(shapes, method.firstAxis)
   const {
-    ranks = method.ranks(specs, settings, settings.rank),
+    ranks = decideRanks(specs, settings, settings.rank),
     step = 0,
     loaded = { right: [], left: [], notes: {} },
     parent,
@@ -48,7 +49,7 @@ export async function createCompressor(
   const layout = layoutOf(specs, ranks)
 
   const host = await openHost(settings.seed, options.random)
-  const arranged = method.ownsFactors ? rawLayoutOf(specs) : layout
+  const arranged = method.ownsFactors ? rawLayoutOf(specs, ranks) : layout
   // Before the factors are drawn, for it refuses a model that is too large by arithmetic.
   const session = await (options.backend ?? wasm()).open(arranged, { resident })
   try {

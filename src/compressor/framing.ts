@@ -21,7 +21,7 @@ import { LIMIT } from '../codec/wire/wire-type.ts'
 import { hash64 } from '../codec/xxh32.ts'
 import { FrameError } from '../errors.ts'
 import { type Task, wait } from '../gensync.ts'
-import { leftColumns, rawLengths, rightColumns } from '../layout.ts'
+import { hashedShapes, leftColumns, ranksIn, rawLengths, rightColumns } from '../layout.ts'
 import { describe, type Settings, type Spec } from '../options.ts'
 
 /** The header fields that identify a round. */
@@ -33,11 +33,11 @@ export interface RoundPosition {
 }
 
 /**
- * The header's `configHash`: of shapes and shared options, but not of ranks, which the header
+ * The header's `configHash`: of shapes, names and shared options, but not of ranks, which the header
  * lists.
  */
 export function hashConfig(specs: readonly Spec[], settings: Settings): Uint8Array {
-  const shapes = JSON.stringify(specs.map(({ shape, rows }) => [rows, ...shape]))
+  const shapes = JSON.stringify(hashedShapes(specs))
   return hash64(new TextEncoder().encode(`${shapes}\n${describe(settings)}`))
 }
 
@@ -127,7 +127,7 @@ export class Framing {
       configHash: this.#configHash,
       weight,
       senders: Uint32Array.from(weight > 0 ? [this.#sender] : []),
-      ranks: Uint16Array.from(layout.parameters, ({ rank }) => rank),
+      ranks: Uint16Array.from(ranksIn(layout)),
       scalars: weight > 0 ? scalars : new Float32Array(scalars.length),
       offset: 0,
     }

@@ -15,6 +15,7 @@ import { type Task, wait } from '../gensync.ts'
 import { flag, isFloats, knownOptions, number, wrongType } from '../validate.ts'
 import type { Compressor, Exchange } from './compressor.ts'
 import type { Outcome } from './step.ts'
+import type { WorkerState } from './worker-state.ts'
 
 /** Options of the optimizer. They must be equal on all workers, or the parameters drift apart. */
 export interface SgdOptions {
@@ -78,7 +79,7 @@ export class Sgd {
     this.#scratch = new Scratch(module)
     this.#velocities = null
     if (restore !== undefined) {
-      const velocities = velocitiesIn(restore, compressor.stats.ranks.length)
+      const velocities = velocitiesIn(restore, compressor.workerState)
       if (velocities) compressor.workerState.check(velocities, 'restore: momentum')
       if (this.momentum > 0) this.#velocities = velocities
     }
@@ -106,7 +107,8 @@ export class Sgd {
    * `compressor.abort`.
    *
    * @param parameters  x: one array per parameter, in the order of the compressor's shapes; or
-   *   tensors on the GPU, all of type 'f32'
+   *   tensors on the GPU, all of type 'f32'. A frozen one, and its momentum, are left alone; it may
+   *   be null here and in `gradients`
    * @param gradients  of the same form; **overwritten with the update Δ′**
    * @param exchange  sends a frame, and returns the mean of all workers' frames or a promise of it
    * @param options.weight  the weight of this gradient in the mean, as for `compress`. Default 1
@@ -115,8 +117,8 @@ export class Sgd {
    * @throws RoundError  if another call is still running, or if a step is open
    */
   async step(
-    parameters: readonly Tensor[],
-    gradients: readonly Tensor[],
+    parameters: readonly (Tensor | null)[],
+    gradients: readonly (Tensor | null)[],
     exchange: Exchange,
     options: { readonly weight?: number } = {},
   ): Promise<Outcome> {
@@ -147,13 +149,20 @@ export class Sgd {
    *
    * @param parameters  x: one array per parameter; or tensors on the GPU, all of type 'f32'
    * @param update  Δ′, as `compressor.decompress` wrote it: of the same form as `parameters`. It is
-   *   only read, and must not overlap them
+   *   only read, and must not overlap them. Frozen parameters are left alone, and may be null in
+   *   both
    * @throws TypeError, RangeError  if an argument is not valid; nothing has changed then
    * @throws RoundError  with tensors on the GPU, if another call is still running
    */
-  apply(parameters: readonly Dense[], update: readonly Dense[]): void
-  apply(parameters: readonly Tensor[], update: readonly Tensor[]): MaybePromise<void>
-  apply(parameters: readonly Tensor[], update: readonly Tensor[]): MaybePromise<void> {
+  apply(parameters: readonly (Dense | null)[], update: readonly (Dense | null)[]): void
+  apply(
+    parameters: readonly (Tensor | null)[],
+    update: readonly (Tensor | null)[],
+  ): MaybePromise<void>
+  apply(
+    parameters: readonly (Tensor | null)[],
+    update: readonly (Tensor | null)[],
+  ): MaybePromise<void> {
     this.#check(parameters, update, 'update')
     if (this.#busy && !areArrays(parameters)) {
       throw new RoundError('apply: another call is still running')
@@ -162,23 +171,28 @@ export class Sgd {
   }
 
   /** `apply` with checked arguments. */
-  #update(parameters: readonly Tensor[], update: readonly Tensor[]): MaybePromise<void> {
+  #update(
+    parameters: readonly (Tensor | null)[],
+    update: readonly (Tensor | null)[],
+  ): MaybePromise<void> {
     const { learningRate, momentum, weightDecay } = this
     const rates = { learningRate, momentum, weightDecay }
-    if (!areArrays(parameters)) {
-      return this.#compressor.runExclusive('apply', this.#updateOnDevice(parameters, update, rates))
+    const xs = this.#unfrozen(parameters)
+    if (!areArrays(xs)) {
+      return this.#compressor.runExclusive('apply', this.#updateOnDevice(xs, update, rates))
     }
-    if (momentum > 0) {
-      this.#velocities ??= parameters.map(({ length }) => new Float32Array(length))
+    if (momentum > 0 && !this.#onDevice) {
+      this.#velocities ??= this.#compressor.workerState.lengths.map((n) => new Float32Array(n))
     }
-    for (const [i, x] of parameters.entries()) {
+    for (const [i, x] of xs.entries()) {
+      if (x === null) continue
       this.#scratch.update(x, this.#velocities?.[i] ?? null, update[i] as Dense, rates)
     }
   }
 
   *#updateOnDevice(
-    parameters: readonly Tensor[],
-    update: readonly Tensor[],
+    parameters: readonly (Tensor | null)[],
+    update: readonly (Tensor | null)[],
     rates: OptimizerRates,
   ): Task<void> {
     if (this.#velocities) {
@@ -242,24 +256,37 @@ export class Sgd {
     throw new UnsupportedError('the backend has no momentum where these tensors are: give arrays')
   }
 
-  #check(parameters: readonly Tensor[], update: readonly Tensor[], name: string): void {
+  /** The tensors, with null in place of those of frozen parameters. */
+  #unfrozen(tensors: readonly (Tensor | null)[]): readonly (Tensor | null)[] {
+    const { ranks } = this.#compressor.workerState
+    return tensors.map((tensor, i) => (ranks[i] === 'frozen' ? null : tensor))
+  }
+
+  #check(
+    parameters: readonly (Tensor | null)[],
+    update: readonly (Tensor | null)[],
+    name: string,
+  ): void {
     const { workerState } = this.#compressor
     workerState.check(parameters, 'parameters')
     workerState.check(update, name)
-    const arrays = areArrays(parameters)
-    if (arrays !== areArrays(update)) {
+    const [xs, updates] = [this.#unfrozen(parameters), this.#unfrozen(update)]
+    if (xs.every((x) => x === null)) return
+    const arrays = areArrays(xs)
+    if (arrays !== areArrays(updates)) {
       throw new TypeError(`"${name}": expected ${arrays ? 'arrays' : 'GPU buffers'}, as parameters`)
     }
-    if (!arrays) this.#optimizer.check(parameters, update, name)
+    if (!arrays) this.#optimizer.check(xs, updates, name)
     else if (this.#onDevice) {
       throw new TypeError('"parameters": expected GPU buffers: the momentum is on the GPU')
     }
   }
 }
 
-/** Whether tensors are arrays; they have been checked to be all of one kind. */
-function areArrays(tensors: readonly Tensor[]): tensors is readonly Dense[] {
-  return isFloats(tensors[0])
+/** Whether tensors are arrays, or all null; they have been checked to be all of one kind. */
+function areArrays(tensors: readonly (Tensor | null)[]): tensors is readonly (Dense | null)[] {
+  const first = tensors.find((tensor) => tensor !== null)
+  return first === undefined || isFloats(first)
 }
 
 /**
@@ -340,9 +367,11 @@ function inRange(
   return Math.fround(value as number)
 }
 
-/** The momentum in a checkpoint of `count` parameters; null if it has none. @throws RangeError */
-function velocitiesIn(bytes: BytesLike, count: number): Dense[] | null {
-  const { tensors } = decodeSafetensors(bytes, 'restore')
+/** The momentum in a checkpoint of this worker; null if it has none. @throws RangeError */
+function velocitiesIn(bytes: BytesLike, workerState: WorkerState): Dense[] | null {
+  const { metadata, tensors } = decodeSafetensors(bytes, 'restore')
+  workerState.checkNames(metadata)
+  const count = workerState.lengths.length
   const found = new Map<number, StoredTensor>()
   for (const [name, tensor] of tensors) {
     const index = /^momentum\/(\d+)$/.exec(name)?.[1]

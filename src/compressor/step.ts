@@ -70,7 +70,7 @@ const MAX_NORM = LIMIT / 2
  * Gradients of a method without `accepts`, which `WorkerState.checkGradients` has found to be
  * tensors.
  */
-type Tensors = readonly Tensor[]
+type Tensors = readonly (Tensor | null)[]
 
 /** One step in progress. Its methods are called in the order `begin`, `receive` …, `finish`. */
 export class Step {
@@ -80,7 +80,7 @@ export class Step {
   #sent: Header | null = null
   #finish: Finish | null = null
   #outgoing: Outgoing | null = null
-  #gradients: readonly Gradient[] | null = null
+  #gradients: readonly (Gradient | null)[] | null = null
   #round = 0
   #parent: Uint8Array
   #absence: Absence | null = null
@@ -132,7 +132,7 @@ export class Step {
   }
 
   /** Adds the gradient to M, and returns the first frame. */
-  *begin(gradients: readonly Gradient[] | null): Task<Bytes> {
+  *begin(gradients: readonly (Gradient | null)[] | null): Task<Bytes> {
     const { algorithm } = this.#setup
     this.#absence = gradients === null ? 'null' : this.#weight === 0 ? 'weight' : null
     if (this.#absence === null) this.#gradients = gradients

@@ -1,16 +1,19 @@
 // Predicts the bytes of a step from shapes and options alone.
 
 import { powerSgd } from '../algorithms/powersgd.ts'
-import type { Layout } from '../backend.ts'
+import type { Layout, Parameter } from '../backend.ts'
 import { dataLength, partLength } from '../codec/gathered.ts'
 import { headerLength } from '../codec/header.ts'
 import { type Wire, wireType } from '../codec/wire/index.ts'
-import { layoutOf, specsOf } from '../layout.ts'
+import { decideRanks, layoutOf, specsOf, unfrozen } from '../layout.ts'
 import {
   type Options,
   ownOptionsOf,
   type ParameterSpec,
+  type Rank,
   type Round,
+  type Settings,
+  type Spec,
   settingsOf,
 } from '../options.ts'
 import { integer } from '../validate.ts'
@@ -23,18 +26,29 @@ export interface Traffic {
   readonly bytes: number
 }
 
+/** How a parameter is seen, and how it travels. */
+export interface PlannedParameter {
+  /** as in `shapes`; absent if it has none */
+  readonly name?: string
+  readonly shape: readonly number[]
+  /** the matrix view: rows × cols */
+  readonly rows: number
+  readonly cols: number
+  /** 0: it travels uncompressed. 'frozen': it does not travel */
+  readonly rank: Rank
+  /**
+   * In words: which axes make the rows and which the columns, and why it is compressed or not. Of
+   * (3·3·64) × 128, the first three axes are the rows. For people to read: the text may change
+   */
+  readonly why: string
+}
+
 /** The prediction of `plan`. `floats` and `bytes` are what one worker sends in a step. */
 export interface Plan extends Traffic {
-  /** the matrix view of each parameter, and its rank; 0: it travels uncompressed */
-  readonly parameters: readonly {
-    shape: readonly number[]
-    rows: number
-    cols: number
-    rank: number
-  }[]
+  readonly parameters: readonly PlannedParameter[]
   /** exchanges in a step */
   readonly rounds: number
-  /** elements of all parameters */
+  /** elements of all parameters that are not frozen */
   readonly denseFloats: number
   /** `denseFloats` ÷ `floats`: 1 is no gain, larger is better. It ignores the wire type */
   readonly ratio: number
@@ -59,8 +73,10 @@ export interface Plan extends Traffic {
 export function plan(shapes: readonly ParameterSpec[], options: Options = {}): Plan {
   const settings = settingsOf(options, powerSgd)
   const { wire } = ownOptionsOf(options)
-  const layout = createLayout(shapes, options)
-  const { parameters, denseFloats } = layout
+  const specs = specsOf(shapes, settings.method.firstAxis)
+  const layout = layoutOf(specs, decideRanks(specs, settings, settings.rank))
+  const { parameters } = layout
+  const denseFloats = unfrozen(layout).reduce((sum, { length }) => sum + length, 0)
   const steps = settings.method.cycle(layout, settings)
   const perStep = (trafficOf: (round: Round) => Traffic): Traffic => {
     const rounds = steps.flat().map(trafficOf)
@@ -76,10 +92,22 @@ export function plan(shapes: readonly ParameterSpec[], options: Options = {}): P
   }))
   return {
     ...sent,
-    parameters: parameters.map(({ shape, rows, cols, rank }) => ({ shape, rows, cols, rank })),
+    parameters: parameters.map((parameter, i) => {
+      const { name } = specs[i]!
+      const { shape, rows, cols, frozen, rank } = parameter
+      const why = `${viewOf(parameter)}, ${reasonOf(parameter, specs[i]!, settings)}`
+      return {
+        ...(name !== undefined && { name }),
+        shape,
+        rows,
+        cols,
+        rank: frozen ? 'frozen' : rank,
+        why,
+      }
+    }),
     rounds: steps[0]!.length,
     denseFloats,
-    ratio: denseFloats / sent.floats,
+    ratio: denseFloats / sent.floats || 1,
     received(workers) {
       integer('workers', workers, 1, 0xffffffff)
       return perStep((round) => ({
@@ -101,8 +129,70 @@ export function plan(shapes: readonly ParameterSpec[], options: Options = {}): P
 export function createLayout(shapes: readonly ParameterSpec[], options: Options = {}): Layout {
   const settings = settingsOf(options, powerSgd)
   ownOptionsOf(options)
-  const specs = specsOf(shapes)
-  return layoutOf(specs, settings.method.ranks(specs, settings, settings.rank))
+  const specs = specsOf(shapes, settings.method.firstAxis)
+  return layoutOf(specs, decideRanks(specs, settings, settings.rank))
+}
+
+/** How many of the axes make the rows; null: the rows begin within an axis. */
+function axesOfRows({ shape, rows }: Parameter): number | null {
+  const products = shape.map((_, i) => productOf(shape.slice(0, i + 1)))
+  const first = products.indexOf(rows)
+  if (first >= 0) return first + 1
+  return rows === 1 ? 0 : null
+}
+
+/** The matrix view in words: '64 × (3·7·7)'. */
+function viewOf(parameter: Parameter): string {
+  const { shape, rows, cols } = parameter
+  const axes = axesOfRows(parameter)
+  if (axes === null) return `[${shape.join(', ')}] laid out as ${rows} × ${cols}`
+  const side = (sizes: readonly number[]) =>
+    sizes.length > 1 ? `(${sizes.join('·')})` : `${sizes[0] ?? 1}`
+  return `${side(shape.slice(0, axes))} × ${side(shape.slice(axes))}`
+}
+
+/** Why a parameter travels as it does, in words. */
+function reasonOf(parameter: Parameter, { rank: own, compress }: Spec, settings: Settings): string {
+  const { index, shape, length, rows, cols, rank, frozen } = parameter
+  const { method, minCompressionRate, startCompressingAfter } = settings
+  const { narrow = 'never', wanted = settings.rank, cost } = method.gate?.(settings) ?? {}
+  if (frozen) return 'frozen: does not travel'
+  if (!cost) return `raw: ${method.name} has no factors`
+  if (compress === false) return 'raw: compress is false'
+  const tried =
+    rank || Math.min(typeof wanted === 'number' ? (own ?? wanted) : wanted[index]!, rows, cols)
+  const floats = cost(rows, cols, tried, shape)
+  if (rank > 0) {
+    const delay = `, raw before step ${startCompressingAfter} (startCompressingAfter)`
+    return (
+      `rank ${rank}${stackOf(parameter)}: ${floats} floats instead of ${length}` +
+      (compress ? ', because compress is true' : '') +
+      (startCompressingAfter > 0 ? delay : '')
+    )
+  }
+  const overruled = 'unless compress is true'
+  if (shape.length <= 1 && narrow !== 'any')
+    return `raw: a ${shape.length === 0 ? 'scalar' : 'vector'}, ${overruled}`
+  if (Math.min(rows, cols) === 1 && narrow === 'never') {
+    return `raw: a single ${rows === 1 ? 'row' : 'column'}, ${overruled}`
+  }
+  return (
+    `raw: at rank ${tried} ${floats} floats × ${minCompressionRate} (minCompressionRate) are not ` +
+    `fewer than ${length}, ${overruled}`
+  )
+}
+
+/** Rows of several axes are parts side by side: the layers of a stack, the places of a kernel. */
+function stackOf(parameter: Parameter): string {
+  const { shape, cols } = parameter
+  const axes = axesOfRows(parameter) ?? 0
+  const parts = productOf(shape.slice(0, axes - 1))
+  if (axes < 2 || parts === 1) return ''
+  return `, which its ${parts} parts of ${shape[axes - 1]} × ${cols} share`
+}
+
+function productOf(sizes: readonly number[]): number {
+  return sizes.reduce((product, size) => product * size, 1)
 }
 
 function floatsOf({ words = 0, columns }: Round): number {

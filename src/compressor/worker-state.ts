@@ -17,10 +17,16 @@ import { type Bytes, type BytesLike, bytesOf, concatBytes } from '../bytes.ts'
 import { hash64 } from '../codec/xxh32.ts'
 import { DeviceLostError, RoundError } from '../errors.ts'
 import { type Task, wait } from '../gensync.ts'
-import { layoutOf, rawLayoutOf } from '../layout.ts'
-import type { Settings, Spec } from '../options.ts'
-import { aFloat, checkTensors, flag, integer, knownOptions, show } from '../validate.ts'
-import { decodeCheckpoint, encodeCheckpoint, MAX_RESIDUAL } from './checkpoint.ts'
+import { decideRanks, FROZEN, layoutOf, ranksIn, rawLayoutOf } from '../layout.ts'
+import { MOST_RANK, type Rank, type Settings, type Spec } from '../options.ts'
+import { aFloat, checkTensors, flag, integer, knownOptions, labelOf, show } from '../validate.ts'
+import {
+  checkNames,
+  decodeCheckpoint,
+  encodeCheckpoint,
+  MAX_RESIDUAL,
+  type Metadata,
+} from './checkpoint.ts'
 import type { Framing } from './framing.ts'
 import { Step } from './step.ts'
 
@@ -52,8 +58,8 @@ export class WorkerState {
   readonly #setup: WorkerSetup
   /** the layout of steps that compress */
   #layout: Layout
-  /** the layout with all parameters uncompressed, of steps before `startCompressingAfter` */
-  readonly #rawLayout: Layout
+  /** the last result of `#rawOf` */
+  #raw: { readonly of: Layout; readonly layout: Layout } | null = null
   /** the layout that the session has now */
   #arranged: Layout
   #number: number
@@ -65,7 +71,6 @@ export class WorkerState {
   constructor(setup: WorkerSetup) {
     this.#setup = setup
     this.#layout = setup.layout
-    this.#rawLayout = rawLayoutOf(setup.specs)
     this.#arranged = this.#sessionLayout(setup.layout)
     this.#number = setup.step
     this.#parent = setup.parent
@@ -79,8 +84,12 @@ export class WorkerState {
     return this.#number
   }
 
-  get ranks(): number[] {
-    return this.#layout.parameters.map(({ rank }) => rank)
+  get ranks(): Rank[] {
+    return this.#layout.parameters.map(({ rank, frozen }) => (frozen ? 'frozen' : rank))
+  }
+
+  get lengths(): number[] {
+    return this.#setup.specs.map(({ length }) => length)
   }
 
   get gradients(): readonly Dense[] | null {
@@ -95,18 +104,33 @@ export class WorkerState {
     return this.#setup.session.synchronous
   }
 
-  /** Checks tensors against the shapes and the backend. @throws TypeError, RangeError */
-  check(tensors: readonly Tensor[], name: string): void {
+  /**
+   * Checks tensors against the shapes and the backend.
+   *
+   * @param lacking  true: any of them may be null; false: only those of frozen parameters
+   * @throws TypeError, RangeError
+   */
+  check(tensors: readonly (Tensor | null)[], name: string, lacking = false): void {
     const { specs, session } = this.#setup
-    checkTensors(tensors, specs, name, (...other) => session.check(...other))
+    const checkOther = (tensor: unknown, length: number, at: string, i: number) => {
+      if (tensor !== null) return session.check(tensor, length, at)
+      if (lacking || this.#layout.parameters[i]!.frozen) return
+      // `into` of step is `gradients` unless it is given
+      throw new TypeError(
+        `"${at.replace('into', 'gradients')}": null, so its update has nowhere to go: pass "into", ` +
+          'or freeze the parameter',
+      )
+    }
+    checkTensors(tensors, specs, name, checkOther)
   }
 
   /** Checks the argument of `compress`. @throws TypeError, RangeError */
-  checkGradients(gradients: readonly Gradient[]): void {
+  checkGradients(gradients: readonly (Gradient | null)[]): void {
     const { specs, settings, session } = this.#setup
     const { name, accepts } = settings.method
     const checkOther = (tensor: unknown, length: number, at: string) => {
-      const factored = typeof tensor === 'object' && tensor !== null && 'activations' in tensor
+      if (tensor === null) return
+      const factored = typeof tensor === 'object' && 'activations' in tensor
       if (!factored) return session.check(tensor, length, at)
       throw new TypeError(`"${at}": the method ${name} takes no factored gradients`)
     }
@@ -119,10 +143,15 @@ export class WorkerState {
     throw new RoundError('compress: step 2³² − 1, the last, is over: create new compressors')
   }
 
+  /** Checks the names in a checkpoint. @throws RangeError */
+  checkNames(metadata: Metadata): void {
+    checkNames(metadata, this.#setup.specs)
+  }
+
   /** Makes the next step, and rearranges the session if that step has another layout. */
   begin(weight: number): Step {
     const exact = this.#number < this.#setup.settings.startCompressingAfter
-    const layout = exact ? this.#rawLayout : this.#layout
+    const layout = exact ? this.#rawOf(this.#layout) : this.#layout
     this.#arrange(layout)
     const setup = {
       ...this.#setup,
@@ -148,7 +177,18 @@ export class WorkerState {
 
   /** The session's layout in steps with this layout. */
   #sessionLayout(layout: Layout): Layout {
-    return this.#setup.settings.method.ownsFactors ? this.#rawLayout : layout
+    return this.#setup.settings.method.ownsFactors ? this.#rawOf(layout) : layout
+  }
+
+  /**
+   * The layout in which the matrices are raw, too: of steps before `startCompressingAfter`, and of
+   * the sessions of methods that own their factors.
+   */
+  #rawOf(layout: Layout): Layout {
+    if (this.#raw?.of !== layout) {
+      this.#raw = { of: layout, layout: rawLayoutOf(this.#setup.specs, ranksIn(layout)) }
+    }
+    return this.#raw.layout
   }
 
   /** Notes the weight of the gradient that has just been taken in. */
@@ -185,7 +225,7 @@ export class WorkerState {
    * @returns null if they stay
    */
   newRanks(ranks: readonly number[] | undefined): (() => Layout) | null {
-    if (!ranks || String(ranks) === String(this.ranks)) return null
+    if (!ranks || String(ranks) === String(ranksIn(this.#layout))) return null
     const layout = layoutOf(this.#setup.specs, ranks)
     return this.#prepare(layout, this.#setup.algorithm.rearrange(layout, this.#number + 1))
   }
@@ -249,6 +289,11 @@ export class WorkerState {
     if (!residual) throw new RangeError('"checkpoint": expected one with its residual')
     const own = yield* this.#residual()
     const factor = weight / this.#weight
+    let next = 0
+    for (const { length, frozen } of this.#layout.parameters) {
+      if (frozen) residual.fill(0, next, next + length)
+      next += length
+    }
     for (let i = 0; i < own.length; i++) {
       own[i] = own[i]! + factor * residual[i]!
       if (Math.abs(own[i]!) < MAX_RESIDUAL) continue
@@ -260,22 +305,54 @@ export class WorkerState {
     session.write('residual', bytesOf(own))
   }
 
-  setRank(rank: number | readonly number[]): void {
-    const { specs, settings, algorithm } = this.#setup
+  setRank(rank: Rank | readonly Rank[]): void {
+    const { specs, settings } = this.#setup
     const { method } = settings
-    if (!method.supportedOptions.includes('rank')) {
-      throw new RangeError(`"rank": the method ${method.name} has no use for it`)
+    const ranked = method.supportedOptions.includes('rank')
+    if (typeof rank === 'number') {
+      if (!ranked) throw new RangeError(`"rank": the method ${method.name} has no use for it`)
+      integer('rank', rank, 1, MOST_RANK)
+      this.#rearrange(decideRanks(specs, settings, rank))
+      return
     }
-    if (typeof rank !== 'number') {
-      if (!Array.isArray(rank) || rank.length !== specs.length) {
-        throw new RangeError(
-          `"rank": expected a number or ${specs.length} of them, got ${show(rank)}` +
-            (Array.isArray(rank) ? ` of ${rank.length}` : ''),
-        )
-      }
-      for (const [i, one] of rank.entries()) integer(`rank[${i}]`, one, 0, 65535)
-    } else integer('rank', rank, 1, 65535)
-    const layout = layoutOf(specs, method.ranks(specs, settings, rank))
+    const list = rank === 'frozen' ? specs.map(() => rank) : rank
+    if (!Array.isArray(list) || list.length !== specs.length) {
+      throw new RangeError(
+        `"rank": expected a number, 'frozen' or ${specs.length} of them, got ${show(rank)}` +
+          (Array.isArray(rank) ? ` of ${rank.length}` : ''),
+      )
+    }
+    const wanted = list.map((one: Rank, i) => {
+      if (one === 'frozen') return FROZEN
+      integer(labelOf(`rank[${i}]`, specs[i]!.name), one, 0, MOST_RANK)
+      return one
+    })
+    if (!ranked) this.#refuseRanks(wanted)
+    this.#rearrange(ranked ? decideRanks(specs, settings, wanted) : wanted)
+  }
+
+  /**
+   * With methods that decide about ranks themselves, callers decide only about what is frozen.
+   *
+   * @throws RangeError  if another rank is not the present one, or the method's if it was frozen
+   */
+  #refuseRanks(wanted: readonly number[]): void {
+    const { specs, settings } = this.#setup
+    const { method } = settings
+    const now = ranksIn(this.#layout)
+    const given = method.ranks(specs, settings, settings.rank)
+    for (const [i, rank] of wanted.entries()) {
+      const expected = now[i] === FROZEN ? given[i] : now[i]
+      if (rank === FROZEN || rank === expected) continue
+      throw new RangeError(
+        `"rank[${i}]": expected ${expected}, as ${method.name} has it, or 'frozen', got ${rank}`,
+      )
+    }
+  }
+
+  #rearrange(ranks: readonly number[]): void {
+    const { specs, algorithm } = this.#setup
+    const layout = layoutOf(specs, ranks)
     const adopt = this.#prepare(layout, algorithm.rearrange(layout, this.#number))
     this.#arrange(layout)
     adopt()

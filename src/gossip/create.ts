@@ -8,7 +8,7 @@ import type { BytesLike } from '../bytes.ts'
 import type { Wire } from '../codec/wire/index.ts'
 import { WIRES } from '../codec/wire/index.ts'
 import { xxh32 } from '../codec/xxh32.ts'
-import { layoutOf, specsOf } from '../layout.ts'
+import { layoutOf } from '../layout.ts'
 import type { ParameterSpec } from '../options.ts'
 import {
   aFunction,
@@ -27,7 +27,7 @@ import { Mixer } from './mixer.ts'
 import { checkNeighbour, createNeighbour, type Neighbour } from './neighbour.ts'
 import { Gossip } from './node.ts'
 import { checkNoise, NOISE, type Noise, uniform } from './noise.ts'
-import { checkMethod } from './traffic.ts'
+import { checkMethod, nodeSpecs } from './traffic.ts'
 
 /**
  * A source of random numbers for edge lo–hi. It returns standard normals: elements 0 … length − 1
@@ -141,7 +141,7 @@ export async function createGossip(
   }
   const asked = neighbours === undefined ? undefined : weightsOf(self, neighbours)
   if (restore !== undefined) bytesIn('restore', restore)
-  const specs = specsOf(shapes)
+  const specs = nodeSpecs(shapes, method)
   const layout = layoutOf(specs, method.ranks(specs))
   const module = await loadModule()
   // First of all that takes memory, for a backend refuses a model that is too large by arithmetic.

@@ -20,6 +20,7 @@ import { assertSameCut } from '../codec/match.ts'
 import type { Wire } from '../codec/wire/index.ts'
 import { hash64 } from '../codec/xxh32.ts'
 import { FrameError } from '../errors.ts'
+import { hashedShapes } from '../layout.ts'
 import type { Spec } from '../options.ts'
 import type { EdgePayload } from './compression.ts'
 import type { GossipMethod } from './method.ts'
@@ -63,8 +64,7 @@ export class EdgeFrames {
     self: number,
     wire: Wire,
   ) {
-    const shapes = specs.map(({ shape, rows }) => [rows, ...shape])
-    const shared = JSON.stringify([shapes, method.name, method.options, seed])
+    const shared = JSON.stringify([hashedShapes(specs), method.name, method.options, seed])
     this.#configHash = hash64(new TextEncoder().encode(shared))
     this.#self = self
     this.#wire = wire

@@ -21,7 +21,10 @@ export interface GossipMethod {
    * consensus step size γ of the parameters with factors (`matrices`) and of those without (`raws`)
    */
   readonly gamma: { readonly matrices: number; readonly raws: number }
-  /** true: iteration 0 exchanges only parameters without factors, as in PowerGossip's program */
+  /**
+   * true: as PowerGossip's program. Iteration 0 exchanges only parameters without factors, and the
+   * matrix view is the first axis against the rest, whatever the shape
+   */
   readonly published: boolean
   /**
    * true: edges are applied one after another, each to the values that those before it have moved

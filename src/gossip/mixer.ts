@@ -4,7 +4,7 @@
 import type { Backend, Layout, Parameter, Session, Side, Tensor } from '../backend.ts'
 import { bytesOf } from '../bytes.ts'
 import { type Task, wait } from '../gensync.ts'
-import { layoutOf } from '../layout.ts'
+import { FROZEN, layoutOf } from '../layout.ts'
 import type { Spec } from '../options.ts'
 import type { Edge, HalfStepScope } from './edge.ts'
 
@@ -131,7 +131,10 @@ export class Mixer {
   #arrange(edges: number): void {
     const wanted = Math.max(1, edges)
     if (this.#edges === wanted) return
-    const ranks = this.#layout.parameters.map(({ rank }) => rank * wanted)
+    const ranksFor = (places: number) => this.#layout.parameters.map(({ rank }) => rank * places)
+    // Room for one more, which stays zero, where a rank would be the number that means frozen.
+    const spare = ranksFor(wanted).includes(FROZEN) ? 1 : 0
+    const ranks = ranksFor(wanted + spare)
     const wide = layoutOf(this.#specs, ranks)
     const left = new Float32Array(wide.leftFloats)
     const right = new Float32Array(wide.rightFloats + wide.rawFloats)

@@ -4,7 +4,7 @@ import { dataLength, partLength } from '../codec/gathered.ts'
 import { headerLength } from '../codec/header.ts'
 import { WIRES, type Wire, wireType } from '../codec/wire/index.ts'
 import { layoutOf, leftColumns, rightColumns, specsOf } from '../layout.ts'
-import type { ParameterSpec } from '../options.ts'
+import type { ParameterSpec, Spec } from '../options.ts'
 import { integer, knownOptions, oneOf, wrongType } from '../validate.ts'
 import { HISTORY_WORDS } from './frames.ts'
 import type { GossipMethod } from './method.ts'
@@ -61,7 +61,7 @@ export function planGossip(
   checkMethod(method)
   integer('neighbours', neighbours, 0, 0xffffffff)
   oneOf('wire', wire, WIRES)
-  const specs = specsOf(shapes)
+  const specs = nodeSpecs(shapes, method)
   const layout = layoutOf(specs, method.ranks(specs))
   const last = method.sends(layout)
   const { iterations } = method
@@ -90,6 +90,18 @@ export function planGossip(
     denseFloats: layout.denseFloats,
     ratio: (2 * layout.denseFloats) / floats,
   }
+}
+
+/**
+ * Checks the argument `shapes` of a node.
+ *
+ * @throws TypeError, RangeError  naming the entry that is not valid
+ */
+export function nodeSpecs(shapes: readonly ParameterSpec[], method: GossipMethod): Spec[] {
+  const specs = specsOf(shapes, method.published)
+  const frozen = specs.findIndex((spec) => spec.frozen)
+  if (frozen < 0) return specs
+  throw new RangeError(`"shapes[${frozen}].rank": gossip freezes no parameters: leave this one out`)
 }
 
 /**

@@ -9,6 +9,7 @@ import {
   mergeCheckpoints,
   type Options,
   plan,
+  type Rank,
   UnsupportedError,
   wasm,
 } from '../../src/index.ts'
@@ -257,7 +258,7 @@ test('a lower learning rate takes all to the high rank, whoever sees it, until r
       }),
     ),
   )
-  const seen: number[] = []
+  const seen: Rank[] = []
   for (let t = 0; t < 24; t++) {
     if (t === 9) rates[1] = 0.5 // absent until step 10; the other worker's rate stays for now
     if (t === 14) rates[1] = 0.7 // growth is nothing

@@ -2,7 +2,13 @@
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { bytesOf } from '../../src/bytes.ts'
-import { type Compressor, createCompressor, type Options, plan } from '../../src/index.ts'
+import {
+  type Compressor,
+  createCompressor,
+  type Options,
+  plan,
+  type Rank,
+} from '../../src/index.ts'
 import { createLayout, wasm } from '../../src/kernels.ts'
 import { byEnergy, type EnergyOptions, energyDecision } from '../../src/methods.ts'
 import { sameFloats, UNIT, within } from '../support/close.ts'
@@ -61,7 +67,7 @@ test('a session sums the squares of each parameter', async () => {
 test('finds the rank of a gradient, and follows it: on all workers alike', async () => {
   const workers = await fleet(3, { fraction: 0.999, most: 8, every: 2 })
   const weights = [1, 3, 0.5]
-  const seen: number[][] = []
+  const seen: Rank[][] = []
   for (let t = 0; t < 36; t++) {
     const rank = t < 12 ? 3 : t < 24 ? 1 : 5
     const gradient = gradients(rank)

@@ -1,6 +1,8 @@
 // The traffic of a step: the papers' tables to the last float, and frames to the last byte.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
+import { topK, uncompressed } from '../../src/baselines.ts'
+import { dad } from '../../src/factored.ts'
 import type { Wire } from '../../src/frames.ts'
 import {
   aggregate,
@@ -9,6 +11,7 @@ import {
   type ParameterSpec,
   plan,
 } from '../../src/index.ts'
+import { accordion, byEnergy, epfml, halfSteps, paper, pytorch } from '../../src/methods.ts'
 import { createFleet, stepTogether } from '../support/fleet.ts'
 import { gradientsOf } from '../support/numbers.ts'
 
@@ -134,6 +137,124 @@ test('which parameters become which matrices', () => {
       [3, 50, 3], // clipped
     ],
   )
+})
+
+test('a matrix is the first axis against the rest, unless another split halves rows + cols', () => {
+  const views: [readonly number[], number][] = [
+    // PyTorch: [out, in, height, width], [out, in, width], transposed ones, depthwise ones
+    ...([
+      [64, 3, 7, 7],
+      [512, 512, 3, 3],
+      [64, 64, 1, 1],
+      [64, 32, 3, 3, 3],
+      [128, 64, 5],
+      [512, 256, 4, 4],
+      [32, 1, 3, 3],
+    ].map((shape) => [shape, shape[0]!]) as [number[], number][]),
+    // TensorFlow.js: [height, width, in, out], [width, in, out], depthwise [height, width, in, 1]
+    [[3, 3, 64, 128], 576],
+    [[7, 7, 3, 64], 147],
+    [[5, 64, 128], 320],
+    [[3, 3, 64, 1], 9],
+    // stacks, and heads
+    [[8, 768, 3072], 6144],
+    [[12, 64, 768], 768],
+    [[768, 12, 64], 768],
+    [[2, 8, 64, 96], 1024],
+    // at the edge: 68 against 32 and 32, 18 against 10 (not half of it)
+    [[4, 4, 4, 4], 16],
+    [[2, 4, 4], 2],
+    [[4, 2, 4, 2], 4],
+    [[1, 512, 768], 512],
+    [[1, 9], 1],
+    [[9, 1, 1], 9],
+    [[7], 7],
+    [[], 1],
+  ]
+  for (const [shape, rows] of views) {
+    assert.is(plan([shape]).parameters[0]!.rows, rows, `[${shape}]`)
+    for (const method of [paper(), epfml(), pytorch()]) {
+      assert.is(plan([shape], { method }).parameters[0]!.rows, shape[0] ?? 1, `[${shape}]`)
+    }
+  }
+  assert.ok(plan([[3, 3, 64, 128]]).ratio > 26)
+  assert.ok(plan([[8, 768, 3072]]).ratio > 500)
+})
+
+test('rows are a product of leading axes; those of a vector, any divisor', () => {
+  const rows = (shape: number[], rows: number) => plan([{ shape, rows }]).parameters[0]!.rows
+  for (const fits of [1, 3, 9, 576, 73728]) assert.is(rows([3, 3, 64, 128], fits), fits)
+  assert.is(rows([12], 3), 3)
+  for (const wrong of [128, 64, 2]) {
+    assert.throws(() => rows([3, 3, 64, 128], wrong), /"shapes\[0\]\.rows": .*1, 3, 9, 576, 73728/)
+  }
+  assert.throws(() => rows([4, 6], 8), /"shapes\[0\]\.rows": .*1, 4, 24, .*got 8/)
+  assert.throws(() => rows([12], 5), /divisor of 12, got 5/)
+})
+
+test('why says how each parameter is seen, and why it travels as it does', () => {
+  const why = (spec: ParameterSpec, options: Options = {}) => {
+    const [parameter] = plan([spec], options).parameters
+    return parameter!.why
+  }
+  const conv = [3, 3, 64, 128]
+  for (const [spec, options, want] of [
+    [[256, 512], {}, '256 × 512, rank 4: 3072 floats instead of 131072'],
+    [[64, 3, 7, 7], {}, '64 × (3·7·7), rank 4: 844 floats instead of 9408'],
+    [
+      conv,
+      { rank: 2 },
+      /^\(3·3·64\) × 128, rank 2, which its 9 parts of 64 × 128 share: 1408 floats/,
+    ],
+    [
+      [8, 768, 3072],
+      {},
+      /^\(8·768\) × 3072, rank 4, which its 8 parts of 768 × 3072 share: 36864 /,
+    ],
+    [[1, 512, 768], {}, /^\(1·512\) × 768, rank 4: /],
+    [[256, 512], { iterations: 2 }, /: 6144 floats/],
+    [[256, 512], { method: halfSteps() }, /: 1536 floats/],
+    [[256, 512], { startCompressingAfter: 9 }, /, raw before step 9 \(startCompressingAfter\)$/],
+    [{ shape: [5, 4], compress: true }, {}, /rank 4: 36 floats instead of 20, because compress is/],
+    [{ shape: [12], rows: 3, compress: true }, {}, /^\[12\] laid out as 3 × 4, rank 3/],
+    [{ shape: [9, 9], rank: 'frozen' }, {}, '9 × 9, frozen: does not travel'],
+    [{ shape: [90, 90], compress: false }, {}, '90 × 90, raw: compress is false'],
+    [[7], {}, '7 × 1, raw: a vector, unless compress is true'],
+    [[], {}, '1 × 1, raw: a scalar, unless compress is true'],
+    [[1, 9], {}, '1 × 9, raw: a single row, unless compress is true'],
+    [[9, 1], {}, '9 × 1, raw: a single column, unless compress is true'],
+    [
+      [20, 20],
+      { rank: 5 },
+      /raw: at rank 5 200 floats × 2 \(minCompressionRate\) are not fewer than 400,/,
+    ],
+    [{ shape: [20, 20], rank: 9 }, {}, /raw: at rank 9 360 floats/],
+    [[3, 50], { rank: 9 }, /raw: at rank 3 159 floats × 2/],
+    [[256, 512], { method: topK({ ratio: 0.1 }) }, '256 × 512, raw: topK has no factors'],
+    [[256, 512], { method: uncompressed() }, '256 × 512, raw: uncompressed has no factors'],
+    [[7], { method: pytorch() }, /^7 × 1, raw: at rank 1 8 floats × 2/],
+    [[1, 9], { method: paper() }, /^1 × 9, rank 1: 10 floats/],
+    [[7], { method: paper() }, /raw: a vector/],
+    [[4, 3], { method: epfml(), rank: 1 }, /^4 × 3, rank 1: 3.5 floats/],
+    [[4, 3], { method: epfml(), rank: 3 }, /^4 × 3, raw: at rank 3 10.5 floats/],
+    [[20, 20], { method: accordion({ low: 1, high: 7, window: 2 }) }, /raw: at rank 7 280 floats/],
+    [[20, 20], { method: byEnergy({ least: 6, most: 7, every: 2 }) }, /raw: at rank 6 240 floats/],
+    [[20, 20], { method: dad({ samples: 10 }) }, /raw: at rank 10 400 floats × 1/],
+    [[20, 20], { method: dad({ samples: [11] }) }, /raw: at rank 11 440 floats × 1/],
+  ] as [ParameterSpec, Options, string | RegExp][]) {
+    const got = why(spec, options)
+    if (typeof want === 'string') assert.is(got, want)
+    else assert.match(got, want)
+  }
+})
+
+test('frozen parameters count for nothing, also in denseFloats', () => {
+  const { parameters, denseFloats, floats } = plan([{ shape: [90, 90], rank: 'frozen' }, [5]])
+  assert.equal(
+    parameters.map(({ rank }) => rank),
+    ['frozen', 0],
+  )
+  assert.equal([denseFloats, floats], [5, 5])
 })
 
 const MIXED: Shapes = [[12, 70], [5], [9, 4, 5], [130]]

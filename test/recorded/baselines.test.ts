@@ -6,6 +6,7 @@ import { bestRank, randomBlock, randomK, signNorm, topK } from '../../src/baseli
 import { decodeFrame } from '../../src/codec/frame.ts'
 import { partsOf } from '../../src/codec/gathered.ts'
 import { type Compressor, type Options, type ParameterSpec, plan } from '../../src/index.ts'
+import { createLayout } from '../../src/kernels.ts'
 import { createFleet } from '../support/fleet.ts'
 import { type Recording, recording, stateOf } from './recording.ts'
 import { range, recordedBy, testReplay } from './replay.ts'
@@ -113,7 +114,7 @@ function shapesOf({ config: { shapes, implementation_class: name } }: Case): Par
 function elsewhere(file: Case): number {
   const { implementation_class: name, workers } = file.config
   if (name !== 'SVDReducer') return 0
-  const { parameters } = plan(shapesOf(file), optionsOf(file, 0))
+  const { parameters } = createLayout(shapesOf(file), optionsOf(file, 0))
   const one = ({ rank, rows }: { rank: number; rows: number }) =>
     rank > 0 ? rank : workers === 1 ? -rows : 0
   return parameters.reduce((sum, parameter) => sum + one(parameter), 0)

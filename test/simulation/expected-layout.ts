@@ -20,7 +20,8 @@ export function tableOf(shapes: readonly ParameterSpec[]): Row[] {
     const spec = 'shape' in entry ? entry : { shape: entry }
     const length = spec.shape.reduce((a, b) => a * b, 1)
     const rows = spec.rows ?? spec.shape[0] ?? 1
-    const { shape, rank: own, compress } = spec
+    const { shape, rank, compress } = spec
+    const own = typeof rank === 'number' ? rank : undefined
     return { shape, length, rows, cols: length / rows, own, compress }
   })
 }

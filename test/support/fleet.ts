@@ -30,7 +30,7 @@ export function createFleet(
 }
 
 /** By worker, then by parameter; null: the worker has no gradient. */
-export type Gradients = readonly (readonly Gradient[] | null)[]
+export type Gradients = readonly (readonly (Gradient | null)[] | null)[]
 
 export interface Delivery {
   /** Whether the frame of a worker is in the mean of this round. All workers receive every mean. */

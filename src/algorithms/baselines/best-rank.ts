@@ -8,7 +8,7 @@ import { type Gathering, packData, unpackPart } from '../../codec/gathered.ts'
 import { runTask, type Task, wait } from '../../gensync.ts'
 import { gatedRanks, leftColumns, rawLengths, rightColumns } from '../../layout.ts'
 import { dot, squaredNorm } from '../../linalg/products.ts'
-import type { AlgorithmSetup, Method } from '../../options.ts'
+import type { AlgorithmSetup, Gate, Method } from '../../options.ts'
 import { takesNone } from '../../validate.ts'
 import { refuseAggregated } from '../feedback.ts'
 import { refuseClaims } from '../powersgd.ts'
@@ -39,8 +39,8 @@ export function bestRank(...none: []): Method {
     name: 'bestRank',
     supportedOptions: [...FLAT_OPTIONS, 'rank', 'minCompressionRate'],
     check: refuseAggregated,
-    ranks: (specs, settings, wanted) =>
-      gatedRanks(specs, settings, wanted, { cost: (rows, cols, rank) => rank * (rows + cols) }),
+    gate: () => GATE,
+    ranks: (specs, settings, wanted) => gatedRanks(specs, settings, wanted, GATE),
     cycle: (layout) =>
       layout.matrices.length === 0
         ? [[{ kind: 'summed', columns: rawLengths(layout) }]]
@@ -48,6 +48,8 @@ export function bestRank(...none: []): Method {
     create: (setup) => new BestRank(setup),
   }
 }
+
+const GATE: Gate = { cost: (rows, cols, rank) => rank * (rows + cols) }
 
 /**
  * The lengths of the columns of what one worker sends: a left arena P, a right arena Q, the raw
@@ -116,9 +118,10 @@ class BestRank implements Algorithm {
   #approximate(layout: Layout): void {
     const starts = startsOf(layout)
     let at = 0
-    for (const { length, rank, rows, cols, left, right, raw } of layout.parameters) {
+    for (const { length, rank, frozen, rows, cols, left, right, raw } of layout.parameters) {
       const m = this.#m.subarray(at, at + length)
       at += length
+      if (frozen) continue
       const slice = (from: number, floats: number) => this.#sent.subarray(from, from + floats)
       if (rank === 0) slice(starts.raw + raw, length).set(m)
       else {
@@ -161,8 +164,8 @@ class BestRank implements Algorithm {
   #encodingError(layout: Layout): Float32Array {
     const starts = startsOf(layout)
     let at = 0
-    for (const { length, rank, raw } of layout.parameters) {
-      for (let i = 0; rank === 0 && i < length; i++) {
+    for (const { length, rank, frozen, raw } of layout.parameters) {
+      for (let i = 0; rank === 0 && !frozen && i < length; i++) {
         this.#raw[raw + i] = this.#m[at + i]! - this.#sent[starts.raw + raw + i]!
       }
       at += length

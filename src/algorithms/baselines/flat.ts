@@ -6,9 +6,9 @@ import type { Layout } from '../../backend.ts'
 import { bytesOf } from '../../bytes.ts'
 import { runTask, wait } from '../../gensync.ts'
 import { squaredNorm } from '../../linalg/products.ts'
-import type { AlgorithmSetup, Method, Round, Settings, SharedOptions, Spec } from '../../options.ts'
+import type { Method, Round, Settings, SharedOptions, Spec } from '../../options.ts'
 import { refuseAggregated } from '../feedback.ts'
-import { nothing, wholeSteps } from '../uncompressed.ts'
+import { wholeSteps } from '../uncompressed.ts'
 
 /** The shared options that every baseline supports. */
 export const FLAT_OPTIONS = [
@@ -65,7 +65,7 @@ export function flat({
     check: refuseAggregated,
     ranks: (specs) => allRaw(name, specs),
     cycle: (layout) => [[round(layout)]],
-    create: (setup) => new FlatStep(setup, exchange(setup.layout, setup.settings)),
+    create: ({ layout, settings }) => new FlatStep(layout, (of) => exchange(of, settings)),
   }
 }
 
@@ -88,15 +88,15 @@ function allRaw(name: string, specs: readonly Spec[]): number[] {
 
 class FlatStep implements Algorithm {
   readonly shared = wholeSteps.shared
-  readonly #exchange: FlatExchange
-  // Scratch, allocated once: rawFloats floats each.
-  readonly #m: Float32Array
-  readonly #update: Float32Array
+  readonly #exchangeFor: (layout: Layout) => FlatExchange
+  #exchange!: FlatExchange
+  // Scratch, allocated once for a layout: rawFloats floats each.
+  #m!: Float32Array
+  #update!: Float32Array
 
-  constructor({ layout }: AlgorithmSetup, exchange: FlatExchange) {
-    this.#exchange = exchange
-    this.#m = new Float32Array(layout.rawFloats)
-    this.#update = new Float32Array(layout.rawFloats)
+  constructor(layout: Layout, exchangeFor: (layout: Layout) => FlatExchange) {
+    this.#exchangeFor = exchangeFor
+    this.rearrange(layout)()
   }
 
   prepare({ step }: StepContext): void {
@@ -124,9 +124,20 @@ class FlatStep implements Algorithm {
     }
   }
 
-  // There is no shared state, and ranks are always 0.
-  load = () => nothing
-  rearrange = () => nothing
+  // There is no shared state. Ranks are 0, but other parameters may be frozen.
+  load(layout: Layout): () => void {
+    return this.rearrange(layout)
+  }
+
+  rearrange(layout: Layout): () => void {
+    const exchange = this.#exchangeFor(layout)
+    const [m, update] = [0, 0].map(() => new Float32Array(layout.rawFloats))
+    return () => {
+      this.#exchange = exchange
+      this.#m = m!
+      this.#update = update!
+    }
+  }
 }
 
 /** m[indices[j]] ← m[indices[j]] − values[j] */

@@ -25,7 +25,7 @@ export type ChooseStart = (parameter: number, step: number, length: number, coun
  *
  * Source: RandomSparseBlockReducer of epfml/powersgd, paper-code.
  *
- * @param options.rank  an integer from 1 to 65535. It is an option of the method, because frames of
+ * @param options.rank  an integer from 1 to 65534. It is an option of the method, because frames of
  *   raw parameters carry no rank
  * @param options.choose  replaces the seeded choice, to replay recorded runs. It is each worker's
  *   own, so frames are not checked for it. Default: the seeded choice

@@ -4,7 +4,7 @@ import type { Incoming, Outgoing } from '../../algorithm.ts'
 import type { Layout, Parameter } from '../../backend.ts'
 import { bytesOf } from '../../bytes.ts'
 import { philox } from '../../linalg/philox.ts'
-import type { Method } from '../../options.ts'
+import { type Method, MOST_RANK } from '../../options.ts'
 import { integer } from '../../validate.ts'
 import { type FlatExchange, flat, subtractAt } from './flat.ts'
 
@@ -28,7 +28,7 @@ export function randomEntries(
   rank: number,
   chooser: (layout: Layout) => Chooser,
 ): Method {
-  integer('rank', rank, 1, 65535)
+  integer('rank', rank, 1, MOST_RANK)
   const counts = (layout: Layout) =>
     layout.raws.map(({ rows, cols, length }) => Math.min(rank * (rows + cols), length))
   return flat({

@@ -1,7 +1,7 @@
 // PowerSGD as in the package of its authors: PowerSGD and BasicPowerSGD of epfml/powersgd.
 
 import type { Host, Layout, Side } from '../../backend.ts'
-import type { Method, Settings, Spec } from '../../options.ts'
+import type { Gate, Method, Settings, Spec } from '../../options.ts'
 import { takesNone } from '../../validate.ts'
 import { refuseAggregated } from '../feedback.ts'
 import {
@@ -42,26 +42,37 @@ export function epfml(...none: []): Method {
     supportedOptions: HALF_STEP_OPTIONS.filter((name) => name !== 'refresh'),
     defaults: { startCompressingAfter: 100 },
     check: refuseAggregated,
+    firstAxis: true,
+    gate,
     ranks,
     cycle: (layout, settings) => halfRounds(layout, settings, VARIANT.first),
     create: (setup) => new HalfStepAlgorithm(setup, VARIANT),
   }
 }
 
+/** The package sends this many floats, and vectors as well where that pays. */
+function gate({ iterations }: Settings): Gate {
+  return {
+    narrow: 'any',
+    cost: (_rows, _cols, rank, shape) =>
+      0.5 * iterations * Math.min(rank, ...shape) * shape.reduce((a, b) => a + b, 0),
+  }
+}
+
 /**
- * The package's gate. A parameter's own `compress` takes precedence over it, and its own `rank`
+ * The package's rule. A parameter's own `compress` takes precedence over it, and its own `rank`
  * over `wanted`.
  */
 function ranks(
   specs: readonly Spec[],
-  { iterations, minCompressionRate }: Settings,
+  settings: Settings,
   wanted: number | readonly number[],
 ): number[] {
+  const { cost } = gate(settings)
   return specs.map(({ shape, length, rows, cols, rank, compress }, i) => {
     const wantedRank = typeof wanted === 'number' ? (rank ?? wanted) : wanted[i]!
-    const sent =
-      0.5 * iterations * Math.min(wantedRank, ...shape) * shape.reduce((a, b) => a + b, 0)
-    const pays = shape.length > 0 && length / sent > minCompressionRate
+    const sent = cost(rows, cols, wantedRank, shape)
+    const pays = shape.length > 0 && length / sent > settings.minCompressionRate
     return (compress ?? pays) ? Math.min(wantedRank, rows, cols) : 0
   })
 }

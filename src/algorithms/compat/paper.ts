@@ -4,7 +4,7 @@
 import { gatedRanks } from '../../layout.ts'
 import { gramSchmidt } from '../../linalg/gram-schmidt.ts'
 import { squaredNormOfProducts } from '../../linalg/products.ts'
-import type { Method } from '../../options.ts'
+import type { Gate, Method, Settings } from '../../options.ts'
 import { takesNone } from '../../validate.ts'
 import { costOf, FULL_STEP_OPTIONS, FullStep, fullRounds, type Variant } from '../powersgd.ts'
 
@@ -46,9 +46,14 @@ export function paper(...none: []): Method {
     name: 'paper',
     supportedOptions: FULL_STEP_OPTIONS.filter((name) => name !== 'orthonormalize'),
     defaults: { minCompressionRate: 0, errorFeedback: 'aggregated' },
-    ranks: (specs, settings, wanted) =>
-      gatedRanks(specs, settings, wanted, { narrow: 'thin', cost: costOf(settings) }),
+    firstAxis: true,
+    gate,
+    ranks: (specs, settings, wanted) => gatedRanks(specs, settings, wanted, gate(settings)),
     cycle: (layout, settings) => [fullRounds(layout, settings)],
     create: (setup) => new FullStep(setup, VARIANT),
   }
+}
+
+function gate(settings: Settings): Gate {
+  return { narrow: 'thin', cost: costOf(settings) }
 }

@@ -2,7 +2,7 @@
 // torch.distributed.algorithms.ddp_comm_hooks.powerSGD_hook of PyTorch 1.13.1.
 
 import { gatedRanks } from '../../layout.ts'
-import type { Method } from '../../options.ts'
+import type { Gate, Method, Settings } from '../../options.ts'
 import { takesNone } from '../../validate.ts'
 import { costOf, FULL_STEP_OPTIONS, FullStep, fullRounds } from '../powersgd.ts'
 
@@ -36,9 +36,14 @@ export function pytorch(...none: []): Method {
     name: 'pytorch',
     supportedOptions: FULL_STEP_OPTIONS,
     defaults: { errorFeedback: 'aggregated' },
-    ranks: (specs, settings, wanted) =>
-      gatedRanks(specs, settings, wanted, { narrow: 'any', cost: costOf(settings) }),
+    firstAxis: true,
+    gate,
+    ranks: (specs, settings, wanted) => gatedRanks(specs, settings, wanted, gate(settings)),
     cycle: (layout, settings) => [fullRounds(layout, settings)],
     create: (setup) => new FullStep(setup, { rawDeviation: true }),
   }
+}
+
+function gate(settings: Settings): Gate {
+  return { narrow: 'any', cost: costOf(settings) }
 }

@@ -11,7 +11,7 @@ import { integer, knownOptions } from '../../validate.ts'
 import { acceptsFactored } from './check.ts'
 import { GatheredFactors } from './gathered.ts'
 import { type ArrayGradient, asArrays, isWhole, samplesIn, type Workspace } from './products.ts'
-import { type FactorShare, roundOf } from './shares.ts'
+import { FACTORS_GATE, type FactorShare, roundOf } from './shares.ts'
 
 /** Options of `dad`. */
 export interface DadOptions {
@@ -47,12 +47,10 @@ export function dadMethod(kernels: () => Promise<Workspace>, options: DadOptions
       if (minCompressionRate >= 1) return
       throw new RangeError(`"minCompressionRate": dad expects ≥ 1, got ${minCompressionRate}`)
     },
+    gate: () => ({ ...FACTORS_GATE, wanted: samples }),
     // A rank above 0 only says that a matrix's factors are sent, with up to N columns each.
     // `gatedRanks` clips the rank to the matrix, but not N.
-    ranks: (specs, settings) =>
-      gatedRanks(specs, settings, maxColumns(specs.length), {
-        cost: (rows, cols, rank) => rank * (rows + cols),
-      }),
+    ranks: (specs, settings) => gatedRanks(specs, settings, maxColumns(specs.length), FACTORS_GATE),
     cycle: (layout) => [[roundOf(layout, maxColumns(layout.parameters.length))]],
     create: async (setup) => new Dad(setup, await kernels(), maxColumns),
   }
@@ -74,9 +72,9 @@ class Dad extends GatheredFactors {
     return this.#maxColumns(parameters.length)
   }
 
-  override take(context: StepContext, gradients: readonly Gradient[]): boolean {
+  override take(context: StepContext, gradients: readonly (Gradient | null)[]): boolean {
     const maxColumns = this.maxColumns(context.layout)
-    const arrays = asArrays(gradients)
+    const arrays = asArrays(gradients, context.layout)
     for (const { index, cols } of context.layout.matrices) {
       const gradient = arrays[index]!
       if (isWhole(gradient) || samplesIn(gradient, cols) <= maxColumns[index]!) continue

@@ -12,6 +12,7 @@ import type {
 import type { Gradient, Layout } from '../../backend.ts'
 import { bytesOf } from '../../bytes.ts'
 import { type Gathering, type Part, packData, unpackPart } from '../../codec/gathered.ts'
+import { unfrozen } from '../../layout.ts'
 import { squaredNorm } from '../../linalg/products.ts'
 import type { AlgorithmSetup } from '../../options.ts'
 import { refuseClaims } from '../powersgd.ts'
@@ -64,8 +65,8 @@ export abstract class GatheredFactors implements Algorithm {
 
   prepare(): void {}
 
-  take(_context: StepContext, gradients: readonly Gradient[]): boolean {
-    const arrays = asArrays(gradients)
+  take({ layout }: StepContext, gradients: readonly (Gradient | null)[]): boolean {
+    const arrays = asArrays(gradients, layout)
     if (!arrays.every(isBoundedGradient)) return false
     this.#gradients = arrays
     return true
@@ -91,9 +92,9 @@ export abstract class GatheredFactors implements Algorithm {
     }
   }
 
-  /** One share for each parameter. A factored gradient of a raw parameter is multiplied out. */
+  /** One share for each unfrozen parameter. A factored gradient of a raw parameter is multiplied out. */
   #shares(context: StepContext): FactorShare[] {
-    const { matrices, parameters } = context.layout
+    const { matrices } = context.layout
     const gradients = this.#gradients
     this.#gradients = [] // the caller may change the arrays once the frame is made
     const ofMatrices = this.share(
@@ -101,7 +102,7 @@ export abstract class GatheredFactors implements Algorithm {
       matrices.map(({ index }) => gradients[index]!),
     )
     let next = 0
-    return parameters.map((parameter): FactorShare => {
+    return unfrozen(context.layout).map((parameter): FactorShare => {
       if (parameter.rank > 0) return ofMatrices[next++]!
       const gradient = gradients[parameter.index]!
       if (isWhole(gradient)) return { whole: gradient }
@@ -111,8 +112,8 @@ export abstract class GatheredFactors implements Algorithm {
   }
 
   /**
-   * The update: the weighted mean of all workers' shares, one parameter after another, by row. It
-   * lies in the workspace and has the same bits on every worker.
+   * The update: the weighted mean of all workers' shares, one unfrozen parameter after another, by
+   * row. It lies in the workspace and has the same bits on every worker.
    */
   #mean(layout: Layout, parts: readonly Part[], weight: number): Float32Array {
     const { workspace } = this
@@ -123,11 +124,13 @@ export abstract class GatheredFactors implements Algorithm {
       maxLeft = Math.max(maxLeft, share.left.length)
       maxRight = Math.max(maxRight, share.right.length)
     }
-    workspace.reserve(roomFor(layout.denseFloats, maxLeft, maxRight))
-    const mean = workspace.alloc(layout.denseFloats).fill(0)
+    const parameters = unfrozen(layout)
+    const floats = parameters.reduce((sum, { length }) => sum + length, 0)
+    workspace.reserve(roomFor(floats, maxLeft, maxRight))
+    const mean = workspace.alloc(floats).fill(0)
     const [left, right] = [workspace.alloc(maxLeft), workspace.alloc(maxRight)]
     let at = 0
-    for (const { index, rows, cols, length } of layout.parameters) {
+    for (const [index, { rows, cols, length }] of parameters.entries()) {
       const y = mean.subarray(at, at + length)
       at += length
       for (const [i, part] of parts.entries()) {

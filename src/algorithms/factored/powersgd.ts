@@ -5,7 +5,7 @@ import type { StepContext } from '../../algorithm.ts'
 import type { Gradient, Layout, MaybePromise } from '../../backend.ts'
 import { bytesOf } from '../../bytes.ts'
 import type { AlgorithmSetup, Method } from '../../options.ts'
-import { FULL_STEP_OPTIONS, FullStep, powerSgd } from '../powersgd.ts'
+import { FULL_STEP_OPTIONS, FullStep, gateOf, powerSgd } from '../powersgd.ts'
 import { acceptsFactored } from './check.ts'
 import {
   type ArrayGradient,
@@ -15,6 +15,7 @@ import {
   formProduct,
   isBoundedGradient,
   isWhole,
+  NONE,
   projectGradient,
   roomFor,
   roomForProduct,
@@ -40,6 +41,7 @@ export function factoredMethod(kernels: () => Promise<Workspace>): Method {
     accepts: acceptsFactored,
     supportedOptions: FULL_STEP_OPTIONS.filter((name) => !UNSUPPORTED.includes(name)),
     defaults: { errorFeedback: 'none' },
+    gate: gateOf,
     ranks: powerSgd.ranks,
     cycle: powerSgd.cycle,
     create: async (setup) => {
@@ -57,23 +59,28 @@ export function factoredMethod(kernels: () => Promise<Workspace>): Method {
  */
 class FullStepWithFeedback extends FullStep {
   readonly #workspace: Workspace
-  #gradients: readonly Float32Array[] = []
+  #gradients: readonly (Float32Array | null)[] = []
 
   constructor(setup: AlgorithmSetup, workspace: Workspace) {
     super(setup)
     this.#workspace = workspace
   }
 
-  take({ session, layout }: StepContext, gradients: readonly Gradient[]): MaybePromise<boolean> {
-    const arrays = asArrays(gradients)
+  take(
+    { session, layout }: StepContext,
+    gradients: readonly (Gradient | null)[],
+  ): MaybePromise<boolean> {
+    const arrays = asArrays(gradients, layout)
     if (!arrays.every((gradient) => isWhole(gradient) || isBoundedGradient(gradient))) return false
     const productFloats = arrays.map((gradient, i) =>
-      isWhole(gradient) ? 0 : roomForProduct(gradient, layout.parameters[i]!),
+      isWhole(gradient) || gradient === NONE ? 0 : roomForProduct(gradient, layout.parameters[i]!),
     )
     this.#workspace.reserve(productFloats.reduce((a, b) => a + b, 0))
-    this.#gradients = arrays.map((gradient, i) =>
-      isWhole(gradient) ? gradient : formProduct(this.#workspace, gradient, layout.parameters[i]!),
-    )
+    this.#gradients = arrays.map((gradient, i) => {
+      if (isWhole(gradient)) return gradient
+      if (gradient === NONE) return null
+      return formProduct(this.#workspace, gradient, layout.parameters[i]!)
+    })
     return session.accumulateProject(this.#gradients)
   }
 
@@ -104,9 +111,9 @@ class FullStepWithoutFeedback extends FullStep {
     this.#workspace = workspace
   }
 
-  take(context: StepContext, gradients: readonly Gradient[]): boolean {
+  take(context: StepContext, gradients: readonly (Gradient | null)[]): boolean {
     const { session, layout } = context
-    const arrays = asArrays(gradients)
+    const arrays = asArrays(gradients, layout)
     if (!arrays.every(isBoundedGradient)) return false
     this.#setRaw(arrays, layout)
     session.write('raw', bytesOf(this.#raw))

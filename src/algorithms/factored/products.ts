@@ -3,7 +3,7 @@
 // 2N·rank·(rows + cols) operations each, and G itself is not formed. The algebra is that of Baker
 // et al., arXiv 2102.09631.
 
-import type { Dense, Dims, Factored, Gradient } from '../../backend.ts'
+import type { Dense, Dims, Factored, Gradient, Layout } from '../../backend.ts'
 import { squaredNorm } from '../../linalg/products.ts'
 import { isFloats } from '../../validate.ts'
 
@@ -35,12 +35,20 @@ export interface Workspace {
 /** The bound of ‖A‖, ‖D‖ and ‖A‖·‖D‖, as in `accumulateProject`: below it no product overflows. */
 const LIMIT = 2 ** 100
 
+/** No samples: the product is zero. */
+export const NONE: Factored = { activations: new Float32Array(0), deltas: new Float32Array(0) }
+
 /**
- * Narrows the type of gradients. `WorkerState.checkGradients` has checked that they are arrays,
- * since the method has `accepts`.
+ * Narrows the type of gradients: `WorkerState.checkGradients` has checked that they are arrays,
+ * since the method has `accepts`. Absent ones, and those of frozen parameters, have no samples.
  */
-export function asArrays(gradients: readonly Gradient[]): readonly ArrayGradient[] {
-  return gradients as readonly ArrayGradient[]
+export function asArrays(
+  gradients: readonly (Gradient | null)[],
+  { parameters }: Layout,
+): readonly ArrayGradient[] {
+  return gradients.map((gradient, i) =>
+    gradient === null || parameters[i]!.frozen ? NONE : (gradient as ArrayGradient),
+  )
 }
 
 type MatrixSize = Pick<Dims, 'rows' | 'cols'>
@@ -140,6 +148,7 @@ export function formProduct(
   { rows, cols }: MatrixSize,
 ): Float32Array {
   const whole = workspace.alloc(rows * cols)
+  if (gradient === NONE) return whole.fill(0)
   const { activations, deltas } = gradient
   const [a, d] = [copied(workspace, activations), copied(workspace, deltas)]
   workspace.reconstruct(whole, d, a, { rows, cols, rank: samplesIn(gradient, cols) })

@@ -25,7 +25,7 @@ import {
   samplesIn,
   type Workspace,
 } from './products.ts'
-import { type FactorShare, roundOf } from './shares.ts'
+import { FACTORS_GATE, type FactorShare, roundOf } from './shares.ts'
 
 /** Options of `rankDad`. */
 export interface RankDadOptions {
@@ -57,8 +57,8 @@ export function rankDadMethod(kernels: () => Promise<Workspace>, options: RankDa
     ownsFactors: true,
     supportedOptions: ['rank', 'seed', 'minCompressionRate'],
     defaults: { errorFeedback: 'none' },
-    ranks: (specs, settings, wanted) =>
-      gatedRanks(specs, settings, wanted, { cost: (rows, cols, rank) => rank * (rows + cols) }),
+    gate: () => FACTORS_GATE,
+    ranks: (specs, settings, wanted) => gatedRanks(specs, settings, wanted, FACTORS_GATE),
     cycle: (layout) => [[roundOf(layout, ranksOf(layout))]],
     create: async (setup) => new RankDad(setup, await kernels(), iterations, threshold),
   }

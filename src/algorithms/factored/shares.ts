@@ -7,7 +7,8 @@
 
 import type { Layout, Parameter } from '../../backend.ts'
 import type { Columns, Part } from '../../codec/gathered.ts'
-import type { Round } from '../../options.ts'
+import { unfrozen } from '../../layout.ts'
+import type { Gate, Round } from '../../options.ts'
 import { areBounded } from './products.ts'
 
 /** In place of a number of columns: the floats are the matrix itself, by row. */
@@ -21,14 +22,17 @@ export type FactorShare =
   | { readonly whole: Float32Array }
   | { readonly left: Float32Array; readonly right: Float32Array }
 
+/** A matrix is worth factors that have fewer floats, by `minCompressionRate`. */
+export const FACTORS_GATE: Gate = { cost: (rows, cols, rank) => rank * (rows + cols) }
+
 /**
  * The largest round that one worker sends.
  *
  * @param maxColumns  the maximum number of columns of each parameter
  */
 export function roundOf(layout: Layout, maxColumns: readonly number[]): Round {
-  const columns = layout.parameters.flatMap((parameter, i) =>
-    parameter.rank === 0 ? [parameter.length] : columnsOf(parameter, maxColumns[i]!),
+  const columns = unfrozen(layout).flatMap((parameter) =>
+    parameter.rank === 0 ? [parameter.length] : columnsOf(parameter, maxColumns[parameter.index]!),
   )
   return { kind: 'gathered', words: layout.matrices.length, columns }
 }
@@ -36,7 +40,7 @@ export function roundOf(layout: Layout, maxColumns: readonly number[]): Round {
 /**
  * Packs shares into words and floats.
  *
- * @param shares  one for each parameter; raw ones must be whole
+ * @param shares  one for each unfrozen parameter; raw ones must be whole
  * @returns also the lengths of the columns of the floats, each of which may have its own scale on
  *   the wire
  */
@@ -44,8 +48,9 @@ export function packShares(
   layout: Layout,
   shares: readonly FactorShare[],
 ): Columns & { words: Uint32Array } {
-  const counts = layout.parameters.map((parameter, i) => countOf(shares[i]!, parameter))
-  const columns = layout.parameters.flatMap((parameter, i) => columnsOf(parameter, counts[i]!))
+  const parameters = unfrozen(layout)
+  const counts = parameters.map((parameter, i) => countOf(shares[i]!, parameter))
+  const columns = parameters.flatMap((parameter, i) => columnsOf(parameter, counts[i]!))
   const floats = new Float32Array(columns.reduce((a, b) => a + b, 0))
   let at = 0
   const put = (values: Float32Array) => {
@@ -59,13 +64,13 @@ export function packShares(
       put(share.left)
     }
   }
-  const words = Uint32Array.from(layout.matrices, ({ index }) => counts[index]!)
+  const words = Uint32Array.from(counts.filter((_, i) => parameters[i]!.rank > 0))
   return { words, floats, columns }
 }
 
 /**
- * Unpacks a part that `refuseShares` has accepted: one share for each parameter, as views of its
- * floats.
+ * Unpacks a part that `refuseShares` has accepted: one share for each unfrozen parameter, as views
+ * of its floats.
  */
 export function unpackShares(layout: Layout, { words, floats }: Part): FactorShare[] {
   let at = 0
@@ -74,7 +79,7 @@ export function unpackShares(layout: Layout, { words, floats }: Part): FactorSha
     at += count
     return floats.subarray(at - count, at)
   }
-  return layout.parameters.map(({ rank, rows, cols, length }): FactorShare => {
+  return unfrozen(layout).map(({ rank, rows, cols, length }): FactorShare => {
     const count = rank === 0 ? WHOLE : words[matrix++]!
     if (count === WHOLE) return { whole: next(length) }
     const right = next(count * cols)

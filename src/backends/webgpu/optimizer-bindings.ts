@@ -68,10 +68,11 @@ export interface BindingLimits {
  * parts. Momentum is flat: one parameter after another, in order.
  *
  * @param lengths  floats
+ * @param pairs  null: this parameter is left alone
  */
 export function bindPairs(
   lengths: readonly number[],
-  pairs: readonly RefPair[],
+  pairs: readonly (RefPair | null)[],
   { limit, alignment, stage, segment: segmentBytes }: BindingLimits,
 ): OptimizerBindings {
   const bands: OptimizerBand[] = []
@@ -121,14 +122,14 @@ export function bindPairs(
 }
 
 /** Orders parameters by their buffers, and says where the momentum of each begins. */
-function byBuffers(lengths: readonly number[], pairs: readonly RefPair[]) {
+function byBuffers(lengths: readonly number[], pairs: readonly (RefPair | null)[]) {
   const groups = new Map<string, { index: number; at: number }[]>()
   let at = 0
-  for (const [index, { x, g }] of pairs.entries()) {
-    const key = `${x.buffer} ${g.buffer}`
-    const group = groups.get(key)
+  for (const [index, pair] of pairs.entries()) {
+    const key = pair && `${pair.x.buffer} ${pair.g.buffer}`
+    const group = key && groups.get(key)
     if (group) group.push({ index, at })
-    else groups.set(key, [{ index, at }])
+    else if (key) groups.set(key, [{ index, at }])
     at += lengths[index]!
   }
   return [...groups.values()].flat()

@@ -53,13 +53,18 @@ export class GpuOptimizer implements SessionOptimizer {
     this.#cache = new BindingsCache(recorder, 'momentum')
   }
 
-  check(parameters: readonly Tensor[], update: readonly Tensor[], name: string): void {
+  check(
+    parameters: readonly (Tensor | null)[],
+    update: readonly (Tensor | null)[],
+    name: string,
+  ): void {
     const both = [
       ['parameters', parameters, USAGE.COPY_SRC | USAGE.COPY_DST, 'COPY_SRC and COPY_DST'],
       [name, update, USAGE.COPY_SRC, 'COPY_SRC'],
     ] as const
     for (const [of, tensors, usage, spelt] of both) {
       for (const [i, tensor] of tensors.entries()) {
+        if (parameters[i] === null) continue
         const { buffer, type = 'f32' } = tensor as GpuTensor
         if (type !== 'f32') {
           throw new RangeError(
@@ -78,15 +83,15 @@ export class GpuOptimizer implements SessionOptimizer {
   }
 
   async step(
-    parameters: readonly Tensor[],
-    update: readonly Tensor[],
+    parameters: readonly (Tensor | null)[],
+    update: readonly (Tensor | null)[],
     rates: OptimizerRates,
   ): Promise<void> {
     const pipeline = await this.#recorder.gpu.pipeline('momentum')
     if (rates.momentum > 0) await this.#begin()
     this.#recorder.checked(() => {
-      const xs = parameters as readonly GpuTensor[]
-      const gs = update as readonly GpuTensor[]
+      const xs = parameters as readonly (GpuTensor | null)[]
+      const gs = update as readonly (GpuTensor | null)[]
       const buffers: GPUBuffer[] = []
       const known = this.#layOut(xs, gs, buffers)
       const { bands } = known.bindings
@@ -138,8 +143,8 @@ export class GpuOptimizer implements SessionOptimizer {
 
   /** @param buffers  is given the buffers, so that bands can number them */
   #layOut(
-    xs: readonly GpuTensor[],
-    gs: readonly GpuTensor[],
+    xs: readonly (GpuTensor | null)[],
+    gs: readonly (GpuTensor | null)[],
     buffers: GPUBuffer[],
   ): CachedBindings<OptimizerBindings> {
     const numbers = new Map<unknown, number>()
@@ -148,7 +153,7 @@ export class GpuOptimizer implements SessionOptimizer {
       numbers.set(buffer, number)
       return number
     }
-    const pairs = xs.map((x, i) => refsOf(x, gs[i]!, numberOf))
+    const pairs = xs.map((x, i) => x && refsOf(x, gs[i]!, numberOf))
     const signature = JSON.stringify(pairs)
     return this.#cache.get(signature, () => {
       const { gpu } = this.#recorder
@@ -171,7 +176,7 @@ export class GpuOptimizer implements SessionOptimizer {
   #copyStaged(
     side: 'x' | 'g',
     { copies }: Window,
-    tensors: readonly GpuTensor[],
+    tensors: readonly (GpuTensor | null)[],
     back: boolean,
   ): void {
     for (const { index, start, count, at } of copies) {

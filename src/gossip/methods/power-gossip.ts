@@ -1,11 +1,12 @@
 // PowerGossip: low-rank approximations of the difference between two nodes, by power iteration.
 import { gatedRanks } from '../../layout.ts'
+import { MOST_RANK } from '../../options.ts'
 import { flag, integer, knownOptions, number } from '../../validate.ts'
 import { checkGamma, type GossipMethod } from '../method.ts'
 import { WholeCoding, wholeValues } from './plain.ts'
 
 export interface PowerGossipOptions {
-  /** Columns of the factors P and Q: 1 … 65,535. Clipped to each matrix's sides. Default 1. */
+  /** Columns of the factors P and Q: 1 … 65,534. Clipped to each matrix's sides. Default 1. */
   readonly rank?: number
   /**
    * Half-steps in an iteration, each with frames of its own: 1 … 127. k half-steps are worth about
@@ -25,7 +26,8 @@ export interface PowerGossipOptions {
    */
   readonly minCompressionRate?: number
   /**
-   * true: as the authors' program (epfml/powergossip). Iteration 0 exchanges only the parameters
+   * true: as the authors' program (epfml/powergossip). A matrix is a parameter's first axis against
+   * the rest, whatever its shape. Iteration 0 exchanges only the parameters
    * without factors. Its half-steps count all the same, so with an odd `iterations` the first one
    * with factors orthonormalizes Q rather than P. Parameters without factors are mixed with γ = 1,
    * whatever `gamma` is. Default false.
@@ -58,7 +60,7 @@ export function powerGossip(options: PowerGossipOptions = {}): GossipMethod {
     minCompressionRate = 2,
     published = false,
   } = knownOptions(options, OPTIONS)
-  integer('rank', rank, 1, 65535)
+  integer('rank', rank, 1, MOST_RANK)
   integer('iterations', iterations, 1, 127)
   checkGamma(gamma)
   flag('warmStart', warmStart)

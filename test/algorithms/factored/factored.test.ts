@@ -14,6 +14,7 @@ import {
   plan,
   wasm,
 } from '../../../src/index.ts'
+import { createLayout } from '../../../src/kernels.ts'
 import { openDevice } from '../../backends/webgpu/device.ts'
 import { gamma, sameBytes, sameFloats } from '../../support/close.ts'
 import { errorOf } from '../../support/errors.ts'
@@ -144,7 +145,10 @@ test('updates are means of contributions, and with feedback the residual is what
         const after = await Promise.all(workers.map(residualsOf))
         const left = open(means[0]!).floats
         let [atP, atQ] = [0, 0]
-        for (const [i, { rows, cols, rank }] of plan(SHAPES, options).parameters.entries()) {
+        for (const [i, { rows, cols, rank }] of createLayout(
+          SHAPES,
+          options,
+        ).parameters.entries()) {
           if (rank === 0) continue
           const p = left.slice(atP, atP + rows * rank)
           reference.orthonormalize(p, rows, rank)

@@ -266,6 +266,38 @@ else {
     other.destroy()
   })
 
+  test('a frozen parameter and its momentum are left alone, wherever it lies', async () => {
+    for (const laying of LAYINGS) {
+      const gpu = await on({}, RATES, 1 << 16)
+      const cpu = await off(RATES)
+      const y = arrays(1)
+      let [xs, gs] = lay(y, arrays(2), laying)
+      await gpu.sgd.apply(xs, gs)
+      cpu.sgd.apply(y, arrays(2))
+      const frozen = [0, 4]
+      for (const { compressor } of [gpu, cpu]) {
+        const { ranks } = compressor.stats
+        compressor.setRank(ranks.map((rank, i) => (frozen.includes(i) ? 'frozen' : rank)))
+      }
+      const still = frozen.map((i) => y[i]!.slice())
+      const without = <T>(list: readonly T[]) =>
+        list.map((one, i) => (frozen.includes(i) ? null : one))
+      for (const leaveOut of [<T>(list: readonly T[]) => list, without]) {
+        const [now] = await back(xs, gs)
+        ;[xs, gs] = lay(now, arrays(3), laying)
+        await gpu.sgd.apply(leaveOut(xs), leaveOut(gs))
+        cpu.sgd.apply(leaveOut(y), leaveOut(arrays(3)))
+      }
+      const [got] = await back(xs, gs)
+      for (const [i, values] of got.entries()) within(values, y[i]!, () => 1e-5)
+      for (const [k, i] of frozen.entries()) assert.equal(y[i], still[k])
+      const [m, want] = [momentumIn(await gpu.sgd.save()), momentumIn(await cpu.sgd.save())]
+      for (const [i, values] of m.entries()) within(values, want[i]!, () => 1e-5)
+      gpu.compressor.dispose()
+      cpu.compressor.dispose()
+    }
+  })
+
   test('calls do not overlap', async () => {
     const { sgd, compressor } = await on({}, RATES)
     const xs = layTensors(device, arrays(1), 'one buffer', 'f32')
