@@ -3,6 +3,7 @@ import {
   BLOCK_BYTES,
   colsOf,
   firstOf,
+  formerOf,
   gOf,
   mOf,
   nextInGOf,
@@ -16,8 +17,17 @@ import {
 } from './inline/block'
 import { dots, STRIP } from './inline/dots'
 import { loadFirst, storeFirst } from './inline/lanes'
-import { below, limits, magnitudeMask, tile2x4, tile4 } from './inline/tiles'
+import { largestOf, magnitude, tile2x4, tile4 } from './inline/tiles'
 import { scattered, touch } from './inline/touch'
+
+// The results of accumulateProject; src/backends/wasm/load.ts has the same numbers.
+const DONE: i32 = 0
+const REFUSED: i32 = 1
+const DWARFED: i32 = 2
+
+/** The bits of 2¹⁰⁰ and 2⁹⁹, shifted to the left by one: see `magnitude`. */
+const LIMIT: u32 = 0xe3000000
+const HALF_LIMIT: u32 = 0xe2000000
 
 /**
  * Adds the gradient to the residual and projects the sum onto the right factor. Reads each once.
@@ -26,12 +36,17 @@ import { scattered, touch } from './inline/touch'
  *   m       in/out  rows × cols  by row; overlaps nothing else
  *   g       in      rows × cols  by row, with a stride of its own
  *   q       in      cols × rank  by column
+ *   former  out     rows × cols  M as it was, with the stride of g; is g, or does not overlap it
  *   blocks  in      count blocks, see inline/block.ts; for raw tensors (rank 0) only M ← M + g
  *
- * Returns count; or, if some g or some M + g is not finite or not below 2¹⁰⁰ in magnitude, the
- * number of the first such block. In that block, P is undefined, and M is as it was: to the bit
- * where g was not added, to the rounding of g where it was added and subtracted again. The blocks
- * before it are done; those after it are untouched.
+ * Returns
+ *
+ *   REFUSED  some g or some M + g is not finite or not below 2¹⁰⁰ in magnitude. M of all blocks is
+ *            as it was, to the bit; P is undefined.
+ *   DWARFED  in some block the largest |g| is more than 8 times the largest former |M|, which is
+ *            not 0. So (M + g) − g is not the former M to 1e-6 of its largest element. Who may want
+ *            to take g out again must keep `former`, all of which has been written.
+ *   DONE     otherwise
  *
  * If M is below 2¹⁰⁰, neither its factors nor its residual overflow: no element of P·Qᵀ is larger
  * than ‖M‖, which is below 2¹⁰⁰·√(rows·cols) ≤ 2¹¹⁶. src/backends/reference.ts has the same number.
@@ -41,57 +56,82 @@ export function accumulateProject(
   m: usize,
   g: usize,
   q: usize,
+  former: usize,
   blocks: usize,
   count: i32,
 ): i32 {
-  for (let i = 0; i < count; i++, blocks += BLOCK_BYTES) {
-    if (!add(p + pOf(blocks), m + mOf(blocks), g + gOf(blocks), q + qOf(blocks), blocks)) return i
+  const end = blocks + <usize>count * BLOCK_BYTES
+  let result = DONE
+  for (let block = blocks; block < end; block += BLOCK_BYTES) {
+    const g0 = g + gOf(block)
+    const save = former + formerOf(block) - g0
+    const largest4 = add(p + pOf(block), m + mOf(block), g0, q + qOf(block), save, block)
+    const inG = max(<u32>i32x4.extract_lane(largest4, 0), <u32>i32x4.extract_lane(largest4, 1))
+    const inM = max(<u32>i32x4.extract_lane(largest4, 2), <u32>i32x4.extract_lane(largest4, 3))
+    // Two numbers below 2⁹⁹ have a sum below 2¹⁰⁰.
+    if (inG >= LIMIT || (max(inG, inM) >= HALF_LIMIT && !isBelow(m, block))) {
+      for (let done = blocks; done <= block; done += BLOCK_BYTES) restore(m, former, done)
+      return REFUSED
+    }
+    const sizeM = reinterpret<f32>(inM >> 1)
+    if (sizeM > 0 && reinterpret<f32>(inG >> 1) > 8 * sizeM) result = DWARFED
   }
-  return count
+  return result
 }
 
-/** Does one block. Returns false if a value is too large. */
-function add(p: usize, m: usize, g: usize, q: usize, block: usize): bool {
-  const rows = rowsOf(block)
-  const cols = colsOf(block)
-  // V8 builds a vector constant anew at each use, in three instructions, even in a loop. A
-  // function's parameter stays in a register. So the constants are passed as parameters, and they
-  // are made to depend on rows, lest a compiler see that they are constant: rows >> 31 is always 0,
-  // for rows is never negative.
-  const mask4 = magnitudeMask(rows >> 31)
-  const limit4 = limits(rows >> 31)
-  const rank = rankOf(block)
-  const strip = rank > 0 ? STRIP : cols
-  const nextInM = nextInMOf(block)
-  const nextInG = nextInGOf(block)
-  const touching = rank > 2 && scattered(nextInM, rows, cols)
-  for (let i = 0; i < rows; i += 4) {
-    const height = min(4, rows - i)
-    const m0 = m + <usize>i * nextInM
-    const g0 = g + <usize>i * nextInG
-    const left = p + (<usize>i << 2)
-    if (touching) {
-      touch(m0, nextInM, height, cols)
-      touch(g0, nextInG, height, cols)
-    }
-    for (let j = 0; j < cols; j += strip) {
-      const at = <usize>j << 2
-      const width = min(strip, cols - j)
-      const first = firstOf(block) && j == 0
-      // Even a failed strip has been run to its end: each g in it was added, or was too large
-      // itself.
-      if (!addStrip(left, m0 + at, g0 + at, q + at, height, width, first, block, mask4, limit4)) {
-        takeRows(m, nextInM, g, nextInG, i, cols)
-        takeRows(m0, nextInM, g0, nextInG, height, j + width)
-        return false
-      }
+/** Whether all of a block's M is below 2¹⁰⁰. Hardly ever called. */
+function isBelow(m: usize, block: usize): bool {
+  m += mOf(block)
+  const bytes = <usize>colsOf(block) << 2
+  for (let i = rowsOf(block); i > 0; i--, m += nextInMOf(block)) {
+    for (let at: usize = 0; at < bytes; at += 4) {
+      if (load<u32>(m + at) << 1 >= LIMIT) return false
     }
   }
   return true
 }
 
+/** M ← former */
+function restore(m: usize, former: usize, block: usize): void {
+  m += mOf(block)
+  former += formerOf(block)
+  const bytes = <usize>colsOf(block) << 2
+  for (let i = rowsOf(block); i > 0; i--, m += nextInMOf(block), former += nextInGOf(block)) {
+    memory.copy(m, former, bytes)
+  }
+}
+
+/** Does one block. Returns the largest magnitudes, as `largestOf` does. */
+function add(p: usize, m: usize, g: usize, q: usize, save: usize, block: usize): v128 {
+  const rows = rowsOf(block)
+  const cols = colsOf(block)
+  const rank = rankOf(block)
+  const strip = rank > 0 ? STRIP : cols
+  const nextInM = nextInMOf(block)
+  const nextInG = nextInGOf(block)
+  const touching = rank > 2 && scattered(nextInM, rows, cols)
+  let largest4 = i32x4.splat(0)
+  for (let i = 0; i < rows; i += 4, p += 16, m += 4 * nextInM, g += 4 * nextInG) {
+    const height = min(4, rows - i)
+    if (touching) {
+      touch(m, nextInM, height, cols)
+      touch(g, nextInG, height, cols)
+    }
+    for (let j = 0; j < cols; j += strip) {
+      const at = <usize>j << 2
+      const width = min(strip, cols - j)
+      const first = firstOf(block) && j == 0
+      largest4 = i32x4.max_u(
+        largest4,
+        addStrip(p, m + at, g + at, q + at, height, width, first, block, save),
+      )
+    }
+  }
+  return largest4
+}
+
 /**
- * Does one to four rows by one strip of columns. Returns false if a value is too large.
+ * Does one to four rows by one strip of columns. Returns the largest magnitudes.
  *
  *   first  overwrite P rather than add to it
  */
@@ -104,9 +144,8 @@ function addStrip(
   cols: i32,
   first: bool,
   block: usize,
-  mask4: v128,
-  limit4: v128,
-): bool {
+  save: usize,
+): v128 {
   const rank = rankOf(block)
   const nextInM = nextInMOf(block)
   const nextInG = nextInGOf(block)
@@ -122,16 +161,16 @@ function addStrip(
       const m2 = m + 2 * nextInM
       const g2 = g + 2 * nextInG
       const left = p + 8
-      largest4 = i32x4.max_s(
-        add2x4(p, nextInP, m, nextInM, g, nextInG, q, nextInQ, whole, first, mask4, limit4),
-        add2x4(left, nextInP, m2, nextInM, g2, nextInG, q, nextInQ, whole, first, mask4, limit4),
+      largest4 = i32x4.max_u(
+        add2x4(p, nextInP, m, nextInM, g, nextInG, q, nextInQ, whole, first, save),
+        add2x4(left, nextInP, m2, nextInM, g2, nextInG, q, nextInQ, whole, first, save),
       )
       ranks = 4
     } else if (rank >= 2) {
-      largest4 = add4x2(p, nextInP, m, nextInM, g, nextInG, q, nextInQ, whole, first, mask4, limit4)
+      largest4 = add4x2(p, nextInP, m, nextInM, g, nextInG, q, nextInQ, whole, first, save)
       ranks = 2
     } else {
-      largest4 = add4x1(p, m, nextInM, g, nextInG, q, whole, first, mask4, limit4)
+      largest4 = add4x1(p, m, nextInM, g, nextInG, q, whole, first, save)
     }
     if (ranks < rank) {
       const left = p + <usize>ranks * nextInP
@@ -143,13 +182,14 @@ function addStrip(
     const at = <usize>whole << 2
     const rest = cols - whole
     for (let i: usize = 0; i < <usize>rows; i++) {
-      largest4 = addRow(m + at + i * nextInM, g + at + i * nextInG, rest, largest4, mask4, limit4)
+      const inRow4 = addRow(m + at + i * nextInM, g + at + i * nextInG, rest, save)
+      largest4 = i32x4.max_u(largest4, inRow4)
     }
     if (rank > 0) {
       dots(p, nextInP, m + at, nextInM, q + at, nextInQ, rows, rest, rank, first && whole == 0)
     }
   }
-  return !v128.any_true(i32x4.ge_s(largest4, limit4))
+  return largest4
 }
 
 /** Four columns of Q and two rows: tile2x4 with M ← M + g. */
@@ -164,8 +204,7 @@ function add2x4(
   nextInQ: usize,
   cols: i32,
   first: bool,
-  mask4: v128,
-  limit4: v128,
+  save: usize,
 ): v128 {
   return tile2x4(
     p,
@@ -180,8 +219,7 @@ function add2x4(
     cols,
     first,
     true,
-    mask4,
-    limit4,
+    save,
   )
 }
 
@@ -197,8 +235,7 @@ function add4x2(
   nextInQ: usize,
   cols: i32,
   first: bool,
-  mask4: v128,
-  limit4: v128,
+  save: usize,
 ): v128 {
   return tile4(
     true,
@@ -214,8 +251,7 @@ function add4x2(
     cols,
     first,
     true,
-    mask4,
-    limit4,
+    save,
   )
 }
 
@@ -229,53 +265,31 @@ function add4x1(
   q: usize,
   cols: i32,
   first: bool,
-  mask4: v128,
-  limit4: v128,
+  save: usize,
 ): v128 {
-  return tile4(false, p, 4, 0, m, nextInM, g, nextInG, q, 0, cols, first, true, mask4, limit4)
+  return tile4(false, p, 4, 0, m, nextInM, g, nextInG, q, 0, cols, first, true, save)
 }
 
-/** M ← M + g on n floats. Returns largest4, updated with the magnitudes of g and M + g, as bits. */
-function addRow(
-  m: usize,
-  g: usize,
-  n: i32,
-  largest4: v128,
-  mask4: v128,
-  limit4: v128,
-): v128 {
+/** M ← M + g on n floats. Returns the largest magnitudes. */
+function addRow(m: usize, g: usize, n: i32, save: usize): v128 {
+  let inG4 = i32x4.splat(0)
+  let inM4 = inG4
   for (const end = m + ((<usize>n & ~3) << 2); m < end; m += 16, g += 16) {
     const g4 = v128.load(g)
-    const size4 = v128.and(g4, mask4)
-    const sum4 = f32x4.add(v128.load(m), below(g4, size4, limit4))
-    v128.store(m, sum4)
-    largest4 = i32x4.max_s(i32x4.max_s(largest4, size4), v128.and(sum4, mask4))
+    const m4 = v128.load(m)
+    v128.store(g + save, m4)
+    v128.store(m, f32x4.add(m4, g4))
+    inG4 = i32x4.max_u(inG4, magnitude(g4))
+    inM4 = i32x4.max_u(inM4, magnitude(m4))
   }
   const rest = n & 3
   if (rest) {
     const g4 = loadFirst(g, rest)
-    const size4 = v128.and(g4, mask4)
-    const sum4 = f32x4.add(loadFirst(m, rest), below(g4, size4, limit4))
-    storeFirst(m, sum4, rest)
-    largest4 = i32x4.max_s(i32x4.max_s(largest4, size4), v128.and(sum4, mask4))
+    const m4 = loadFirst(m, rest)
+    storeFirst(g + save, m4, rest)
+    storeFirst(m, f32x4.add(m4, g4), rest)
+    inG4 = i32x4.max_u(inG4, magnitude(g4))
+    inM4 = i32x4.max_u(inM4, magnitude(m4))
   }
-  return largest4
-}
-
-/**
- * M ← M − g on rows × cols, where g had been added. A g that is too large was not added: see
- * below().
- */
-function takeRows(m: usize, nextInM: usize, g: usize, nextInG: usize, rows: i32, cols: i32): void {
-  const mask4 = magnitudeMask(0)
-  const limit4 = limits(0)
-  for (let i = 0; i < rows; i++, m += nextInM, g += nextInG) {
-    for (let j = 0; j < cols; j += 4) {
-      const at = <usize>j << 2
-      const n = cols - j
-      const g4 = loadFirst(g + at, n)
-      const taken4 = below(g4, v128.and(g4, mask4), limit4)
-      storeFirst(m + at, f32x4.sub(loadFirst(m + at, n), taken4), n)
-    }
-  }
+  return largestOf(inG4, inM4)
 }

@@ -178,11 +178,13 @@ export interface Session {
    *
    * @param gradients  null: zeros
    * @returns false if an element of g or M + g is not finite, or not below 2¹⁰⁰ in absolute value,
-   *   for then the factors or the residual might overflow. Every M is then as before, up to the
-   *   rounding of g.
+   *   for then the factors or the residual might overflow. Every M is then as before: each element to
+   *   1e-6 of the largest of its unit (the blocks that are computed together), whatever the size of g
    */
   accumulateProject(gradients: readonly (Tensor | null)[]): MaybePromise<boolean>
-  /** M ← M − g: undoes the last `accumulateProject`, which had the same gradients. */
+  /**
+   * Undoes the last `accumulateProject`, which had the same gradients, as exactly as that would have.
+   */
   withdraw(gradients: readonly (Tensor | null)[]): MaybePromise<void>
   /** left ← M·qHat */
   project(): MaybePromise<void>
@@ -286,7 +288,8 @@ export interface Kernels {
   /**
    * m ← m + g, then p ← m·q.
    *
-   * @returns false if some |g| or |m + g| is not below 2¹⁰⁰; m and p are then unchanged
+   * @returns false if some |g| or |m + g| is not below 2¹⁰⁰. Then p is unchanged, and so is m: in
+   *   place, to 1e-6 of the largest |m| among some rows; otherwise to the bit
    */
   accumulateProject(
     p: Float32Array,

@@ -2,7 +2,7 @@
 // rows are wide, a part of such a range; it may be a whole matrix. The bases m, p, q, … are the kernel's
 // operands, and the table says where in them a block lies.
 //
-// A block is 12 little-endian i32 words; src/backends/wasm/blocks.ts writes them.
+// A block is 13 little-endian i32 words; src/backends/wasm/blocks.ts writes them.
 //
 //   word  name     meaning
 //      0  m        byte offset of the block's first float from base m
@@ -17,8 +17,9 @@
 //      9  g        byte offset from base g (or y) of the block of the caller's array
 //     10  gStride  floats from row to row in it
 //     11  first    1: the block begins at column 0 of its rows, and P is overwritten; 0: added to
+//     12  former   byte offset from base former of the block of M as it was, laid out as that of g
 
-export const BLOCK_BYTES: usize = 48
+export const BLOCK_BYTES: usize = 52
 
 // @ts-ignore: decorator
 @inline
@@ -94,4 +95,10 @@ export function nextInGOf(block: usize): usize {
 @inline
 export function firstOf(block: usize): bool {
   return load<i32>(block, 44) != 0
+}
+
+// @ts-ignore: decorator
+@inline
+export function formerOf(block: usize): usize {
+  return load<u32>(block, 48)
 }

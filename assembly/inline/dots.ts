@@ -114,8 +114,7 @@ function dots2x4(
   cols: i32,
   first: bool,
 ): void {
-  const none4 = i32x4.splat(0)
-  tile2x4(p, nextRow, nextInP, m, nextInM, 0, 0, q, nextInQ, cols, first, false, none4, none4)
+  tile2x4(p, nextRow, nextInP, m, nextInM, 0, 0, q, nextInQ, cols, first, false, 0)
 }
 
 /** Four rows and two columns of Q: tile4 without M ← M + g. */
@@ -130,8 +129,7 @@ function dots4x2(
   cols: i32,
   first: bool,
 ): void {
-  const none4 = i32x4.splat(0)
-  tile4(true, p, nextRow, nextInP, m, nextInM, 0, 0, q, nextInQ, cols, first, false, none4, none4)
+  tile4(true, p, nextRow, nextInP, m, nextInM, 0, 0, q, nextInQ, cols, first, false, 0)
 }
 
 /** Four rows and one column of Q: tile4 without M ← M + g. */
@@ -144,6 +142,5 @@ function dots4x1(
   cols: i32,
   first: bool,
 ): void {
-  const none4 = i32x4.splat(0)
-  tile4(false, p, nextRow, 0, m, nextInM, 0, 0, q, 0, cols, first, false, none4, none4)
+  tile4(false, p, nextRow, 0, m, nextInM, 0, 0, q, 0, cols, first, false, 0)
 }

@@ -6,36 +6,25 @@
 // take half as long again.
 import { relaxedMadd, total } from './lanes'
 
-/** The bits of 2¹⁰⁰, the bound for gradients and matrices; accumulateProject gives the reason. */
-const LIMIT: i32 = 0x71800000
-
 /**
- * All bits but the sign, in all lanes: masks a number to the bits of its magnitude. As integers,
- * these are in the order of the magnitudes, with ∞ and NaN above all finite ones.
- *
- *   zero  0, in a form that no compiler recognizes: see accumulateProject
+ * The bits of a number without its sign, shifted to the left by one. As unsigned integers, these are
+ * in the order of the magnitudes, with ∞ and NaN above all finite ones. A shift needs no mask, which
+ * would take one of the 16 registers.
  */
 // @ts-ignore: decorator
 @inline
-export function magnitudeMask(zero: i32): v128 {
-  return i32x4.splat(0x7fffffff | zero)
+export function magnitude(x4: v128): v128 {
+  return i32x4.shl(x4, 1)
 }
 
-/** LIMIT in all lanes. zero is as above. */
+/** The larger of two lanes each: of inG4 in lanes 0 and 1, of inM4 in lanes 2 and 3. */
 // @ts-ignore: decorator
 @inline
-export function limits(zero: i32): v128 {
-  return i32x4.splat(LIMIT | zero)
-}
-
-/**
- * g4, with 0 in place of elements whose magnitude (size4) is not below limit4. Adding them to M
- * could not be undone.
- */
-// @ts-ignore: decorator
-@inline
-export function below(g4: v128, size4: v128, limit4: v128): v128 {
-  return v128.and(g4, i32x4.gt_s(limit4, size4))
+export function largestOf(inG4: v128, inM4: v128): v128 {
+  return i32x4.max_u(
+    v128.shuffle<i32>(inG4, inM4, 0, 1, 4, 5),
+    v128.shuffle<i32>(inG4, inM4, 2, 3, 6, 7),
+  )
 }
 
 /**
@@ -44,11 +33,13 @@ export function below(g4: v128, size4: v128, limit4: v128): v128 {
  *   p       out     2 × 4     nextRow bytes from row to row, nextInP from column to column
  *   m       in      2 × cols  by row; with `adding`, M ← M + g first
  *   g       in      2 × cols  by row; unused without `adding`
+ *   save            bytes from g to where M as it was is written, laid out as g; 0: over g
  *   q       in      cols × 4  by column
  *   cols            a multiple of four
  *   first           overwrite P rather than add to it
  *
- * Returns, in each lane, the largest magnitude of g and M + g, as bits; 0 without `adding`.
+ * Returns the largest `magnitude`s: of g in lanes 0 and 1, of M as it was in lanes 2 and 3; 0 without
+ * `adding`.
  */
 // @ts-ignore: decorator
 @inline
@@ -65,10 +56,10 @@ export function tile2x4(
   cols: i32,
   first: bool,
   adding: bool,
-  mask4: v128,
-  limit4: v128,
+  save: usize,
 ): v128 {
-  let largest4 = i32x4.splat(0)
+  let inG4 = i32x4.splat(0)
+  let inM4 = inG4
   let s00 = f32x4.splat(0)
   let s01 = s00
   let s02 = s00
@@ -82,17 +73,20 @@ export function tile2x4(
     let b4: v128
     if (adding) {
       let g4 = v128.load(g)
-      let size4 = v128.and(g4, mask4)
-      largest4 = i32x4.max_s(largest4, size4)
-      a4 = f32x4.add(v128.load(m), below(g4, size4, limit4))
+      a4 = v128.load(m)
+      v128.store(g + save, a4)
+      inG4 = i32x4.max_u(inG4, magnitude(g4))
+      inM4 = i32x4.max_u(inM4, magnitude(a4))
+      a4 = f32x4.add(a4, g4)
       v128.store(m, a4)
-      largest4 = i32x4.max_s(largest4, v128.and(a4, mask4))
-      g4 = v128.load(g + nextInG)
-      size4 = v128.and(g4, mask4)
-      largest4 = i32x4.max_s(largest4, size4)
-      b4 = f32x4.add(v128.load(m + nextInM), below(g4, size4, limit4))
+      const next = g + nextInG
+      g4 = v128.load(next)
+      b4 = v128.load(m + nextInM)
+      v128.store(next + save, b4)
+      inG4 = i32x4.max_u(inG4, magnitude(g4))
+      inM4 = i32x4.max_u(inM4, magnitude(b4))
+      b4 = f32x4.add(b4, g4)
       v128.store(m + nextInM, b4)
-      largest4 = i32x4.max_s(largest4, v128.and(b4, mask4))
       g += 16
     } else {
       a4 = v128.load(m)
@@ -122,7 +116,7 @@ export function tile2x4(
   put2(p, nextRow, s02, s12, first)
   p += nextInP
   put2(p, nextRow, s03, s13, first)
-  return largest4
+  return largestOf(inG4, inM4)
 }
 
 /** Four rows by one column of Q, or (two) by two columns; otherwise like tile2x4. */
@@ -142,10 +136,10 @@ export function tile4(
   cols: i32,
   first: bool,
   adding: bool,
-  mask4: v128,
-  limit4: v128,
+  save: usize,
 ): v128 {
-  let largest4 = i32x4.splat(0)
+  let inG4 = i32x4.splat(0)
+  let inM4 = inG4
   let s00 = f32x4.splat(0)
   let s01 = s00
   let s10 = s00
@@ -160,15 +154,15 @@ export function tile4(
     let row = m
     let a4: v128
     let g4: v128
-    let size4: v128
     let from = g
     if (adding) {
       g4 = v128.load(from)
-      size4 = v128.and(g4, mask4)
-      largest4 = i32x4.max_s(largest4, size4)
-      a4 = f32x4.add(v128.load(row), below(g4, size4, limit4))
+      a4 = v128.load(row)
+      v128.store(from + save, a4)
+      inG4 = i32x4.max_u(inG4, magnitude(g4))
+      inM4 = i32x4.max_u(inM4, magnitude(a4))
+      a4 = f32x4.add(a4, g4)
       v128.store(row, a4)
-      largest4 = i32x4.max_s(largest4, v128.and(a4, mask4))
       from += nextInG
     } else a4 = v128.load(row)
     s00 = relaxedMadd(s00, a4, w4)
@@ -176,11 +170,12 @@ export function tile4(
     row += nextInM
     if (adding) {
       g4 = v128.load(from)
-      size4 = v128.and(g4, mask4)
-      largest4 = i32x4.max_s(largest4, size4)
-      a4 = f32x4.add(v128.load(row), below(g4, size4, limit4))
+      a4 = v128.load(row)
+      v128.store(from + save, a4)
+      inG4 = i32x4.max_u(inG4, magnitude(g4))
+      inM4 = i32x4.max_u(inM4, magnitude(a4))
+      a4 = f32x4.add(a4, g4)
       v128.store(row, a4)
-      largest4 = i32x4.max_s(largest4, v128.and(a4, mask4))
       from += nextInG
     } else a4 = v128.load(row)
     s10 = relaxedMadd(s10, a4, w4)
@@ -188,11 +183,12 @@ export function tile4(
     row += nextInM
     if (adding) {
       g4 = v128.load(from)
-      size4 = v128.and(g4, mask4)
-      largest4 = i32x4.max_s(largest4, size4)
-      a4 = f32x4.add(v128.load(row), below(g4, size4, limit4))
+      a4 = v128.load(row)
+      v128.store(from + save, a4)
+      inG4 = i32x4.max_u(inG4, magnitude(g4))
+      inM4 = i32x4.max_u(inM4, magnitude(a4))
+      a4 = f32x4.add(a4, g4)
       v128.store(row, a4)
-      largest4 = i32x4.max_s(largest4, v128.and(a4, mask4))
       from += nextInG
     } else a4 = v128.load(row)
     s20 = relaxedMadd(s20, a4, w4)
@@ -200,11 +196,12 @@ export function tile4(
     row += nextInM
     if (adding) {
       g4 = v128.load(from)
-      size4 = v128.and(g4, mask4)
-      largest4 = i32x4.max_s(largest4, size4)
-      a4 = f32x4.add(v128.load(row), below(g4, size4, limit4))
+      a4 = v128.load(row)
+      v128.store(from + save, a4)
+      inG4 = i32x4.max_u(inG4, magnitude(g4))
+      inM4 = i32x4.max_u(inM4, magnitude(a4))
+      a4 = f32x4.add(a4, g4)
       v128.store(row, a4)
-      largest4 = i32x4.max_s(largest4, v128.and(a4, mask4))
     } else a4 = v128.load(row)
     s30 = relaxedMadd(s30, a4, w4)
     if (two) s31 = relaxedMadd(s31, a4, x4)
@@ -212,7 +209,7 @@ export function tile4(
   }
   put4(p, nextRow, s00, s10, s20, s30, first)
   if (two) put4(p + nextInP, nextRow, s01, s11, s21, s31, first)
-  return largest4
+  return largestOf(inG4, inM4)
 }
 
 /** p ← sum, or p ← p + sum */

@@ -2,7 +2,7 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { Dims } from '../../src/backend.ts'
 import { BLOCK_WORDS } from '../../src/backends/wasm/blocks.ts'
-import { instantiate, moduleFor } from '../../src/backends/wasm/load.ts'
+import { DWARFED, instantiate, moduleFor, REFUSED } from '../../src/backends/wasm/load.ts'
 import { gamma, same, within } from '../support/close.ts'
 import { gaussian } from '../support/gaussian.ts'
 import { magnitudes } from '../support/shapes.ts'
@@ -67,7 +67,8 @@ function lay(cut: Cut) {
   const callers = sum(({ rows, cols }) => rows * (cols + PAD))
   const left = sum(({ rows, rank }) => rows * rank)
   const right = sum(({ cols, rank }) => cols * rank)
-  const [m, g, p, q, mean] = [floats, callers, left, right, right].map(array) as [
+  const [m, g, p, q, mean, former] = [floats, callers, left, right, right, callers].map(array) as [
+    Float32Array,
     Float32Array,
     Float32Array,
     Float32Array,
@@ -84,7 +85,7 @@ function lay(cut: Cut) {
       const inG = 4 * (atG + i * stride + j)
       const [inP, inQ] = [4 * (atP + i), 4 * (atQ + j)]
       const first = j === 0 ? 1 : 0
-      words.push([inM, cols, height, width, rank, inP, rows, inQ, cols, inG, stride, first])
+      words.push([inM, cols, height, width, rank, inP, rows, inQ, cols, inG, stride, first, inG])
     }
     atM += rows * cols + PAD
     atG += rows * stride
@@ -93,7 +94,7 @@ function lay(cut: Cut) {
   }
   const table = new Int32Array(memory.buffer, next, BLOCK_WORDS * words.length)
   table.set(words.flat())
-  return { m, g, p, q, mean, table: table.byteOffset, count: words.length }
+  return { m, g, p, q, mean, former, table: table.byteOffset, count: words.length }
 }
 
 type Laid = ReturnType<typeof lay>
@@ -132,11 +133,14 @@ function outcome(
   return { m: m.slice(), g: g.slice(), p: p.slice(), q: q.slice() }
 }
 
-const addProject = ({ p, m, g, q, table, count }: Laid): void => {
+/** @returns the kernel's result */
+const runAddProject = ({ p, m, g, q, former, table, count }: Laid): number => {
   p.fill(Number.NaN)
-  const [p0, m0, g0, q0] = [p, m, g, q].map(({ byteOffset }) => byteOffset)
-  assert.is(kernels.accumulateProject(p0!, m0!, g0!, q0!, table, count), count)
+  const [p0, m0, g0, q0, f0] = [p, m, g, q, former].map(({ byteOffset }) => byteOffset)
+  return kernels.accumulateProject(p0!, m0!, g0!, q0!, f0!, table, count)
 }
+
+const addProject = (laid: Laid): void => assert.is(runAddProject(laid), 0)
 
 const projectOnly = ({ p, m, q, table, count }: Laid): void => {
   p.fill(Number.NaN)
@@ -202,28 +206,96 @@ for (const [name, cut] of Object.entries(CUTS)) {
     }
   })
 
-  test(`accumulateProject stops at the block that is not finite: ${name}`, () => {
+  test(`accumulateProject leaves the former M, laid out as g, or over g: ${name}`, () => {
+    const before = prepare(cut)
+    const [m, g] = [before.m.slice(), before.g.slice()]
+    const want = new Float32Array(g.length).fill(GUARD)
+    let [atM, atG] = [0, 0]
+    for (const { rows, cols } of MATRICES) {
+      for (let i = 0; i < rows; i++, atM += cols, atG += cols + PAD) {
+        want.set(m.subarray(atM, atM + cols), atG)
+      }
+      atM += PAD
+    }
+    addProject(before)
+    same(before.former, want)
+    same(before.g, g)
+    const [sum, p] = [before.m.slice(), before.p.slice()]
+    const over = prepare(cut)
+    addProject({ ...over, former: over.g })
+    same(over.m, sum)
+    same(over.p, p)
+    same(over.g, want)
+  })
+
+  test(`accumulateProject says where the gradient is much larger than M: ${name}`, () => {
+    const count = lay(cut).count
+    for (const [old, value, want] of [
+      [1, 8, 0],
+      [-1, 8.000001, DWARFED],
+      [1, -3e4, DWARFED],
+      [2 ** -149, 2 ** -146, 0],
+      [2 ** -149, 1.5 * 2 ** -146, DWARFED],
+      [0, 3e4, 0],
+      [2 ** 97, -(2 ** 99.9), 0],
+      [2 ** 90, 2 ** 99.9, DWARFED],
+    ] as const) {
+      for (const at of new Set([0, 1, count >> 1, count - 2, count - 1])) {
+        const laid = prepare(cut)
+        laid.m.fill(0)
+        laid.g.fill(0)
+        const words = new Int32Array(memory.buffer, laid.table + 4 * BLOCK_WORDS * at, BLOCK_WORDS)
+        const [inM, inG, inRow] = [words[0]! / 4, words[9]! / 4, words[3]! - 1]
+        laid.m[inM] = old // the first of a block, and the last of its row
+        laid.g[inG + inRow] = value
+        assert.is(runAddProject(laid), want, `${old}, ${value}, block ${at}`)
+      }
+    }
+  })
+
+  test(`accumulateProject leaves M to the bit where it refuses a gradient: ${name}`, () => {
     const before = prepare(cut)
     const [m, count] = [before.m.slice(), before.count]
     const blocks = [...new Int32Array(memory.buffer, before.table, BLOCK_WORDS * count)]
     for (const bad of new Set([0, 1, count >> 1, count - 2, count - 1])) {
-      const laid = prepare(cut)
       const [inG, stride, rows, cols] = [9, 10, 2, 3].map(
         (word) => blocks[BLOCK_WORDS * bad + word]!,
       )
-      laid.g[inG! / 4 + (rows! - 1) * stride! + cols! - 1] = Number.POSITIVE_INFINITY
-      const [p0, m0, g0, q0] = [laid.p, laid.m, laid.g, laid.q].map(({ byteOffset }) => byteOffset)
-      assert.is(kernels.accumulateProject(p0!, m0!, g0!, q0!, laid.table, count), bad)
-      for (let index = bad; index < count; index++) {
-        const [at, mStride, height, width] = blocks.slice(BLOCK_WORDS * index)
-        for (let i = 0; i < height!; i++) {
-          const start = at! / 4 + i * mStride!
-          const [got, want] = [laid.m, m].map((x) => x.subarray(start, start + width!))
-          if (index > bad) same(got!, want!)
-          // Two roundings of numbers no larger than |m| + |g|, with |g| < 6.4.
-          else within(got!, want!, (j) => gamma(2) * (2 * Math.abs(want![j]!) + 6.4))
+      for (const [factor, value] of [
+        [1, Number.POSITIVE_INFINITY],
+        [1e20, Number.NaN],
+        [1e-20, -(2 ** 100)],
+      ] as const) {
+        for (const over of [false, true]) {
+          const laid = prepare(cut)
+          for (let i = 0; i < laid.g.length; i++) laid.g[i]! *= factor
+          laid.g[inG! / 4 + (rows! - 1) * stride! + cols! - 1] = value
+          assert.is(runAddProject(over ? { ...laid, former: laid.g } : laid), REFUSED)
+          same(laid.m, m)
         }
       }
+    }
+  })
+
+  test(`accumulateProject refuses sums that reach 2¹⁰⁰: ${name}`, () => {
+    const half = 2 ** 99
+    const below = half * (1 - 2 ** -24)
+    for (const [old, value, want] of [
+      [below, below, 0],
+      [half, half, REFUSED],
+      [-half, -half, REFUSED],
+      [2 ** 100, -below, 0],
+      [-(2 ** 100), 0, REFUSED],
+      [3.4e38, -1, REFUSED],
+      [Number.NaN, 0, REFUSED],
+    ] as const) {
+      const laid = prepare(cut)
+      const words = new Int32Array(memory.buffer, laid.table, BLOCK_WORDS)
+      laid.m[words[0]! / 4] = old
+      laid.g[words[9]! / 4] = value
+      const m = laid.m.slice()
+      assert.is(runAddProject(laid), want, `${old} + ${value}`)
+      if (want === REFUSED) same(laid.m, m)
     }
   })
 }
@@ -246,16 +318,16 @@ for (const width of [1, 4, 7, 1028]) {
 
 test('a large matrix of short rows has the bits of its parts', async () => {
   const [rows, cols, rank] = [16390, 65, 3] // above 2²⁰ floats, where inline/touch.ts is used
-  const memory = new WebAssembly.Memory({ initial: 160 })
+  const memory = new WebAssembly.Memory({ initial: 240 })
   const kernels = instantiate(await moduleFor(undefined), memory)
   let next = 4 * BLOCK_WORDS * rows + kernels.heapBase.value
-  const [m, g, p, q, own] = [rows * cols, rows * cols, rows * rank, cols * rank, cols * rank].map(
-    (floats) => {
-      const array = new Float32Array(memory.buffer, next, floats)
-      next += array.byteLength
-      return array
-    },
-  ) as [Float32Array, Float32Array, Float32Array, Float32Array, Float32Array]
+  const array = (floats: number): Float32Array => {
+    const array = new Float32Array(memory.buffer, next, floats)
+    next += array.byteLength
+    return array
+  }
+  const [m, g, former] = [array(rows * cols), array(rows * cols), array(rows * cols)]
+  const [p, q, own] = [array(rows * rank), array(cols * rank), array(cols * rank)]
   const step = (heights: number): Float32Array[] => {
     m.set(gaussian(m.length, 1))
     g.set(gaussian(g.length, 2))
@@ -264,17 +336,17 @@ test('a large matrix of short rows has the bits of its parts', async () => {
     const list: number[] = []
     for (let i = 0; i < rows; i += heights) {
       const [at, height] = [4 * i * cols, Math.min(heights, rows - i)]
-      list.push(at, cols, height, cols, rank, 4 * i, rows, 0, cols, at, cols, 1)
+      list.push(at, cols, height, cols, rank, 4 * i, rows, 0, cols, at, cols, 1, at)
     }
     table.set(list)
     const count = list.length / BLOCK_WORDS
     const [atM, atG, atP, atQ, atOwn] = [m, g, p, q, own].map((x) => x.byteOffset)
-    const done = kernels.accumulateProject(atP!, atM!, atG!, atQ!, table.byteOffset, count)
-    assert.is(done, count)
+    const from = [atP!, atM!, atG!, atQ!, former.byteOffset] as const
+    assert.is(kernels.accumulateProject(...from, table.byteOffset, count), 0)
     const left = p.slice()
     kernels.project(atP!, atM!, atQ!, table.byteOffset, count)
     same(p, left)
-    table.set([0, cols, rows, cols, rank, 0, rows, 0, cols, 0, cols, 1])
+    table.set([0, cols, rows, cols, rank, 0, rows, 0, cols, 0, cols, 1, 0])
     kernels.backproject(atOwn!, atM!, atP!, table.byteOffset, 1)
     table.set(list)
     kernels.settle(atG!, atM!, atP!, atOwn!, atQ!, table.byteOffset, count, 0.5, 1)

@@ -33,12 +33,12 @@ test('is kept by the kernels on matrices', () => {
   for (const rows of [1, 2, 3, 4, 5, 9]) {
     for (const cols of [1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 1025]) {
       for (const rank of [1, 2, 3, 4, 5, 7]) {
-        const words = [0, cols, rows, cols, rank, 0, rows, 0, cols, 0, cols, 1]
+        const words = [0, cols, rows, cols, rank, 0, rows, 0, cols, 0, cols, 1, 0]
         const block = (): void => new Int32Array(memory.buffer, table, BLOCK_WORDS).set(words)
         const [all, left, right] = [rows * cols, rows * rank, cols * rank]
-        atTheEnd([left, all, all, right], (p, m, g, q) => {
+        atTheEnd([left, all, all, right, all], (p, m, g, q, former) => {
           block()
-          assert.is(kernels.accumulateProject(p!, m!, g!, q!, table, 1), 1)
+          assert.is(kernels.accumulateProject(p!, m!, g!, q!, former!, table, 1), 0)
         })
         atTheEnd([left, all, right], (p, m, q) => {
           block()

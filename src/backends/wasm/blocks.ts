@@ -29,12 +29,16 @@ export function tileFloats(layout: Layout): number {
   )
 }
 
-/** Cuts all parameters into blocks, and fills tiles of `tileFloats` floats with them. */
+/**
+ * Cuts all parameters that are not frozen into blocks, and fills tiles of `tileFloats` floats with
+ * them.
+ */
 export function tilesOf(layout: Layout, tileFloats: number): StreamTile[] {
   const tiles: Block[][] = []
   let used = tileFloats // no tile yet
   for (const parameter of layout.parameters) {
-    const { length, rank } = parameter
+    const { length, rank, frozen } = parameter
+    if (frozen) continue
     // A raw tensor is one long row that may be cut anywhere: its shape does not matter.
     const cols = rank === 0 ? Math.min(length, tileFloats) : parameter.cols
     const fit = Math.floor(tileFloats / cols)
@@ -81,12 +85,13 @@ export function columnBlocksOf(layout: Layout, threads: number): Block[] {
 }
 
 /** Words of one block in the table. */
-export const BLOCK_WORDS = 12
+export const BLOCK_WORDS = 13
 
 /**
  * Writes one block, as assembly/inline/block.ts reads it.
  *
  * @param g  where it lies in the caller's arrays, in floats: from row to row `gStride`
+ * @param former  where `accumulateProject` writes its former M, in floats, laid out in the same way
  */
 export function writeBlock(
   table: Int32Array,
@@ -94,6 +99,7 @@ export function writeBlock(
   { parameter, start, rows, cols }: Block,
   g: number,
   gStride: number,
+  former: number,
 ): void {
   const raw = parameter.rank === 0
   const stride = raw ? cols : parameter.cols
@@ -113,6 +119,7 @@ export function writeBlock(
       4 * g, // g
       gStride, // gStride
       column === 0 ? 1 : 0, // first
+      4 * former, // former
     ],
     index * BLOCK_WORDS,
   )

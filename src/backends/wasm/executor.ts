@@ -32,6 +32,11 @@ export interface Work {
 export interface ExecutorHooks {
   /** Fills a unit's tile. Called for each unit before it runs. */
   fill?(unit: number): void
+  /**
+   * Copies a unit's tile out. Called for each unit after it has run, with the kernel's result. With
+   * this hook or `fill`, no two units with the same tile run at once.
+   */
+  empty?(unit: number, result: number): void
   /** Called once, while the other threads run units. */
   meanwhile?(): void
 }
@@ -48,12 +53,11 @@ export interface Executor {
   /** the number of tiles that the session must provide; unit u uses tile u mod `tiles` */
   readonly tiles: number
   /**
-   * Runs a phase: one kernel on all units. It goes on with the next unit where a kernel refuses a
-   * block.
+   * Runs a phase: one kernel on all units, whatever its results.
    *
    * @param before  operands before the table of blocks
    * @param after  operands after the count of blocks
-   * @returns for each unit, the number of blocks done before one was refused
+   * @returns for each unit, the kernel's result, or 0
    */
   run(
     kernel: PhaseKernel,
@@ -64,12 +68,6 @@ export interface Executor {
   ): number[]
   /** Releases the threads. No phase may run afterwards. */
   release(): void
-}
-
-/** Hooks that need all units to run on the calling thread. */
-export interface SingleThreadHooks extends ExecutorHooks {
-  /** Copies a unit's tile out. Called for each unit after it has run. */
-  empty?(unit: number): void
 }
 
 /** Runs all units on the calling thread, in order. */
@@ -90,15 +88,15 @@ export class SingleThread implements Executor {
     before: readonly number[],
     after: readonly number[],
     work: Work,
-    hooks: SingleThreadHooks = {},
+    hooks: ExecutorHooks = {},
   ): number[] {
     hooks.meanwhile?.()
     const call = this.kernels[kernel] as (...operands: number[]) => number | undefined
     return work.units.map(({ table, blocks }, i) => {
       hooks.fill?.(i)
-      const done = call(...before, table, blocks, ...after) ?? blocks
-      hooks.empty?.(i)
-      return done
+      const result = call(...before, table, blocks, ...after) ?? 0
+      hooks.empty?.(i, result)
+      return result
     })
   }
 

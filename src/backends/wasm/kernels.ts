@@ -2,7 +2,7 @@
 import type { Dims, Kernels } from '../../backend.ts'
 import { flag, integer, knownOptions } from '../../validate.ts'
 import { BLOCK_WORDS } from './blocks.ts'
-import { instantiate, type KernelExports, moduleFor } from './load.ts'
+import { DWARFED, instantiate, type KernelExports, moduleFor, REFUSED } from './load.ts'
 
 /** Kernels that can work in place, on arrays in their own memory. */
 export interface WasmKernels extends Kernels {
@@ -123,11 +123,33 @@ export async function createWasmKernels(
     },
 
     accumulateProject(p, m, g, q, dims) {
+      const { rows, cols, rank } = dims
       const before = p.slice() // the kernel may have written to p where it returns false
-      return runMatrix([p, m, g, q], 2, dims, (exports, [p0, m0, g0, q0], table) => {
-        const done = exports.accumulateProject(p0!, m0!, g0!, q0!, table, 1) === 1
-        if (!done) p.set(before)
-        return done
+      // A few rows at a time, for the kernel saves their former M in the room behind the table.
+      const height = 4 * Math.max(1, Math.floor(PART_FLOATS / 4 / cols))
+      const roomBytes = TABLE_BYTES + 4 * cols * Math.min(rows, height)
+      return run([p, m, g, q], 2, roomBytes, (exports, [p0, m0, g0, q0], room, { buffer }) => {
+        const table = new Int32Array(buffer, room, BLOCK_WORDS)
+        /** the former M of parts that g dwarfs, by their first float */
+        const former = new Map<number, Float32Array>()
+        for (let row = 0; row < rows; row += height) {
+          const count = cols * Math.min(height, rows - row)
+          const [start, at] = [row * cols, room + TABLE_BYTES]
+          table.set(wholeMatrix({ rows: count / cols, cols, rank }))
+          table[6] = rows // pStride
+          const from = [p0! + 4 * row, m0! + 4 * start, g0! + 4 * start, q0!] as const
+          const result = exports.accumulateProject(...from, at, room, 1)
+          if (result === DWARFED) former.set(start, new Float32Array(buffer, at, count).slice())
+          if (result !== REFUSED) continue
+          // Only matters in place: otherwise m is a copy.
+          exports.accumulate(m0!, g0!, start, -1)
+          for (const [start, values] of former) {
+            new Float32Array(buffer, m0! + 4 * start, values.length).set(values)
+          }
+          p.set(before)
+          return false
+        }
+        return true
       })
     },
 
@@ -184,6 +206,12 @@ export async function createWasmKernels(
  */
 const ROOM_BYTES = 1 << 20
 
+/** The table of one block, rounded up to 16 bytes. */
+const TABLE_BYTES = 64
+
+/** Floats that `accumulateProject` does at a time, or four rows: their former M fits the second cache. */
+const PART_FLOATS = 1 << 15
+
 const PAGE_BYTES = 1 << 16
 
 /** What fits the 4 GiB of one memory. */
@@ -218,10 +246,10 @@ class Instance {
 }
 
 /**
- * The 12 words of a block that is a whole matrix; assembly/inline/block.ts says what each means.
+ * The words of a block that is a whole matrix; assembly/inline/block.ts says what each means.
  */
 function wholeMatrix({ rows, cols, rank }: Dims): number[] {
-  return [0, cols, rows, cols, rank, 0, rows, 0, cols, 0, cols, 1]
+  return [0, cols, rows, cols, rank, 0, rows, 0, cols, 0, cols, 1, 0]
 }
 
 function align(address: number): number {

@@ -3,6 +3,10 @@
 import { UnsupportedError } from '../../errors.ts'
 import { type Binaries, unpackBinaries } from './unpack.ts'
 
+/** Results of `accumulateProject`. */
+export const REFUSED = 1
+export const DWARFED = 2
+
 /**
  * The exports of assembly/index.ts.
  *
@@ -15,21 +19,23 @@ export interface KernelExports {
   readonly heapBase: WebAssembly.Global
 
   /**
-   * M ← M + g, P ← M·Q; for blocks of rank 0 only M ← M + g.
+   * former ← M, M ← M + g, P ← M·Q; for blocks of rank 0 without P.
    *
    * @param p  out: left factors
    * @param m  in and out: matrices
    * @param g  in: the caller's arrays, at the offsets in the blocks' word g
    * @param q  in: right factors
-   * @returns count; or the number of the first block in which some g or M + g is not below 2¹⁰⁰ in
-   *   magnitude. In that block M is as it was (to the rounding of g) and P is undefined. The blocks
-   *   before it are done, those after it untouched.
+   * @param former  out: M as it was, at the offsets in the blocks' word former, laid out as g; may
+   *   be g
+   * @returns REFUSED: some g or M + g is not below 2¹⁰⁰ in magnitude; M is as it was, to the bit, and
+   *   P is undefined. DWARFED: done, but M − g would not be the former M: see assembly. Otherwise 0
    */
   accumulateProject(
     p: number,
     m: number,
     g: number,
     q: number,
+    former: number,
     blocks: number,
     count: number,
   ): number

@@ -16,7 +16,8 @@ import {
   tilesOf,
   writeBlock,
 } from './blocks.ts'
-import type { Executor, SingleThreadHooks, Unit, Work } from './executor.ts'
+import type { Executor, ExecutorHooks, Unit, Work } from './executor.ts'
+import { DWARFED, REFUSED } from './load.ts'
 
 const PAGE_BYTES = 1 << 16
 const MOST_PAGES = 1 << 16
@@ -50,9 +51,9 @@ export class WasmSession implements Session {
   #tileFloats = 0
   /** the blocks in each unit's tile */
   #tiles: readonly StreamTile[] = []
-  /** all parameters in blocks of rows, with the caller's arrays in tiles */
+  /** all parameters but frozen ones in blocks of rows, with the caller's arrays in tiles */
   #streamed: Work = { units: [], floats: 0 }
-  /** all parameters in blocks of rows, with the caller's arrays in the gradient arena */
+  /** the same blocks, with the caller's arrays in the gradient arena */
   #resident: Work = { units: [], floats: 0 }
   /** the matrices in blocks of columns */
   #columns: Work = { units: [], floats: 0 }
@@ -60,6 +61,13 @@ export class WasmSession implements Session {
   #floats = new Float32Array(0)
   /** views of the gradient arena, one per parameter; null: there is none */
   #lentGradients: readonly Dense[] | null = null
+  /**
+   * M as it was before the last `accumulateProject`, by unit and laid out as its tile: of those units
+   * from whose M the gradient cannot be subtracted again, because it is much larger
+   */
+  readonly #former = new Map<number, Float32Array>()
+  /** arrays for `#former` that are not in use */
+  readonly #spare: Float32Array[] = []
 
   /** @throws RangeError  if the model does not fit the 4 GiB that wasm can address */
   constructor(executor: Executor, layout: Layout, resident: boolean) {
@@ -79,7 +87,16 @@ export class WasmSession implements Session {
 
   rearrange(layout: Layout): void {
     this.#arrange(layout)
+    const { parameters } = this.#layout
     this.#layout = layout
+    this.#clear(layout.parameters.filter(({ frozen }, i) => frozen && !parameters[i]!.frozen))
+  }
+
+  /** M ← 0 */
+  #clear(parameters: readonly Parameter[]): void {
+    for (const { offset, length } of parameters) {
+      this.#view(this.#residual + 4 * offset, length).fill(0)
+    }
   }
 
   /** Assigns addresses to tiles, factors and tables, and writes the tables. */
@@ -102,25 +119,33 @@ export class WasmSession implements Session {
     this.#qMean = qMean
     this.#tileFloats = floats
     this.#tiles = tiles
+    this.#former.clear()
+    this.#spare.length = 0
     let at = tables
-    const writeUnit = (list: readonly Block[], g: (block: Block) => [number, number]): Unit => {
+    const writeUnit = (list: readonly Block[], tile: number, inPlace: boolean): Unit => {
       const table = new Int32Array(this.#executor.memory.buffer, at, BLOCK_WORDS * list.length)
-      for (const [i, block] of list.entries()) writeBlock(table, i, block, ...g(block))
+      for (const [i, block] of list.entries()) {
+        const { parameter, start, cols } = block
+        const former = this.#tileAt(tile) + block.at
+        if (!inPlace) writeBlock(table, i, block, former, cols, former)
+        else {
+          const stride = parameter.rank === 0 ? cols : parameter.cols
+          writeBlock(table, i, block, parameter.offset + start, stride, former)
+        }
+      }
       const unit = { table: at, blocks: list.length }
       at += table.byteLength
       return unit
     }
-    const inTile = (i: number) => (block: Block) =>
-      [this.#tileAt(i) + block.at, block.cols] as [number, number]
-    const inPlace = ({ parameter, start, cols }: Block) =>
-      [parameter.offset + start, parameter.rank === 0 ? cols : parameter.cols] as [number, number]
-    const all = layout.denseFloats
-    this.#streamed = { units: tiles.map((tile, i) => writeUnit(tile, inTile(i))), floats: all }
-    if (this.#gradients) {
-      this.#resident = { units: tiles.map((tile) => writeUnit(tile, inPlace)), floats: all }
-    }
-    const units = columns.map((block) => writeUnit([block], inPlace))
-    this.#columns = { units, floats: all - layout.rawFloats }
+    const inMatrices = layout.matrices.reduce((sum, { length }) => sum + length, 0)
+    const workOf = (inPlace: boolean): Work => ({
+      units: tiles.map((tile, i) => writeUnit(tile, i, inPlace)),
+      floats: inMatrices + layout.rawFloats,
+    })
+    this.#streamed = workOf(false)
+    if (this.#gradients) this.#resident = workOf(true)
+    const units = columns.map((block) => writeUnit([block], 0, true))
+    this.#columns = { units, floats: inMatrices }
   }
 
   /** @throws RangeError  if the model needs so many bytes that no memory has them */
@@ -163,32 +188,48 @@ export class WasmSession implements Session {
     throw new TypeError(`"${name}": expected a Float32Array, got ${got}`)
   }
 
-  accumulateProject(tensors: readonly Tensor[]): boolean {
+  accumulateProject(tensors: readonly (Tensor | null)[]): boolean {
     const gradients = arraysOf(tensors)
     const { base, work, streamed } = this.#locationOf(gradients)
-    const before = [this.#left, this.#residual, base, this.#qHat]
+    // The kernel leaves the former M in the tile, over the gradient if that is there too.
+    const before = [this.#left, this.#residual, base, this.#qHat, this.#tile]
     const fill = (i: number) => this.#fill(i, this.#tiles[i]!, gradients)
-    const hooks = streamed ? { fill } : {}
-    const done = this.#executor.run('accumulateProject', before, [], work, hooks)
-    const tiles = this.#tiles.map((tile, i) => tile.slice(0, done[i]!))
-    if (tiles.every((tile, i) => tile.length === this.#tiles[i]!.length)) return true
-    this.#subtract(gradients, tiles)
+    const empty = (i: number, result: number) => {
+      if (result === DWARFED) this.#keep(i)
+    }
+    this.#spare.push(...this.#former.values())
+    this.#former.clear()
+    const hooks = streamed ? { fill, empty } : { empty }
+    const results = this.#executor.run('accumulateProject', before, [], work, hooks)
+    if (!results.includes(REFUSED)) return true
+    this.#takeBack(gradients, results)
     return false
   }
 
-  withdraw(gradients: readonly Tensor[]): void {
-    this.#subtract(arraysOf(gradients), this.#tiles)
+  withdraw(gradients: readonly (Tensor | null)[]): void {
+    this.#takeBack(arraysOf(gradients), [])
   }
 
-  /** M ← M − g, for the blocks in `tiles`. */
-  #subtract(gradients: readonly Dense[], tiles: readonly StreamTile[]): void {
+  /** Keeps the former M of unit i, which is in its tile. */
+  #keep(i: number): void {
+    const former = this.#spare.pop() ?? new Float32Array(this.#tileFloats)
+    former.set(this.#view(this.#tile + 4 * this.#tileAt(i), this.#tileFloats))
+    this.#former.set(i, former)
+  }
+
+  /** M ← M as it was before the gradient was added, where the unit's result is not REFUSED. */
+  #takeBack(gradients: readonly (Dense | null)[], results: readonly number[]): void {
     const { base, streamed } = this.#locationOf(gradients)
-    for (const [i, tile] of tiles.entries()) {
-      if (streamed) this.#fill(i, tile, gradients)
+    for (const [i, tile] of this.#tiles.entries()) {
+      if (results[i] === REFUSED) continue
+      const former = this.#former.get(i)
+      if (streamed && !former) this.#fill(i, tile, gradients)
       for (const { parameter, start, rows, cols, at } of tile) {
         const g = streamed ? this.#tileAt(i) + at : parameter.offset + start
         const m = this.#residual + 4 * (parameter.offset + start)
-        this.#executor.kernels.accumulate(m, base + 4 * g, rows * cols, -1)
+        const count = rows * cols
+        if (former) this.#view(m, count).set(former.subarray(at, at + count))
+        else this.#executor.kernels.accumulate(m, base + 4 * g, count, -1)
       }
     }
   }
@@ -209,7 +250,11 @@ export class WasmSession implements Session {
       if (deflate) this.#executor.run('residual', [m, p, qLocal], [], this.#streamed)
       return
     }
-    const { base, work, streamed } = this.#locationOf(arraysOf(sink.into as readonly Tensor[]))
+    const into = arraysOf(sink.into)
+    if (!sink.accumulate) {
+      for (const { index, frozen } of this.#layout.parameters) if (frozen) into[index]?.fill(0)
+    }
+    const { base, work, streamed } = this.#locationOf(into)
     const after = [sink.scale, sink.accumulate ? 1 : 0]
     const { singleThread, threads } = this.#executor
     const qMean = this.#qMean
@@ -231,13 +276,15 @@ export class WasmSession implements Session {
   }
 
   /**
-   * Hooks that copy matrices between the caller's arrays and the tiles. Raw tensors are skipped.
+   * Hooks that copy matrices between the caller's arrays and the tiles. Skips raw tensors, and those
+   * that are not written.
    */
-  #tileHooks({ into, accumulate }: Sink): SingleThreadHooks {
-    const arrays = arraysOf(into as readonly Tensor[])
-    const matrices = (i: number) => this.#tiles[i]!.filter(({ parameter }) => parameter.rank > 0)
-    const empty = (i: number) => this.#empty(i, matrices(i), arrays)
-    return accumulate ? { fill: (i) => this.#fill(i, matrices(i), arrays), empty } : { empty }
+  #tileHooks({ into, accumulate }: Sink): ExecutorHooks {
+    const arrays = arraysOf(into)
+    const written = (i: number) =>
+      this.#tiles[i]!.filter(({ parameter: { rank, index } }) => rank > 0 && arrays[index])
+    const empty = (i: number) => this.#empty(i, written(i), arrays)
+    return accumulate ? { fill: (i) => this.#fill(i, written(i), arrays), empty } : { empty }
   }
 
   /**
@@ -248,7 +295,8 @@ export class WasmSession implements Session {
     const tile = this.#view(this.#tile, this.#tileFloats)
     const factor = Math.fround(scale) // as in the matrices' kernel
     for (const parameter of this.#layout.raws) {
-      const to = arraysOf(into as readonly Tensor[])[parameter.index]!
+      const to = arraysOf(into)[parameter.index]
+      if (!to) continue
       for (let start = 0; start < parameter.length; start += tile.length) {
         const count = Math.min(tile.length, parameter.length - start)
         const from = 4 * (parameter.raw + start)
@@ -281,6 +329,7 @@ export class WasmSession implements Session {
       bytesOf(this.#view(start, count)).set(values.subarray(at, at + 4 * count))
       at += 4 * count
     }
+    if (slot === 'residual') this.#clear(this.#layout.parameters.filter(({ frozen }) => frozen))
   }
 
   scale(slot: 'residual' | 'raw', factor: number): void {
@@ -291,8 +340,8 @@ export class WasmSession implements Session {
 
   norms(): Float64Array {
     const { kernels } = this.#executor
-    return Float64Array.from(this.#layout.parameters, ({ offset, length }) =>
-      kernels.norm(this.#residual + 4 * offset, length),
+    return Float64Array.from(this.#layout.parameters, ({ offset, length, frozen }) =>
+      frozen ? 0 : kernels.norm(this.#residual + 4 * offset, length),
     )
   }
 
@@ -319,11 +368,16 @@ export class WasmSession implements Session {
     }
   }
 
-  /** In place if these are the arrays that `gradients` returned; otherwise through the tiles. */
-  #locationOf(arrays: readonly Dense[]): Location {
+  /**
+   * In place if these are the arrays that `gradients` returned, all of them but frozen ones;
+   * otherwise through the tiles.
+   */
+  #locationOf(arrays: readonly (Dense | null)[]): Location {
+    const { parameters } = this.#layout
     const areLent = this.#lentGradients?.every(
       ({ buffer, byteOffset }, i) =>
-        arrays[i]!.buffer === buffer && arrays[i]!.byteOffset === byteOffset,
+        parameters[i]!.frozen ||
+        (arrays[i]?.buffer === buffer && arrays[i].byteOffset === byteOffset),
     )
     return areLent
       ? { base: this.#gradients, work: this.#resident, streamed: false }
@@ -335,17 +389,18 @@ export class WasmSession implements Session {
     return (i % this.#executor.tiles) * this.#tileFloats
   }
 
-  /** Copies blocks from the caller's arrays into unit i's tile. */
-  #fill(i: number, blocks: readonly Block[], from: readonly Dense[]): void {
+  /** Copies blocks from the caller's arrays into unit i's tile. null: zeros */
+  #fill(i: number, blocks: readonly Block[], from: readonly (Dense | null)[]): void {
     const tile = this.#tile / 4 + this.#tileAt(i)
     for (const { parameter, start, rows, cols, at } of blocks) {
-      const part = from[parameter.index]!.subarray(start, start + rows * cols)
-      this.#floats.set(part, tile + at)
+      const [array, count] = [from[parameter.index], rows * cols]
+      if (array) this.#floats.set(array.subarray(start, start + count), tile + at)
+      else this.#floats.fill(0, tile + at, tile + at + count)
     }
   }
 
   /** Copies blocks from unit i's tile into the caller's arrays. */
-  #empty(i: number, blocks: readonly Block[], to: readonly Dense[]): void {
+  #empty(i: number, blocks: readonly Block[], to: readonly (Dense | null)[]): void {
     const tile = this.#tile + 4 * this.#tileAt(i)
     for (const { parameter, start, rows, cols, at } of blocks) {
       to[parameter.index]!.set(this.#view(tile + 4 * at, rows * cols), start)
@@ -358,8 +413,8 @@ export class WasmSession implements Session {
 }
 
 /** The tensors as arrays: `check` has refused all others. */
-function arraysOf(tensors: readonly Tensor[]): readonly Dense[] {
-  return tensors as readonly Dense[]
+function arraysOf(tensors: readonly (Tensor | null)[]): readonly (Dense | null)[] {
+  return tensors as readonly (Dense | null)[]
 }
 
 function align(address: number): number {

@@ -56,7 +56,7 @@ export const UNIT_WORDS = 3
 export const MOST_OPERANDS = 8
 
 /**
- * A unit's state is 0 before it has run, then 1 + the number of blocks done, or FAILED if it threw.
+ * A unit's state is 0 before it has run, then 1 + the kernel's result, or FAILED if it threw.
  */
 export const FAILED = -1
 
@@ -132,7 +132,7 @@ function takeUnits() {
     const at = W.table + ${UNIT_WORDS} * unit
     let state = ${FAILED}
     try {
-      state = 1 + (kernel(...before, words[at], words[at + 1], ...after) ?? words[at + 1])
+      state = 1 + (kernel(...before, words[at], words[at + 1], ...after) ?? 0)
     } finally {
       Atomics.store(words, at + 2, state)
       Atomics.notify(words, at + 2)

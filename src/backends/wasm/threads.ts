@@ -207,43 +207,44 @@ class PooledExecutor implements Executor {
     words[WORD.after] = after.length
     this.#pool.operands.set([...before, ...after])
     const call = this.kernels[kernel] as (...operands: number[]) => number | undefined
-    const run = ({ table, blocks }: Unit) => call(...before, table, blocks, ...after) ?? blocks
-    const done: number[] = []
+    const run = ({ table, blocks }: Unit) => call(...before, table, blocks, ...after) ?? 0
+    const results: number[] = []
     let { meanwhile } = hooks
     for (let at = 0; at < work.units.length; at += MOST_UNITS) {
       const units = work.units.slice(at, at + MOST_UNITS)
-      const fill = hooks.fill && ((i: number) => hooks.fill!(at + i))
-      done.push(...this.#runUnits(units, run, fill, meanwhile))
+      const { fill, empty } = hooks
+      const here: ExecutorHooks = {
+        ...(fill && { fill: (i) => fill(at + i) }),
+        ...(empty && { empty: (i, result) => empty(at + i, result) }),
+        ...(meanwhile && { meanwhile }),
+      }
+      results.push(...this.#runUnits(units, run, here))
       meanwhile = undefined
     }
-    return done
+    return results
   }
 
   /**
    * Runs at most MOST_UNITS units, on all threads.
    *
-   * @param fill  fills the tile of a unit; a unit waits until its tile is filled
-   * @returns for each unit, the number of blocks done
+   * @param hooks  with `fill` or `empty`, a unit waits until its tile is free, and filled
+   * @returns for each unit, the kernel's result, or 0
    */
-  #runUnits(
-    units: readonly Unit[],
-    run: (unit: Unit) => number,
-    fill?: (i: number) => void,
-    meanwhile?: () => void,
-  ): number[] {
+  #runUnits(units: readonly Unit[], run: (unit: Unit) => number, hooks: ExecutorHooks): number[] {
     const words = this.#words
+    const feeding = hooks.fill !== undefined || hooks.empty !== undefined
     for (const [i, { table, blocks }] of units.entries()) {
       words.set([table, blocks, 0], WORD.table + UNIT_WORDS * i)
     }
     words[WORD.units] = units.length
     words[WORD.next] = 0
-    words[WORD.ready] = fill ? 0 : units.length
+    words[WORD.ready] = feeding ? 0 : units.length
     Atomics.add(words, WORD.turn, 1)
     Atomics.notify(words, WORD.turn)
     const runAt = (i: number) => Atomics.store(words, stateOf(i), 1 + run(units[i]!))
     try {
-      meanwhile?.()
-      if (fill) this.#feed(units.length, runAt, fill)
+      hooks.meanwhile?.()
+      if (feeding) this.#feed(units.length, runAt, hooks)
       while (this.#take(units.length, runAt));
     } catch (error) {
       // Other threads may wait for tiles that will not be filled.
@@ -255,19 +256,28 @@ class PooledExecutor implements Executor {
       Atomics.add(words, WORD.turn, 1)
       for (let busy = 1; busy > 0; busy = this.#await(WORD.busy, busy));
     }
-    return units.map((_, i) => {
+    const results = units.map((_, i) => {
       const state = words[stateOf(i)]!
       if (state === FAILED) throw new Error('a kernel has failed on another thread')
       return state - 1
     })
+    const from = Math.max(0, units.length - this.tiles) // `#feed` has emptied those before
+    for (let i = from; i < units.length; i++) hooks.empty?.(i, results[i]!)
+    return results
   }
 
-  /** Fills one tile after another, each as soon as its last unit has run. Runs units in between. */
-  #feed(count: number, runAt: (i: number) => void, fill: (i: number) => void): void {
+  /**
+   * Empties and fills one tile after another, each as soon as its last unit has run. Runs units in
+   * between.
+   */
+  #feed(count: number, runAt: (i: number) => void, { fill, empty }: ExecutorHooks): void {
     for (let i = 0; i < count; ) {
       const last = i - this.tiles
-      if (last < 0 || Atomics.load(this.#words, stateOf(last)) !== 0) {
-        fill(i++)
+      const state = last < 0 ? 1 : Atomics.load(this.#words, stateOf(last))
+      if (state !== 0) {
+        if (last >= 0) empty?.(last, state - 1)
+        fill?.(i)
+        i++
         Atomics.store(this.#words, WORD.ready, i)
         Atomics.notify(this.#words, WORD.ready)
       } else if (!this.#take(i, runAt)) this.#await(stateOf(last), 0)
