@@ -162,7 +162,10 @@ export function unfrozen({ parameters }: Layout): Parameter[] {
  *
  * @param ranks  0: raw; or FROZEN
  */
-export function layoutOf(specs: readonly Spec[], ranks: readonly number[]): Layout {
+export function layoutOf(
+  specs: readonly Pick<Spec, 'shape' | 'length' | 'rows' | 'cols'>[],
+  ranks: readonly number[],
+): Layout {
   let arenaFloats = 0
   let leftFloats = 0
   let rightFloats = 0
