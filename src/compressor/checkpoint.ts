@@ -182,7 +182,7 @@ export function mergeCheckpoints(checkpoints: readonly BytesLike[]): Bytes {
       for (let j = 0; j < data.length; j++) {
         data[j] = parts.reduce((sum, part, i) => sum + weights[i]! * part[j]!, 0) / weight
         if (Math.abs(data[j]!) < MAX_RESIDUAL) continue
-        throw new RangeError(`"checkpoints": ${name}: expected numbers below 2¹⁰⁰ only`)
+        throw new RangeError(`"checkpoints": ${name}: expected finite numbers below 2¹⁰⁰`)
       }
     }
     return { name, shape: tensor.shape, data }

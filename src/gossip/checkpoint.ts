@@ -20,7 +20,7 @@ import {
   type NamedFloats,
 } from '../codec/safetensors.ts'
 import type { Edge, EdgeExchange } from './edge.ts'
-import { LIMIT } from './edge-coding.ts'
+import { MAX_DIFFERENCE } from './edge-coding.ts'
 import { checkNeighbour, type Neighbour } from './neighbour.ts'
 
 /** An edge's entry in the metadata. Histories are 8 bytes, in hexadecimal. */
@@ -116,7 +116,7 @@ export function decodeEdges(
       if (!tensor || String(tensor.shape) !== String(shape)) {
         throw new RangeError(`"restore": expected ${name} of shape [${shape.join(', ')}]`)
       }
-      if (floatsOf(tensor).every((x) => Math.abs(x) < LIMIT)) continue
+      if (floatsOf(tensor).every((x) => Math.abs(x) < MAX_DIFFERENCE)) continue
       throw new RangeError(`"restore": ${name}: expected finite numbers below 2¹⁰⁰ only`)
     }
   }

@@ -57,14 +57,14 @@ export interface Coding {
 }
 
 /** Both ends ignore an exchange with a difference this large: parameters might overflow. */
-export const LIMIT = 2 ** 100
+export const MAX_DIFFERENCE = 2 ** 100
 
 /** difference ← hi − lo. If an element is too large, difference ← 0, and returns false. */
 export function subtract(difference: Float32Array, hi: Float32Array, lo: Float32Array): boolean {
   for (let i = 0; i < difference.length; i++) {
     const d = Math.fround(hi[i]! - lo[i]!)
     difference[i] = d
-    if (Math.abs(d) < LIMIT) continue
+    if (Math.abs(d) < MAX_DIFFERENCE) continue
     difference.fill(0)
     return false
   }
