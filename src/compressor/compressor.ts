@@ -60,6 +60,8 @@ export class Compressor {
   #updateNorm: number | null = null
   #busy = false
   #disposed = false
+  /** thrown by every call but `dispose` once one has found the device lost */
+  #lost: DeviceLostError | null = null
 
   readonly #counters = {
     counted: 0,
@@ -434,7 +436,7 @@ export class Compressor {
    * @param check  runs before the task; it throws if the call does not fit the phase
    */
   *#exclusive<T>(work: Task<T>, check?: () => void): Task<T> {
-    this.#refuseOverlap()
+    this.#assertUsable()
     this.#busy = true
     try {
       check?.()
@@ -448,7 +450,7 @@ export class Compressor {
 
   /** Runs work that never waits. */
   #immediately(work: () => void): void {
-    this.#refuseOverlap()
+    this.#assertUsable()
     try {
       work()
     } catch (error) {
@@ -458,7 +460,14 @@ export class Compressor {
 
   /** Adds to a DeviceLostError what has been saved; returns other errors as they are. */
   #explain(error: unknown): unknown {
-    return error instanceof DeviceLostError ? this.#worker.lost(error) : error
+    if (!(error instanceof DeviceLostError)) return error
+    this.#lost = this.#worker.lost(error)
+    return this.#lost
+  }
+
+  #assertUsable(): void {
+    this.#refuseOverlap()
+    if (this.#lost && !this.#disposed) throw this.#lost
   }
 
   /** Runs a task that is allowed only between two steps. */

@@ -3,7 +3,7 @@
 import type { Tensor } from '../backend.ts'
 import { type Bytes, type BytesLike, equalBytes } from '../bytes.ts'
 import { checksumIn } from '../codec/frame.ts'
-import { RoundError, UnsupportedError } from '../errors.ts'
+import { DeviceLostError, RoundError, UnsupportedError } from '../errors.ts'
 import { runAsync, runSync, type Task } from '../gensync.ts'
 import type { Spec } from '../options.ts'
 import { checkTensors, integer, knownOptions, show } from '../validate.ts'
@@ -79,6 +79,8 @@ export class Gossip {
   #exchanges: Map<number, OpenExchange> | null = null
   /** true: a call is running */
   #busy = false
+  /** thrown by `begin` and `apply` once one has found the device lost */
+  #lost: DeviceLostError | null = null
   #disposed = false
 
   /** @internal */
@@ -392,9 +394,13 @@ export class Gossip {
   /** Runs a call that may have to wait. No other call may run meanwhile. */
   *#exclusive<T>(work: Task<T>): Task<T> {
     this.#refuseOverlap()
+    if (this.#lost) throw this.#lost
     this.#busy = true
     try {
       return yield* work
+    } catch (error) {
+      if (error instanceof DeviceLostError) this.#lost = error
+      throw error
     } finally {
       this.#busy = false
     }

@@ -46,11 +46,18 @@ export async function findDevice(software: boolean): Promise<FoundDevice> {
     )
   }
   const { maxBufferSize, maxStorageBufferBindingSize } = adapter.limits
-  const device = await adapter.requestDevice({
-    label: 'lowrank',
-    requiredLimits: { maxBufferSize, maxStorageBufferBindingSize },
-  })
-  return { device, description }
+  try {
+    const device = await adapter.requestDevice({
+      label: 'lowrank',
+      requiredLimits: { maxBufferSize, maxStorageBufferBindingSize },
+    })
+    return { device, description }
+  } catch (cause) {
+    throw new UnsupportedError(
+      `the WebGPU adapter here (${description}) gives no device: ${(cause as Error).message}`,
+      { cause },
+    )
+  }
 }
 
 function gpu(): GPU {

@@ -34,7 +34,7 @@ export class Recorder {
 
   /** Calls the API; `checkErrors` throws what it finds wrong with the calls. */
   checked<T>(calls: () => T): T {
-    const { value, verdict } = this.gpu.checked(calls)
+    const { value, verdict } = this.#scoped(calls)
     this.#verdicts.push(verdict)
     return value
   }
@@ -46,13 +46,8 @@ export class Recorder {
    */
   submit(calls: () => void): Promise<boolean> {
     if (this.#encoder) this.checked(() => this.flush())
-    const { verdict } = this.gpu.checked(() => {
-      try {
-        calls()
-      } catch (error) {
-        this.#drop()
-        throw error
-      }
+    const { verdict } = this.#scoped(() => {
+      calls()
       this.flush()
     })
     this.#verdicts.push(verdict)
@@ -60,6 +55,20 @@ export class Recorder {
       (error) => error === null,
       () => false,
     )
+  }
+
+  /** Calls within error scopes. If one throws, nothing is left of the commands that they began. */
+  #scoped<T>(calls: () => T): { readonly value: T; readonly verdict: Verdict } {
+    const before = this.#encoder
+    try {
+      return this.gpu.checked(calls)
+    } catch (error) {
+      if (this.#encoder !== before) {
+        this.#encoder = null
+        for (const buffer of this.#transient.splice(0)) buffer.destroy()
+      }
+      throw error
+    }
   }
 
   get encoder(): GPUCommandEncoder {
@@ -85,11 +94,6 @@ export class Recorder {
     const commands = this.#encoder.finish()
     this.#encoder = null
     this.gpu.device.queue.submit([commands])
-    for (const buffer of this.#transient.splice(0)) buffer.destroy()
-  }
-
-  #drop(): void {
-    this.#encoder = null
     for (const buffer of this.#transient.splice(0)) buffer.destroy()
   }
 

@@ -242,6 +242,65 @@ else {
     assert.is(again.stats.step, 1)
   })
 
+  test('whatever a device is lost before, every later call says so', async () => {
+    for (const [round, ends] of [
+      [0, 'compress'],
+      [1, 'receive'],
+      [2, 'decompress'],
+    ] as const) {
+      const lost = await another()
+      const compressor = await on({}, SHAPES, lost)
+      await compressor.step(draw(SHAPES, 1), async (frame) => frame)
+      await compressor.save()
+      const calls = {
+        compress: () => compressor.compress(draw(SHAPES, 2)),
+        receive: () => compressor.receive(frame as Uint8Array),
+        decompress: () => compressor.decompress(draw(SHAPES, 2)),
+        abort: async () => compressor.abort(),
+        step: () => compressor.step(draw(SHAPES, 2), async (one) => one),
+        save: () => compressor.save(),
+        setRank: async () => compressor.setRank(2),
+        residualNorm: () => compressor.residualNorm(),
+      }
+      let frame: Uint8Array | null = new Uint8Array(0)
+      if (round > 0) frame = await compressor.compress(draw(SHAPES, 2))
+      if (round > 1) {
+        frame = await compressor.receive(frame)
+        await compressor.receive(frame!)
+      }
+      lost.destroy()
+      await rejects(calls[ends], 'DeviceLostError', /lost \(destroyed\).*step 1/)
+      for (const call of Object.values(calls)) {
+        await rejects(call, 'DeviceLostError', /lost \(destroyed\).*step 1/)
+      }
+      compressor.dispose()
+      await rejects(calls.compress, 'RoundError', /disposed/)
+    }
+  })
+
+  test('arrays of another realm are arrays', async () => {
+    // As they are seen from here: no instances of this realm's Float32Array.
+    const prototype = Object.create(Object.getPrototypeOf(Float32Array.prototype), {
+      constructor: { value: Float32Array },
+    })
+    const foreign = (arrays: readonly Float32Array[]): Float32Array[] =>
+      arrays.map((array) => Object.setPrototypeOf(array.slice(), prototype))
+    const compressor = await on({ rank: 2 }, ODD)
+    const alike = await on({ rank: 2 }, ODD)
+    const [here, there] = [draw(ODD, 1), foreign(draw(ODD, 1))]
+    for (let step = 0; step < 2; step++) {
+      await compressor.step(there, async (frame) => frame)
+      await alike.step(here, async (frame) => frame)
+    }
+    assert.not.ok(there[0] instanceof Float32Array)
+    for (const [i, got] of there.entries()) assert.equal(Float32Array.from(got), here[i])
+    const bytes = new Float64Array(64 * 27)
+    const wrong = [bytes, ...here.slice(1)] as unknown as Tensor[]
+    await rejects(() => compressor.compress(wrong), 'TypeError', /"gradients\[0\]".*Float64Array/)
+    compressor.dispose()
+    alike.dispose()
+  })
+
   test('a device that is lost while updates come back is one error', async () => {
     const lost = await another()
     const shapes = [[400, 200]] // three parts of a staging buffer of 128 KiB

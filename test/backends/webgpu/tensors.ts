@@ -1,7 +1,6 @@
 // Callers' tensors on a device, laid out in every way that the library takes.
 
 import type { GpuTensor, Tensor } from '../../../src/backend.ts'
-import { wireType } from '../../../src/codec/wire/index.ts'
 import { USAGE } from './device.ts'
 
 /** 'unaligned': in one buffer, but with a float before each, so that nothing begins at a multiple of 16. */
@@ -41,11 +40,8 @@ export function layTensors(
     const offset = offsets[i]!
     const bytes = new Uint8Array(size(array)).fill(0)
     new Uint16Array(bytes.buffer).fill(GUARD)
-    wireType(type).encode(
-      array,
-      [array.length],
-      bytes.subarray(0, array.length * (type === 'f16' ? 2 : 4)),
-    )
+    if (type === 'f32') new Float32Array(bytes.buffer).set(array)
+    else new Uint16Array(bytes.buffer).set(Array.from(array, halfOf))
     device.queue.writeBuffer(buffer, offset, bytes)
     return { buffer, offset, type }
   })
@@ -71,8 +67,11 @@ export async function readTensors(
     if (tensor instanceof Float32Array) return tensor
     const { buffer, offset = 0 } = tensor
     const width = type === 'f16' ? 2 : 4
-    const into = new Float32Array(length)
-    wireType(type).decode(seen.get(buffer)!.slice(offset, offset + width * length), length, into)
+    const bytes = seen.get(buffer)!.slice(offset, offset + width * length)
+    const into =
+      type === 'f32'
+        ? new Float32Array(bytes.buffer)
+        : Float32Array.from(new Uint16Array(bytes.buffer), floatOf)
     new Uint16Array(beside.get(buffer)!.buffer, offset, (width / 2) * length).fill(GUARD)
     return into
   })
@@ -82,6 +81,26 @@ export async function readTensors(
     if (at >= 0) throw new Error(`2 bytes at ${2 * at}, beside the tensors, were written`)
   }
   return values
+}
+
+/** The float16 nearest to a number, ties to even; finite numbers saturate at ±65504. */
+function halfOf(x: number): number {
+  const sign = x < 0 || Object.is(x, -0) ? 0x8000 : 0
+  const size = Math.abs(x)
+  if (!(size < Number.POSITIVE_INFINITY)) return sign | (Number.isNaN(x) ? 0x7e00 : 0x7c00)
+  const exponent = Math.max(-14, Math.floor(Math.log2(Math.min(size, 65504))))
+  const units = Math.min(size, 65504) / 2 ** (exponent - 10)
+  const whole = Math.floor(units)
+  const rest = units - whole
+  const up = rest > 0.5 || (rest === 0.5 && whole % 2 === 1) ? 1 : 0
+  return sign | (whole + up + 1024 * Math.max(0, exponent + 14)) // the carry raises the exponent
+}
+
+function floatOf(half: number): number {
+  const exponent = (half >> 10) & 31
+  const mantissa = half & 1023
+  const size = exponent === 0 ? mantissa * 2 ** -24 : (1024 + mantissa) * 2 ** (exponent - 25)
+  return half & 0x8000 ? -size : size
 }
 
 async function bytesIn(device: GPUDevice, buffer: GPUBuffer): Promise<Uint8Array<ArrayBuffer>> {
