@@ -33,6 +33,28 @@ export function concatBytes(parts: readonly Uint8Array[]): Uint8Array {
   return all
 }
 
+/**
+ * The text in UTF-8. `TextEncoder` and `TextDecoder` are missing under jest's jsdom.
+ *
+ * @param text  without lone surrogates: `JSON.stringify` writes none
+ */
+export function utf8(text: string): Bytes {
+  if (typeof TextEncoder !== 'undefined') return new TextEncoder().encode(text)
+  return Uint8Array.from(unescape(encodeURIComponent(text)), (c) => c.charCodeAt(0))
+}
+
+/** The inverse of `utf8`. @throws  if the bytes are not UTF-8 */
+export function textOf(bytes: Uint8Array): string {
+  if (typeof TextDecoder !== 'undefined') {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
+  }
+  let text = ''
+  for (let at = 0; at < bytes.length; at += 8192) {
+    text += String.fromCharCode(...bytes.subarray(at, at + 8192))
+  }
+  return decodeURIComponent(escape(text))
+}
+
 /** Whether two arrays of equal length hold equal bytes. */
 export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
   return a.every((byte, i) => byte === b[i])

@@ -4,7 +4,7 @@
 //   header   JSON { name: { dtype, shape, data_offsets:[from,to] }, "__metadata__": { … } }, blanks
 //   data     little-endian, one tensor after another without gaps; offsets count from here
 
-import { type Bytes, type BytesLike, bytesOf, dataView } from '../bytes.ts'
+import { type Bytes, type BytesLike, bytesOf, dataView, textOf, utf8 } from '../bytes.ts'
 import { bytesIn } from '../validate.ts'
 
 /** A tensor in a file. */
@@ -65,7 +65,7 @@ export function encodeSafetensors(
   // Not by way of an object, in which names such as "0" would come first, and "__proto__" be
   // missing.
   const pairs = entries.map(([name, value]) => `${JSON.stringify(name)}:${JSON.stringify(value)}`)
-  const json = new TextEncoder().encode(`{${pairs.join(',')}}`)
+  const json = utf8(`{${pairs.join(',')}}`)
   const length = 8 * Math.ceil(json.length / 8)
   const file = new Uint8Array(8 + length + size)
   new DataView(file.buffer).setUint32(0, length, true)
@@ -163,7 +163,7 @@ function spanOf(name: string, { dtype, shape, data_offsets }: Record<string, unk
 /** Parses the header. @throws RangeError  if it is not a JSON object, or a name occurs twice */
 function parse(bytes: Uint8Array): Record<string, unknown> {
   try {
-    const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
+    const text = textOf(bytes)
     checkNames(text)
     return objectOf(JSON.parse(text), 'header')
   } catch (cause) {

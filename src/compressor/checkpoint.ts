@@ -225,7 +225,7 @@ function checkFormat(metadata: Metadata, name: string): void {
   ] as const) {
     const { [key]: got = expected } = metadata
     if (got === expected) continue
-    throw new RangeError(`${name}: expected ${key} ${expected}, got ${quoted(got)}`)
+    throw new RangeError(`${name}: expected ${key} ${expected}, got ${got.slice(0, 80)}`)
   }
 }
 

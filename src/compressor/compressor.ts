@@ -297,7 +297,8 @@ export class Compressor {
    *
    * `setRank` and `join` may replace the arrays, because they may enlarge the memory. `decompress`
    * may too, with methods that raise ranks by themselves. Read this property again after such a
-   * call: the old arrays may be empty then.
+   * call: the old arrays may be empty then. If there is no memory for ranks that were raised, the
+   * next `compress` says so, and may replace the arrays once there is.
    *
    * @throws TypeError  if the compressor was created without `resident: true`, or its backend has
    *   no such arrays
@@ -349,7 +350,8 @@ export class Compressor {
    * training, or rejoin it. It keeps its own residual.
    *
    * @param checkpoint  the bytes of the other worker's `save`
-   * @throws TypeError, RangeError  if this is no checkpoint, or one of other shapes or options
+   * @throws TypeError, RangeError  if this is no checkpoint, or one of other shapes or options, or
+   *   if there is no memory for its ranks; nothing has changed then
    * @throws RoundError  in the middle of a step
    */
   join(checkpoint: BytesLike): void {
@@ -386,7 +388,8 @@ export class Compressor {
    *   each parameter, 0 … 65534, where 0 means uncompressed, or 'frozen'; or 'frozen' for all. With
    *   methods that decide about ranks themselves, or have none, numbers must be those of `stats`, or
    *   the method's own for a parameter that has been frozen
-   * @throws TypeError, RangeError  if `rank` is not valid, or if the method has no such ranks
+   * @throws TypeError, RangeError  if `rank` is not valid, if the method has no such ranks, or if
+   *   there is no memory for them; nothing has changed then
    * @throws RoundError  in the middle of a step
    */
   setRank(rank: Rank | readonly Rank[]): void {

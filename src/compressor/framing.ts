@@ -2,7 +2,7 @@
 // of that round.
 import type { Outgoing } from '../algorithm.ts'
 import type { Layout, Session, Slot } from '../backend.ts'
-import { type Bytes, bytesOf, concatBytes } from '../bytes.ts'
+import { type Bytes, bytesOf, concatBytes, utf8 } from '../bytes.ts'
 import { aggregate } from '../codec/aggregate.ts'
 import { beginFrame, decodeFrame, type Frame, sealFrame } from '../codec/frame.ts'
 import {
@@ -38,7 +38,7 @@ export interface RoundPosition {
  */
 export function hashConfig(specs: readonly Spec[], settings: Settings): Uint8Array {
   const shapes = JSON.stringify(hashedShapes(specs))
-  return hash64(new TextEncoder().encode(`${shapes}\n${describe(settings)}`))
+  return hash64(utf8(`${shapes}\n${describe(settings)}`))
 }
 
 /** The `parent` after a mean: workers that have received different means have different parents. */

@@ -4,7 +4,7 @@
 // sender asks for. Its first two words are the history before the sender's last exchange; they are
 // zero if there is no exchange to take back.
 import type { Layout } from '../backend.ts'
-import { type Bytes, type BytesLike, equalBytes } from '../bytes.ts'
+import { type Bytes, type BytesLike, equalBytes, utf8 } from '../bytes.ts'
 import { beginFrame, decodeFrame, type Frame, sealFrame } from '../codec/frame.ts'
 import {
   type Columns,
@@ -65,7 +65,7 @@ export class EdgeFrames {
     wire: Wire,
   ) {
     const shared = JSON.stringify([hashedShapes(specs), method.name, method.options, seed])
-    this.#configHash = hash64(new TextEncoder().encode(shared))
+    this.#configHash = hash64(utf8(shared))
     this.#self = self
     this.#wire = wire
     this.#ranks = Uint16Array.from(layout.parameters, ({ rank }) => rank)

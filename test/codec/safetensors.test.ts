@@ -119,6 +119,10 @@ const spoilt: [string, Uint8Array, RegExp][] = [
     fileOf(`{"a":${entry('[1]', '[0,4]')}, "\\u0061" :${entry('[1]', '[0,4]')}}`, 4),
     /name "a" occurs twice/,
   ],
+  ['lists in lists', fileOf(`{"a":${'['.repeat(1e6)}`), /nested too deeply/],
+  ['objects in objects', fileOf(`{"a":${'{"b":'.repeat(1e6)}`), /nested too deeply/],
+  ['a text of a million escapes', fileOf(`{"${'\\n'.repeat(1e6)}":1}`), /expected an object/],
+  ['a text without an end', fileOf(`{"${'\\n'.repeat(1e6)}`), /not JSON/],
   ['metadata twice', fileOf('{"__metadata__":{},"__metadata__":{}}'), /occurs twice/],
 ]
 for (const [name, file, message] of spoilt) {

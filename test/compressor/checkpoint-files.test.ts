@@ -81,6 +81,14 @@ test('states that do not fit are refused, and change nothing', async () => {
     [writeState(RESIDUAL, { step: String(2 ** 32) }), /step.*got 4294967296/], // frames have 32 bits for it
     [writeState(RESIDUAL, { weight: '0' }), /weight.*got 0/],
     [writeState(RESIDUAL, { weight: 'Infinity' }), /weight.*got Infinity/],
+    [writeState(RESIDUAL, { weight: '1e300' }), /weight.*got 1e300/],
+    [
+      writeState(RESIDUAL, { format: 'lowrank-gossip' }),
+      /expected format lowrank, got lowrank-gossip/,
+    ],
+    [writeState(RESIDUAL, { step: String(2 ** 32 - 1) }), /step/], // no step follows it
+    [writeState(RESIDUAL, { notes: '["a"]' }), /notes: expected texts by name/],
+    [writeState({ 'residual/1': tensor([5], 2 ** 100) }), /residual\/1: expected finite/],
     [writeState(RESIDUAL, { parent: 'abc' }), /parent: expected 16 hex.*got abc/],
     [writeState(RESIDUAL, { ranks: '[7,0,2]' }), /ranks/],
     [writeState(RESIDUAL, { ranks: '[1,0]' }), /ranks/],
@@ -122,6 +130,10 @@ test('states that do not belong together are not merged', async () => {
     [[a!, await fleet[0]!.save({ residual: false })], /"checkpoints\[1\]"/],
     [[a!, b!.subarray(0, 100)], /./],
     [[writeState(RESIDUAL, { weight: 'Infinity' })], /weight.*got Infinity/],
+    [[writeState(RESIDUAL, { weight: '1e300' })], /weight.*got 1e300/],
+    [[writeState(RESIDUAL, { weight: '1e-320' })], /weight.*got 1e-320/], // times 1e-10 it would be 0
+    [new Array(3).fill(writeState({}, { weight: String(2 ** 159) })), /weight.*got 2\.19/],
+    [[writeState(RESIDUAL, { format: 'lowrank-gossip' })], /"checkpoints\[0]": expected format/],
     [[writeState({ 'residual/1': { shape: [1], data: Float32Array.of(Number.NaN) } })], /finite/],
   ] as [Uint8Array[], RegExp][]) {
     const error = await errorOf(() => mergeCheckpoints(states))

@@ -269,6 +269,8 @@ test('files that are no states of this node are refused', async () => {
     errorOf(() => createGossip(SHAPES, { self: 3, restore, ...options }))
   const { 'edge3-7/q/0': _, ...lacking } = all
   const nan = { ...all['edge3-7/p/0']!, data: new Float32Array(9).fill(Number.NaN) }
+  const huge = { ...nan, data: new Float32Array(9).fill(2 ** 100) }
+  const last = { previous: '0'.repeat(16), matrices: 0.5, raws: 0, side: 'left' }
   const bad: [RegExp, Uint8Array, Partial<GossipOptions>?][] = [
     [/safetensors/, new Uint8Array(20)],
     [/self: expected 4, got 3/, a.save(), { self: 4 }],
@@ -283,16 +285,28 @@ test('files that are no states of this node are refused', async () => {
     [/edges/, writeState(all, { ...metadata, edges: JSON.stringify([edges[0], edges[0]]) })],
     [/edges/, writeState(all, { ...metadata, edges: changed({ parent: 'x' }) })],
     [/edges/, writeState(all, { ...metadata, edges: changed({ turns: -1 }) })],
+    [/edges/, writeState(all, { ...metadata, edges: changed({ turns: 2 ** 53 - 1 }) })],
+    [/edges/, writeState(all, { ...metadata, edges: changed({ last: { ...last, raws: -2.5 } }) })],
+    [
+      /edges/,
+      writeState(all, { ...metadata, edges: changed({ last: { ...last, matrices: 1e300 } }) }),
+    ],
+    [/edges/, writeState(all, { ...metadata, edges: changed({ turns: 0, last }) })],
+    [/step/, writeState(all, { ...metadata, step: String(2 ** 32 - 1) })], // it could not begin
+    [/format/, writeState(all, { ...metadata, format: 'x'.repeat(1e6) })],
+    [/edges/, writeState(all, { ...metadata, edges: `["${'x'.repeat(1e6)}"]` })],
     [/edges/, writeState(all, { ...metadata, edges: changed({ last: { side: 'up' } }) })],
     [/neighbour/, writeState(all, { ...metadata, edges: changed({ neighbour: 3 }) })],
     [/weight/, writeState(all, { ...metadata, edges: changed({ weight: 3 }) })],
     [/expected edge3-7\/q\/0 of shape \[1, 8]/, writeState(lacking, metadata)],
     [/edge3-7\/p\/0: expected finite/, writeState({ ...all, 'edge3-7/p/0': nan }, metadata)],
+    [/edge3-7\/p\/0: expected finite/, writeState({ ...all, 'edge3-7/p/0': huge }, metadata)],
   ]
   for (const [message, file, options] of bad) {
     const error = await restored(file, options)
     assert.ok(error instanceof RangeError, `${message}: ${error}`)
     assert.match(error.message, message)
+    assert.ok(error.message.length < 1000)
   }
   const only = await createGossip(SHAPES, { self: 3, restore: a.save(), neighbours: { 8: 0.25 } })
   assert.equal(only.neighbours, [8])

@@ -3,7 +3,7 @@ import type { Backend, Host, Random } from '../../backend.ts'
 import { flag, knownOptions } from '../../validate.ts'
 import { type Executor, SingleThread } from './executor.ts'
 import { createHost } from './host.ts'
-import { loadModule, moduleFor } from './load.ts'
+import { loadModule, moduleFor, provideModule } from './load.ts'
 import { WasmSession } from './session.ts'
 
 /** Options of the wasm backend. Workers need not agree on them. */
@@ -15,6 +15,13 @@ export interface WasmOptions {
    * engine. Default: use it if the engine has it.
    */
   readonly relaxed?: boolean
+  /**
+   * lowrank/lowrank.wasm, or lowrank/lowrank.relaxed.wasm where the engine has relaxed SIMD, as a
+   * `WebAssembly.Module`: for hosts that forbid compiling, such as Cloudflare Workers, where
+   * importing that file gives one. All of the package in this process uses it from this call on,
+   * whatever the backend. It takes the place of `relaxed`. Default: the package compiles its own.
+   */
+  readonly module?: object
 }
 
 /**
@@ -22,14 +29,22 @@ export interface WasmOptions {
  *
  * The module is compiled when the first session is opened, and shared by all sessions. Opening a
  * session raises an UnsupportedError if this host lacks WebAssembly, its SIMD, or the relaxed SIMD
- * asked for.
+ * asked for, or forbids compiling and was given no `module`.
  *
  * @throws TypeError  naming the option at fault
  */
 export function wasm(options: WasmOptions = {}): Backend {
-  const { relaxed } = knownOptions(options, ['relaxed'])
-  if (relaxed !== undefined) flag('relaxed', relaxed)
+  const relaxed = relaxedIn(knownOptions(options, ['relaxed', 'module']))
   return backendOf(async () => new SingleThread(await moduleFor(relaxed)))
+}
+
+/** The option `relaxed`, after providing the `module`. @throws TypeError  naming the option */
+export function relaxedIn({ relaxed, module }: WasmOptions): boolean | undefined {
+  if (relaxed !== undefined) flag('relaxed', relaxed)
+  if (module === undefined) return relaxed
+  if (relaxed !== undefined) throw new TypeError('"relaxed": "module" has decided it already')
+  provideModule(module)
+  return undefined
 }
 
 /**

@@ -1,6 +1,7 @@
 // The kernels' WebAssembly modules: compiled at first use, shared by all, instantiated once per
 // memory.
 import { UnsupportedError } from '../../errors.ts'
+import { show } from '../../validate.ts'
 import { type Binaries, unpackBinaries } from './unpack.ts'
 
 /** Results of `accumulateProject`. */
@@ -170,6 +171,7 @@ export interface KernelExports {
   ): void
 }
 
+let given: WebAssembly.Module | undefined
 let binaries: Promise<Binaries> | undefined
 let plain: Promise<WebAssembly.Module> | undefined
 let relaxed: Promise<WebAssembly.Module | null> | undefined
@@ -181,13 +183,30 @@ export function loadBinaries(): Promise<Binaries> {
 }
 
 /**
+ * Makes all of the package use a module that the program has compiled.
+ *
+ * @throws TypeError  unless it is one of the package's
+ */
+export function provideModule(module: object): void {
+  const isModule = Object.prototype.toString.call(module) === '[object WebAssembly.Module]'
+  const ours = ({ name }: { readonly name: string }) => name === 'accumulateProject'
+  if (!isModule || !WebAssembly.Module.exports(module).some(ours)) {
+    throw new TypeError(
+      `"module": expected lowrank/lowrank.wasm as a WebAssembly.Module, got ${show(module)}`,
+    )
+  }
+  given = module
+  plain = Promise.resolve(module)
+}
+
+/**
  * The plain module: its results have the same bits on every engine. Compiled at the first call and
  * shared by all callers, for it has no state.
  *
  * @throws UnsupportedError  if this host lacks WebAssembly or its SIMD, or forbids compiling it
  */
 export function loadModule(): Promise<WebAssembly.Module> {
-  plain ??= compile()
+  plain ??= loadBinaries().then(({ plain }) => compileModule(plain))
   return plain
 }
 
@@ -200,12 +219,12 @@ function loadRelaxed(): Promise<WebAssembly.Module | null> {
 /**
  * The module for an option `relaxed`.
  *
- * @param relaxed  true: the module with relaxed SIMD; false: the plain one; undefined: the former
- *   if the engine supports it, else the latter
+ * @param relaxed  true: the module with relaxed SIMD; false: the plain one; undefined: the one that
+ *   was given, or else the former if the engine supports it, or else the latter
  * @throws UnsupportedError  if this host does not support that module
  */
 export async function moduleFor(relaxed: boolean | undefined): Promise<WebAssembly.Module> {
-  const fused = relaxed === false ? null : await loadRelaxed()
+  const fused = relaxed === false || (given && !relaxed) ? null : await loadRelaxed()
   if (relaxed && !fused) throw new UnsupportedError('this host does not know relaxed SIMD')
   return fused ?? loadModule()
 }
@@ -216,11 +235,14 @@ export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memo
   return exports as unknown as KernelExports
 }
 
-async function compile(): Promise<WebAssembly.Module> {
+/** for hosts that are no pages, and have no such policy, such as Cloudflare Workers */
+const NO_PAGE = '; or import lowrank/lowrank.wasm, and give it to wasm({ module })'
+
+/** @throws UnsupportedError  as `loadModule` */
+export async function compileModule(bytes: Uint8Array<ArrayBuffer>): Promise<WebAssembly.Module> {
   if (typeof WebAssembly === 'undefined') {
     throw new UnsupportedError('this host has no WebAssembly')
   }
-  const bytes = (await loadBinaries()).plain
   try {
     return await WebAssembly.compile(bytes)
   } catch (cause) {
@@ -229,7 +251,7 @@ async function compile(): Promise<WebAssembly.Module> {
     throw new UnsupportedError(
       WebAssembly.validate(bytes)
         ? "compiling WebAssembly is not allowed here: add 'wasm-unsafe-eval' to script-src in " +
-            'the content security policy'
+            `the content security policy${'location' in globalThis ? '' : NO_PAGE}`
         : 'this host does not know WebAssembly SIMD: it is too old for the wasm backend',
       { cause },
     )

@@ -1,8 +1,8 @@
 // The wasm backend on several threads.
 import type { Backend } from '../../backend.ts'
-import { flag, integer, knownOptions } from '../../validate.ts'
+import { integer, knownOptions } from '../../validate.ts'
 import { SingleThread } from './executor.ts'
-import { backendOf, type WasmOptions } from './index.ts'
+import { backendOf, relaxedIn, type WasmOptions } from './index.ts'
 import { moduleFor } from './load.ts'
 import { sharedModuleFor, ThreadPool } from './threads.ts'
 
@@ -29,16 +29,15 @@ export interface ThreadsOptions extends WasmOptions {
  * @throws TypeError, RangeError  naming the option at fault
  */
 export function threadedWasm(options: ThreadsOptions): Backend {
-  const { threads, relaxed } = knownOptions(options, ['threads', 'relaxed'])
+  const { threads } = knownOptions(options, ['threads', 'relaxed', 'module'])
   integer('threads', threads, 1, MOST_THREADS)
-  if (relaxed !== undefined) flag('relaxed', relaxed)
+  const relaxed = relaxedIn(options)
   let pool: ThreadPool | null = null // null: no session is open
   if (threads === 1) return backendOf(async () => new SingleThread(await moduleFor(relaxed)))
   return backendOf(async () => {
-    const module = await sharedModuleFor(relaxed)
     pool ??= new ThreadPool(threads, () => {
       pool = null
     })
-    return pool.addSession(module)
+    return pool.addSession(sharedModuleFor(relaxed))
   })
 }

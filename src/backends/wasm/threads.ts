@@ -1,6 +1,7 @@
 // A pool of threads over shared memory. The calling thread takes part. Each thread takes the next
 // unit as soon as it is free, so a thread that is late, or busy with messages, costs only time. The
 // results do not depend on which thread runs a unit.
+import type { MaybePromise } from '../../backend.ts'
 import { UnsupportedError } from '../../errors.ts'
 import {
   type Executor,
@@ -10,7 +11,7 @@ import {
   type Unit,
   type Work,
 } from './executor.ts'
-import { type KernelExports, loadBinaries, loadModule, moduleFor } from './load.ts'
+import { compileModule, type KernelExports, loadBinaries, loadModule, moduleFor } from './load.ts'
 import { shareable } from './shareable.ts'
 import {
   CONTROL_BYTES,
@@ -30,6 +31,9 @@ import { startThread, type Thread } from './worker.ts'
  */
 const LEAST_FLOATS = 100_000
 
+/** of a WebAssembly memory: 4 GiB */
+const MOST_PAGES = 1 << 16
+
 /** How often a word is read before the thread sleeps on it, if it may. */
 const SPINS = 2000
 
@@ -41,8 +45,7 @@ export async function sharedModuleFor(relaxed: boolean | undefined): Promise<Web
   const module = await moduleFor(relaxed)
   const bytes = await loadBinaries()
   const plain = module === (await loadModule())
-  const made =
-    shared.get(module) ?? WebAssembly.compile(shareable(plain ? bytes.plain : bytes.relaxed))
+  const made = shared.get(module) ?? compileModule(shareable(plain ? bytes.plain : bytes.relaxed))
   shared.set(module, made)
   return made
 }
@@ -65,6 +68,8 @@ export class ThreadPool {
   #failure: Error | null = null
   readonly #sessions = new Set<number>()
   #last = 0
+  /** true: the threads have the control words */
+  #posted = false
 
   /**
    * @param ended  called when the last session has ended. The pool must not be used afterwards.
@@ -98,26 +103,28 @@ export class ThreadPool {
   /**
    * Begins a session: creates its memory, and an instance of the module in each thread.
    *
-   * @param module  a module for shared memory (shareable.ts)
+   * @param compiling  a module for shared memory (shareable.ts)
    * @throws UnsupportedError  if a thread cannot be started
    */
-  async addSession(module: WebAssembly.Module): Promise<Executor> {
-    const memory = new WebAssembly.Memory({ initial: 1, maximum: 1 << 16, shared: true })
+  async addSession(compiling: MaybePromise<WebAssembly.Module>): Promise<Executor> {
     const session = ++this.#last
-    const first = session === 1 ? { controlWords: this.#control } : {}
     this.#sessions.add(session)
     try {
+      const module = await compiling
+      const memory = sharedMemory()
+      const first = this.#posted ? {} : { controlWords: this.#control }
+      this.#posted = true
       await new Promise<void>((done, onError) => {
         if (this.#failure) throw this.#failure
         this.#pending.set(session, { left: this.#others.length, done, onError })
         for (const other of this.#others) other.keepAlive(true)
         this.#post({ session, module, memory, ...first })
       })
+      return new PooledExecutor(this, session, new SingleThread(module, memory))
     } catch (error) {
       this.removeSession(session)
       throw error
     }
-    return new PooledExecutor(this, session, new SingleThread(module, memory))
   }
 
   /** Ends a session; with the last one, also the threads. */
@@ -161,6 +168,22 @@ export class ThreadPool {
   /** Unless a session is about to begin, lets the process end while the threads sleep. */
   #releaseIfIdle(): void {
     if (this.#pending.size === 0) for (const other of this.#others) other.keepAlive(false)
+  }
+}
+
+/**
+ * A shared memory that may grow as far as this host allows: some refuse 4 GiB at once.
+ *
+ * @throws UnsupportedError  if it allows none
+ */
+function sharedMemory(): WebAssembly.Memory {
+  for (let maximum = MOST_PAGES; ; maximum /= 2) {
+    try {
+      return new WebAssembly.Memory({ initial: 1, maximum, shared: true })
+    } catch (cause) {
+      if (maximum > 1) continue
+      throw new UnsupportedError(`"threads": no shared memory to be had here: ${cause}`, { cause })
+    }
   }
 }
 

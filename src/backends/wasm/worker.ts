@@ -69,12 +69,13 @@ export function startThread(
 }
 
 function startWeb(source: string): Worker {
-  const url = URL.createObjectURL(new Blob([source], { type: 'text/javascript' }))
+  let url = ''
   try {
+    url = URL.createObjectURL(new Blob([source], { type: 'text/javascript' }))
     return new Worker(url)
   } catch (cause) {
     throw new UnsupportedError(`"threads": a worker could not be started: ${cause}`, { cause })
   } finally {
-    URL.revokeObjectURL(url) // the worker has the source already
+    if (url) URL.revokeObjectURL(url) // the worker has the source already
   }
 }
