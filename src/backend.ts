@@ -155,6 +155,7 @@ export interface SessionOptimizer {
 
 /**
  * The memory of one compressor, and its arithmetic. It owns the slots. Calls run in the order made.
+ * But for `check`, none checks its arguments.
  */
 export interface Session {
   /** true: no method returns a promise */
@@ -281,7 +282,8 @@ export interface Dims {
 /**
  * The kernels, each for one matrix. Matrices (m, g, y: rows × cols) are row-major. Factors (p: rows
  * × rank, q: cols × rank) are stored by column. Outputs come first and overlap no other operand,
- * unless a kernel changes its operand in place. No kernel allocates or keeps state.
+ * unless a kernel changes its operand in place. No kernel allocates or keeps state, and none checks
+ * its arguments.
  */
 export interface Kernels {
   readonly name: string

@@ -117,7 +117,7 @@ export class Channel {
         await this.#wait()
       }
       if (this.#end) throw this.#end
-      this.#channel.send(slice as Uint8Array<ArrayBuffer>)
+      this.#channel.send(slice)
       this.bytes.sent += slice.length
       this.messages.sent++
       this.mostBuffered = Math.max(this.mostBuffered, this.#channel.bufferedAmount)

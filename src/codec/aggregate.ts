@@ -1,7 +1,7 @@
 // The mean of a round's frames: of all at once (`aggregate`), or one by one (`createAggregate`).
 import type { Bytes, BytesLike } from '../bytes.ts'
 import { FrameError, RoundError } from '../errors.ts'
-import { aList } from '../validate.ts'
+import { aList, takesNone } from '../validate.ts'
 import { beginFrame, checkFloats, decodeFrame, type Frame, openFrame, sealFrame } from './frame.ts'
 import { faultIn, type PackedPart, partsLength, partsOf, writeParts } from './gathered.ts'
 import { type Header, senderAt } from './header.ts'
@@ -92,7 +92,8 @@ export interface Aggregate {
 }
 
 /** Creates an empty `Aggregate`, which can be used for one round after another (`reset`). */
-export function createAggregate(): Aggregate {
+export function createAggregate(...none: []): Aggregate {
+  takesNone(none)
   const participants = createParticipants()
   let empty = true // no frame of weight > 0 yet
   let values = new Float64Array(0)

@@ -1,4 +1,5 @@
 // The format of frames, and the code that reads, checks and writes their headers.
+import type { Bytes } from '../bytes.ts'
 import { FrameError } from '../errors.ts'
 import { unknownType, type Wire, wireType, wireTypeOf } from './wire/index.ts'
 import { LIMIT } from './wire/wire-type.ts'
@@ -141,7 +142,7 @@ export function namesOf(senders: Uint32Array): string {
 }
 
 /** Writes a header, except the checksum. @param bytes  must begin where their buffer begins */
-export function writeHeader(header: Header, bytes: Uint8Array<ArrayBuffer>): void {
+export function writeHeader(header: Header, bytes: Bytes): void {
   const { buffer } = bytes
   const { senders, scalars, ranks } = header
   const view = new DataView(buffer)

@@ -182,7 +182,7 @@ export async function createGossip(
 function weightsOf(self: number, neighbours: unknown): Map<number, number> {
   anObject('neighbours', neighbours, 'weights by number, { 1: 1 / 3 } say')
   const all = Object.entries(neighbours as object).map(([id, weight]): [number, number] => {
-    checkNeighbour(self, Number(id), weight)
+    checkNeighbour(self, Number(id), weight, 'neighbours')
     return [Number(id), weight]
   })
   return new Map(all)

@@ -1,7 +1,7 @@
 // A neighbour of a node: the edge to it, and the weight that the node asks for.
 
 import type { Host, Layout } from '../backend.ts'
-import { integer, show } from '../validate.ts'
+import { integer, wrongValue } from '../validate.ts'
 import { Edge } from './edge.ts'
 import type { GossipMethod } from './method.ts'
 import type { Noise } from './noise.ts'
@@ -38,13 +38,17 @@ export function createNeighbour(
 /**
  * Checks a neighbour's number and the weight to be asked for.
  *
+ * @param name  how errors call the number
  * @throws TypeError, RangeError  unless 0 ≤ neighbour < 2³², neighbour ≠ self and 0 < weight ≤ 1
  */
-export function checkNeighbour(self: number, neighbour: unknown, weight: unknown): void {
-  integer('neighbour', neighbour, 0, 0xffffffff)
-  if (neighbour === self) throw new RangeError(`"neighbour": expected another than self, ${self}`)
+export function checkNeighbour(
+  self: number,
+  neighbour: unknown,
+  weight: unknown,
+  name = 'neighbour',
+): void {
+  integer(name, neighbour, 0, 0xffffffff)
+  if (neighbour === self) throw wrongValue(name, 'another than self', neighbour)
   if (typeof weight === 'number' && Math.fround(weight) > 0 && weight <= 1) return
-  throw new RangeError(
-    `"neighbours[${neighbour}]": expected a weight more than 0, and at most 1, got ${show(weight)}`,
-  )
+  throw wrongValue(`neighbours[${neighbour}]`, 'a weight more than 0, and at most 1', weight)
 }

@@ -2,7 +2,7 @@
 
 import type { Factored } from '../../backend.ts'
 import type { Spec } from '../../options.ts'
-import { isFloats, show } from '../../validate.ts'
+import { isFloats, wrongType } from '../../validate.ts'
 
 /**
  * Checks one entry of `gradients`.
@@ -16,9 +16,7 @@ export function acceptsFactored(entry: unknown, { rows, cols }: Spec, name: stri
   if (!isFactored(entry)) return false
   const samplesOf = (part: keyof Factored, width: number) => {
     const values: unknown = entry[part]
-    if (!isFloats(values)) {
-      throw new TypeError(`"${name}.${part}": expected a Float32Array, got ${show(values)}`)
-    }
+    if (!isFloats(values)) throw wrongType(`${name}.${part}`, 'a Float32Array', values)
     if (values.length > 0 && values.length % width === 0) return values.length / width
     throw new RangeError(
       `"${name}.${part}": expected N × ${width} floats, N ≥ 1, for a matrix of ${rows} × ${cols}, ` +

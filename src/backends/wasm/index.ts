@@ -1,6 +1,6 @@
 // The default backend: WebAssembly with SIMD, on the CPU, wherever JavaScript runs.
 import type { Backend, Host, Random } from '../../backend.ts'
-import { flag, knownOptions } from '../../validate.ts'
+import { flag, knownOptions, wrongType } from '../../validate.ts'
 import { type Executor, SingleThread } from './executor.ts'
 import { createHost } from './host.ts'
 import { loadModule, moduleFor, provideModule } from './load.ts'
@@ -55,6 +55,9 @@ export function backendOf(createExecutor: () => Promise<Executor>): Backend {
   return {
     name: 'wasm',
     async open(layout, { resident = false } = {}) {
+      if (!Array.isArray(layout?.parameters)) {
+        throw wrongType('layout', 'what createLayout returns', layout)
+      }
       const executor = await createExecutor()
       try {
         return new WasmSession(executor, layout, resident)

@@ -7,6 +7,7 @@
 
 import type { Dense, Layout, Parameter, Session, Sink, Slot, Tensor } from '../../backend.ts'
 import { bytesOf } from '../../bytes.ts'
+import { wrongType } from '../../validate.ts'
 import {
   BLOCK_WORDS,
   type Block,
@@ -184,8 +185,7 @@ export class WasmSession implements Session {
   }
 
   check(tensor: unknown, _length: number, name: string): void {
-    const got = typeof tensor === 'object' && tensor !== null ? tensor.constructor?.name : tensor
-    throw new TypeError(`"${name}": expected a Float32Array, got ${got}`)
+    throw wrongType(name, 'a Float32Array', tensor)
   }
 
   accumulateProject(tensors: readonly (Tensor | null)[]): boolean {
