@@ -16,7 +16,7 @@ import {
 } from '../src/index.ts'
 import { qr, reference } from '../src/kernels.ts'
 import { accordion } from '../src/methods.ts'
-import { sameBytes as sameAs, same as sameFloats } from './support/close.ts'
+import { same, sameBytes as sameAs } from './support/close.ts'
 
 const realm = createContext({})
 const foreign = runInContext(
