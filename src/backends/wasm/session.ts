@@ -62,13 +62,13 @@ export class WasmSession implements Session {
   #floats = new Float32Array(0)
   /** views of the gradient arena, one per parameter; null: there is none */
   #lentGradients: readonly Dense[] | null = null
+  /** the results of the last `accumulateProject`, one per unit */
+  #results: readonly number[] = []
   /**
-   * M as it was before the last `accumulateProject`, by unit and laid out as its tile: of those units
-   * from whose M the gradient cannot be subtracted again, because it is much larger
+   * by unit, laid out as its tile: if its result is DWARFED, M as it was before, from which the
+   * gradient cannot be subtracted again. Made when first needed, for little of a model does.
    */
-  readonly #former = new Map<number, Float32Array>()
-  /** arrays for `#former` that are not in use */
-  readonly #spare: Float32Array[] = []
+  #former: Float32Array[] = []
 
   /** @throws RangeError  if the model does not fit the 4 GiB that wasm can address */
   constructor(executor: Executor, layout: Layout, resident: boolean) {
@@ -120,8 +120,7 @@ export class WasmSession implements Session {
     this.#qMean = qMean
     this.#tileFloats = floats
     this.#tiles = tiles
-    this.#former.clear()
-    this.#spare.length = 0
+    this.#former = []
     let at = tables
     const writeUnit = (list: readonly Block[], tile: number, inPlace: boolean): Unit => {
       const table = new Int32Array(this.#executor.memory.buffer, at, BLOCK_WORDS * list.length)
@@ -195,34 +194,25 @@ export class WasmSession implements Session {
     const before = [this.#left, this.#residual, base, this.#qHat, this.#tile]
     const fill = (i: number) => this.#fill(i, this.#tiles[i]!, gradients)
     const empty = (i: number, result: number) => {
-      if (result === DWARFED) this.#keep(i)
+      if (result !== DWARFED) return
+      const tile = this.#view(this.#tile + 4 * this.#tileAt(i), this.#tileFloats)
+      if (this.#former[i]) this.#former[i].set(tile)
+      else this.#former[i] = tile.slice()
     }
-    this.#spare.push(...this.#former.values())
-    this.#former.clear()
     const hooks = streamed ? { fill, empty } : { empty }
-    const results = this.#executor.run('accumulateProject', before, [], work, hooks)
-    if (!results.includes(REFUSED)) return true
-    this.#takeBack(gradients, results)
+    this.#results = this.#executor.run('accumulateProject', before, [], work, hooks)
+    if (!this.#results.includes(REFUSED)) return true
+    this.withdraw(tensors)
     return false
   }
 
-  withdraw(gradients: readonly (Tensor | null)[]): void {
-    this.#takeBack(arraysOf(gradients), [])
-  }
-
-  /** Keeps the former M of unit i, which is in its tile. */
-  #keep(i: number): void {
-    const former = this.#spare.pop() ?? new Float32Array(this.#tileFloats)
-    former.set(this.#view(this.#tile + 4 * this.#tileAt(i), this.#tileFloats))
-    this.#former.set(i, former)
-  }
-
-  /** M ← M as it was before the gradient was added, where the unit's result is not REFUSED. */
-  #takeBack(gradients: readonly (Dense | null)[], results: readonly number[]): void {
+  withdraw(tensors: readonly (Tensor | null)[]): void {
+    const gradients = arraysOf(tensors)
     const { base, streamed } = this.#locationOf(gradients)
     for (const [i, tile] of this.#tiles.entries()) {
-      if (results[i] === REFUSED) continue
-      const former = this.#former.get(i)
+      const result = this.#results[i]
+      if (result === REFUSED) continue // M is as it was
+      const former = result === DWARFED && this.#former[i]!
       if (streamed && !former) this.#fill(i, tile, gradients)
       for (const { parameter, start, rows, cols, at } of tile) {
         const g = streamed ? this.#tileAt(i) + at : parameter.offset + start

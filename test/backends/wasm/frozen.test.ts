@@ -10,7 +10,7 @@ import { gaussian } from '../../support/gaussian.ts'
 
 const SPECS = [[300, 200], [7], [300, 201], [9], [40, 50]].map((shape) => {
   const [rows, cols = 1] = shape as [number, number?]
-  return { shape, length: rows * cols, rows, cols }
+  return { shape, length: rows * cols, rows, cols, rank: undefined, compress: undefined }
 })
 /** The second matrix and the second raw tensor are frozen. */
 const RANKS = [2, 0, FROZEN, FROZEN, 3]
@@ -165,8 +165,11 @@ async function step(
 async function residualsOf(session: Session, layout: typeof frozen): Promise<Dense[]> {
   const all = new Float32Array(layout.denseFloats)
   await session.read(['residual'], all)
-  let at = 0
-  return layout.parameters.map(({ length }) => all.slice(at, (at += length)))
+  let end = 0
+  return layout.parameters.map(({ length }) => {
+    end += length
+    return all.slice(end - length, end)
+  })
 }
 
 /** Gradients in the session's memory if it lends it; otherwise in arrays of their own. */

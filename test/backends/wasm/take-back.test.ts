@@ -120,6 +120,9 @@ test.run()
 async function residualsOf(session: Session, layout: Layout = LAYOUT): Promise<Dense[]> {
   const all = new Float32Array(layout.denseFloats)
   await session.read(['residual'], all)
-  let at = 0
-  return layout.parameters.map(({ length }) => all.slice(at, (at += length)))
+  let end = 0
+  return layout.parameters.map(({ length }) => {
+    end += length
+    return all.slice(end - length, end)
+  })
 }
