@@ -21,7 +21,7 @@ export interface BlockFormat<Codes> {
   readonly codesAt: number
   /** bytes of a code */
   readonly size: 1 | 2
-  codesIn(views: ChunkViews): Codes
+  codedIn(views: ChunkViews): Codes
   /** The scale of a block, in float64; NaN if it is not valid. @param at  the byte of the scale */
   scaleIn(view: DataView, at: number): number
   /**
@@ -32,12 +32,12 @@ export interface BlockFormat<Codes> {
    */
   encoder(values: Float32Array, into: Uint8Array): (from: number, n: number, at: number) => void
   /**
-   * The first of a run's n codes that is not valid, or, if `zero`, whose value is not zero. The
-   * scale is valid.
+   * Finds the first of n codes that is not valid; or, if `zero`, whose value is not zero. The scale
+   * is valid.
    *
-   * @returns its offset from the first code, in bytes; NaN if there is none
+   * @returns its offset from the first code, or that of the scale, in bytes; null if there is none
    */
-  firstInvalid(run: Run<Codes>, n: number, zero: boolean): number
+  firstInvalid(run: Run<Codes>, n: number, zero: boolean): number | null
   /** floats[to + i] ← the value of the run's i-th code, for i from 0 to n − 1 */
   decode(run: Run<Codes>, n: number, floats: Float32Array, to: number): void
   /** sums[to + i] += the value of the run's i-th code · weight, for i from 0 to n − 1 */
@@ -47,24 +47,21 @@ export interface BlockFormat<Codes> {
     sums: Float64Array,
     to: number,
     n: number,
-    a: Run<Codes>,
-    b: Run<Codes>,
-    c: Run<Codes>,
-    d: Run<Codes>,
+    runs: FourRuns<Codes>,
     weights: readonly number[],
   ): void
 }
 
 /** Codes that lie one after another in one block. */
 export interface Run<Codes> {
-  readonly codes: Codes
-  /** the buffer that has them */
-  readonly views: ChunkViews
-  /** the index of the first one in `codes` */
+  readonly coded: Codes
+  /** the index of the first one in `coded` */
   readonly at: number
   /** the scale of their block */
   readonly scale: number
 }
+
+export type FourRuns<Codes> = readonly [Run<Codes>, Run<Codes>, Run<Codes>, Run<Codes>]
 
 /** The fields of a blocked wire type, except name and id. */
 export function blocked<Codes>(format: BlockFormat<Codes>) {
@@ -90,10 +87,10 @@ export function blocked<Codes>(format: BlockFormat<Codes>) {
       }
     },
     decode(bytes, count, into) {
-      const blocks = new Blocks(bytes, format)
+      const blocks = readBlocks(bytes, format)
       for (let to = 0; to < count; ) {
         const n = blocks.next(count - to)
-        format.decode(blocks, n, into, to)
+        format.decode(blocks.run, n, into, to)
         to += n
       }
     },
@@ -123,11 +120,12 @@ export function blocked<Codes>(format: BlockFormat<Codes>) {
       return at
     },
     firstInvalid(bytes, count, zero = false) {
-      const blocks = new Blocks(bytes, format)
+      const blocks = readBlocks(bytes, format)
       for (let left = count; left > 0; ) {
         const n = blocks.next(left)
-        const bad = blocks.scale >= 0 ? format.firstInvalid(blocks, n, zero) : SCALE_AT - codesAt
-        if (!Number.isNaN(bad)) return blocks.offset + bad
+        const { run } = blocks
+        const bad = run.scale >= 0 ? format.firstInvalid(run, n, zero) : SCALE_AT - codesAt
+        if (bad !== null) return blocks.offset() + bad
         left -= n
       }
       return -1
@@ -141,77 +139,63 @@ export function blocked<Codes>(format: BlockFormat<Codes>) {
   } satisfies Partial<WireType>
 }
 
-/**
- * An iterator over the values of blocks that `lengthIn` has accepted, in runs within one block. It
- * copies some blocks at a time to a buffer in which codes are aligned, as chunks.ts does.
- */
-class Blocks<Codes> implements Run<Codes> {
-  readonly codes: Codes
-  readonly views: ChunkViews
-  at = 0
-  scale = 0
-  readonly #bytes: Uint8Array
-  readonly #format: BlockFormat<Codes>
-  readonly #view: DataView
-  /** bytes of a full block */
-  readonly #full: number
-  /** the offset of the buffer's first byte in `#bytes` */
-  #from = 0
-  /** how many bytes have been copied to the buffer */
-  #filled = 0
-  /** the byte of the buffer after the run */
-  #end = 0
-  /** values of the block after the run */
-  #left = 0
-
-  constructor(bytes: Uint8Array, format: BlockFormat<Codes>) {
-    this.#bytes = bytes
-    this.#format = format
-    this.#full = format.codesAt + format.size * format.block
-    this.views = createChunk(Math.min(BUFFERED * this.#full, bytes.length))
-    this.#view = dataView(this.views.bytes)
-    this.codes = format.codesIn(this.views)
-  }
-
-  /** The byte at which the codes of the run begin. */
-  get offset(): number {
-    return this.#from + this.at * this.#format.size
-  }
-
+/** A place in the values of blocks: `run` is the run that `next` went to. */
+interface Reader<Codes> {
+  readonly run: Run<Codes>
   /**
-   * Goes to the next run, and returns its length, at least 1.
+   * Goes to the next run within one block, and returns its length, at least 1.
    *
    * @param most  the length at most, ≥ 1
    */
-  next(most: number): number {
-    const { size, codesAt } = this.#format
-    if (this.#left === 0) {
-      if (this.#end + this.#full > this.#filled) this.#fill()
-      this.#left = this.views.bytes[this.#end]! + 1
-      this.scale = this.#format.scaleIn(this.#view, this.#end + SCALE_AT)
-      this.#end += codesAt
-    }
-    const n = Math.min(this.#left, most)
-    this.at = this.#end >> (size - 1)
-    this.#left -= n
-    this.#end += size * n
-    return n
-  }
-
+  next(most: number): number
   /** Shortens the run by n values, which the next run begins with. */
-  back(n: number): void {
-    this.#left += n
-    this.#end -= this.#format.size * n
-  }
+  back(n: number): void
+  /** The byte at which the codes of the run begin. */
+  offset(): number
+}
 
-  /** Copies the next blocks to the beginning of the buffer. */
-  #fill(): void {
-    const { bytes } = this.views
-    this.#from += this.#end
-    this.#end = 0
-    const chunk = this.#bytes.subarray(this.#from, this.#from + bytes.length)
-    bytes.set(chunk)
-    this.#filled = chunk.length
+/**
+ * Reads blocks that `lengthIn` has accepted. It copies some blocks at a time to a buffer in which
+ * codes are aligned, as chunks.ts does.
+ */
+function readBlocks<Codes>(
+  bytes: Uint8Array,
+  { block, codesAt, size, codedIn, scaleIn }: BlockFormat<Codes>,
+): Reader<Codes> {
+  const full = codesAt + size * block
+  const views = createChunk(Math.min(BUFFERED * full, bytes.length))
+  const view = dataView(views.bytes)
+  const run = { coded: codedIn(views), at: 0, scale: 0 }
+  let from = 0 // the offset of the buffer's first byte in `bytes`
+  let filled = 0 // bytes in the buffer
+  let end = 0 // the byte of the buffer after the run
+  let left = 0 // values of the block after the run
+  return {
+    run,
+    next(most) {
+      if (left === 0) {
+        if (end + full > filled) {
+          from += end
+          end = 0
+          const chunk = bytes.subarray(from, from + views.bytes.length)
+          views.bytes.set(chunk)
+          filled = chunk.length
+        }
+        left = views.bytes[end]! + 1
+        run.scale = scaleIn(view, end + SCALE_AT)
+        end += codesAt
+      }
+      const n = Math.min(left, most)
+      run.at = end >> (size - 1)
+      left -= n
+      end += size * n
+      return n
+    },
+    back(n) {
+      left += n
+      end -= size * n
+    },
+    offset: () => from + size * run.at,
   }
 }
 
@@ -219,11 +203,11 @@ class Blocks<Codes> implements Run<Codes> {
 const BUFFERED = 8
 
 function one<Codes>({ values, weight }: Summand, format: BlockFormat<Codes>): Accumulator {
-  const blocks = new Blocks(values, format)
+  const blocks = readBlocks(values, format)
   return (sums, n) => {
     for (let to = 0; to < n; ) {
       const some = blocks.next(n - to)
-      format.addOne(sums, to, some, blocks, weight)
+      format.addOne(sums, to, some, blocks.run, weight)
       to += some
     }
   }
@@ -231,7 +215,8 @@ function one<Codes>({ values, weight }: Summand, format: BlockFormat<Codes>): Ac
 
 function four<Codes>(summands: readonly Summand[], format: BlockFormat<Codes>): Accumulator {
   const weights = summands.map(({ weight }) => weight)
-  const [a, b, c, d] = summands.map(({ values }) => new Blocks(values, format))
+  const [a, b, c, d] = summands.map(({ values }) => readBlocks(values, format))
+  const runs = [a!.run, b!.run, c!.run, d!.run] as const
   return (sums, n) => {
     for (let to = 0; to < n; ) {
       const inA = a!.next(n - to)
@@ -241,8 +226,20 @@ function four<Codes>(summands: readonly Summand[], format: BlockFormat<Codes>): 
       a!.back(inA - some) // 0 values, unless the frames' blocks end at different values
       b!.back(inB - some)
       c!.back(inC - some)
-      format.addFour(sums, to, some, a!, b!, c!, d!, weights)
+      format.addFour(sums, to, some, runs, weights)
       to += some
     }
   }
+}
+
+/** The largest |x| of n values. */
+export function largestOf(values: Float32Array, from: number, n: number): number {
+  let most = 0
+  for (let i = from; i < from + n; i++) most = Math.max(most, Math.abs(values[i]!))
+  return most
+}
+
+/** The nearest integer, ties to even: from 2⁵² on, a float64 has no fractional digits. */
+export function roundEven(x: number): number {
+  return x + 1.5 * 2 ** 52 - 1.5 * 2 ** 52
 }

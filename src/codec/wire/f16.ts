@@ -11,9 +11,9 @@
 // block's largest err by at most 2⁻¹¹ of themselves.
 //
 // Type 1 was float16 without an exponent: it saturated at ±65504, and lost what is below 2⁻²⁵.
-import { createChunk } from '../chunks.ts'
-import { type BlockFormat, blocked } from './blocked.ts'
-import { carries } from './fixed-size.ts'
+import { type ChunkViews, createChunk } from '../chunks.ts'
+import { type BlockFormat, blocked, largestOf, roundEven } from './blocked.ts'
+import { addFourHalves, addOneHalf, halfTable, lookUp } from './half-floats.ts'
 import type { WireType } from './wire-type.ts'
 
 /**
@@ -26,74 +26,51 @@ const MIN_EXPONENT = -125
 /** 65504 · 2⁴⁸ is below `LIMIT`. */
 const MAX_EXPONENT = 48
 
-/** From this exponent on, the float16 of subnormals is 0. */
-const MIN_SHIFTED = -100
+/** As float32, a float16's exponent is smaller by 112. */
+const values = halfTable(13, 2 ** 112, 2 ** 16)
+
+let scales: Float64Array | undefined
+
+/** The scale of every exponent, given as an unsigned byte; NaN if it is not valid. */
+function scaleTable(): Float64Array {
+  if (scales) return scales
+  scales = new Float64Array(256).fill(Number.NaN)
+  for (let e = MIN_EXPONENT; e <= MAX_EXPONENT; e++) scales[e & 0xff] = 2 ** e
+  return scales
+}
 
 const format: BlockFormat<Uint16Array> = {
   block: BLOCK,
   codesAt: 2,
   size: 2,
-  codesIn: ({ halves }) => halves,
-  scaleIn: (view, at) => tables().scales[view.getUint8(at)]!,
-  encoder(values, into) {
-    const bits = new Int32Array(values.buffer, values.byteOffset, values.length)
+  codedIn: ({ halves }) => halves,
+  scaleIn: (view, at) => scaleTable()[view.getUint8(at)]!,
+  encoder(floats, into) {
     const scaled = createChunk(4 * BLOCK)
     const codes = createChunk(2 * BLOCK)
     return (from, n, at) => {
-      const exponent = exponentFor(largest(bits, from, n))
+      scaled.floats[0] = largestOf(floats, from, n)
+      const exponent = exponentFor(scaled.words[0]!)
       into[at] = exponent
-      if (exponent >= MIN_SHIFTED) round(bits, from, n, exponent << 23, codes.halves)
-      else {
-        for (let i = 0; i < n; i++) scaled.floats[i] = values[from + i]! * 2 ** -exponent
-        round(scaled.words, 0, n, 0, codes.halves)
-      }
+      encodeBlock(floats, from, n, 2 ** -exponent, scaled, codes.halves)
       into.set(codes.bytes.subarray(0, 2 * n), at + 1)
     }
   },
-  firstInvalid({ codes, at, views }, n, zero) {
-    // As in fixed-size.ts, the carry sets the sign bit exactly if the code is not valid.
+  firstInvalid({ coded, at }, n, zero) {
+    // Adding `carry` sets the sign bit exactly if the code is not valid.
     const carry = 0x8000 - (zero ? 1 : 0x7c00)
-    const end = at + n
+    let bits = 0
+    for (let i = at; i < at + n; i++) bits |= (coded[i]! & 0x7fff) + carry
+    if ((bits & 0x8000) === 0) return null
     const bad = (code: number) => (((code & 0x7fff) + carry) & 0x8000) !== 0
-    const both = carry * 0x10001
-    const bits = carries(views.words, (at + 1) >> 1, end >> 1, 0x7fff7fff, both)
-    if ((bits & 0x80008000) === 0 && !bad(codes[at]!) && !bad(codes[end - 1]!)) return Number.NaN
-    return 2 * codes.subarray(at, end).findIndex(bad)
+    return 2 * coded.subarray(at, at + n).findIndex(bad)
   },
-  decode({ codes, at, scale }, n, floats, to) {
-    const { values } = tables()
-    for (let i = 0; i < n; i++) floats[to + i] = values[codes[at + i]!]! * scale
-  },
-  addOne(sums, to, n, { codes, at, scale }, weight) {
-    const { values } = tables()
-    const factor = scale * weight
-    for (let i = 0; i < n; i++) sums[to + i] = sums[to + i]! + values[codes[at + i]!]! * factor
-  },
-  addFour(sums, to, n, a, b, c, d, weights) {
-    const { values } = tables()
-    const [wa, wb] = [a.scale * weights[0]!, b.scale * weights[1]!]
-    const [wc, wd] = [c.scale * weights[2]!, d.scale * weights[3]!]
-    const [xa, xb, xc, xd] = [a.codes, b.codes, c.codes, d.codes]
-    const [ia, ib, ic, id] = [a.at, b.at, c.at, d.at]
-    for (let i = 0; i < n; i++) {
-      sums[to + i] =
-        sums[to + i]! +
-        values[xa[ia + i]!]! * wa +
-        values[xb[ib + i]!]! * wb +
-        values[xc[ic + i]!]! * wc +
-        values[xd[id + i]!]! * wd
-    }
-  },
+  decode: (run, n, floats, to) => lookUp(run, n, values(), floats, to),
+  addOne: (sums, to, n, run, weight) => addOneHalf(sums, to, n, values(), run, weight),
+  addFour: (sums, to, n, runs, weights) => addFourHalves(sums, to, n, values(), runs, weights),
 }
 
 export const f16: WireType<'f16'> = { name: 'f16', id: 4, ...blocked(format) }
-
-/** The largest |x| of n float32. All are bits. */
-function largest(bits: Int32Array, from: number, n: number): number {
-  let most = 0
-  for (let i = from; i < from + n; i++) most = Math.max(most, bits[i]! & 0x7fffffff)
-  return most
-}
 
 /** The exponent of a block. @param most  its largest |x|, as bits */
 function exponentFor(most: number): number {
@@ -104,52 +81,28 @@ function exponentFor(most: number): number {
 }
 
 /**
- * codes ← the float16 nearest to n float32, given as bits, after `shift` has been subtracted.
- * Below 2⁶⁴ by less than half a step, values are rounded down.
+ * codes ← the float16 nearest to factor · floats. Too large values saturate.
+ *
+ * @param scaled  receives factor · floats. One that is subnormal there is 0 as float16
  */
-function round(bits: Int32Array, from: number, n: number, shift: number, codes: Uint16Array): void {
-  for (let i = 0; i < n; i++) codes[i] = nearest(bits[from + i]!, shift)
+function encodeBlock(
+  floats: Float32Array,
+  from: number,
+  n: number,
+  factor: number,
+  scaled: ChunkViews,
+  codes: Uint16Array,
+): void {
+  for (let i = 0; i < n; i++) scaled.floats[i] = floats[from + i]! * factor
+  for (let i = 0; i < n; i++) codes[i] = nearest(scaled.words[i]!, scaled.floats[i]!)
 }
 
-function nearest(bits: number, shift: number): number {
+/** The code of the float16 nearest to a float32, given as bits. Too large values saturate. */
+function nearest(bits: number, x: number): number {
   const sign = (bits >>> 16) & 0x8000
-  const magnitude = (bits & 0x7fffffff) - shift
-  if (magnitude >= 0x477ff000) return sign | 0x7bff // from 65520 on, rounding would give infinity
-  if (magnitude >= 0x38800000) {
-    return sign | ((magnitude - 0x38000000 + 0xfff + ((magnitude >>> 13) & 1)) >>> 13)
-  }
-  if (magnitude <= 0x33000000) return sign // 2⁻²⁵, half of the smallest subnormal, ties to zero
-  const lost = 126 - (magnitude >>> 23) // 14 … 24 bits
-  const mantissa = (magnitude & 0x7fffff) | 0x800000
-  const half = (1 << (lost - 1)) - 1
-  return sign | ((mantissa + half + ((mantissa >>> lost) & 1)) >>> lost)
-}
-
-interface Tables {
-  /**
-   * The value of every code. Decoding by arithmetic takes twice as long, and longer still for
-   * subnormals, which are common in gradients.
-   */
-  readonly values: Float32Array
-  /** the scale of every exponent, as an unsigned byte; NaN if it is not valid */
-  readonly scales: Float64Array
-}
-
-let made: Tables | undefined
-
-/** The tables, computed at first use, in 0.1 ms. */
-function tables(): Tables {
-  if (made) return made
-  const values = new Float32Array(1 << 16)
-  for (let top = 0; top < 64; top++) {
-    const exponent = top & 31
-    const unit = exponent === 31 ? Number.POSITIVE_INFINITY : 2 ** (Math.max(exponent, 1) - 25)
-    const scale = top < 32 ? unit : -unit
-    const first = exponent === 0 ? 0 : 1024
-    for (let i = 0; i < 1024; i++) values[1024 * top + i] = (first + i) * scale
-  }
-  const scales = new Float64Array(256).fill(Number.NaN)
-  for (let e = MIN_EXPONENT; e <= MAX_EXPONENT; e++) scales[e & 0xff] = 2 ** e
-  made = { values, scales }
-  return made
+  const magnitude = bits & 0x7fffffff
+  // Below 2⁻¹⁴ are subnormals, multiples of 2⁻²⁴.
+  if (magnitude < 0x38800000) return sign | roundEven(Math.abs(x) * 2 ** 24)
+  const code = (magnitude - 0x38000000 + 0xfff + ((magnitude >>> 13) & 1)) >>> 13
+  return sign | Math.min(code, 0x7bff)
 }

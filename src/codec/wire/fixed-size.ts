@@ -28,7 +28,7 @@ export function fixedSize(size: 2 | 4, limit: number) {
       for (const { views, length, from } of chunks(bytes.subarray(0, leastLength(count)))) {
         // After the last value the buffer has zeros, or values of an earlier chunk, which are
         // valid.
-        const bits = carries(views.words, 0, (length + 3) >> 2, mask * both, carry * both)
+        const bits = carries(views.words, (length + 3) >> 2, mask * both, carry * both)
         if ((bits & (sign * both)) === 0) continue
         const values = size === 2 ? views.halves : views.words
         return from + size * values.findIndex((value) => (((value & mask) + carry) & sign) !== 0)
@@ -78,23 +78,15 @@ export function accumulateChunks(
   }
 }
 
-/** The bitwise or of (word & mask) + carry over words[from … to − 1]. */
-export function carries(
-  words: Int32Array,
-  from: number,
-  to: number,
-  mask: number,
-  carry: number,
-): number {
+/** The bitwise or of (word & mask) + carry over n words, rounded up to a multiple of 4. */
+function carries(words: Int32Array, n: number, mask: number, carry: number): number {
   let bits = 0
-  let i = from
-  for (; i + 4 <= to; i += 4) {
+  for (let i = 0; i < n; i += 4) {
     bits |=
       ((words[i]! & mask) + carry) |
       ((words[i + 1]! & mask) + carry) |
       ((words[i + 2]! & mask) + carry) |
       ((words[i + 3]! & mask) + carry)
   }
-  for (; i < to; i++) bits |= (words[i]! & mask) + carry
   return bits
 }

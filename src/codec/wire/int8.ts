@@ -8,7 +8,7 @@
 // The scale is max|x| / 127 over the block, rounded up if that is subnormal. The error of a value
 // is at most half the scale. Values beyond 127 / 128 of 2⁶⁴ saturate.
 import { dataView } from '../../bytes.ts'
-import { type BlockFormat, blocked } from './blocked.ts'
+import { type BlockFormat, blocked, largestOf, roundEven } from './blocked.ts'
 import { LIMIT, type WireType } from './wire-type.ts'
 
 /** Values of a full block. The last block of a segment has the remaining values. */
@@ -24,7 +24,7 @@ const format: BlockFormat<Int8Array> = {
   block: BLOCK,
   codesAt: 5,
   size: 1,
-  codesIn: ({ bytes }) => new Int8Array(bytes.buffer),
+  codedIn: ({ bytes }) => new Int8Array(bytes.buffer),
   scaleIn(view, at) {
     const scale = view.getFloat32(at, true)
     return scale >= 0 && scale <= MAX_SCALE ? scale : Number.NaN
@@ -32,9 +32,7 @@ const format: BlockFormat<Int8Array> = {
   encoder(values, into) {
     const view = dataView(into)
     return (from, n, at) => {
-      let max = 0
-      for (let i = from; i < from + n; i++) max = Math.max(max, Math.abs(values[i]!))
-      const scale = scaleOf(max)
+      const scale = scaleOf(largestOf(values, from, n))
       view.setFloat32(at, scale, true)
       for (let i = 0; i < n; i++) {
         const x = scale === 0 ? 0 : roundEven(values[from + i]! / scale)
@@ -43,18 +41,18 @@ const format: BlockFormat<Int8Array> = {
     }
   },
   // All codes are valid, and with a scale of 0 all values are 0.
-  firstInvalid: ({ scale }, _n, zero) => (zero && scale !== 0 ? -4 : Number.NaN),
-  decode({ codes, at, scale }, n, floats, to) {
-    for (let i = 0; i < n; i++) floats[to + i] = scale * codes[at + i]!
+  firstInvalid: ({ scale }, _n, zero) => (zero && scale !== 0 ? -4 : null),
+  decode({ coded, at, scale }, n, floats, to) {
+    for (let i = 0; i < n; i++) floats[to + i] = scale * coded[at + i]!
   },
-  addOne(sums, to, n, { codes, at, scale }, weight) {
+  addOne(sums, to, n, { coded, at, scale }, weight) {
     for (let i = 0; i < n; i++) {
-      sums[to + i] = sums[to + i]! + Math.fround(scale * codes[at + i]!) * weight
+      sums[to + i] = sums[to + i]! + Math.fround(scale * coded[at + i]!) * weight
     }
   },
-  addFour(sums, to, n, a, b, c, d, weights) {
+  addFour(sums, to, n, [a, b, c, d], weights) {
     const [wa, wb, wc, wd] = [weights[0]!, weights[1]!, weights[2]!, weights[3]!]
-    const [xa, xb, xc, xd] = [a.codes, b.codes, c.codes, d.codes]
+    const [xa, xb, xc, xd] = [a.coded, b.coded, c.coded, d.coded]
     const [ia, ib, ic, id] = [a.at, b.at, c.at, d.at]
     const [sa, sb, sc, sd] = [a.scale, b.scale, c.scale, d.scale]
     for (let i = 0; i < n; i++) {
@@ -75,9 +73,4 @@ function scaleOf(max: number): number {
   const scale = max / 127
   if (scale < 2 ** -126) return Math.ceil(scale * 2 ** 149) / 2 ** 149
   return Math.min(Math.fround(scale), MAX_SCALE)
-}
-
-/** The nearest integer, ties to even: from 2⁵² on, a float64 has no fractional digits. */
-function roundEven(x: number): number {
-  return x + 1.5 * 2 ** 52 - 1.5 * 2 ** 52
 }
