@@ -2,7 +2,7 @@
 // changes nothing for the others; a null gradient counts as zeros.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { factored } from '../../src/factored.ts'
+import { dad, type Factored, factored, rankDad } from '../../src/factored.ts'
 import { inspect, type Wire } from '../../src/frames.ts'
 import {
   aggregate,
@@ -15,12 +15,14 @@ import {
   plan,
   type Rank,
 } from '../../src/index.ts'
-import { accordion } from '../../src/methods.ts'
+import { accordion, byEnergy } from '../../src/methods.ts'
+import { explicit, pairOf } from '../algorithms/factored/factors.ts'
 import { sameBytes, sameFloats, within } from '../support/close.ts'
 import { createFleet, residualsOf, stepTogether } from '../support/fleet.ts'
 import { LOCAL, METHODS, type Name } from '../support/methods.ts'
 import { norm } from '../support/norms.ts'
 import { gradientsOf } from '../support/numbers.ts'
+import { readState, writeState } from '../support/safetensors.ts'
 
 const SHAPES = [[24, 18], [7], [5, 4, 6], [40, 3], [30, 20]]
 /** Those that are frozen: a matrix, and a raw parameter. */
@@ -189,6 +191,47 @@ for (const name of Object.keys(METHODS) as Name[]) {
   })
 }
 
+for (const [name, options] of [
+  ['factored', { method: factored(), rank: 2 }],
+  ['factored, local', { method: factored(), rank: 2, errorFeedback: 'local' }],
+  ['dad', { method: dad({ samples: 9 }) }],
+  ['rankDad', { method: rankDad(), rank: 2 }],
+] as [string, Options][]) {
+  test(`${name}: factored gradients beside null ones, and of frozen parameters`, async () => {
+    const shapes = [[30, 40], [20], [20, 30], [6, 4]]
+    const given: readonly (Factored | Float32Array | null)[] = [
+      pairOf(30, 40, 5, 1),
+      null,
+      null,
+      pairOf(6, 4, 2, 2), // not worth compressing: multiplied out
+    ]
+    const whole = given.map((one, i) => {
+      if (one === null || one instanceof Float32Array) {
+        return new Float32Array(shapes[i]!.reduce((a, b) => a * b, 1))
+      }
+      const [rows, cols] = shapes[i]! as [number, number]
+      return Float32Array.from(explicit({ ...one, rows, cols }))
+    })
+    const [worker, twin, frozen] = await Promise.all(
+      [0, 1, 2].map(() => createCompressor(shapes, options)),
+    )
+    for (let step = 0; step < 2; step++) {
+      const { updates } = await stepTogether([worker!], [given], [1], { shapes })
+      const want = await stepTogether([twin!], [whole], [1], { shapes })
+      for (const [i, update] of want.updates[0]!.entries()) {
+        within(updates[0]![i]!, update, () => 1e-4, `step ${step}, update ${i}`)
+      }
+    }
+    const { ranks } = frozen!.stats
+    frozen!.setRank(['frozen', ranks[1]!, ranks[2]!, 'frozen'])
+    const { updates } = await stepTogether([frozen!], [given], [1], { shapes })
+    for (const update of updates[0]!) assert.ok(update.every((x) => x === 0))
+    frozen!.setRank(ranks)
+    const { updates: thawed } = await stepTogether([frozen!], [given], [1], { shapes })
+    assert.ok(thawed[0]![0]!.some((x) => x !== 0) && thawed[0]![3]!.some((x) => x !== 0))
+  })
+}
+
 test('a null gradient without "into" is refused in step, by name, unless it is frozen', async () => {
   const shapes: ParameterSpec[] = [[4, 4], { shape: [4, 4], name: 'head.weight' }]
   const worker = await createCompressor(shapes)
@@ -228,6 +271,31 @@ test('a residual that a state has of a frozen parameter is dropped, and so is an
   assert.ok((await residualsOf(worker!))[0]!.some((x) => x !== 0))
   leaver!.join(await worker!.save({ residual: false }))
   for (const i of FROZEN) assert.ok((await residualsOf(leaver!))[i]!.every((x) => x === 0))
+})
+
+test('a residual in a file, of a parameter that is frozen there, is dropped', async () => {
+  const options: Options = { rank: 2, minCompressionRate: 0 }
+  const [worker] = await createFleet(SHAPES, 1, options)
+  await stepTogether([worker!], [gradientsOf(SHAPES, 1)])
+  const { metadata, tensors } = readState(await worker!.save())
+  const ranks = JSON.stringify(worker!.stats.ranks.map((rank, i) => (isFrozen(i) ? 65535 : rank)))
+  const restore = writeState(Object.fromEntries(tensors), { ...metadata, ranks })
+  const bytes = restore.slice()
+  const restored = await createCompressor(SHAPES, { ...options, restore })
+  sameBytes(restore, bytes, 'the file')
+  for (const [i, residual] of (await residualsOf(restored)).entries()) {
+    if (isFrozen(i)) assert.ok(residual.every((x) => x === 0))
+    else sameFloats(residual, tensors.get(`residual/${i}`)!.data, `residual ${i}`)
+  }
+})
+
+test('byEnergy decides about the others while one is frozen', async () => {
+  const shapes = [[30, 40], [20, 20], [9]]
+  const options: Options = { method: byEnergy({ most: 5, every: 2 }), rank: 2 }
+  const worker = await createCompressor(shapes, options)
+  worker.setRank(['frozen', 2, 0])
+  for (let step = 0; step < 4; step++) await stepTogether([worker], [gradientsOf(shapes, step)])
+  assert.equal(worker.stats.ranks, ['frozen', 4, 0]) // 5 would not pay
 })
 
 test('one worker that freezes is refused by the others', async () => {

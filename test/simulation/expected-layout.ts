@@ -19,11 +19,24 @@ export function tableOf(shapes: readonly ParameterSpec[]): Row[] {
   return shapes.map((entry) => {
     const spec = 'shape' in entry ? entry : { shape: entry }
     const length = spec.shape.reduce((a, b) => a * b, 1)
-    const rows = spec.rows ?? spec.shape[0] ?? 1
+    const rows = spec.rows ?? rowsOf(spec.shape)
     const { shape, rank, compress } = spec
     const own = typeof rank === 'number' ? rank : undefined
     return { shape, length, rows, cols: length / rows, own, compress }
   })
+}
+
+/** DESIGN's rule: the first axis, unless another place at least halves rows + columns. */
+function rowsOf(shape: readonly number[]): number {
+  const length = shape.reduce((a, b) => a * b, 1)
+  const sums = shape.slice(1).map((_, i) => {
+    const rows = shape.slice(0, i + 1).reduce((a, b) => a * b, 1)
+    return { rows, sum: rows + length / rows }
+  })
+  const [first] = sums
+  if (!first) return shape[0] ?? 1
+  const best = sums.reduce((least, one) => (one.sum < least.sum ? one : least))
+  return best.sum <= first.sum / 2 ? best.rows : first.rows
 }
 
 /** Whether the method takes half-steps; else it takes full steps. */

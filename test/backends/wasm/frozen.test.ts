@@ -3,15 +3,12 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { Dense, Session } from '../../../src/backend.ts'
 import { bytesOf } from '../../../src/bytes.ts'
-import { FROZEN, layoutOf } from '../../../src/layout.ts'
+import { FROZEN, layoutOf, specsOf } from '../../../src/layout.ts'
 import { wasm } from '../../../src/threads.ts'
 import { same } from '../../support/close.ts'
 import { gaussian } from '../../support/gaussian.ts'
 
-const SPECS = [[300, 200], [7], [300, 201], [9], [40, 50]].map((shape) => {
-  const [rows, cols = 1] = shape as [number, number?]
-  return { shape, length: rows * cols, rows, cols, rank: undefined, compress: undefined }
-})
+const SPECS = specsOf([[300, 200], [7], [300, 201], [9], [40, 50]])
 /** The second matrix and the second raw tensor are frozen. */
 const RANKS = [2, 0, FROZEN, FROZEN, 3]
 const THAWED = [2, 0, 2, 0, 3]
