@@ -98,7 +98,7 @@ test('finds the rank of a gradient, and follows it: on all workers alike', async
 })
 
 test('what matters is the part, not the size', async () => {
-  for (const scale of [2 ** -60, 1, 2 ** 80]) {
+  for (const scale of [2 ** -60, 1, 2 ** 55]) {
     const [worker] = await fleet(1, { fraction: 0.95, most: 8, every: 1 })
     for (let t = 0; t < 8; t++) await stepTogether([worker!], [gradients(3, scale)])
     assert.equal(worker!.stats.ranks, [3, 0, 3], `${scale}`)

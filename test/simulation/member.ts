@@ -118,7 +118,7 @@ export class Member {
     const outcome = await this.compressor.decompress(fate.writes ? into : null)
     const { senders, weight } = record.means.at(-1)!
     const counted = record.counts(turn.frames.at(-1)!)
-    assert.equal(outcome, { counted, senders: [...senders], weight }, 'outcome')
+    assert.equal(outcome, { counted, senders: [...senders], weight, refused: [] }, 'outcome')
     record.agree(fate.writes ? into : null, updateNorm!)
     if (gradients) this.ledger.give(record.layout, record.contributions(turn.frames), gradients)
     if (counted) this.#expected.counted++
