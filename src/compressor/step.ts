@@ -158,6 +158,16 @@ export class Step {
     )
   }
 
+  /** Undoes the last `#take` that has returned true. */
+  #withdraw(): Task<void> {
+    const { algorithm, session } = this.#setup
+    return wait(
+      algorithm.withdraw
+        ? algorithm.withdraw(this.#context())
+        : session.withdraw(this.#gradients as Tensors),
+    )
+  }
+
   /**
    * Tries again without the residual, after M or what follows from it was too large. Only where the
    * residual follows the mean, because there the frames of others can make it too large.
@@ -234,7 +244,7 @@ export class Step {
 
   /** The frame of the open round, of weight 0 and without sender if this worker is absent. */
   *#frame(outgoing: Outgoing): Task<Bytes> {
-    const { framing, session, layout, algorithm, number, exact } = this.#setup
+    const { framing, session, layout, number, exact } = this.#setup
     const { basis } = outgoing
     if (basis) this.#parent = withBasis(this.#parent, basis)
     const position = { step: number, round: this.#round, parent: this.#parent }
@@ -242,12 +252,10 @@ export class Step {
     let frame = yield* framing.send(session, layout, outgoing, position, weight, exact)
     if (frame === null && this.#gradients) {
       // A value is too large. In the first round the gradient can still be subtracted from M.
-      const withdrawn = algorithm.withdraw
-        ? algorithm.withdraw(this.#context())
-        : session.withdraw(this.#gradients as Tensors)
-      yield* wait(withdrawn)
+      yield* this.#withdraw()
       if (yield* this.#takeWithoutResidual()) {
         frame = yield* framing.send(session, layout, outgoing, position, weight, exact)
+        if (frame === null) yield* this.#withdraw()
       }
     } else if (frame === null) {
       // Later it stays in the residual, as if the frame had been lost.
