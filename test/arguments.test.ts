@@ -104,6 +104,7 @@ const numbers = number('').wrong
 const integers = integer('').wrong.filter((value) => value !== undefined)
 const flags = [...foreign.filter((value) => value !== true), 1, 0, '', {}, []]
 const functions = aFunction('').wrong.filter((value) => value !== undefined)
+const modules = [...foreign, {}, [], 7, new Uint8Array(8)]
 const restores = [
   ...NOT_BYTES.filter((value) => value !== undefined),
   false,
@@ -112,11 +113,12 @@ const restores = [
   new Uint8Array(3),
 ]
 const backends = [...foreign, {}, [], 7]
-const gradients = (name: string): Argument => ({
+/** @param lacking  true: entries may be null */
+const gradients = (name: string, lacking = false): Argument => ({
   name,
   wrong: [
     ...[undefined, ...foreign.filter((value) => value !== null), {}, 7, new Float32Array(48)],
-    ...[[], new Array(2), [M(), V(), V()], [M(), null], [M(), new Float64Array(5)]],
+    ...[[], new Array(2), [M(), V(), V()], [M(), undefined], [M(), new Float64Array(5)]],
     ...[
       [M(), [1, 2, 3, 4, 5]],
       [M(), new Float32Array(4)],
@@ -129,6 +131,7 @@ const gradients = (name: string): Argument => ({
       [M(), { buffer: new ArrayBuffer(20) }],
       [M(), { activations: 1 }],
     ],
+    ...(lacking ? [] : [[M(), null]]),
   ],
 })
 const shapes: Argument = {
@@ -145,7 +148,19 @@ const shapes: Argument = {
     ],
     ...[[['6']], [[6n]], [[Symbol('s')]], [[0]], [[-1]], [[1.5]], [[Number.NaN]], [[2 ** 33]]],
     ...[[[2 ** 32, 2 ** 32]], [{}], [{ shape: 6 }], [{ shape: [6], row: 2 }], [new Map()]],
-    ...[[{ shape: [6], rows: 4 }], [{ shape: [6], rows: '2' }], [{ shape: [6], rank: 0 }]],
+    ...[
+      [{ shape: [6], rows: 4 }],
+      [{ shape: [6], rows: '2' }],
+      [{ shape: [6], rank: 0 }],
+      [{ shape: [6], rank: 'thawed' }],
+    ],
+    ...[[{ shape: [6], name: 1 }], [{ shape: [6], name: '' }], [{ shape: [6], name: null }]],
+    ...[
+      [
+        { shape: [6], name: 'a' },
+        { shape: [6], name: 'a' },
+      ],
+    ],
     ...[[{ shape: [6], compress: 1 }], [{ shape: new Int32Array([6]) }], [promise]],
   ],
 }
@@ -270,7 +285,7 @@ const TABLE: Record<string, Record<string, Row>> = {
     wasm: {
       call: lowrank.wasm,
       good: () => [{}],
-      args: [options({}, { relaxed: flags, threads: [2] })],
+      args: [options({}, { relaxed: flags, module: modules, threads: [2] })],
     },
   },
   frames: {
@@ -559,7 +574,11 @@ const TABLE: Record<string, Record<string, Row>> = {
       good: () => [{}],
       args: [options({}, { floats: [...integers, 2 ** 31], relaxed: flags })],
     },
-    wasm: { call: kernels.wasm, good: () => [{}], args: [options({}, { relaxed: flags })] },
+    wasm: {
+      call: kernels.wasm,
+      good: () => [{}],
+      args: [options({}, { relaxed: flags, module: modules })],
+    },
     qr: {
       call: kernels.qr,
       good: () => [K, A(), 3, 2, {}],
@@ -595,7 +614,10 @@ const TABLE: Record<string, Record<string, Row>> = {
   threads: {
     wasm: {
       call: threads.wasm,
-      ...optionsOnly({ threads: 1 }, { threads: [...integers, 0, 65, undefined], relaxed: flags }),
+      ...optionsOnly(
+        { threads: 1 },
+        { threads: [...integers, 0, 65, undefined], relaxed: flags, module: modules },
+      ),
     },
   },
   webgpu: {
@@ -622,14 +644,14 @@ const TABLE: Record<string, Record<string, Row>> = {
     compress: {
       call: (...args) => compressor.compress(...(args as [never])),
       good: () => [model(), {}],
-      args: [[gradients('gradients')], options({}, { weight: WEIGHTS })],
+      args: [[gradients('gradients', true)], options({}, { weight: WEIGHTS })],
       state: stateOf(compressor),
       once: true,
     },
     compressSync: {
       call: (...args) => compressor.compressSync(...(args as [never])),
       good: () => [model(), {}],
-      args: [[gradients('gradients')], options({}, { weight: WEIGHTS })],
+      args: [[gradients('gradients', true)], options({}, { weight: WEIGHTS })],
       state: stateOf(compressor),
       once: true,
     },
@@ -715,7 +737,10 @@ const TABLE: Record<string, Record<string, Row>> = {
       args: [
         [gradients('(into|gradients)')],
         [aFunction('exchange')],
-        options({}, { weight: WEIGHTS, ...DECOMPRESS, into: gradients('into').wrong.slice(1) }),
+        options(
+          {},
+          { weight: WEIGHTS, ...DECOMPRESS, into: gradients('into', true).wrong.slice(1) },
+        ),
       ],
       state: stateOf(compressor),
     },

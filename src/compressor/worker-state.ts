@@ -322,7 +322,7 @@ export class WorkerState {
           (Array.isArray(rank) ? ` of ${rank.length}` : ''),
       )
     }
-    const wanted = list.map((one: Rank, i) => {
+    const wanted = Array.from(list as readonly Rank[], (one, i) => {
       if (one === 'frozen') return FROZEN
       integer(labelOf(`rank[${i}]`, specs[i]!.name), one, 0, MOST_RANK)
       return one

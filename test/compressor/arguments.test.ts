@@ -1,7 +1,8 @@
 // The facade refuses every bad argument by its name, before anything changes.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { createCompressor, type Options } from '../../src/index.ts'
+import { createGossip } from '../../src/gossip.ts'
+import { createCompressor, type Options, plan } from '../../src/index.ts'
 import { sameBytes } from '../support/close.ts'
 import { errorOf } from '../support/errors.ts'
 import { exchange, stepTogether } from '../support/fleet.ts'
@@ -134,6 +135,38 @@ test('bad arguments of calls are refused by name, and nothing changes', async ()
   ]
   await refuses(received)
   assert.ok((await worker.decompress(zeros())).counted)
+})
+
+test('an exchange that returns no bytes is named, and the step stays open for the mean', async () => {
+  const worker = await make()
+  for (const wrong of [undefined, null, 'AAAA', [new Uint8Array(9)]]) {
+    const error = await errorOf(() => worker.step(gradients(), async () => wrong as never))
+    assert.instance(error, TypeError)
+    assert.match(error.message, /^"exchange": expected it to return the mean's bytes, got /)
+    assert.is(worker.stats.round, 0)
+    worker.abort()
+  }
+  assert.ok((await worker.step(gradients(), (frame) => frame)).counted)
+})
+
+test('a model that no memory holds is refused before anything is drawn', async () => {
+  const random = () => {
+    throw new Error('drawn')
+  }
+  for (const shape of [[1e6, 1e6], [2 ** 32 - 1], [2 ** 31, 8]]) {
+    const options = { random, minCompressionRate: 0 }
+    const errors = [
+      await errorOf(() => createCompressor([shape], options)),
+      await errorOf(() => createGossip([shape], { self: 0, neighbours: { 1: 0.5 }, random })),
+    ]
+    for (const error of errors) {
+      assert.instance(error, RangeError)
+      assert.match(error.message, /^"shapes": .* more than the 4 GiB of one WebAssembly memory/)
+    }
+    assert.ok(plan([shape]).bytes > 0)
+  }
+  assert.throws(() => plan([[2 ** 32, 2 ** 32]]), /"shapes": expected at most 2\^53 elements/)
+  assert.throws(() => plan([[2 ** 32, 2 ** 20], [2 ** 32, 2 ** 20], [7]]), /2\^53/)
 })
 
 test.run()
