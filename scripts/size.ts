@@ -12,21 +12,22 @@ const MAIN = "export { aggregate, createCompressor } from 'lowrank'"
 
 /**
  * Kilobytes gzipped that fail when they are exceeded: of what most users import, and of each door
- * alone, with all that it exports. About 5 % above what was measured when they were last set. What a
- * door adds to a bundle that has the main import is printed beside them.
+ * alone, with all that it exports. About 2 % above what was measured when they were last set. What a
+ * door adds to a bundle that has the main import is printed beside them. 31 is the goal of the main
+ * import, which has not been reached again since frames, states and arguments are checked in full.
  */
 const LIMITS: Readonly<Record<string, number>> = {
-  main: 31.0,
-  '.': 33.3,
-  './baselines': 9.7,
-  './factored': 19.6,
-  './frames': 10.3,
-  './gossip': 30.9,
-  './kernels': 22.2,
-  './methods': 10.9,
-  './threads': 18.2,
-  './topology': 5.3,
-  './webgpu': 34.1,
+  main: 34.6,
+  '.': 37.7,
+  './baselines': 10.7,
+  './factored': 21.0,
+  './frames': 12.0,
+  './gossip': 32.9,
+  './kernels': 24.4,
+  './methods': 12.3,
+  './threads': 19.6,
+  './topology': 6.1,
+  './webgpu': 37.0,
 }
 
 const main = await hold('main', 'createCompressor, aggregate', MAIN)

@@ -49,11 +49,12 @@ function specOf(entry: ParameterSpec, at: string, firstAxis: boolean): Spec {
   const entryName = labelOf(at, name)
   if (!Array.isArray(shape)) throw wrongType(`${entryName}.shape`, 'an array of integers', shape)
   for (const size of shape) integer(entryName, size, 1, 2 ** 32)
-  const length: number = shape.reduce((product, size) => product * size, 1)
-  if (rows !== undefined) checkRows(`${entryName}.rows`, rows, shape, length)
+  let length = 1
+  const products: number[] = shape.map((size) => (length *= size))
+  if (rows !== undefined) checkRows(`${entryName}.rows`, rows, products, length)
   if (rank !== undefined && rank !== 'frozen') integer(`${entryName}.rank`, rank, 1, MOST_RANK)
   if (compress !== undefined) flag(`${entryName}.compress`, compress)
-  const matrixRows = rows ?? rowsOf(shape, length, firstAxis)
+  const matrixRows = rows ?? rowsOf(products, length, firstAxis)
   return {
     name,
     shape: [...shape],
@@ -70,15 +71,14 @@ function specOf(entry: ParameterSpec, at: string, firstAxis: boolean): Spec {
  * Rows of the matrix view: the first axis; or, if that at least halves rows + cols, as many leading
  * axes as make it smallest. So a kernel of [height, width, in, out] has out columns, and a stack of
  * matrices becomes one that is as wide as they are.
+ *
+ * @param products  of the first axes: of one of them, of two, …
  */
-function rowsOf(shape: readonly number[], length: number, firstAxis: boolean): number {
-  const first = shape[0] ?? 1
+function rowsOf(products: readonly number[], length: number, firstAxis: boolean): number {
+  const [first = 1] = products
   const around = (rows: number) => rows + length / rows
-  let [rows, best] = [first, first]
-  for (const size of shape.slice(1, -1)) {
-    rows *= size
-    if (around(rows) < around(best)) best = rows
-  }
+  let best = first
+  for (const rows of products.slice(1, -1)) if (around(rows) < around(best)) best = rows
   return !firstAxis && 2 * around(best) <= around(first) ? best : first
 }
 
@@ -86,13 +86,12 @@ function rowsOf(shape: readonly number[], length: number, firstAxis: boolean): n
  * Rows must begin where an axis does: others would mix numbers that have nothing in common. A
  * vector has no such places, and may be laid out in any rows.
  */
-function checkRows(name: string, rows: number, shape: readonly number[], length: number): void {
+function checkRows(name: string, rows: number, products: readonly number[], length: number): void {
   integer(name, rows, 1, length)
-  let product = 1
-  const products = [1, ...shape.map((size) => (product *= size))]
-  if (shape.length > 1 ? products.includes(rows) : length % rows === 0) return
-  const expected = `one of ${[...new Set(products)].join(', ')}, the products of leading axes`
-  throw wrongValue(name, shape.length > 1 ? expected : `a divisor of ${length}`, rows)
+  const places = [1, ...products]
+  if (products.length > 1 ? places.includes(rows) : length % rows === 0) return
+  const expected = `a product of leading axes (${places.join(', ')})`
+  throw wrongValue(name, products.length > 1 ? expected : `a divisor of ${length}`, rows)
 }
 
 /** Shapes, matrix views and names, to be hashed. Hashes without names are as they were before. */

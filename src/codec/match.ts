@@ -101,7 +101,8 @@ function assertSameRanks(expected: Header, got: Header, about: string): void {
   if (i < 0) return
   const byte = rankAt(got.senders.length, got.scalars.length, i)
   const cure = `: use equal ranks, and setRank, on all workers${about}`
-  throw mismatch(`rank of parameter ${i}`, want[i]!, have[i]!, byte, cure)
+  const [wanted, found] = [want[i]!, have[i]!].map((rank) => (rank === 0xffff ? 'frozen' : rank))
+  throw mismatch(`rank of parameter ${i}`, wanted!, found!, byte, cure)
 }
 
 function mismatch(

@@ -71,7 +71,9 @@ export function encodeCheckpoint(contents: Contents): Bytes {
     parent: toHex(parent),
     options: describe(settings),
     weight: String(weight),
-    ...(specs.some(({ name }) => name !== undefined) && { names: JSON.stringify(namesOf(specs)) }),
+    ...(specs.some(({ name }) => name) && {
+      names: JSON.stringify(specs.map(({ name = null }) => name)),
+    }),
     ...(Object.keys(shared.notes).length > 0 && { notes: JSON.stringify(shared.notes) }),
   })
 }
@@ -192,11 +194,6 @@ export function mergeCheckpoints(checkpoints: readonly BytesLike[]): Bytes {
   return encodeSafetensors(merged, metadata)
 }
 
-/** The name of each parameter, or null. */
-function namesOf(specs: readonly Spec[]): (string | null)[] {
-  return specs.map(({ name }) => name ?? null)
-}
-
 /**
  * Checks the names in a checkpoint against those of the shapes. A parameter that has none on either
  * side passes, so that names can be given to what has been saved without.
@@ -206,11 +203,11 @@ function namesOf(specs: readonly Spec[]): (string | null)[] {
 export function checkNames({ names }: Metadata, specs: readonly Spec[]): void {
   if (names === undefined) return
   const found = parse(names)
-  for (const [i, own] of namesOf(specs).entries()) {
+  for (const [i, { name = null }] of specs.entries()) {
     const theirs: unknown = Array.isArray(found) ? found[i] : undefined
-    if (theirs === own || theirs === null || (own === null && typeof theirs === 'string')) continue
+    if (theirs === name || theirs === null || (name === null && theirs)) continue
     throw new RangeError(
-      `"checkpoint": names: expected ${quoted(own)} for shapes[${i}], got ${quoted(theirs)}`,
+      `"checkpoint": names: expected ${quoted(name)} for shapes[${i}], got ${quoted(theirs)}`,
     )
   }
 }

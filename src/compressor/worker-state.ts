@@ -19,7 +19,16 @@ import { DeviceLostError, RoundError } from '../errors.ts'
 import { type Task, wait } from '../gensync.ts'
 import { decideRanks, FROZEN, layoutOf, ranksIn, rawLayoutOf } from '../layout.ts'
 import { MOST_RANK, type Rank, type Settings, type Spec } from '../options.ts'
-import { aFloat, checkTensors, flag, integer, knownOptions, labelOf, show } from '../validate.ts'
+import {
+  aFloat,
+  checkTensors,
+  flag,
+  integer,
+  knownOptions,
+  labelOf,
+  show,
+  wrongValue,
+} from '../validate.ts'
 import {
   checkNames,
   decodeCheckpoint,
@@ -116,10 +125,8 @@ export class WorkerState {
       if (tensor !== null) return session.check(tensor, length, at)
       if (lacking || this.#layout.parameters[i]!.frozen) return
       // `into` of step is `gradients` unless it is given
-      throw new TypeError(
-        `"${at.replace('into', 'gradients')}": null, so its update has nowhere to go: pass "into", ` +
-          'or freeze the parameter',
-      )
+      const where = at.replace('into', 'gradients')
+      throw new TypeError(`"${where}": null without "into": its update would have nowhere to go`)
     }
     checkTensors(tensors, specs, name, checkOther)
   }
@@ -315,39 +322,30 @@ export class WorkerState {
       this.#rearrange(decideRanks(specs, settings, rank))
       return
     }
-    const list = rank === 'frozen' ? specs.map(() => rank) : rank
+    const list: unknown = rank === 'frozen' ? specs.map(() => rank) : rank
     if (!Array.isArray(list) || list.length !== specs.length) {
       throw new RangeError(
         `"rank": expected a number, 'frozen' or ${specs.length} of them, got ${show(rank)}` +
           (Array.isArray(rank) ? ` of ${rank.length}` : ''),
       )
     }
+<<<<<<< HEAD
     const wanted = Array.from(list as readonly Rank[], (one, i) => {
+=======
+    // With methods that decide about ranks themselves, callers decide about freezing alone.
+    const now = ranksIn(this.#layout)
+    const given = ranked ? [] : method.ranks(specs, settings, settings.rank)
+    const wanted = Array.from(list, (one: Rank, i) => {
+>>>>>>> 58ec1d4 (Shorter checks of rows, names and ranks; frozen is a word in frames' errors)
       if (one === 'frozen') return FROZEN
-      integer(labelOf(`rank[${i}]`, specs[i]!.name), one, 0, MOST_RANK)
+      const at = labelOf(`rank[${i}]`, specs[i]!.name)
+      const own = now[i] === FROZEN ? given[i] : now[i]
+      if (!ranked && one !== own)
+        throw wrongValue(at, `${own} or 'frozen' with ${method.name}`, one)
+      integer(at, one, 0, MOST_RANK)
       return one
     })
-    if (!ranked) this.#refuseRanks(wanted)
     this.#rearrange(ranked ? decideRanks(specs, settings, wanted) : wanted)
-  }
-
-  /**
-   * With methods that decide about ranks themselves, callers decide only about what is frozen.
-   *
-   * @throws RangeError  if another rank is not the present one, or the method's if it was frozen
-   */
-  #refuseRanks(wanted: readonly number[]): void {
-    const { specs, settings } = this.#setup
-    const { method } = settings
-    const now = ranksIn(this.#layout)
-    const given = method.ranks(specs, settings, settings.rank)
-    for (const [i, rank] of wanted.entries()) {
-      const expected = now[i] === FROZEN ? given[i] : now[i]
-      if (rank === FROZEN || rank === expected) continue
-      throw new RangeError(
-        `"rank[${i}]": expected ${expected}, as ${method.name} has it, or 'frozen', got ${rank}`,
-      )
-    }
   }
 
   #rearrange(ranks: readonly number[]): void {

@@ -237,7 +237,7 @@ test('a null gradient without "into" is refused in step, by name, unless it is f
   const worker = await createCompressor(shapes)
   const alone = (frame: Uint8Array) => aggregate([frame])
   const given = [new Float32Array(16).fill(1), null]
-  await rejected(worker.step(given, alone), TypeError, /"gradients\[1\] 'head\.weight'".*into/)
+  await rejected(worker.step(given, alone), TypeError, /"gradients\[1\] 'head\.weight'".*"into"/)
   assert.is(worker.stats.step, 0)
   await worker.step(given, alone, { into: [new Float32Array(16), new Float32Array(16)] })
   await worker.step(given, alone, { into: [null, null] })
@@ -310,7 +310,7 @@ test('one worker that freezes is refused by the others', async () => {
   b!.setRank([1, 'frozen'])
   const g = [new Float32Array(64).fill(1), new Float32Array(64).fill(1)]
   const frames = [await a!.compress(g), await b!.compress(g)]
-  assert.throws(() => aggregate(frames), /rank of parameter 1/)
+  assert.throws(() => aggregate(frames), /rank of parameter 1: expected 1, got frozen/)
 })
 
 test('setRank: what it takes', async () => {
@@ -345,8 +345,14 @@ test('setRank: methods that decide about ranks let callers decide about freezing
   })
   worker.setRank([3, 'frozen', 0])
   assert.equal(worker.stats.ranks, [3, 'frozen', 0])
-  assert.throws(() => worker.setRank([2, 'frozen', 0]), /"rank\[0\]": expected 3, as accordion/)
-  assert.throws(() => worker.setRank([3, 1, 0]), /"rank\[1\]": expected 3, as accordion/)
+  assert.throws(
+    () => worker.setRank([2, 'frozen', 0]),
+    /"rank\[0\]": expected 3 or 'frozen' with accordion/,
+  )
+  assert.throws(
+    () => worker.setRank([3, 1, 0]),
+    /"rank\[1\]": expected 3 or 'frozen' with accordion/,
+  )
   assert.throws(() => worker.setRank(2), /no use/)
   worker.setRank([3, 3, 0])
   assert.equal(worker.stats.ranks, [3, 3, 0])
