@@ -50,7 +50,10 @@ function specOf(entry: ParameterSpec, at: string, firstAxis: boolean): Spec {
   if (!Array.isArray(shape)) throw wrongType(`${entryName}.shape`, 'an array of integers', shape)
   for (const size of shape) integer(entryName, size, 1, 2 ** 32)
   let length = 1
-  const products: number[] = shape.map((size) => (length *= size))
+  const products: number[] = shape.map((size) => {
+    length *= size
+    return length
+  })
   if (rows !== undefined) checkRows(`${entryName}.rows`, rows, products, length)
   if (rank !== undefined && rank !== 'frozen') integer(`${entryName}.rank`, rank, 1, MOST_RANK)
   if (compress !== undefined) flag(`${entryName}.compress`, compress)

@@ -329,14 +329,10 @@ export class WorkerState {
           (Array.isArray(rank) ? ` of ${rank.length}` : ''),
       )
     }
-<<<<<<< HEAD
-    const wanted = Array.from(list as readonly Rank[], (one, i) => {
-=======
     // With methods that decide about ranks themselves, callers decide about freezing alone.
     const now = ranksIn(this.#layout)
     const given = ranked ? [] : method.ranks(specs, settings, settings.rank)
     const wanted = Array.from(list, (one: Rank, i) => {
->>>>>>> 58ec1d4 (Shorter checks of rows, names and ranks; frozen is a word in frames' errors)
       if (one === 'frozen') return FROZEN
       const at = labelOf(`rank[${i}]`, specs[i]!.name)
       const own = now[i] === FROZEN ? given[i] : now[i]

@@ -224,7 +224,7 @@ test('bad input is named', async () => {
     ['method', () => createGossip(SHAPES, { self: 0, method: 'plain' as never }), TypeError],
     ['random', () => createGossip(SHAPES, { self: 0, random: 3 as never }), TypeError],
     ['neighbours', () => createGossip(SHAPES, { self: 0, neighbours: 3 as never }), TypeError],
-    ['neighbour', () => createGossip(SHAPES, { self: 0, neighbours: { 0: 1 } }), RangeError],
+    ['neighbours', () => createGossip(SHAPES, { self: 0, neighbours: { 0: 1 } }), RangeError],
     [
       'neighbour',
       () => createGossip(SHAPES, { self: 0, neighbours: { x: 1 } as never }),

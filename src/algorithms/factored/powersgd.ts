@@ -15,7 +15,7 @@ import {
   formProduct,
   isBoundedGradient,
   isWhole,
-  NONE,
+  NO_GRADIENT,
   projectGradient,
   roomFor,
   roomForProduct,
@@ -73,12 +73,14 @@ class FullStepWithFeedback extends FullStep {
     const arrays = asArrays(gradients, layout)
     if (!arrays.every((gradient) => isWhole(gradient) || isBoundedGradient(gradient))) return false
     const productFloats = arrays.map((gradient, i) =>
-      isWhole(gradient) || gradient === NONE ? 0 : roomForProduct(gradient, layout.parameters[i]!),
+      isWhole(gradient) || gradient === NO_GRADIENT
+        ? 0
+        : roomForProduct(gradient, layout.parameters[i]!),
     )
     this.#workspace.reserve(productFloats.reduce((a, b) => a + b, 0))
     this.#gradients = arrays.map((gradient, i) => {
       if (isWhole(gradient)) return gradient
-      if (gradient === NONE) return null
+      if (gradient === NO_GRADIENT) return null
       return formProduct(this.#workspace, gradient, layout.parameters[i]!)
     })
     return session.accumulateProject(this.#gradients)

@@ -36,7 +36,10 @@ export interface Workspace {
 const LIMIT = 2 ** 100
 
 /** No samples: the product is zero. */
-export const NONE: Factored = { activations: new Float32Array(0), deltas: new Float32Array(0) }
+export const NO_GRADIENT: Factored = {
+  activations: new Float32Array(0),
+  deltas: new Float32Array(0),
+}
 
 /**
  * Narrows the type of gradients: `WorkerState.checkGradients` has checked that they are arrays,
@@ -47,7 +50,7 @@ export function asArrays(
   { parameters }: Layout,
 ): readonly ArrayGradient[] {
   return gradients.map((gradient, i) =>
-    gradient === null || parameters[i]!.frozen ? NONE : (gradient as ArrayGradient),
+    gradient === null || parameters[i]!.frozen ? NO_GRADIENT : (gradient as ArrayGradient),
   )
 }
 
@@ -148,7 +151,7 @@ export function formProduct(
   { rows, cols }: MatrixSize,
 ): Float32Array {
   const whole = workspace.alloc(rows * cols)
-  if (gradient === NONE) return whole.fill(0)
+  if (gradient === NO_GRADIENT) return whole.fill(0)
   const { activations, deltas } = gradient
   const [a, d] = [copied(workspace, activations), copied(workspace, deltas)]
   workspace.reconstruct(whole, d, a, { rows, cols, rank: samplesIn(gradient, cols) })
