@@ -226,7 +226,7 @@ test('bad input is named', async () => {
     ['neighbours', () => createGossip(SHAPES, { self: 0, neighbours: 3 as never }), TypeError],
     ['neighbours', () => createGossip(SHAPES, { self: 0, neighbours: { 0: 1 } }), RangeError],
     [
-      'neighbour',
+      'neighbours',
       () => createGossip(SHAPES, { self: 0, neighbours: { x: 1 } as never }),
       RangeError,
     ],
