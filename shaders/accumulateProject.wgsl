@@ -8,10 +8,11 @@
 // `withdraw` takes g out again: M is then what it was, e, to 1e-6 of the largest |e| of each block, the
 // ROWS rows and four columns that an invocation adds at a time. (e + g) − g is as accurate while no |g|
 // of the block exceeds 8 times its largest |e|, or if all its e are 0. Other blocks are *kept*: a bit is
-// set, and e is copied. Where there is no room for copies, M stays e. The CPU then makes room, and `keep`
-// copies and adds. P is that of M + g in any case. So an ordinary step neither reads nor writes more.
+// set, e is copied, then g is added. Where there is no room for copies, M stays e, until the CPU has made
+// room and runs `keep`. So an ordinary step neither reads nor writes more.
 
 override ADD = true; // false: P ← M·Q of M as it is; twin: assembly/project.ts
+override KEEP = true; // false: there is no room for copies at all
 override RANKS = 4u; // columns of Q that are taken at a time: 1, 2 or 4
 
 const WIDE_THREADS = 64u;
@@ -109,7 +110,6 @@ fn accumulateProject(
         var e4 = vec4u();
         var g4 = vec4u();
         var sum4 = vec4u();
-        let old4 = m4;
         for (var i = 0u; i < ROWS; i++) {
           if i >= rows { break; }
           let word4 = gradient(param, tile.row + top + i, tile.col + j);
@@ -122,23 +122,13 @@ fn accumulateProject(
         let g = largestOf(g4);
         let size = max(g, largestOf(sum4));
         largest = max(largest, size);
-        let safe = e == 0u || g <= select(0u, e + EIGHTFOLD, e >= NORMAL);
-        var written = size < LIMIT && safe;
-        if !written {
-          let end = endOf(at, rows, param);
-          atomicOr(&kept[BITS + at / 32u], 1u << (at % 32u));
-          reach = max(reach, end);
-          written = end <= room();
-          if written { copy(at, rows, param, old4); }
-        }
-        if written {
+        if size < LIMIT && (e == 0u || g <= select(0u, e + EIGHTFOLD, e >= NORMAL)) {
           for (var i = 0u; i < ROWS; i++) {
             if i < rows { m[at + i * param.stride] = m4[i]; }
           }
-        }
-      } else if ADD && reach > 0u && isKept(at) && endOf(at, rows, param) > room() {
-        for (var i = 0u; i < rows; i++) {
-          m4[i] += bitcast<vec4f>(gradient(param, tile.row + top + i, tile.col + j));
+        } else if rows > 0u {
+          atomicOr(&kept[BITS + at / 32u], 1u << (at % 32u));
+          reach = max(reach, endOf(at, rows, param));
         }
       }
 
@@ -157,6 +147,7 @@ fn accumulateProject(
         }
       }
     }
+    if ADD && KEEP && first == 0u && reach > 0u { keepBlocks(tile, param, thread, 0u); }
     if param.rank == 0u { break; }
 
     for (var width = tile.lanes / 2u; width > 0u; width /= 2u) {
@@ -214,7 +205,7 @@ fn withdraw(
   }
 }
 
-// Copies the blocks for which there was no room, and adds g to them.
+// Copies and adds the blocks for which there was no room.
 @compute @workgroup_size(WIDE_THREADS)
 fn keep(
   @builtin(workgroup_id) group: vec3u,
@@ -224,19 +215,24 @@ fn keep(
   let index = group.y * groups.x + group.x;
   if index >= band.count { return; }
   let tile = tiles[band.first + index];
-  let param = params[band.params + tile.param];
+  keepBlocks(tile, params[band.params + tile.param], thread, atomicLoad(&kept[BEFORE]));
+}
+
+// Copies an invocation's blocks that are kept and for which there is room, beyond `before`; adds g.
+fn keepBlocks(tile: Tile, param: Param, thread: u32, before: u32) {
   let top = thread / tile.lanes * ROWS;
   if top >= tile.rows { return; }
   let rows = min(tile.rows - top, ROWS);
   for (var j = thread % tile.lanes; j < tile.cols; j += tile.lanes) {
     let at = tile.m + top * param.stride + j;
-    if !isKept(at) || endOf(at, rows, param) <= atomicLoad(&kept[BEFORE]) { continue; }
-    var m4 = array<vec4f, ROWS>();
-    for (var i = 0u; i < rows; i++) { m4[i] = m[at + i * param.stride]; }
-    copy(at, rows, param, m4);
+    let end = endOf(at, rows, param);
+    if !isKept(at) || end <= before || end > room() { continue; }
     for (var i = 0u; i < rows; i++) {
-      let word4 = gradient(param, tile.row + top + i, tile.col + j);
-      m[at + i * param.stride] = m4[i] + bitcast<vec4f>(word4);
+      let here = at + i * param.stride;
+      let m4 = m[here];
+      let words = bitcast<vec4u>(m4);
+      for (var k = 0u; k < 4u; k++) { atomicStore(&kept[copies() + 4u * here + k], words[k]); }
+      m[here] = m4 + bitcast<vec4f>(gradient(param, tile.row + top + i, tile.col + j));
     }
   }
 }
@@ -253,14 +249,6 @@ fn copies() -> u32 { return (BITS + (arrayLength(&m) + 31u) / 32u + 3u) / 4u * 4
 
 // Groups of four that there is room for.
 fn room() -> u32 { return (arrayLength(&kept) - copies()) / 4u; }
-
-fn copy(at: u32, rows: u32, param: Param, m4: array<vec4f, ROWS>) {
-  for (var i = 0u; i < rows; i++) {
-    let words = bitcast<vec4u>(m4[i]);
-    let to = copies() + 4u * (at + i * param.stride);
-    for (var k = 0u; k < 4u; k++) { atomicStore(&kept[to + k], words[k]); }
-  }
-}
 
 fn copyOf(at: u32) -> vec4f {
   let base = copies() + 4u * at;

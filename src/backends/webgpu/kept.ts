@@ -74,6 +74,11 @@ export class Kept {
     }))
   }
 
+  /** Whether there is any room. */
+  get room(): boolean {
+    return this.#rooms.some((room) => room > 0)
+  }
+
   /** Whether blocks wait for room. */
   get full(): boolean {
     return this.#reaches.some((reach, i) => reach > this.#rooms[i]!)

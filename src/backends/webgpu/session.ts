@@ -68,7 +68,8 @@ export class WebgpuSession implements Session {
 
   /** @param add  false: the gradient is not added */
   #accumulating(add: boolean): Promise<GPUComputePipeline> {
-    const constants = { ADD: Number(add), RANKS: this.#ranks(4) }
+    const KEEP = Number(add && this.#memory.kept.room)
+    const constants = { ADD: Number(add), KEEP, RANKS: this.#ranks(4) }
     return this.#gpu.pipeline('accumulateProject', constants)
   }
 
@@ -88,7 +89,8 @@ export class WebgpuSession implements Session {
   }
 
   async accumulateProject(gradients: readonly (Tensor | null)[]): Promise<boolean> {
-    const { layout, left } = this.#memory
+    const { layout, left, kept } = this.#memory
+    this.#recorder.checked(() => kept.clear())
     const [add, reduce] = await Promise.all([
       this.#accumulating(true),
       this.#gpu.pipeline('reduce'),
@@ -103,12 +105,15 @@ export class WebgpuSession implements Session {
     }
     try {
       const bound = this.#bindGradients(gradients)
-      this.#recorder.checked(() => this.#memory.kept.clear())
       this.#accumulate('accumulateProject', add, bound, taken)
       this.#recorder.checked(() => this.#reduce(reduce, this.#memory.wide, left))
-      const verdicts = this.#memory.kept.verdicts(refuse)
-      await this.#copyOut([...verdicts, ...this.#memory.copyJobs('left', leftValues, 0)])
-      if (!refused && this.#memory.kept.full) await this.#keep(gradients)
+      const ofP = this.#memory.copyJobs('left', leftValues, 0)
+      await this.#copyOut([...kept.verdicts(refuse), ...ofP])
+      if (!refused && kept.full) {
+        await this.#keep(gradients)
+        await this.project() // P of more than a few columns lacks what has been added now
+        return true
+      }
     } catch (error) {
       const added = await Promise.all(taken)
       if (added.includes(true)) await this.#withdraw(gradients, (i) => added[i]!)
