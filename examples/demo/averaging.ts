@@ -14,16 +14,20 @@ export interface RingMeasurement {
   readonly consensusDistance: number
 }
 
-/** @param told  a snapshot of each worker, after the same step */
+/**
+ * @param told  a snapshot of each worker, after the same step
+ * @param steps  of the whole run
+ */
 export async function measure(
   model: Model,
   heldOut: Uint8Array,
   step: number,
   told: readonly Snapshot[],
+  steps: number,
 ): Promise<RingMeasurement> {
   const all = told.map(({ parameters }) => parameters)
   const mean = meanOf(all)
-  const { sum, characters } = await heldOutLoss(model, mean, heldOut, { first: 0, every: 1 })
+  const { sum, characters } = await heldOutLoss(model, mean, heldOut, { steps })
   return {
     step,
     sentBytes: told.reduce((bytes, { sent }) => bytes + sent.frames, 0),

@@ -2,8 +2,12 @@
 import { setImmediate } from 'node:timers/promises'
 import { BATCH, batchAt, CONTEXT, type Model } from './model.ts'
 
-/** The held-out loss is measured on these many batches, every time the same. */
-export const PROBE = 80
+/**
+ * The held-out loss is measured on so many batches, every time the same. A run of a few steps only shows
+ * that everything works, and should not spend its time on this.
+ */
+const PROBE = { usual: 80, short: 8 }
+const SHORT = 20 // steps
 
 /** A loss as a sum, so that workers' losses can be added. */
 export interface Sum {
@@ -16,18 +20,24 @@ export interface Sum {
  * The loss on every `every`-th batch of the probe, from `first` on. The probe's characters lie
  * evenly in the held-out part.
  *
+ * @param steps  of the whole run
  * @throws Error  if it is not finite
  */
 export async function heldOutLoss(
   model: Model,
   parameters: readonly Float32Array[],
   heldOut: Uint8Array,
-  { first, every }: { readonly first: number; readonly every: number },
+  {
+    steps,
+    first = 0,
+    every = 1,
+  }: { readonly steps: number; readonly first?: number; readonly every?: number },
 ): Promise<Sum> {
-  const stride = (heldOut.length - CONTEXT) / (PROBE * BATCH)
+  const probe = steps < SHORT ? PROBE.short : PROBE.usual
+  const stride = (heldOut.length - CONTEXT) / (probe * BATCH)
   let sum = 0
   let characters = 0
-  for (let batch = first; batch < PROBE; batch += every) {
+  for (let batch = first; batch < probe; batch += every) {
     const positions = Array.from(
       { length: BATCH },
       (_, i) => CONTEXT + Math.floor((batch * BATCH + i) * stride),

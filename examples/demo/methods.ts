@@ -29,7 +29,7 @@ interface Way {
 
 const WAYS = {
   powersgd: {},
-  'half-steps': { method: halfSteps },
+  'half-steps': { method: () => halfSteps() },
   accordion: {
     // A window is a fiftieth of the run, about what an epoch is of an ordinary run.
     method: ({ rank, steps, learningRate }) =>
@@ -41,7 +41,7 @@ const WAYS = {
       }),
   },
   energy: { method: ({ rank }) => byEnergy({ fraction: 0.5, most: 2 * rank, every: 10 }) },
-  factored: { method: factored, factored: true },
+  factored: { method: () => factored(), factored: true },
   'rank-dad': { method: () => rankDad(), factored: true, summed: false },
   dad: { method: () => dad({ samples: BATCH }), factored: true, summed: false },
   // Dion's update has length √rank, however long the gradient: so it has its own learning rate.
@@ -50,11 +50,11 @@ const WAYS = {
   'random-k': { method: ({ rank }) => randomK({ rank }) },
   'random-block': { method: ({ rank }) => randomBlock({ rank }) },
   'sign-norm': { method: () => signNorm(), summed: false },
-  'best-rank': { method: bestRank, summed: false },
-  uncompressed: { method: uncompressed },
-  paper: { method: paper },
-  reference: { method: epfml, options: { startCompressingAfter: 0 } },
-  pytorch: { method: pytorch },
+  'best-rank': { method: () => bestRank(), summed: false },
+  uncompressed: { method: () => uncompressed() },
+  paper: { method: () => paper() },
+  reference: { method: () => epfml(), options: { startCompressingAfter: 0 } },
+  pytorch: { method: () => pytorch() },
 } as const satisfies Record<string, Way>
 
 export type MethodName = keyof typeof WAYS

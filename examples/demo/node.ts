@@ -81,7 +81,7 @@ async function train(model: Model, neighbours: Neighbours): Promise<void> {
   const { user, system } = process.cpuUsage(used)
   const hash = createHash('sha256')
   for (const array of x) hash.update(array)
-  const { sum, characters } = await heldOutLoss(model, x, heldOut, { first: 0, every: 1 })
+  const { sum, characters } = await heldOutLoss(model, x, heldOut, { steps })
   const trained = {
     parameters: hash.digest('hex'),
     loss: sum / characters,

@@ -67,7 +67,7 @@ export async function createRing(
       const model = await createModel(corpus.symbols)
       const begun = performance.now()
       const run = createRun(nodes, settings.steps, watcher, (step, told) =>
-        measure(model, corpus.heldOut, step, told),
+        measure(model, corpus.heldOut, step, told, settings.steps),
       )
       heard = run.heard
       lose = run.lose

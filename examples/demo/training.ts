@@ -82,7 +82,7 @@ export async function createTrainer(
       sgd.learningRate = learningRate
       sgd.apply(parameters, updates)
       if (measured.has(step + 1)) {
-        const part = { first: task.worker, every: task.workers }
+        const part = { steps: task.steps, first: task.worker, every: task.workers }
         const loss = await heldOutLoss(model, parameters, heldOut, part)
         link.measured({ type: 'loss', step: step + 1, ...loss })
       }

@@ -1,13 +1,13 @@
 import type { Dims } from '../../src/backend.ts'
 
 /** Whether this is a bundle for one backend (built/bundle.ts): Node has run the whole tables. */
-const brief = 'LOWRANK_BACKEND' in globalThis
+export const BRIEF = 'LOWRANK_BACKEND' in globalThis
 
-export const RANKS = brief ? [1, 3, 4, 9, 32] : [1, 2, 3, 4, 5, 7, 8, 9, 16, 32]
+export const RANKS = BRIEF ? [1, 3, 4, 9, 32] : [1, 2, 3, 4, 5, 7, 8, 9, 16, 32]
 
 const LENGTHS = [1, 3, 4, 5, 63, 65, 127]
 /** A GPU in software takes a hundred times as long. */
-const FEW_LENGTHS = brief ? [1, 5, 127] : [1, 5, 64, 127]
+const FEW_LENGTHS = BRIEF ? [1, 5, 127] : [1, 5, 64, 127]
 
 /**
  * Rows and columns on either side of a v128's 4 lanes, of 8 and of 64, and of the strips that

@@ -12,6 +12,7 @@ import {
 import { dion, halfSteps, paper, pytorch } from '../../../src/methods.ts'
 import { within } from '../../support/close.ts'
 import { gaussian } from '../../support/gaussian.ts'
+import { BRIEF } from '../../support/shapes.ts'
 import { audit } from './audit.ts'
 import { openDevice, USAGE } from './device.ts'
 import { small } from './small.ts'
@@ -96,7 +97,7 @@ else {
     }
   })
 
-  test('a thousand steps leave as many buffers as there were, and dispose none', async () => {
+  test('many steps leave as many buffers as there were, and dispose none', async () => {
     const fresh = await another()
     const { counts } = audit(fresh)
     const compressor = await on({}, [[8, 12], [8]], fresh)
@@ -104,7 +105,8 @@ else {
     const kept = layings.map((laying) => layTensors(fresh, draw([[8, 12], [8]], 1), laying, 'f32'))
     for (const tensors of kept) await compressor.step(tensors, async (frame) => frame)
     const { buffers, bufferBytes } = counts
-    for (let i = 0; i < 1000; i++) {
+    // Other runtimes take most of a minute for a thousand: they return results late.
+    for (let i = 0; i < (BRIEF ? 60 : 1000); i++) {
       await compressor.step(kept[i % 3]!, async (frame) => frame)
     }
     assert.is(counts.buffers, buffers)
