@@ -163,6 +163,7 @@ test('a matrix is the first axis against the rest, unless another split halves r
     [[2, 8, 64, 96], 1024],
     // at the edge: 68 against 32 and 32, 18 against 10 (not half of it)
     [[4, 4, 4, 4], 16],
+    [[1, 3, 5], 3], // 16 against 8
     [[2, 4, 4], 2],
     [[4, 2, 4, 2], 4],
     [[1, 512, 768], 512],
