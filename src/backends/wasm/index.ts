@@ -34,6 +34,9 @@ export interface WasmOptions {
  * @throws TypeError  naming the option at fault
  */
 export function wasm(options: WasmOptions = {}): Backend {
+  if (Object.hasOwn(Object(options), 'threads')) {
+    throw new TypeError('"threads": no such option of this wasm: that of lowrank/threads has it')
+  }
   const relaxed = relaxedIn(knownOptions(options, ['relaxed', 'module']))
   return backendOf(async () => new SingleThread(await moduleFor(relaxed)))
 }

@@ -162,7 +162,7 @@ else {
     const { buffer } = good[0] as { buffer: GPUBuffer }
     const bare = device.createBuffer({ size: 64 * 32 * 4, usage: USAGE.COPY_DST })
     const cases: [unknown, string, RegExp][] = [
-      [null, 'TypeError', /"gradients\[0\]": expected a Float32Array or \{ buffer/],
+      [undefined, 'TypeError', /"gradients\[0\]": expected a Float32Array or \{ buffer/],
       [{ buffer: 7 }, 'TypeError', /"gradients\[0\]\.buffer": expected a GPUBuffer/],
       [{ buffer, offset: 2 }, 'RangeError', /"gradients\[0\]\.offset": expected a multiple of 4/],
       [{ buffer, offset: -4 }, 'RangeError', /offset/],

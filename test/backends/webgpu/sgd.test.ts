@@ -151,6 +151,9 @@ else {
       }
     }
     await steps(2)
+    // A gradient far larger than the residual makes room for a copy of all of it, once.
+    const large = draw(9).map((x) => x.map((value) => 1000 * value))
+    await compressor.step(layTensors(fresh, large, 'scattered', 'f32'), alone)
     const { buffers, bufferBytes } = counts
     await steps(20)
     assert.is(counts.buffers, buffers)
@@ -176,7 +179,7 @@ else {
     assert.is(counts.dispatches, 1)
     assert.is(counts.copies, 5) // the update, through the staging buffer
     compressor.dispose()
-    assert.is(counts.buffers, 1 + 1 + 5 + 5 + 1) // the tensors'
+    assert.is(counts.buffers, 1 + 1 + 5 + 5 + 1 + 5) // the tensors'
     fresh.destroy()
   })
 
