@@ -84,7 +84,11 @@ export async function train(training: Training, data: string): Promise<Trained> 
     diverged = !(loss < DIVERGED)
     if (diverged) break
     if (step >= 0.9 * task.steps) trainLoss += loss
-    ranks += meanOf(compressors[0]!.stats.ranks.filter((rank) => rank > 0))
+    ranks += meanOf(
+      compressors[0]!.stats.ranks.flatMap((rank) =>
+        rank === 'frozen' || rank === 0 ? [] : [rank],
+      ),
+    )
     exchange(compressors, model)
     compressors[0]!.decompressSync(update)
     const comparing = falls(step, task.steps, COMPARISONS)

@@ -79,5 +79,5 @@ function atomo(shapes: Shapes, rank: number): number {
     return { shape: [(out * input) / 2, 2 * size], compress: true }
   })
   const { floats, parameters } = plan(reshaped, { method: bestRank(), rank })
-  return parameters.reduce((sum, { rank }) => sum + rank, floats)
+  return parameters.reduce((sum, { rank }) => sum + (rank === 'frozen' ? 0 : rank), floats)
 }
