@@ -59,8 +59,11 @@ for (const name of ['cifar-300-2-1', 'lm-90-4-1']) {
   })
 
   test(`${name}: the epochs as steps of a compressor, some after a checkpoint`, async () => {
-    // Four elements of half a norm have exactly that norm, and stay below 2¹⁰⁰. The rate given is
-    // the one after the step: as published, a lower rate takes effect without another epoch.
+    // Four elements of half a norm have exactly that norm. Norms go up to 2¹⁰¹, and what is sent
+    // stays below 2⁶⁴: decisions do not depend on a common factor, and this one rounds only norms
+    // below 2⁻⁸⁸. The rate given is the one after the step: as published, a lower rate takes effect
+    // without another epoch.
+    const factor = 2 ** -37
     const shapes = config.matrix.map((is) => (is ? [5, 6] : [4]))
     let epoch = 0
     const learningRate = () => rate(epoch + 1)
@@ -71,7 +74,7 @@ for (const name of ['cifar-300-2-1', 'lm-90-4-1']) {
     for (let before = String(worker.stats.ranks); epoch < config.epochs; epoch++) {
       const gradients = shapes.map((shape, layer) => {
         const gradient = new Float32Array(shape.reduce((a, b) => a * b, 1))
-        gradient.fill(norm(epoch, layer) / 2, 0, 4)
+        gradient.fill((factor * norm(epoch, layer)) / 2, 0, 4)
         return gradient
       })
       await stepTogether([worker], [gradients])
