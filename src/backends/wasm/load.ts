@@ -225,7 +225,9 @@ function loadRelaxed(): Promise<WebAssembly.Module | null> {
  */
 export async function moduleFor(relaxed: boolean | undefined): Promise<WebAssembly.Module> {
   const fused = relaxed === false || (given && !relaxed) ? null : await loadRelaxed()
-  if (relaxed && !fused) throw new UnsupportedError('this host does not know relaxed SIMD')
+  if (relaxed && !fused) {
+    throw new UnsupportedError('this host has no relaxed SIMD: leave "relaxed" out, or false')
+  }
   return fused ?? loadModule()
 }
 

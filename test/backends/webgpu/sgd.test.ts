@@ -67,6 +67,10 @@ else {
       agrees(laying, { learningRate: 0.1, momentum: 0, weightDecay: 0.01 }, 1 << 16))
   }
 
+  // Where a schedule begins or ends.
+  test('as on wasm at a learning rate of 0', () =>
+    agrees(LAYINGS[1]!, { learningRate: 0, momentum: 0.9, weightDecay: 0.01 }, 1 << 16))
+
   test('a checkpoint of one backend restores on the other', async () => {
     const gpu = await on({}, RATES, 1 << 16)
     const x = arrays(1)
