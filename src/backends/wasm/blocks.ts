@@ -1,9 +1,9 @@
 // The table of blocks that the plan kernels walk; its twin is the block in assembly/inline.
-import type { Layout, Parameter } from '../../backend.ts'
+import type { Place } from './places.ts'
 
 /** A part of one parameter as a kernel sees it: some whole rows, or all rows of some columns. */
 export interface Block {
-  readonly parameter: Parameter
+  readonly parameter: Place
   /** its first float within the parameter */
   readonly start: number
   readonly rows: number
@@ -22,30 +22,36 @@ const TILE_FLOATS = 1 << 15
 const SWEEP = 4
 
 /** How large a tile must be: it holds a sweep of the widest matrix. */
-export function tileFloats(layout: Layout): number {
-  return layout.matrices.reduce(
-    (most, { rows, cols }) => Math.max(most, Math.min(SWEEP, rows) * cols),
+export function tileFloats(places: readonly Place[]): number {
+  return places.reduce(
+    (most, place) =>
+      isFlat(place) ? most : Math.max(most, Math.min(SWEEP, place.rows) * place.cols),
     TILE_FLOATS,
   )
+}
+
+/** A raw tensor is one long row that may be cut anywhere, unless its M is stored by row. */
+function isFlat({ rank, wide, cols }: Place): boolean {
+  return rank === 0 && wide === cols
 }
 
 /**
  * Cuts all parameters that are not frozen into blocks, and fills tiles of `tileFloats` floats with
  * them.
  */
-export function tilesOf(layout: Layout, tileFloats: number): StreamTile[] {
+export function tilesOf(places: readonly Place[], tileFloats: number): StreamTile[] {
   const tiles: Block[][] = []
   let used = tileFloats // no tile yet
-  for (const parameter of layout.parameters) {
-    const { length, rank, frozen } = parameter
+  for (const parameter of places) {
+    const { length, frozen } = parameter
     if (frozen) continue
-    // A raw tensor is one long row that may be cut anywhere: its shape does not matter.
-    const cols = rank === 0 ? Math.min(length, tileFloats) : parameter.cols
+    const flat = isFlat(parameter)
+    const cols = flat ? Math.min(length, tileFloats) : parameter.cols
     const fit = Math.floor(tileFloats / cols)
     const most = fit - (fit >= SWEEP ? fit % SWEEP : 0)
     for (let start = 0; start < length; ) {
       const left = length - start
-      const rows = rank === 0 ? 1 : Math.min(most, left / cols)
+      const rows = flat ? 1 : Math.min(most, left / cols)
       const floats = Math.min(rows * cols, left)
       if (used + floats > tileFloats) {
         tiles.push([])
@@ -69,8 +75,9 @@ const GOOD_COLS = 256
  * Blocks that hold all rows: for each thread one of a large matrix, or two of a wide one, so that
  * threads wait less for one that is held up. The largest come first, for the same reason.
  */
-export function columnBlocksOf(layout: Layout, threads: number): Block[] {
-  const blocks = layout.matrices.flatMap((parameter) => {
+export function columnBlocksOf(places: readonly Place[], threads: number): Block[] {
+  const matrices = places.filter(({ rank }) => rank > 0)
+  const blocks = matrices.flatMap((parameter) => {
     const { rows, cols } = parameter
     const good = Math.min(2 * threads, Math.floor(cols / GOOD_COLS))
     const most = Math.floor((rows * cols) / LEAST_FLOATS)
@@ -87,38 +94,47 @@ export function columnBlocksOf(layout: Layout, threads: number): Block[] {
 /** Words of one block in the table. */
 export const BLOCK_WORDS = 13
 
+/** Where a block begins in M, P and Q, in floats from the arenas'. */
+export function startOf({ parameter, start }: Block): { m: number; p: number; q: number } {
+  const { m, p, q, cols, wide } = parameter
+  if (isFlat(parameter)) return { m: m + start, p, q }
+  const [row, column] = [Math.floor(start / cols), start % cols]
+  return { m: m + row * wide + column, p: p + row, q: q + column }
+}
+
 /**
  * Writes one block, as assembly/inline/block.ts reads it.
  *
- * @param g  where it lies in the caller's arrays, in floats: from row to row `gStride`
+ * @param g  where it lies in the caller's arrays, in floats
+ * @param packed  true: from row to row there as many floats as the block has columns; false: as many
+ *   as the parameter has
  * @param former  where `accumulateProject` writes its former M, in floats, laid out in the same way
  */
 export function writeBlock(
   table: Int32Array,
   index: number,
-  { parameter, start, rows, cols }: Block,
+  block: Block,
   g: number,
-  gStride: number,
+  packed: boolean,
   former: number,
 ): void {
-  const raw = parameter.rank === 0
-  const stride = raw ? cols : parameter.cols
-  const row = raw ? 0 : Math.floor(start / stride)
-  const column = raw ? 0 : start % stride
+  const { parameter, rows, cols } = block
+  const { m, p, q } = startOf(block)
+  const flat = isFlat(parameter)
   table.set(
     [
-      4 * (parameter.offset + start), // m
-      stride, // mStride
+      4 * m, // m
+      flat ? cols : parameter.wide, // mStride
       rows, // rows
       cols, // cols
       parameter.rank, // rank
-      4 * (parameter.left + row), // p
-      parameter.rows, // pStride
-      4 * (parameter.right + column), // q
-      parameter.cols, // qStride
+      4 * p, // p
+      parameter.tall, // pStride
+      4 * q, // q
+      parameter.wide, // qStride
       4 * g, // g
-      gStride, // gStride
-      column === 0 ? 1 : 0, // first
+      packed || flat ? cols : parameter.cols, // gStride
+      q === parameter.q ? 1 : 0, // first
       4 * former, // former
     ],
     index * BLOCK_WORDS,

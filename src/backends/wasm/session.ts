@@ -1,9 +1,9 @@
 // One compressor's memory and phases in WebAssembly.
 //
-// From low to high addresses, the memory holds: the residual arena; a gradient arena of the same
-// size, if the caller asked for one (these two never move); the tiles, through which the caller's
-// other arrays are streamed; the factors; the tables of blocks. After creation, memory grows only
-// when new ranks need larger factors.
+// From low to high addresses, the memory holds: the residual arena; a gradient arena, if the caller
+// asked for one (these two never move); the tiles, through which the caller's other arrays are
+// streamed; the factors; the tables of blocks. After creation, memory grows only when new ranks need
+// larger factors. places.ts says where a parameter lies in the residual arena and in the factors.
 
 import type { Dense, Layout, Parameter, Session, Sink, Slot, Tensor } from '../../backend.ts'
 import { bytesOf } from '../../bytes.ts'
@@ -13,12 +13,14 @@ import {
   type Block,
   columnBlocksOf,
   type StreamTile,
+  startOf,
   tileFloats,
   tilesOf,
   writeBlock,
 } from './blocks.ts'
 import type { Executor, ExecutorHooks, Unit, Work } from './executor.ts'
 import { DWARFED, REFUSED } from './load.ts'
+import { type Place, placesOf, type Stretch, stretches } from './places.ts'
 
 const PAGE_BYTES = 1 << 16
 const MOST_PAGES = 1 << 16
@@ -43,6 +45,7 @@ export class WasmSession implements Session {
   /** address of the first tile */
   readonly #tile: number
   #layout: Layout
+  #places: readonly Place[] = []
   // addresses of the factors' arenas
   #left = 0
   #qHat = 0
@@ -75,7 +78,7 @@ export class WasmSession implements Session {
     this.#executor = executor
     this.#layout = layout
     this.#residual = align(executor.kernels.heapBase.value)
-    const end = align(this.#residual + 4 * layout.arenaFloats)
+    const end = align(this.#residual + 4 * placesOf(layout).m)
     this.#gradients = resident ? end : 0
     this.#tile = resident ? align(end + 4 * layout.arenaFloats) : end
     this.#refuse(this.#tile, layout) // before tables are made of a model that is far too large
@@ -90,30 +93,32 @@ export class WasmSession implements Session {
     this.#arrange(layout)
     const { parameters } = this.#layout
     this.#layout = layout
-    this.#clear(layout.parameters.filter(({ frozen }, i) => frozen && !parameters[i]!.frozen))
+    this.#scaleM(({ frozen, index }) => frozen && !parameters[index]!.frozen, 0)
   }
 
-  /** M ← 0 */
-  #clear(parameters: readonly Parameter[]): void {
-    for (const { offset, length } of parameters) {
-      this.#view(this.#residual + 4 * offset, length).fill(0)
+  /** M ← factor · M */
+  #scaleM(of: (place: Place) => boolean, factor: number): void {
+    for (const { m, rows, wide } of this.#places.filter(of)) {
+      this.#executor.kernels.scale(this.#residual + 4 * m, rows * wide, factor)
     }
   }
 
   /** Assigns addresses to tiles, factors and tables, and writes the tables. */
   #arrange(layout: Layout): void {
-    const floats = Math.ceil(tileFloats(layout) / 4) * 4
-    const tiles = tilesOf(layout, floats)
-    const columns = columnBlocksOf(layout, this.#executor.threads)
+    const { all, p, q } = placesOf(layout)
+    const floats = Math.ceil(tileFloats(all) / 4) * 4
+    const tiles = tilesOf(all, floats)
+    const columns = columnBlocksOf(all, this.#executor.threads)
     const left = align(this.#tile + 4 * floats * this.#executor.tiles)
-    const qHat = align(left + 4 * layout.leftFloats)
-    const qLocal = align(qHat + 4 * layout.rightFloats)
-    const qMean = align(qLocal + 4 * layout.rightFloats)
-    const tables = align(qMean + 4 * layout.rightFloats)
+    const qHat = align(left + 4 * p)
+    const qLocal = align(qHat + 4 * q)
+    const qMean = align(qLocal + 4 * q)
+    const tables = align(qMean + 4 * q)
     const copies = this.#gradients ? 2 : 1
     const blocks = tiles.reduce((sum, tile) => sum + copies * tile.length, columns.length)
     this.#reserve(tables + 4 * BLOCK_WORDS * blocks, layout)
 
+    this.#places = all
     this.#left = left
     this.#qHat = qHat
     this.#qLocal = qLocal
@@ -125,13 +130,9 @@ export class WasmSession implements Session {
     const writeUnit = (list: readonly Block[], tile: number, inPlace: boolean): Unit => {
       const table = new Int32Array(this.#executor.memory.buffer, at, BLOCK_WORDS * list.length)
       for (const [i, block] of list.entries()) {
-        const { parameter, start, cols } = block
         const former = this.#tileAt(tile) + block.at
-        if (!inPlace) writeBlock(table, i, block, former, cols, former)
-        else {
-          const stride = parameter.rank === 0 ? cols : parameter.cols
-          writeBlock(table, i, block, parameter.offset + start, stride, former)
-        }
+        const g = inPlace ? block.parameter.offset + block.start : former
+        writeBlock(table, i, block, g, !inPlace, former)
       }
       const unit = { table: at, blocks: list.length }
       at += table.byteLength
@@ -214,12 +215,19 @@ export class WasmSession implements Session {
       if (result === REFUSED) continue // M is as it was
       const former = result === DWARFED && this.#former[i]!
       if (streamed && !former) this.#fill(i, tile, gradients)
-      for (const { parameter, start, rows, cols, at } of tile) {
-        const g = streamed ? this.#tileAt(i) + at : parameter.offset + start
-        const m = this.#residual + 4 * (parameter.offset + start)
-        const count = rows * cols
-        if (former) this.#view(m, count).set(former.subarray(at, at + count))
-        else this.#executor.kernels.accumulate(m, base + 4 * g, count, -1)
+      for (const block of tile) {
+        const { parameter, start, rows, cols, at } = block
+        let g = streamed ? this.#tileAt(i) + at : parameter.offset + start
+        let from = at
+        const stride = parameter.wide - parameter.cols + cols
+        for (const row of stretches(startOf(block).m, rows, cols, stride)) {
+          const m = this.#residual + 4 * row.at
+          const { count } = row
+          if (former) this.#view(m, count).set(former.subarray(from, from + count))
+          else this.#executor.kernels.accumulate(m, base + 4 * g, count, -1)
+          g += count
+          from += count
+        }
       }
     }
   }
@@ -304,34 +312,33 @@ export class WasmSession implements Session {
   }
 
   read(slots: readonly Slot[], into: Float32Array): void {
-    let at = 0
+    let to = 0
     for (const slot of slots) {
-      for (const [start, count] of this.#parts(slot)) {
-        into.set(this.#view(start, count), at)
-        at += count
+      for (const { at, count } of this.#parts(slot)) {
+        into.set(this.#view(at, count), to)
+        to += count
       }
     }
   }
 
   write(slot: Slot, values: Uint8Array): void {
-    let at = 0
-    for (const [start, count] of this.#parts(slot)) {
-      bytesOf(this.#view(start, count)).set(values.subarray(at, at + 4 * count))
-      at += 4 * count
+    let from = 0
+    for (const { at, count } of this.#parts(slot)) {
+      bytesOf(this.#view(at, count)).set(values.subarray(from, from + 4 * count))
+      from += 4 * count
     }
-    if (slot === 'residual') this.#clear(this.#layout.parameters.filter(({ frozen }) => frozen))
+    if (slot === 'residual') this.#scaleM(({ frozen }) => frozen, 0)
   }
 
   scale(slot: 'residual' | 'raw', factor: number): void {
-    for (const [start, count] of this.#parts(slot)) {
-      this.#executor.kernels.scale(start, count, factor)
-    }
+    this.#scaleM(({ rank, frozen }) => slot === 'residual' || (rank === 0 && !frozen), factor)
   }
 
   norms(): Float64Array {
     const { kernels } = this.#executor
-    return Float64Array.from(this.#layout.parameters, ({ offset, length, frozen }) =>
-      frozen ? 0 : kernels.norm(this.#residual + 4 * offset, length),
+    // Zeros between rows add nothing, and are so many that each element stays in its lane.
+    return Float64Array.from(this.#places, ({ m, rows, wide, frozen }) =>
+      frozen ? 0 : kernels.norm(this.#residual + 4 * m, rows * wide),
     )
   }
 
@@ -339,23 +346,22 @@ export class WasmSession implements Session {
     this.#executor.release()
   }
 
-  /** The ranges of memory that hold a slot's values, in order: [address, floats]. */
-  #parts(slot: Slot): [number, number][] {
-    const { parameters, raws, leftFloats, rightFloats } = this.#layout
-    switch (slot) {
-      case 'residual':
-        return parameters.map(({ offset, length }) => [this.#residual + 4 * offset, length])
-      case 'raw':
-        return raws.map(({ offset, length }) => [this.#residual + 4 * offset, length])
-      case 'left':
-        return [[this.#left, leftFloats]]
-      case 'qHat':
-        return [[this.#qHat, rightFloats]]
-      case 'qLocal':
-        return [[this.#qLocal, rightFloats]]
-      case 'qMean':
-        return [[this.#qMean, rightFloats]]
+  /** The parts of memory that hold a slot's values, in order; `at` is an address. */
+  #parts(slot: Slot): Stretch[] {
+    if (slot === 'residual' || slot === 'raw') {
+      const held = slot === 'raw' ? this.#layout.raws : this.#layout.parameters
+      return held.flatMap(({ index, rows, cols }) => {
+        const { m, wide } = this.#places[index]!
+        return stretches(m, rows, cols, wide).map(inArena(this.#residual))
+      })
     }
+    const arena = { left: this.#left, qHat: this.#qHat, qLocal: this.#qLocal, qMean: this.#qMean }
+    return this.#layout.matrices.flatMap(({ index, rank, rows, cols }) => {
+      const { p, q, wide, tall } = this.#places[index]!
+      const columns =
+        slot === 'left' ? stretches(p, rank, rows, tall) : stretches(q, rank, cols, wide)
+      return columns.map(inArena(arena[slot]))
+    })
   }
 
   /**
@@ -405,6 +411,11 @@ export class WasmSession implements Session {
 /** The tensors as arrays: `check` has refused all others. */
 function arraysOf(tensors: readonly (Tensor | null)[]): readonly (Dense | null)[] {
   return tensors as readonly (Dense | null)[]
+}
+
+/** Stretches of the arena at this address, by their own addresses. */
+function inArena(arena: number) {
+  return ({ at, count }: Stretch): Stretch => ({ at: arena + 4 * at, count })
 }
 
 function align(address: number): number {

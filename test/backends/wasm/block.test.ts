@@ -3,14 +3,15 @@
 import { readFileSync } from 'node:fs'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import type { Parameter } from '../../../src/backend.ts'
 import { BLOCK_WORDS, type Block, writeBlock } from '../../../src/backends/wasm/blocks.ts'
+import type { Place } from '../../../src/backends/wasm/places.ts'
 
 const assembly = readFileSync(new URL('../../../assembly/inline/block.ts', import.meta.url), 'utf8')
 
-const parameter: Parameter = {
+const parameter: Place = {
   ...{ index: 0, shape: [50, 70], length: 3500, rows: 50, cols: 70, rank: 3, frozen: false },
-  ...{ offset: 1000, left: 400, right: 600, raw: 0 },
+  ...{ offset: 1, left: 2, right: 3, raw: 0 },
+  ...{ m: 1000, p: 400, q: 600, wide: 72, tall: 54 },
 }
 
 const test = suite('words of a block')
@@ -49,29 +50,34 @@ test('the check finds words that differ', () => {
 test('TypeScript writes the words of the table, in its order', () => {
   const block: Block = { parameter, start: 70 * 4 + 30, rows: 6, cols: 40, at: 0 }
   assert.equal(written(block), {
-    m: 4 * (1000 + 70 * 4 + 30),
-    mStride: 70,
+    m: 4 * (1000 + 72 * 4 + 30),
+    mStride: 72,
     rows: 6,
     cols: 40,
     rank: 3,
     p: 4 * (400 + 4),
-    pStride: 50,
+    pStride: 54,
     q: 4 * (600 + 30),
-    qStride: 70,
+    qStride: 72,
     g: 4 * 5000,
-    gStride: 90,
+    gStride: 70,
     first: 0,
     former: 4 * 8000,
   })
   assert.is(written({ ...block, start: 70 * 4 }).first, 1)
+  assert.is(written(block, true).gStride, 40)
+  const flat = { ...parameter, rank: 0, wide: 70 }
+  const raw = written({ ...block, parameter: flat, rows: 1 })
+  assert.is(raw.m, 4 * (1000 + 70 * 4 + 30))
+  assert.is(raw.mStride, 40)
 })
 
 test.run()
 
 /** A block as `writeBlock` writes it second of two, by the names of assembly's table. */
-function written(block: Block): Record<string, number> {
+function written(block: Block, packed = false): Record<string, number> {
   const table = new Int32Array(2 * BLOCK_WORDS)
-  writeBlock(table, 1, block, 5000, 90, 8000)
+  writeBlock(table, 1, block, 5000, packed, 8000)
   assert.equal(table.subarray(0, BLOCK_WORDS), new Int32Array(BLOCK_WORDS))
   const words = [...table.subarray(BLOCK_WORDS)]
   return Object.fromEntries(tableOf(assembly).map(([, name], i) => [name, words[i]!]))

@@ -11,7 +11,7 @@ import { gaussian } from '../../support/gaussian.ts'
 const test = suite('taking back')
 
 // Several units: wider than a tile of 2¹⁵ floats, taller than one, narrow; raw in one and in two.
-const LAYOUT = createLayout([[6, 40_000], [9], [300, 7, 5, 5], [11, 6], [40_000]], {
+const LAYOUT = createLayout([[6, 40_000], [9], [300, 7, 5, 5], [11, 6], [40_000], [30, 1024]], {
   rank: 3,
   minCompressionRate: 0,
 })
