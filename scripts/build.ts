@@ -1,7 +1,8 @@
 // `npm run build`: makes what is not current, and says nothing when all is well.
 //
-//   wasm      assembly/ → build/release.wasm, build/relaxed.wasm
-//   embedded  these → src/backends/wasm/binary.ts, shaders/ → src/backends/webgpu/shaders.ts
+//   wasm      assembly/ → build/release.wasm, build/relaxed.wasm, build/codec.wasm
+//   embedded  these → src/backends/wasm/binary.ts and src/codec/binary.ts, shaders/ →
+//             src/backends/webgpu/shaders.ts
 //   package   src/ → build/modules/, one module for each file → dist/, one for each door
 import { type ExecFileException, execFile } from 'node:child_process'
 import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
@@ -22,16 +23,21 @@ const wasm: Stage = {
     'node_modules/binaryen/package.json',
     'scripts/build.ts',
   ],
-  outputs: ['build/release.wasm', 'build/relaxed.wasm'],
+  outputs: ['build/release.wasm', 'build/relaxed.wasm', 'build/codec.wasm'],
   async make(folder) {
-    const compile = (target: string) => {
+    const compile = (entry: string, target: string) => {
       const outFile = join(folder, `build/${target}.wasm`)
       // Without colours, which asc prints in CI even to a file.
-      const args = ['--target', target, '--outFile', outFile, '--noColors']
+      const args = [entry, '--target', target, '--outFile', outFile, '--noColors']
       return run('assemblyscript/bin/asc.js', ...args)
     }
-    // Waits for both, even if one fails, so that neither writes after the folder has gone.
-    for (const result of await Promise.allSettled([compile('release'), compile('relaxed')])) {
+    const running = [
+      compile('assembly/index.ts', 'release'),
+      compile('assembly/index.ts', 'relaxed'),
+      compile('assembly/codec/index.ts', 'codec'),
+    ]
+    // Waits for all, even if one fails, so that none writes after the folder has gone.
+    for (const result of await Promise.allSettled(running)) {
       if (result.status === 'rejected') throw result.reason
       // `converge` optimizes until the bytes no longer shrink, and asc says this where the last
       // turn made them grow. There is no option to end one turn earlier, or to be silent about it.
@@ -43,10 +49,11 @@ const wasm: Stage = {
 const embedded: Stage = {
   name: 'embedded',
   inputs: [...wasm.outputs, 'shaders', 'scripts/build.ts'],
-  outputs: ['src/backends/wasm/binary.ts', 'src/backends/webgpu/shaders.ts'],
+  outputs: ['src/backends/wasm/binary.ts', 'src/codec/binary.ts', 'src/backends/webgpu/shaders.ts'],
   async make(folder) {
-    const [binary, shaders] = this.outputs.map((file) => join(folder, file))
+    const [binary, codec, shaders] = this.outputs.map((file) => join(folder, file))
     write(binary!, embedWasm())
+    write(codec!, embedCodec())
     write(shaders!, embedShaders())
   },
 }
@@ -130,6 +137,16 @@ export const PACKED =
 
 /** The first module's length when unpacked. */
 export const PLAIN_BYTES = ${plain!.length}
+`
+}
+
+/** Not packed: nothing that inflates is synchronous everywhere. */
+function embedCodec(): string {
+  const bytes = readFileSync(join(root, 'build/codec.wasm'))
+  return `// Made by scripts/build.ts from assembly/codec; not kept in git.
+/** A module of ${bytes.length} bytes in hexadecimal digits, which gzip packs better than base64. */
+export const CODEC =
+  '${bytes.toString('hex')}'
 `
 }
 

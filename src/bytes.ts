@@ -66,6 +66,6 @@ export function toHex(bytes: Uint8Array): string {
 }
 
 /** The inverse of `toHex`. The text is not checked. */
-export function fromHex(text: string): Uint8Array {
+export function fromHex(text: string): Bytes {
   return Uint8Array.from(text.match(/../g)!, (digits) => Number(`0x${digits}`))
 }

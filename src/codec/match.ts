@@ -1,5 +1,5 @@
 // Checks that two frames belong together.
-import { toHex } from '../bytes.ts'
+import { equalBytes, toHex } from '../bytes.ts'
 import { FrameError } from '../errors.ts'
 import { AT, type Header, rankAt, senderAt } from './header.ts'
 
@@ -84,11 +84,13 @@ const MEANING: { readonly [field in Field]?: string } = {
 
 function assertSame(fields: readonly Field[], expected: Header, got: Header, about: string): void {
   for (const field of fields) {
-    const [want, have] = [expected[field], got[field]].map((value) =>
+    const [want, have] = [expected[field], got[field]]
+    const same = typeof want === 'object' ? equalBytes(want, have as Uint8Array) : want === have
+    if (same) continue
+    const [wanted, found] = [want, have].map((value) =>
       typeof value === 'object' ? toHex(value) : value,
     )
-    if (want === have) continue
-    throw mismatch(field, want!, have!, AT[field], (MEANING[field] ?? '') + about)
+    throw mismatch(field, wanted!, found!, AT[field], (MEANING[field] ?? '') + about)
   }
 }
 

@@ -1,8 +1,7 @@
 // The arithmetic of a mean: sums of weight · value in float64, in the order of the frames.
-import { CHUNK_VALUES } from './chunks.ts'
+import { CHUNK_VALUES, room } from './loops.ts'
 import type { Frame } from './frame.ts'
 import { wireType } from './wire/index.ts'
-import type { Accumulator } from './wire/wire-type.ts'
 
 /** The start of a sum. −0 + x is x even if x is −0, so that the mean of one frame has its bits. */
 const ZERO = -0
@@ -23,8 +22,8 @@ export function meanOf(
   totals?: Float64Array,
 ): boolean {
   let finite = true
-  for (const { sums, from, n } of chunkSums(frames, into.length, totals)) {
-    if (!divide(into.subarray(from, from + n), sums, n, weight)) finite = false
+  for (const { from, n } of chunkSums(frames, into.length, totals)) {
+    if (!divide(into.subarray(from, from + n), weight)) finite = false
   }
   return finite
 }
@@ -51,48 +50,40 @@ export function addScalars(sums: Float64Array, { scalars, weight }: Frame): void
  * the sums of a whole model, twice its size, need not be in memory at once.
  *
  * @param count  the number of all sums
- * @returns chunks of n sums that begin at sum `from`. The array may be longer than n
+ * @returns chunks of n sums, the first ones in `sums`, that begin at sum `from`
  */
 function* chunkSums(
   frames: readonly Frame[],
   count: number,
   totals?: Float64Array,
 ): Generator<{ sums: Float64Array; from: number; n: number }> {
-  const accumulators = accumulatorsOf(frames)
-  const most = Math.min(CHUNK_VALUES, count)
-  const sums = new Float64Array(Math.ceil(most / 4) * 4)
-  for (let from = 0; from < count; from += most) {
-    const n = Math.min(most, count - from)
+  const { sums } = room()
+  const accumulators = frames.map(({ type, values, weight }) =>
+    wireType(type).accumulate(values, weight),
+  )
+  for (let from = 0; from < count; from += CHUNK_VALUES) {
+    const n = Math.min(CHUNK_VALUES, count - from)
     if (totals) sums.set(totals.subarray(from, from + n))
-    else sums.fill(ZERO)
-    for (const accumulate of accumulators) accumulate(sums, n)
+    else sums.fill(ZERO, 0, n)
+    for (const accumulate of accumulators) accumulate(n)
     yield { sums, from, n }
   }
 }
 
-/**
- * Accumulators for the frames in their order. Four in a row of one type share each sum's load and
- * store.
- */
-function accumulatorsOf(frames: readonly Frame[]): Accumulator[] {
-  const found: Accumulator[] = []
-  for (let k = 0; k < frames.length; ) {
-    const { type } = frames[k]!
-    const four = frames.slice(k, k + 4).filter((frame) => frame.type === type)
-    const summands = four.length === 4 ? four : [frames[k]!]
-    found.push(wireType(type).accumulate(summands))
-    k += summands.length
+/** into ← the sums ÷ weight. @returns false if one of the sums is not finite */
+function divide(into: Float32Array, weight: number): boolean {
+  const { loops, sums, y } = room()
+  const n = into.length
+  if (loops) {
+    sums[n] = 0 // its pair, if n is odd
+    const finite = loops.divide(y.at, sums.byteOffset, n, weight)
+    into.set(y.floats.subarray(0, n))
+    return finite === 1
   }
-  return found
-}
-
-/** into ← n sums ÷ weight. @returns false if one of the sums is not finite */
-function divide(into: Float32Array, sums: Float64Array, n: number, weight: number): boolean {
   let nan = 0 // becomes NaN, for ∞ · 0 is NaN
   for (let i = 0; i < n; i++) {
-    const sum = sums[i]!
-    into[i] = sum / weight
-    nan += sum * 0
+    into[i] = sums[i]! / weight
+    nan += sums[i]! * 0
   }
   return nan === 0
 }

@@ -1,9 +1,11 @@
 // bfloat16: the upper half of a float32, rounded to nearest, but not up to 2⁶⁴.
-import { CHUNK_VALUES, type ChunkViews, chunks, createChunk } from '../chunks.ts'
-import type { Run } from './blocked.ts'
-import { accumulateChunks, fixedSize } from './fixed-size.ts'
-import { addFourHalves, addOneHalf, halfTable, lookUp } from './half-floats.ts'
+import { chunks } from '../chunks.ts'
+import { CHUNK_VALUES, room } from '../loops.ts'
+import { fixedSize } from './fixed-size.ts'
+import { addHalves, halfTable, lookUp } from './half-floats.ts'
 import { LIMIT, type WireType } from './wire-type.ts'
+
+const ID = 2
 
 /** The code of 2⁶⁴. */
 const LIMIT_CODE = 0x5f80
@@ -12,34 +14,29 @@ const values = halfTable(16, 1, LIMIT)
 
 export const bf16: WireType<'bf16'> = {
   name: 'bf16',
-  id: 2,
-  ...fixedSize(2, LIMIT_CODE),
+  id: ID,
+  ...fixedSize(ID, 2, LIMIT_CODE, (sums, n, { halves }, weight) =>
+    addHalves(sums, 0, n, values(), { coded: halves, at: 0, scale: 1 }, weight),
+  ),
   encode(floats, _segments, into) {
-    const [floatBits, codes] = [createChunk(4 * CHUNK_VALUES), createChunk(2 * CHUNK_VALUES)]
+    const { loops, x, y } = room()
     for (let from = 0; from < floats.length; from += CHUNK_VALUES) {
       const chunk = floats.subarray(from, from + CHUNK_VALUES)
-      floatBits.floats.set(chunk)
-      round(floatBits.words, chunk.length, codes.halves)
-      into.set(codes.bytes.subarray(0, 2 * chunk.length), 2 * from)
+      x.floats.set(chunk)
+      if (loops) loops.encode(ID, y.at, x.at, chunk.length, 1)
+      else round(x.words, chunk.length, y.halves)
+      into.set(y.bytes.subarray(0, 2 * chunk.length), 2 * from)
     }
   },
   decode(bytes, count, into) {
-    for (const { views, length, from } of chunks(bytes.subarray(0, 2 * count))) {
-      lookUp(runOf(views), length / 2, values(), into, from / 2)
+    const { loops, y } = room()
+    for (const { views, length, from } of chunks(bytes.subarray(0, 2 * count), 2 * CHUNK_VALUES)) {
+      const n = length / 2
+      if (loops) loops.decode(ID, y.at, views.at, n, 1)
+      else lookUp({ coded: views.halves, at: 0, scale: 1 }, n, values(), y.floats, 0)
+      into.set(y.floats.subarray(0, n), from / 2)
     }
   },
-  accumulate: (summands) =>
-    accumulateChunks(
-      2,
-      summands,
-      (sums, n, a, weight) => addOneHalf(sums, 0, n, values(), runOf(a), weight),
-      (sums, n, a, b, c, d, weights) =>
-        addFourHalves(sums, 0, n, values(), [runOf(a), runOf(b), runOf(c), runOf(d)], weights),
-    ),
-}
-
-function runOf({ halves }: ChunkViews): Run<Uint16Array> {
-  return { coded: halves, at: 0, scale: 1 }
 }
 
 /** codes ← the bf16 nearest to n float32, given as bits. Too large values saturate. */

@@ -6,15 +6,18 @@
 //      …     …  n codes; value = scale · code
 //
 // A full block has as many values as the type says; the last block of a segment has the rest.
-import { dataView } from '../../bytes.ts'
-import { type ChunkViews, createChunk } from '../chunks.ts'
-import type { Accumulator, Summand, WireType } from './wire-type.ts'
+import { CHUNK_VALUES, type ChunkViews, room } from '../loops.ts'
+import type { WireType } from './wire-type.ts'
 
 /** The byte of a block at which its scale begins. */
 export const SCALE_AT = 1
 
-/** What differs between blocked types, whose codes are in arrays of type `Codes`. */
+/**
+ * What differs between blocked types, whose codes are in arrays of type `Codes`. Its loops are for
+ * hosts where those in WebAssembly cannot be compiled.
+ */
 export interface BlockFormat<Codes> {
+  readonly id: number
   /** values of a full block */
   readonly block: number
   /** the byte of a block at which its codes begin, a multiple of `size` */
@@ -24,13 +27,11 @@ export interface BlockFormat<Codes> {
   codedIn(views: ChunkViews): Codes
   /** The scale of a block, in float64; NaN if it is not valid. @param at  the byte of the scale */
   scaleIn(view: DataView, at: number): number
-  /**
-   * Returns a function that encodes a block of n values: it writes its scale and codes.
-   *
-   * @param from  the index of the first value
-   * @param at  the byte of `into` at which the scale begins
-   */
-  encoder(values: Float32Array, into: Uint8Array): (from: number, n: number, at: number) => void
+  /** The scale for a block with this largest |x|. */
+  scaleFor(most: number): number
+  writeScale(scale: number, view: DataView, at: number): void
+  /** Encodes n floats of a chunk, which may be overwritten, from the run's first code on. */
+  encode(x: ChunkViews, from: number, n: number, scale: number, into: Run<Codes>): void
   /**
    * Finds the first of n codes that is not valid; or, if `zero`, whose value is not zero. The scale
    * is valid.
@@ -41,15 +42,7 @@ export interface BlockFormat<Codes> {
   /** floats[to + i] ← the value of the run's i-th code, for i from 0 to n − 1 */
   decode(run: Run<Codes>, n: number, floats: Float32Array, to: number): void
   /** sums[to + i] += the value of the run's i-th code · weight, for i from 0 to n − 1 */
-  addOne(sums: Float64Array, to: number, n: number, run: Run<Codes>, weight: number): void
-  /** The same for four runs. */
-  addFour(
-    sums: Float64Array,
-    to: number,
-    n: number,
-    runs: FourRuns<Codes>,
-    weights: readonly number[],
-  ): void
+  add(sums: Float64Array, to: number, n: number, run: Run<Codes>, weight: number): void
 }
 
 /** Codes that lie one after another in one block. */
@@ -61,37 +54,57 @@ export interface Run<Codes> {
   readonly scale: number
 }
 
-export type FourRuns<Codes> = readonly [Run<Codes>, Run<Codes>, Run<Codes>, Run<Codes>]
-
-/** The fields of a blocked wire type, except name and id. */
+/** The fields of a blocked wire type, except its name. */
 export function blocked<Codes>(format: BlockFormat<Codes>) {
-  const { block, codesAt, size } = format
+  const { id, block, codesAt, size } = format
   const full = codesAt + size * block
   const leastLength = (count: number) => size * count + codesAt * Math.ceil(count / block)
   return {
+    id,
     leastLength,
     fixedLength: false,
     encodedLength: (segments) => segments.reduce((sum, length) => sum + leastLength(length), 0),
     encode(values, segments, into) {
-      const write = format.encoder(values, into)
+      const { loops, x, y } = room()
+      const coded = format.codedIn(y)
       let from = 0
       let at = 0
       for (const length of segments) {
         for (const end = from + length; from < end; ) {
-          const n = Math.min(block, end - from)
-          into[at] = n - 1
-          write(from, n, at + SCALE_AT)
-          at += codesAt + size * n
-          from += n
+          // As many blocks at once as there is room for.
+          const some = Math.min(CHUNK_VALUES, end - from)
+          x.floats.set(values.subarray(from, from + some))
+          let to = 0
+          for (let first = 0; first < some; first += block) {
+            const n = Math.min(block, some - first)
+            const codes = to + codesAt
+            const most = loops ? loops.largest(x.at + 4 * first, n) : largestOf(x.floats, first, n)
+            const scale = format.scaleFor(most)
+            y.bytes[to] = n - 1
+            format.writeScale(scale, y.view, to + SCALE_AT)
+            if (loops) loops.encode(id, y.at + codes, x.at + 4 * first, n, scale)
+            else format.encode(x, first, n, scale, { coded, at: codes / size, scale })
+            to = codes + size * n
+          }
+          into.set(y.bytes.subarray(0, to), at)
+          at += to
+          from += some
         }
       }
     },
     decode(bytes, count, into) {
+      const { loops, y } = room()
       const blocks = readBlocks(bytes, format)
-      for (let to = 0; to < count; ) {
-        const n = blocks.next(count - to)
-        format.decode(blocks.run, n, into, to)
-        to += n
+      for (let from = 0; from < count; from += CHUNK_VALUES) {
+        const most = Math.min(CHUNK_VALUES, count - from)
+        for (let to = 0; to < most; ) {
+          const n = blocks.next(most - to)
+          const { run } = blocks
+          if (loops) loops.decode(id, y.at + 4 * to, blocks.address(), n, run.scale)
+          else format.decode(run, n, y.floats, to)
+          to += n
+        }
+        into.set(y.floats.subarray(0, most), from)
       }
     },
     lengthIn(bytes, count) {
@@ -134,8 +147,21 @@ export function blocked<Codes>(format: BlockFormat<Codes>) {
       const count = bytes[at]! + 1
       return { count, length: codesAt + size * count }
     },
-    accumulate: (summands) =>
-      summands.length === 4 ? four(summands, format) : one(summands[0]!, format),
+    accumulate(values, weight) {
+      const { loops, sums } = room()
+      const blocks = readBlocks(values, format)
+      return (n) => {
+        blocks.resume()
+        for (let to = 0; to < n; ) {
+          const some = blocks.next(n - to)
+          const { run } = blocks
+          const at = sums.byteOffset + 8 * to
+          if (loops) loops.add(id, at, blocks.address(), some, run.scale, weight)
+          else format.add(sums, to, some, run, weight)
+          to += some
+        }
+      }
+    },
   } satisfies Partial<WireType>
 }
 
@@ -148,92 +174,60 @@ interface Reader<Codes> {
    * @param most  the length at most, ≥ 1
    */
   next(most: number): number
-  /** Shortens the run by n values, which the next run begins with. */
-  back(n: number): void
+  /** To be called before `next` after the codec's room may have been used for something else. */
+  resume(): void
   /** The byte at which the codes of the run begin. */
   offset(): number
+  /** Their address in the codec's room. */
+  address(): number
 }
 
 /**
- * Reads blocks that `lengthIn` has accepted. It copies some blocks at a time to a buffer in which
- * codes are aligned, as chunks.ts does.
+ * Reads blocks that `lengthIn` has accepted. It copies some blocks at a time to the codec's room,
+ * where codes are aligned, as chunks.ts does.
  */
 function readBlocks<Codes>(
   bytes: Uint8Array,
   { block, codesAt, size, codedIn, scaleIn }: BlockFormat<Codes>,
 ): Reader<Codes> {
+  const { x } = room()
   const full = codesAt + size * block
-  const views = createChunk(Math.min(BUFFERED * full, bytes.length))
-  const view = dataView(views.bytes)
-  const run = { coded: codedIn(views), at: 0, scale: 0 }
-  let from = 0 // the offset of the buffer's first byte in `bytes`
-  let filled = 0 // bytes in the buffer
-  let end = 0 // the byte of the buffer after the run
-  let left = 0 // values of the block after the run
+  const copied = (full * CHUNK_VALUES) / block
+  const run = { coded: codedIn(x), at: 0, scale: 0 }
+  let at = 0 // the byte after the run
+  let left = 0 // values of its block after it
+  let from = 0 // the byte of which the room's first one is a copy
+  let end = 0 // the byte after the copied ones
   return {
     run,
     next(most) {
+      if (at + full > end) {
+        const chunk = bytes.subarray(at, at + copied)
+        x.bytes.set(chunk)
+        from = at
+        end = at + chunk.length
+      }
       if (left === 0) {
-        if (end + full > filled) {
-          from += end
-          end = 0
-          const chunk = bytes.subarray(from, from + views.bytes.length)
-          views.bytes.set(chunk)
-          filled = chunk.length
-        }
-        left = views.bytes[end]! + 1
-        run.scale = scaleIn(view, end + SCALE_AT)
-        end += codesAt
+        left = x.bytes[at - from]! + 1
+        run.scale = scaleIn(x.view, at - from + SCALE_AT)
+        at += codesAt
       }
       const n = Math.min(left, most)
-      run.at = end >> (size - 1)
+      run.at = (at - from) / size
       left -= n
-      end += size * n
+      at += size * n
       return n
     },
-    back(n) {
-      left += n
-      end -= size * n
+    resume() {
+      end = 0
     },
     offset: () => from + size * run.at,
-  }
-}
-
-/** Full blocks that are copied at a time. */
-const BUFFERED = 8
-
-function one<Codes>({ values, weight }: Summand, format: BlockFormat<Codes>): Accumulator {
-  const blocks = readBlocks(values, format)
-  return (sums, n) => {
-    for (let to = 0; to < n; ) {
-      const some = blocks.next(n - to)
-      format.addOne(sums, to, some, blocks.run, weight)
-      to += some
-    }
-  }
-}
-
-function four<Codes>(summands: readonly Summand[], format: BlockFormat<Codes>): Accumulator {
-  const weights = summands.map(({ weight }) => weight)
-  const [a, b, c, d] = summands.map(({ values }) => readBlocks(values, format))
-  const runs = [a!.run, b!.run, c!.run, d!.run] as const
-  return (sums, n) => {
-    for (let to = 0; to < n; ) {
-      const inA = a!.next(n - to)
-      const inB = b!.next(inA)
-      const inC = c!.next(inB)
-      const some = d!.next(inC)
-      a!.back(inA - some) // 0 values, unless the frames' blocks end at different values
-      b!.back(inB - some)
-      c!.back(inC - some)
-      format.addFour(sums, to, some, runs, weights)
-      to += some
-    }
+    address: () => x.at + size * run.at,
   }
 }
 
 /** The largest |x| of n values. */
-export function largestOf(values: Float32Array, from: number, n: number): number {
+function largestOf(values: Float32Array, from: number, n: number): number {
   let most = 0
   for (let i = from; i < from + n; i++) most = Math.max(most, Math.abs(values[i]!))
   return most

@@ -11,9 +11,8 @@
 // block's largest err by at most 2⁻¹¹ of themselves.
 //
 // Type 1 was float16 without an exponent: it saturated at ±65504, and lost what is below 2⁻²⁵.
-import { type ChunkViews, createChunk } from '../chunks.ts'
-import { type BlockFormat, blocked, largestOf, roundEven } from './blocked.ts'
-import { addFourHalves, addOneHalf, halfTable, lookUp } from './half-floats.ts'
+import { type BlockFormat, blocked, roundEven } from './blocked.ts'
+import { addHalves, halfTable, lookUp } from './half-floats.ts'
 import type { WireType } from './wire-type.ts'
 
 /**
@@ -40,21 +39,21 @@ function scaleTable(): Float64Array {
 }
 
 const format: BlockFormat<Uint16Array> = {
+  id: 4,
   block: BLOCK,
   codesAt: 2,
   size: 2,
   codedIn: ({ halves }) => halves,
   scaleIn: (view, at) => scaleTable()[view.getUint8(at)]!,
-  encoder(floats, into) {
-    const scaled = createChunk(4 * BLOCK)
-    const codes = createChunk(2 * BLOCK)
-    return (from, n, at) => {
-      scaled.floats[0] = largestOf(floats, from, n)
-      const exponent = exponentFor(scaled.words[0]!)
-      into[at] = exponent
-      encodeBlock(floats, from, n, 2 ** -exponent, scaled, codes.halves)
-      into.set(codes.bytes.subarray(0, 2 * n), at + 1)
-    }
+  scaleFor(most) {
+    largest[0] = most
+    return 2 ** exponentFor(new Int32Array(largest.buffer)[0]!)
+  },
+  writeScale: (scale, view, at) => view.setInt8(at, Math.round(Math.log2(scale))),
+  encode({ floats, words }, from, n, scale, { coded, at }) {
+    // One that is subnormal as float32 is 0 as float16.
+    for (let i = from; i < from + n; i++) floats[i] = floats[i]! / scale
+    for (let i = 0; i < n; i++) coded[at + i] = nearest(words[from + i]!, floats[from + i]!)
   },
   firstInvalid({ coded, at }, n, zero) {
     // Adding `carry` sets the sign bit exactly if the code is not valid.
@@ -66,11 +65,12 @@ const format: BlockFormat<Uint16Array> = {
     return 2 * coded.subarray(at, at + n).findIndex(bad)
   },
   decode: (run, n, floats, to) => lookUp(run, n, values(), floats, to),
-  addOne: (sums, to, n, run, weight) => addOneHalf(sums, to, n, values(), run, weight),
-  addFour: (sums, to, n, runs, weights) => addFourHalves(sums, to, n, values(), runs, weights),
+  add: (sums, to, n, run, weight) => addHalves(sums, to, n, values(), run, weight),
 }
 
-export const f16: WireType<'f16'> = { name: 'f16', id: 4, ...blocked(format) }
+export const f16: WireType<'f16'> = { name: 'f16', ...blocked(format) }
+
+const largest = new Float32Array(1)
 
 /** The exponent of a block. @param most  its largest |x|, as bits */
 function exponentFor(most: number): number {
@@ -78,23 +78,6 @@ function exponentFor(most: number): number {
   // From 65520 / 65536 of a power of two on, float16 is rounded up to it.
   const exponent = ((most + 0x1000) >>> 23) - 127 - 15
   return Math.max(MIN_EXPONENT, Math.min(MAX_EXPONENT, exponent))
-}
-
-/**
- * codes ← the float16 nearest to factor · floats. Too large values saturate.
- *
- * @param scaled  receives factor · floats. One that is subnormal there is 0 as float16
- */
-function encodeBlock(
-  floats: Float32Array,
-  from: number,
-  n: number,
-  factor: number,
-  scaled: ChunkViews,
-  codes: Uint16Array,
-): void {
-  for (let i = 0; i < n; i++) scaled.floats[i] = floats[from + i]! * factor
-  for (let i = 0; i < n; i++) codes[i] = nearest(scaled.words[i]!, scaled.floats[i]!)
 }
 
 /** The code of the float16 nearest to a float32, given as bits. Too large values saturate. */

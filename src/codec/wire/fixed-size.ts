@@ -1,14 +1,23 @@
 // The common part of wire types whose values have two or four bytes each.
-import { CHUNK_VALUES, type ChunkViews, chunks, createChunk } from '../chunks.ts'
-import type { Accumulator, Summand, WireType } from './wire-type.ts'
+import { chunks } from '../chunks.ts'
+import { type ChunkViews, room } from '../loops.ts'
+import type { WireType } from './wire-type.ts'
 
 /**
  * The fields of a wire type that follow from the size of a value.
  *
+ * @param id  of the type
  * @param size  bytes of a value
  * @param limit  the bits of the least value ≥ 0 that is not valid
+ * @param add  sums ← sums + weight · the first n values of a chunk, in JavaScript; infinite or NaN
+ *   for those that are not valid
  */
-export function fixedSize(size: 2 | 4, limit: number) {
+export function fixedSize(
+  id: number,
+  size: 2 | 4,
+  limit: number,
+  add: (sums: Float64Array, n: number, values: ChunkViews, weight: number) => void,
+) {
   const leastLength = (count: number) => size * count
   return {
     leastLength,
@@ -26,9 +35,12 @@ export function fixedSize(size: 2 | 4, limit: number) {
       const carry = sign - (zero ? 1 : limit)
       const both = size === 2 ? 0x10001 : 1 // a word has two values; no carry crosses them
       for (const { views, length, from } of chunks(bytes.subarray(0, leastLength(count)))) {
-        // After the last value the buffer has zeros, or values of an earlier chunk, which are
-        // valid.
-        const bits = carries(views.words, (length + 3) >> 2, mask * both, carry * both)
+        const n = Math.ceil(length / 4)
+        const { loops } = room()
+        views.bytes.fill(0, length, 16 * Math.ceil(n / 4))
+        const bits = loops
+          ? loops.carries(views.at, n, mask * both, carry * both)
+          : carries(views.words, n, mask * both, carry * both)
         if ((bits & (sign * both)) === 0) continue
         const values = size === 2 ? views.halves : views.words
         return from + size * values.findIndex((value) => (((value & mask) + carry) & sign) !== 0)
@@ -39,43 +51,17 @@ export function fixedSize(size: 2 | 4, limit: number) {
       const count = Math.min(left, Math.floor(room / size))
       return { count, length: leastLength(count) }
     },
+    accumulate(values, weight) {
+      const { loops, x, sums } = room()
+      let at = 0
+      return (n) => {
+        x.bytes.set(values.subarray(at, at + size * n))
+        at += size * n
+        if (loops) loops.add(id, sums.byteOffset, x.at, n, 1, weight)
+        else add(sums, n, x, weight)
+      }
+    },
   } satisfies Partial<WireType>
-}
-
-/** sums ← sums + weight · values, for the n values of one view of the chunk. */
-export type AddOne = (sums: Float64Array, n: number, values: ChunkViews, weight: number) => void
-
-/** sums ← sums + Σ weight · values, for the n values of each of four chunks. */
-export type AddFour = (
-  sums: Float64Array,
-  n: number,
-  a: ChunkViews,
-  b: ChunkViews,
-  c: ChunkViews,
-  d: ChunkViews,
-  weights: readonly number[],
-) => void
-
-/**
- * `WireType.accumulate`: copies the next n values of each summand to a chunk, then adds the chunks.
- */
-export function accumulateChunks(
-  size: 2 | 4,
-  summands: readonly Summand[],
-  addOne: AddOne,
-  addFour: AddFour,
-): Accumulator {
-  const weights = summands.map(({ weight }) => weight)
-  const views = summands.map(() => createChunk(size * CHUNK_VALUES))
-  const [a, b, c, d] = views
-  let at = 0
-  return (sums, n) => {
-    const end = at + size * n
-    for (const [i, { bytes }] of views.entries()) bytes.set(summands[i]!.values.subarray(at, end))
-    at = end
-    if (d) addFour(sums, n, a!, b!, c!, d, weights)
-    else addOne(sums, n, a!, weights[0]!)
-  }
 }
 
 /** The bitwise or of (word & mask) + carry over n words, rounded up to a multiple of 4. */

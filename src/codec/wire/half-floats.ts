@@ -1,5 +1,5 @@
 // The common part of 16-bit codes: a table decodes them.
-import type { FourRuns, Run } from './blocked.ts'
+import type { Run } from './blocked.ts'
 
 /**
  * Returns the table of all codes' values, which is computed at its first use, in about 1 ms.
@@ -38,7 +38,7 @@ export function lookUp(
 }
 
 /** sums[to + i] += weight · scale · the value of code i, for i from 0 to n − 1 */
-export function addOneHalf(
+export function addHalves(
   sums: Float64Array,
   to: number,
   n: number,
@@ -48,27 +48,4 @@ export function addOneHalf(
 ): void {
   const factor = scale * weight
   for (let i = 0; i < n; i++) sums[to + i] = sums[to + i]! + values[coded[at + i]!]! * factor
-}
-
-/** The same for four runs. */
-export function addFourHalves(
-  sums: Float64Array,
-  to: number,
-  n: number,
-  values: Float32Array,
-  [a, b, c, d]: FourRuns<Uint16Array>,
-  weights: readonly number[],
-): void {
-  const [wa, wb] = [a.scale * weights[0]!, b.scale * weights[1]!]
-  const [wc, wd] = [c.scale * weights[2]!, d.scale * weights[3]!]
-  const [xa, xb, xc, xd] = [a.coded, b.coded, c.coded, d.coded]
-  const [ia, ib, ic, id] = [a.at, b.at, c.at, d.at]
-  for (let i = 0; i < n; i++) {
-    sums[to + i] =
-      sums[to + i]! +
-      values[xa[ia + i]!]! * wa +
-      values[xb[ib + i]!]! * wb +
-      values[xc[ic + i]!]! * wc +
-      values[xd[id + i]!]! * wd
-  }
 }

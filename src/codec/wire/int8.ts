@@ -7,8 +7,7 @@
 //
 // The scale is max|x| / 127 over the block, rounded up if that is subnormal. The error of a value
 // is at most half the scale. Values beyond 127 / 128 of 2⁶⁴ saturate.
-import { dataView } from '../../bytes.ts'
-import { type BlockFormat, blocked, largestOf, roundEven } from './blocked.ts'
+import { type BlockFormat, blocked, roundEven } from './blocked.ts'
 import { LIMIT, type WireType } from './wire-type.ts'
 
 /** Values of a full block. The last block of a segment has the remaining values. */
@@ -21,23 +20,21 @@ const BLOCK = 64
 const MAX_SCALE = (LIMIT / 128) * (1 - 2 ** -24)
 
 const format: BlockFormat<Int8Array> = {
+  id: 3,
   block: BLOCK,
   codesAt: 5,
   size: 1,
-  codedIn: ({ bytes }) => new Int8Array(bytes.buffer),
+  codedIn: ({ signed }) => signed,
   scaleIn(view, at) {
     const scale = view.getFloat32(at, true)
     return scale >= 0 && scale <= MAX_SCALE ? scale : Number.NaN
   },
-  encoder(values, into) {
-    const view = dataView(into)
-    return (from, n, at) => {
-      const scale = scaleOf(largestOf(values, from, n))
-      view.setFloat32(at, scale, true)
-      for (let i = 0; i < n; i++) {
-        const x = scale === 0 ? 0 : roundEven(values[from + i]! / scale)
-        view.setInt8(at + 4 + i, Math.max(-127, Math.min(127, x)))
-      }
+  scaleFor,
+  writeScale: (scale, view, at) => view.setFloat32(at, scale, true),
+  encode({ floats }, from, n, scale, { coded, at }) {
+    for (let i = 0; i < n; i++) {
+      const x = scale === 0 ? 0 : roundEven(floats[from + i]! / scale)
+      coded[at + i] = Math.max(-127, Math.min(127, x))
     }
   },
   // All codes are valid, and with a scale of 0 all values are 0.
@@ -45,31 +42,17 @@ const format: BlockFormat<Int8Array> = {
   decode({ coded, at, scale }, n, floats, to) {
     for (let i = 0; i < n; i++) floats[to + i] = scale * coded[at + i]!
   },
-  addOne(sums, to, n, { coded, at, scale }, weight) {
+  add(sums, to, n, { coded, at, scale }, weight) {
     for (let i = 0; i < n; i++) {
       sums[to + i] = sums[to + i]! + Math.fround(scale * coded[at + i]!) * weight
     }
   },
-  addFour(sums, to, n, [a, b, c, d], weights) {
-    const [wa, wb, wc, wd] = [weights[0]!, weights[1]!, weights[2]!, weights[3]!]
-    const [xa, xb, xc, xd] = [a.coded, b.coded, c.coded, d.coded]
-    const [ia, ib, ic, id] = [a.at, b.at, c.at, d.at]
-    const [sa, sb, sc, sd] = [a.scale, b.scale, c.scale, d.scale]
-    for (let i = 0; i < n; i++) {
-      sums[to + i] =
-        sums[to + i]! +
-        Math.fround(sa * xa[ia + i]!) * wa +
-        Math.fround(sb * xb[ib + i]!) * wb +
-        Math.fround(sc * xc[ic + i]!) * wc +
-        Math.fround(sd * xd[id + i]!) * wd
-    }
-  },
 }
 
-export const int8: WireType<'int8'> = { name: 'int8', id: 3, ...blocked(format) }
+export const int8: WireType<'int8'> = { name: 'int8', ...blocked(format) }
 
 /** max / 127 as float32. If that is subnormal it is rounded up, so that 127 · scale ≥ max. */
-function scaleOf(max: number): number {
+function scaleFor(max: number): number {
   const scale = max / 127
   if (scale < 2 ** -126) return Math.ceil(scale * 2 ** 149) / 2 ** 149
   return Math.min(Math.fround(scale), MAX_SCALE)
