@@ -111,10 +111,17 @@ export function aList(name: string, list: unknown, things: string): void {
   if (list.length === 0) throw new RangeError(`"${name}": expected at least one, got none`)
 }
 
-/** @throws TypeError  unless the value is an object that is no array, map, promise, … */
+/**
+ * @throws TypeError  unless the value is a plain object: no array, map, promise, …, and not of a
+ *   class, whose getters would be overlooked
+ */
 export function anObject(name: string, value: unknown, expected: string): void {
-  // A module's namespace is an object, too.
-  if (typeof value === 'object' && /^(Object|Module)$/.test(tagOf(value))) return
+  // A module's namespace is an object, too. Another realm has another Object.prototype.
+  if (typeof value === 'object' && /^(Object|Module)$/.test(tagOf(value))) {
+    const prototype = Object.getPrototypeOf(value)
+    if (prototype === null || Object.getPrototypeOf(prototype) === null) return
+    throw new TypeError(`"${name}": expected a plain object, got one that inherits from another`)
+  }
   throw wrongType(name, expected, value)
 }
 

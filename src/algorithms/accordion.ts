@@ -247,7 +247,8 @@ class Accordion implements Algorithm {
     if (mean.weight === 0) return finish
     const means = [...mean.scalars]
     const dropped = learningRate !== undefined && means.shift()! > 0
-    const decided = deciding ? this.#decideRanks(context.layout, means) : null
+    // Sums and fractions of honest workers are above 0.
+    const decided = deciding && means.at(-1)! > 0 ? this.#decideRanks(context.layout, means) : null
     if (dropped) this.#dropped = false
     const ranks = dropped ? this.#high : decided
     if (ranks === null) return finish
@@ -300,7 +301,7 @@ class Accordion implements Algorithm {
    */
   #decideRanks(layout: Layout, means: readonly number[]): number[] {
     const fraction = means.at(-1)!
-    const received = means.slice(0, -1).map((norm) => norm / fraction)
+    const received = means.slice(0, -1).map((norm) => Math.max(0, norm) / fraction)
     const norms =
       this.#options.scope === 'global'
         ? received

@@ -55,6 +55,7 @@ export function energyDecision(eigenvalues: ArrayLike<number>, wanted: number): 
   number('wanted', wanted, 'a number', () => true)
   let sum = 0
   for (let rank = 0; rank < eigenvalues.length; rank++) {
+    number(`eigenvalues[${rank}]`, eigenvalues[rank], 'a number', () => true)
     if (sum >= wanted) return rank
     sum += eigenvalues[rank]!
   }

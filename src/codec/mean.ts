@@ -1,6 +1,7 @@
 // The arithmetic of a mean: sums of weight · value in float64, in the order of the frames.
-import { CHUNK_VALUES, room } from './loops.ts'
+
 import type { Frame } from './frame.ts'
+import { CHUNK_VALUES, room } from './loops.ts'
 import { wireType } from './wire/index.ts'
 
 /** The start of a sum. −0 + x is x even if x is −0, so that the mean of one frame has its bits. */

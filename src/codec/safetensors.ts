@@ -190,6 +190,7 @@ function checkNames(json: string): void {
       last = json.slice(from, i + 1)
     } else if (c === ':') {
       const [name, names] = [JSON.parse(last), open.at(-1)]
+      last = '' // no other colon may follow it
       expect(!names?.has(name), `name ${quoted(name)} occurs twice`)
       names?.add(name)
     } else if (c === '{' || c === '[') {

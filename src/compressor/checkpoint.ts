@@ -91,10 +91,8 @@ export function decodeCheckpoint(
 ): Checkpoint {
   const { metadata, tensors } = decodeSafetensors(bytes)
   checkFormat(metadata, '"checkpoint"')
-  if (metadata.options !== undefined && metadata.options !== describe(settings)) {
-    const options = difference(describe(settings), metadata.options)
-    throw new RangeError(`"checkpoint": options: expected ${options}`)
-  }
+  const options = difference(describe(settings), metadata.options ?? describe(settings))
+  if (options) throw new RangeError(`"checkpoint": options: expected ${options}`)
   checkNames(metadata, specs)
   for (const name of tensors.keys()) {
     const index = /^(?:p|q|residual)\/(\d+)$/.exec(name)?.[1]
@@ -162,12 +160,17 @@ export function mergeCheckpoints(checkpoints: readonly BytesLike[]): Bytes {
   const weight = weights.reduce((a, b) => a + b, 0)
   for (const [i, { metadata, tensors }] of files.entries()) {
     checkFormat(metadata, `"checkpoints[${i}]"`)
-    for (const name of ['step', 'ranks', 'parent', 'options', 'notes', 'names']) {
+    if (![...tensors.keys()].some((name) => name.startsWith('residual/'))) {
+      throw new RangeError(`"checkpoints[${i}]": expected one with its residual`)
+    }
+    const agree = (name: string) => {
       const [want, got] = [first.metadata[name], metadata[name]]
-      if (want === got) continue
+      if (want === got) return
       const which = name === 'options' ? difference(`${want}`, `${got}`) : `${want}, got ${got}`
+      if (which === null) return // the same options, written otherwise
       throw new RangeError(`"checkpoints[${i}]": ${name}: expected ${which}, unlike the first`)
     }
+    for (const name of ['step', 'ranks', 'options', 'notes', 'names']) agree(name)
     for (const [name, { shape }] of first.tensors) {
       if (String(tensors.get(name)?.shape) !== String(shape)) {
         throw new RangeError(`"checkpoints[${i}]": expected ${name} of shape [${shape.join(', ')}]`)
@@ -176,6 +179,7 @@ export function mergeCheckpoints(checkpoints: readonly BytesLike[]): Bytes {
     if (tensors.size !== first.tensors.size) {
       throw new RangeError(`"checkpoints[${i}]": expected the tensors of the first`)
     }
+    agree('parent') // last, for all of these make it differ
   }
   const merged = [...first.tensors].map(([name, tensor]) => {
     const data = floatsOf(tensor).slice()
@@ -215,7 +219,7 @@ export function checkNames({ names }: Metadata, specs: readonly Spec[]): void {
 export type Metadata = Readonly<Record<string, string | undefined>>
 
 /** @throws RangeError  if the file says that it is something else, such as a gossip checkpoint */
-function checkFormat(metadata: Metadata, name: string): void {
+export function checkFormat(metadata: Metadata, name: string): void {
   for (const [key, expected] of [
     ['format', 'lowrank'],
     ['version', VERSION],
@@ -241,7 +245,9 @@ function ranksFrom(
     return decideRanks(specs, settings, settings.rank)
   }
   const ranks =
-    metadata.ranks === undefined ? found.map((rank) => rank ?? 0) : parse(metadata.ranks)
+    metadata.ranks === undefined
+      ? found.map((rank, i) => rank ?? (specs[i]!.frozen ? FROZEN : 0))
+      : parse(metadata.ranks)
   const fit = (rank: number, i: number) =>
     rank === FROZEN ||
     (Number.isInteger(rank) && rank >= 0 && rank <= Math.min(specs[i]!.rows, specs[i]!.cols))
@@ -264,16 +270,17 @@ function ranksFrom(
 }
 
 /**
- * The first option that differs, with both values: `a 1, got a 2`. An option that is absent has
- * its default.
+ * The first option that differs, with both values: `a 1, got 2`; null if there is none. An option
+ * that is absent has its default.
  *
  * @param expected, got  as `describe` writes them
  */
-function difference(expected: string, got: string): string {
+function difference(expected: string, got: string): string | null {
   const [want, have] = [expected, got].map((text) => Object(parse(text)))
   const name = Object.keys({ ...want, ...have }).find((key) => want[key] !== have[key])
-  const [a, b] = [want, have].map((options) => options[name!] ?? 'its default')
-  return `${name} ${a}, got ${b}`
+  if (name === undefined) return null
+  const [a, b] = [want, have].map((options) => `${options[name] ?? 'its default'}`.slice(0, 200))
+  return `${name.slice(0, 80)} ${a}, got ${b}`
 }
 
 function notesIn({ notes = '{}' }: Metadata): Record<string, string> {

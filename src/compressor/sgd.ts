@@ -13,6 +13,7 @@ import {
 import { RoundError, UnsupportedError } from '../errors.ts'
 import { type Task, wait } from '../gensync.ts'
 import { flag, isFloats, knownOptions, number, wrongType } from '../validate.ts'
+import { checkFormat } from './checkpoint.ts'
 import type { Compressor, Exchange } from './compressor.ts'
 import type { Outcome } from './step.ts'
 import type { WorkerState } from './worker-state.ts'
@@ -370,6 +371,7 @@ function inRange(
 /** The momentum in a checkpoint of this worker; null if it has none. @throws RangeError */
 function velocitiesIn(bytes: BytesLike, workerState: WorkerState): Dense[] | null {
   const { metadata, tensors } = decodeSafetensors(bytes, 'restore')
+  checkFormat(metadata, '"restore"')
   workerState.checkNames(metadata)
   const count = workerState.lengths.length
   const found = new Map<number, StoredTensor>()

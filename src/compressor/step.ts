@@ -11,7 +11,7 @@ import type {
   StepGenerator,
 } from '../algorithm.ts'
 import type { Gradient, Host, Layout, Session, Sink, Tensor } from '../backend.ts'
-import type { Bytes } from '../bytes.ts'
+import { type Bytes, bytesOf } from '../bytes.ts'
 import type { Header } from '../codec/header.ts'
 import { sumOfSquares } from '../codec/wire/f32.ts'
 import { LIMIT } from '../codec/wire/wire-type.ts'
@@ -88,6 +88,12 @@ export class Step {
   #updateNorm: number | null = null
   #refusedLate = false
   #dropped = false
+  /** the residual that this step has dropped, until its first frame has been made */
+  #lately: Float32Array | null = null
+  /** true: the gradient is in M, and can be taken out again */
+  #taken = false
+  /** true: the device failed after a mean had been taken in */
+  #failed = false
 
   /** @param weight  the weight of the gradient, a float32 */
   constructor(setup: StepSetup, weight: number) {
@@ -143,24 +149,32 @@ export class Step {
       this.#absence = 'gradient'
     }
     this.#generator = algorithm.step(context)
-    const frame = (yield* this.#advance(undefined))!
-    this.#gradients = null // from now on the caller may overwrite them
-    return frame
+    try {
+      return (yield* this.#advance(undefined))!
+    } catch (error) {
+      if (this.#taken) yield* this.#withdraw() // or the next try would add it once more
+      throw error
+    } finally {
+      this.#lately = null
+      this.#gradients = null // from now on the caller may overwrite them
+    }
   }
 
   /** Adds the gradient to M. @returns false if it cannot be; M is then as before */
-  #take(): Task<boolean> {
+  *#take(): Task<boolean> {
     const { algorithm, session } = this.#setup
-    return wait(
+    this.#taken = yield* wait(
       algorithm.take
         ? algorithm.take(this.#context(), this.#gradients!)
         : session.accumulateProject(this.#gradients as Tensors),
     )
+    return this.#taken
   }
 
   /** Undoes the last `#take` that has returned true. */
   #withdraw(): Task<void> {
     const { algorithm, session } = this.#setup
+    this.#taken = false
     return wait(
       algorithm.withdraw
         ? algorithm.withdraw(this.#context())
@@ -169,31 +183,48 @@ export class Step {
   }
 
   /**
-   * Tries again without the residual, after M or what follows from it was too large. Only where the
-   * residual follows the mean, because there the frames of others can make it too large.
+   * Tries again without the residual, after M or what follows from it was too large.
    *
-   * @returns false if the residual was not too large, or is not the only fault
+   * @returns false if the residual was not too large, or is not the only fault; it stays then
    */
   *#takeWithoutResidual(): Task<boolean> {
-    if (!this.#setup.algorithm.followsMean) return false
-    return (yield* this.#dropResidual()) && (yield* this.#take())
+    const { session, layout } = this.#setup
+    if (!(yield* this.#isTooLarge())) return false
+    const residual = new Float32Array(layout.denseFloats)
+    yield* wait(session.read(['residual'], residual))
+    yield* this.#dropResidual()
+    if (yield* this.#take()) {
+      this.#lately = residual
+      return true
+    }
+    this.#keepResidual(residual)
+    return false
   }
 
-  /** Drops a residual that is too large to be sent with any gradient. @returns whether it is */
-  *#dropResidual(): Task<boolean> {
-    const { session } = this.#setup
-    const squares = yield* wait(session.norms())
-    if (squares.every((square) => square < MAX_NORM ** 2)) return false
-    yield* wait(session.scale('residual', 0))
+  /** Whether the residual is too large to be sent with any gradient. */
+  *#isTooLarge(): Task<boolean> {
+    const squares = yield* wait(this.#setup.session.norms())
+    return squares.some((square) => square >= MAX_NORM ** 2)
+  }
+
+  *#dropResidual(): Task<void> {
+    yield* wait(this.#setup.session.scale('residual', 0))
     this.#dropped = true
-    return true
+  }
+
+  /** Undoes `#dropResidual`. */
+  #keepResidual(residual: Float32Array): void {
+    this.#setup.session.write('residual', bytesOf(residual))
+    this.#dropped = false
   }
 
   /** Takes the mean of the open round; returns the next frame, or null after the last round. */
   *receive(mean: Uint8Array): Task<Bytes | null> {
     const { layout, framing, algorithm, parent } = this.#setup
     const outgoing = this.#outgoing!
+    if (this.#failed) throw new RoundError('receive: this step has failed: abort it')
     const received = framing.receive(mean, this.#sent!, outgoing)
+    this.#failed = true
     const { frame, parts, counted, weight, senders, refused } = received
     const { scalars } = frame
     const values = frame.kind === 'gathered' ? frame.values.subarray(0, 0) : frame.values
@@ -202,6 +233,7 @@ export class Step {
     else if (!algorithm.incremental) this.#parent = parent
     this.#round++
     const next = yield* this.#advance({ values, parts, scalars, weight, counted })
+    this.#failed = false
     if (next === null) {
       this.#outcome = { counted, senders, refused, weight }
       // If P̂ is orthonormal, ‖P̂·Q̄ᵀ‖ = ‖Q̄‖. The mean of raw values, which are last, is their
@@ -222,7 +254,7 @@ export class Step {
     if (this.#outcome!.counted && !raw && endsWithRaw(this.#outgoing!)) {
       framing.settleRaw(session, exact)
     }
-    if (this.#refusedLate) yield* this.#dropResidual()
+    if (this.#refusedLate && (yield* this.#isTooLarge())) yield* this.#dropResidual()
     return this.#outcome!
   }
 
@@ -255,7 +287,10 @@ export class Step {
       yield* this.#withdraw()
       if (yield* this.#takeWithoutResidual()) {
         frame = yield* framing.send(session, layout, outgoing, position, weight, exact)
-        if (frame === null) yield* this.#withdraw()
+        if (frame === null) {
+          yield* this.#withdraw()
+          this.#keepResidual(this.#lately!)
+        }
       }
     } else if (frame === null) {
       // Later it stays in the residual, as if the frame had been lost.

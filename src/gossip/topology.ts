@@ -21,6 +21,9 @@ const ZERO = 1e-12
 
 const MOST_NODES = 2 ** 16
 
+/** More nodes than this take minutes. */
+const MOST_SPECTRAL = 4096
+
 /**
  * A ring: each node has two neighbours, each with weight 1/3. With two nodes, each has one
  * neighbour, with weight 2/3.
@@ -189,7 +192,8 @@ export function optimalGamma(topology: Topology): number {
 function spectrum(topology: Topology): { second: number; largest: number } {
   check(topology)
   const n = topology.length
-  if (n < 2) throw new RangeError(`"topology": expected two nodes or more, got ${n}`)
+  // Its matrix has n² numbers, and the time is in proportion to n³.
+  integer('topology.length', n, 2, MOST_SPECTRAL)
   if (!isSymmetric(topology) || !isDoublyStochastic(topology)) {
     throw new RangeError('"topology": expected symmetric weights, ≥ 0, that sum to 1 at each node')
   }

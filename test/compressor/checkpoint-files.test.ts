@@ -132,7 +132,8 @@ test('states that do not belong together are not merged', async () => {
     [[writeState(RESIDUAL, { weight: 'Infinity' })], /weight.*got Infinity/],
     [[writeState(RESIDUAL, { weight: '1e300' })], /weight.*got 1e300/],
     [[writeState(RESIDUAL, { weight: '1e-320' })], /weight.*got 1e-320/], // times 1e-10 it would be 0
-    [new Array(3).fill(writeState({}, { weight: String(2 ** 159) })), /weight.*got 2\.19/],
+    [new Array(3).fill(writeState(RESIDUAL, { weight: String(2 ** 159) })), /weight.*got 2\.19/],
+    [[writeState({}), writeState({})], /"checkpoints\[0\]": expected one with its residual/],
     [[writeState(RESIDUAL, { format: 'lowrank-gossip' })], /"checkpoints\[0]": expected format/],
     [[writeState({ 'residual/1': { shape: [1], data: Float32Array.of(Number.NaN) } })], /finite/],
   ] as [Uint8Array[], RegExp][]) {

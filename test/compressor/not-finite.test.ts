@@ -108,15 +108,33 @@ for (const [way, options] of Object.entries(WAYS)) {
   })
 }
 
-test('with a residual that is too large, too, the gradient is taken back all the same', async () => {
+test('where the gradient is too large, too, a residual that is too large stays', async () => {
   const options = { ...ALL, rank: 1, errorFeedback: 'aggregated' } as const
   using worker = await createCompressor([[9, 7], [4]], options)
   await stepTogether([worker], [gradientsOf([[9, 7], [4]], 1)])
   for (let i = 0; i < 4; i++) await worker.rescaleResidual(2 ** 20)
-  await stepTogether([worker], [gradientsOf([[9, 7], [4]], 2, 1e21)])
-  assert.is(worker.stats.dropped, 1)
-  assert.is(worker.stats.absent.factors, 1)
-  for (const e of await residualsOf(worker)) assert.ok(e.every((x) => x === 0))
+  const before = await residualsOf(worker)
+  const notFinite = gradientsOf([[9, 7], [4]], 3)
+  notFinite[0]![0] = Number.NaN
+  for (const gradients of [gradientsOf([[9, 7], [4]], 2, 1e21), notFinite]) {
+    await stepTogether([worker], [gradients])
+    assert.equal(await residualsOf(worker), before)
+  }
+  assert.is(worker.stats.dropped, 0)
+  assert.equal(worker.stats.absent, { null: 0, weight: 0, gradient: 1, factors: 1 })
+})
+
+test('a residual that no step can send is dropped, whatever the feedback', async () => {
+  for (const errorFeedback of ['local', 'aggregated'] as const) {
+    using worker = await createCompressor([[9, 7], [4]], { ...ALL, rank: 1, errorFeedback })
+    await stepTogether([worker], [gradientsOf([[9, 7], [4]], 1)])
+    for (let i = 0; i < 4; i++) await worker.rescaleResidual(2 ** 20)
+    for (let step = 2; step < 4; step++) {
+      const { outcomes } = await stepTogether([worker], [gradientsOf([[9, 7], [4]], step)])
+      assert.ok(outcomes[0]!.counted, errorFeedback)
+    }
+    assert.is(worker.stats.dropped, 1)
+  }
 })
 
 test('factors that are not finite take the gradient back; the worker is absent', async () => {
