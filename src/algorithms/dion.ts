@@ -1,7 +1,8 @@
 // Dion: a momentum of which low-rank products are sent, and an update with orthonormal columns. Ahn
 // et al. 2025 (arXiv 2504.05295), as in microsoft/dion with one power iteration.
 
-import type { Incoming, StepContext, StepGenerator } from '../algorithm.ts'
+import type { Incoming, LoadedState, StepContext, StepGenerator } from '../algorithm.ts'
+import type { Layout } from '../backend.ts'
 import { bytesOf } from '../bytes.ts'
 import { wait } from '../gensync.ts'
 import { gatedRanks } from '../layout.ts'
@@ -64,6 +65,14 @@ class Dion extends FullStep {
 
   override get followsMean(): boolean {
     return true
+  }
+
+  /** Refuses a Q so large that, used as it is, it would keep this worker from every step. */
+  override load(layout: Layout, loaded: LoadedState, step: number): () => void {
+    if (!loaded.right.every((q) => q?.every((x) => Math.abs(x) < 2 ** 32) ?? true)) {
+      throw new RangeError('"checkpoint": q: expected numbers below 2³² only')
+    }
+    return super.load(layout, loaded, step)
   }
 
   override *step(context: StepContext): StepGenerator {

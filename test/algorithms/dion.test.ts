@@ -4,13 +4,13 @@ import * as assert from 'uvu/assert'
 import { aggregate, type Compressor, createCompressor, FrameError, plan } from '../../src/index.ts'
 import { createWasmKernels } from '../../src/kernels.ts'
 import { dion } from '../../src/methods.ts'
-import { sameFloats, within } from '../support/close.ts'
+import { sameBytes, sameFloats, within } from '../support/close.ts'
 import { errorOf } from '../support/errors.ts'
 import { createFleet, exchange, residualsOf, stepTogether } from '../support/fleet.ts'
 import { open } from '../support/frames.ts'
 import { norm } from '../support/norms.ts'
 import { gradientsOf, uniform } from '../support/numbers.ts'
-import { readState } from '../support/safetensors.ts'
+import { readState, writeState } from '../support/safetensors.ts'
 
 const SHAPES = [[12, 7], [5, 9], [6]]
 const RANK = 3
@@ -194,6 +194,23 @@ test('every matrix gets it, whatever its size; workers must agree on the momentu
   assert.is(open(aggregate([await make(0), await make(1, { momentum: 0.95 })])).weight, 2)
   const frames = [await make(0), await make(1, { momentum: 0.9 })]
   assert.instance(await errorOf(() => aggregate(frames)), FrameError)
+})
+
+test('a query so large that no frame could carry its products is refused', async () => {
+  const [worker] = await fleet(1)
+  const before = await worker!.save()
+  const { tensors, metadata } = readState(before)
+  const query = tensors.get('q/0')!
+  query.data[3] = -(2 ** 90)
+  const state = writeState(Object.fromEntries(tensors), metadata)
+  const method = dion({ momentum: MOMENTUM })
+  for (const call of [
+    () => worker!.join(state),
+    () => createCompressor(SHAPES, { method, rank: RANK, restore: state }),
+  ]) {
+    assert.match((await errorOf(call)).message, /"checkpoint": q: expected numbers below 2³² only/)
+  }
+  sameBytes(await worker!.save(), before, 'state')
 })
 
 test('what is no momentum is refused, and options that make no sense here', async () => {
