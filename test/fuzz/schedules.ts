@@ -1,0 +1,32 @@
+// Fault schedules: the scenarios of simulation/, by seed and index.
+import fc from 'fast-check'
+import { type Scenario, scenario } from '../simulation/scenario.ts'
+import { simulate } from '../simulation/simulate.ts'
+
+/** The failure of one schedule. */
+export class ScheduleError extends Error {
+  override readonly name = 'ScheduleError'
+  readonly index: number
+
+  constructor(seed: number, index: number, schedule: Scenario, cause: unknown) {
+    const why = cause instanceof Error ? cause.message : String(cause)
+    super(`schedule ${index} of seed ${seed}: ${why}\n${fc.stringify(schedule)}`, { cause })
+    this.index = index
+  }
+}
+
+/**
+ * Runs schedules `from` … `to` − 1 of a seed.
+ *
+ * @throws ScheduleError  for the first that fails
+ */
+export async function huntSchedules(seed: number, from: number, to: number): Promise<void> {
+  for (let index = from; index < to; index++) {
+    const [schedule] = fc.sample(scenario, { seed: (seed * 1_000_003 + index) | 0, numRuns: 1 })
+    try {
+      await simulate(schedule!)
+    } catch (error) {
+      throw new ScheduleError(seed, index, schedule!, error)
+    }
+  }
+}
