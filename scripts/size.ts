@@ -14,20 +14,21 @@ const MAIN = "export { aggregate, createCompressor } from 'lowrank'"
  * Kilobytes gzipped that fail when they are exceeded: of what most users import, and of each door
  * alone, with all that it exports. About 2 % above what was measured when they were last set. What a
  * door adds to a bundle that has the main import is printed beside them. 31 is the goal of the main
- * import, which has not been reached again since frames, states and arguments are checked in full.
+ * import, which has not been reached since frames, states and arguments are checked in full, and the
+ * codec has a module of its own (1.2 kB).
  */
 const LIMITS: Readonly<Record<string, number>> = {
-  main: 34.6,
-  '.': 37.7,
-  './baselines': 10.7,
-  './factored': 21.0,
-  './frames': 12.0,
-  './gossip': 32.9,
-  './kernels': 24.4,
-  './methods': 12.3,
-  './threads': 19.6,
-  './topology': 6.1,
-  './webgpu': 37.0,
+  main: 36.4,
+  '.': 39.6,
+  './baselines': 11.9,
+  './factored': 22.1,
+  './frames': 13.3,
+  './gossip': 34.6,
+  './kernels': 25.9,
+  './methods': 13.4,
+  './threads': 21.0,
+  './topology': 7.2,
+  './webgpu': 38.6,
 }
 
 const main = await hold('main', 'createCompressor, aggregate', MAIN)

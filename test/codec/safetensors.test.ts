@@ -119,6 +119,8 @@ const spoilt: [string, Uint8Array, RegExp][] = [
     fileOf(`{"a":${entry('[1]', '[0,4]')}, "\\u0061" :${entry('[1]', '[0,4]')}}`, 4),
     /name "a" occurs twice/,
   ],
+  // Each colon had the long name parsed once more.
+  ['colons after one name', fileOf(`{"${'a'.repeat(4e5)}"${'[:]'.repeat(4e5)}}`), /not JSON/],
   ['lists in lists', fileOf(`{"a":${'['.repeat(1e6)}`), /nested too deeply/],
   ['objects in objects', fileOf(`{"a":${'{"b":'.repeat(1e6)}`), /nested too deeply/],
   ['a text of a million escapes', fileOf(`{"${'\\n'.repeat(1e6)}":1}`), /expected an object/],

@@ -1,7 +1,8 @@
 // States as files: files that other programs write, and files that are refused.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
-import { mergeCheckpoints } from '../../src/index.ts'
+import { decodeSafetensors, encodeSafetensors, floatsOf } from '../../src/codec/safetensors.ts'
+import { createCompressor, createSgd, mergeCheckpoints } from '../../src/index.ts'
 import { sameBytes, sameFloats } from '../support/close.ts'
 import { errorOf } from '../support/errors.ts'
 import { stepTogether } from '../support/fleet.ts'
@@ -111,6 +112,37 @@ test('states that do not fit are refused, and change nothing', async () => {
   assert.match((await errorOf(() => worker.adopt(bare))).message, /residual/)
   const frame = await worker.compress(gradients(3))
   assert.is(open(frame).step, 1)
+})
+
+test('options may be written otherwise, and ranks be missing', async () => {
+  const worker = await createCompressor([[16, 20], { shape: [40, 50], rank: 'frozen' }], {
+    rank: 2,
+  })
+  const { metadata, tensors } = decodeSafetensors(await worker.save())
+  const { ranks, options, ...others } = metadata
+  assert.ok(ranks)
+  const spaced = JSON.stringify(JSON.parse(options!), null, 2)
+  assert.is.not(spaced, options)
+  const floats = [...tensors].map(([name, tensor]) => ({
+    name,
+    shape: tensor.shape,
+    data: floatsOf(tensor),
+  }))
+  const restore = encodeSafetensors(floats, { ...others, options: spaced })
+  const restored = await createCompressor([[16, 20], { shape: [40, 50], rank: 'frozen' }], {
+    rank: 2,
+    restore,
+  })
+  assert.equal(restored.stats.ranks, [2, 'frozen'])
+  const sgd = createSgd(worker, {
+    learningRate: 1,
+    restore: encodeSafetensors(floats, { ...others, format: 'lowrank-gossip' }),
+  })
+  const error = await sgd.then(
+    () => null,
+    (reason: Error) => reason,
+  )
+  assert.match(String(error), /RangeError: "restore": expected format lowrank, got lowrank-gossip/)
 })
 
 test('states that do not belong together are not merged', async () => {

@@ -3,6 +3,8 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import type { Tensor } from '../../../src/backend.ts'
 import { webgpu } from '../../../src/backends/webgpu/index.ts'
+import { topK, uncompressed } from '../../../src/baselines.ts'
+import { aggregate } from '../../../src/frames.ts'
 import {
   type Compressor,
   createCompressor,
@@ -15,6 +17,7 @@ import { gaussian } from '../../support/gaussian.ts'
 import { BRIEF } from '../../support/shapes.ts'
 import { audit } from './audit.ts'
 import { openDevice, USAGE } from './device.ts'
+import { failingMaps } from './failing-maps.ts'
 import { small } from './small.ts'
 import { type Laying, layTensors, readTensors } from './tensors.ts'
 
@@ -31,6 +34,53 @@ else {
   test.after(() => device.destroy())
   const on = async (options: Options = {}, shapes = SHAPES, gpu = device) =>
     createCompressor(shapes, { backend: await webgpu({ device: gpu }), ...options })
+
+  for (const [name, options] of [
+    ['PowerSGD', {}],
+    ['uncompressed', { method: uncompressed() }],
+    ['top-k', { method: topK({ ratio: 0.5 }) }],
+  ] as const) {
+    test(`${name}: a call that failed can be repeated, or says that the step is over`, async () => {
+      const fresh = (await openDevice()) as GPUDevice
+      const mapping = failingMaps(fresh)
+      const worker = await on(options, ODD, fresh)
+      const other = await createCompressor(ODD, options)
+      const gradients = draw(ODD, 1)
+      await roundTrips(other, gradients)
+      let failures = 0
+      let frame: Uint8Array | null = null
+      for (let fail = 1; frame === null; fail++) {
+        mapping.fail = fail
+        try {
+          frame = await worker.compress(gradients)
+        } catch (error) {
+          assert.match((error as Error).message, /planted/)
+          failures++
+        }
+      }
+      mapping.fail = 0
+      // The verdict and P are read at once, but not what else is sent.
+      assert.ok(failures >= (name === 'PowerSGD' ? 1 : 2), `${failures} failures`)
+      if (name === 'PowerSGD') {
+        const mean = aggregate([frame])
+        mapping.fail = 1
+        for (const message of [/planted/, /receive: this step has failed: abort it/]) {
+          const error = await worker.receive(mean).catch((reason: Error) => reason)
+          assert.match((error as Error).message, message)
+        }
+        worker.abort() // the gradient stays in the residual
+        frame = await worker.compress(zeros(ODD))
+      }
+      while (frame) frame = await worker.receive(aggregate([frame]))
+      const [update, expected] = [zeros(ODD), zeros(ODD)]
+      await worker.decompress(update)
+      await other.decompress(expected)
+      for (const [i, want] of expected.entries()) within(update[i]!, want, () => 1e-4)
+      worker.dispose()
+      other.dispose()
+      fresh.destroy()
+    })
+  }
 
   for (const laying of ['arrays', 'one buffer', 'scattered'] as const) {
     for (const [name, options] of [

@@ -10,6 +10,7 @@ import { gamma, within } from '../../support/close.ts'
 import { gaussian } from '../../support/gaussian.ts'
 import { audit } from './audit.ts'
 import { openDevice } from './device.ts'
+import { failingMaps } from './failing-maps.ts'
 import { small } from './small.ts'
 import { type Kind, type Laying, layTensors, readTensors } from './tensors.ts'
 
@@ -455,20 +456,6 @@ function freeze(layout: Layout, frozen: readonly number[]): Layout {
     rightFloats,
     rawFloats,
   }
-}
-
-/** Lets mapAsync of a device's buffers fail when it is called for the `fail`-th time from now. */
-function failingMaps(device: GPUDevice): { fail: number } {
-  const state = { fail: 0 }
-  const create = device.createBuffer.bind(device)
-  device.createBuffer = (descriptor) => {
-    const buffer = create(descriptor)
-    const map = buffer.mapAsync.bind(buffer)
-    buffer.mapAsync = (...range) =>
-      state.fail > 0 && --state.fail === 0 ? Promise.reject(new Error('planted')) : map(...range)
-    return buffer
-  }
-  return state
 }
 
 async function rejected(call: () => Promise<unknown> | unknown, message: RegExp): Promise<void> {
