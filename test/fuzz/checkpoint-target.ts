@@ -101,6 +101,8 @@ class Checkpoints implements Target {
     await this.#step(call === 'join' && this.#fleet.name !== 'paper')
     // An adopted residual is its sender's gradients, and may be too large to be sent at once.
     if (call === 'adopt') for (const one of [worker, twin]) await one.rescaleResidual(0)
+    // Steps end at 2³² − 1.
+    if (worker.stats.step > 0xfffffff0) for (const one of [worker, twin]) one.join(this.#files[0]!)
     await this.keep()
     return true
   }

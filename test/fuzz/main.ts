@@ -57,7 +57,7 @@ try {
   if (!alone) await print(summary())
   process.stderr.write(`again: npm run fuzz -- --seed ${seed} ${option} ${error.index}\n`)
 }
-if (interrupted) process.exitCode = 128 + constants.signals[interrupted]
+if (interrupted && !process.exitCode) process.exitCode = 128 + constants.signals[interrupted]
 
 function summary(): string {
   const { inputs, accepted, schedules } = counts
@@ -91,9 +91,7 @@ function createBar(total: number) {
 function parse(): Options {
   const command = new Command('fuzz')
     .description(
-      'Gives mutated frames, checkpoints and payloads to every door of the library, then runs random\n' +
-        'schedules of faults against ledgers in float64. Ends with the first failure, and says how to\n' +
-        'repeat it. A signal ends it after the current input, with the counts so far.',
+      'Gives mutated frames, checkpoints and payloads to every door of the library, then runs random schedules of faults against ledgers in float64. Ends with the first failure, and says how to repeat it. A signal ends it after the current input, with the counts so far.',
     )
     .option('--inputs <n>', 'how many mutated inputs', whole, 100_000)
     .option('--schedules <n>', 'how many schedules', whole, 1000)

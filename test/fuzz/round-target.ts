@@ -21,6 +21,9 @@ import {
 } from './oracle.ts'
 import type { Doors, Target } from './target.ts'
 
+/** Where memory follows the mean, one that is out of bounds is dropped, and may cost a step. */
+const FOLLOWS = ['dion', 'pytorch', 'aggregated']
+
 const HONEST = 1
 const OTHER = 5
 const HOSTILE = 9
@@ -59,6 +62,10 @@ class Rounds implements Target {
   /** frames and means of earlier rounds */
   #former: Uint8Array[] = []
   #refusals = 0
+  /** those that are absent from the open step */
+  readonly #absent = new Set<Role>()
+  /** how often workers have dropped their residual */
+  readonly #dropped = new Map<Role, number>()
 
   constructor(
     fleet: FleetOptions,
@@ -138,10 +145,13 @@ class Rounds implements Target {
     others: { readonly other: Uint8Array; readonly hostile: Uint8Array },
   ): void {
     sameBytes(worker, twin, 'a frame of the worker, by its twin')
-    if (this.#fleet.name !== 'paper') {
-      for (const frame of [worker, others.other]) {
-        assert.ok(open(frame).weight > 0, 'an honest worker is absent')
-      }
+    for (const [role, frame] of [
+      ['worker', worker],
+      ['other', others.other],
+    ] as const) {
+      if (open(frame).weight > 0 || this.#fleet.name === 'paper') continue
+      assert.ok(FOLLOWS.includes(this.#fleet.name), 'an honest worker is absent')
+      this.#absent.add(role)
     }
     this.#round = { worker, ...others }
     this.#refusals = 0
@@ -252,6 +262,14 @@ class Rounds implements Target {
       for (let j = 0; j < parameter.length; j++) parameter[j]! -= 0.1 * update[j]!
       assertFinite(parameter, `parameter ${i}`)
     }
+    for (const role of ['worker', 'other'] as const) {
+      const { dropped } = this.#all[role].stats
+      const before = this.#dropped.get(role) ?? 0
+      if (this.#absent.has(role))
+        assert.ok(dropped > before, 'a worker is absent, and drops nothing')
+      this.#dropped.set(role, dropped)
+    }
+    this.#absent.clear()
     const states = await Promise.all([worker, twin, other].map((one) => one.save()))
     const [own, twins, others] = states as [Uint8Array, Uint8Array, Uint8Array]
     sameBytes(own, twins, 'state of the worker, by its twin')
