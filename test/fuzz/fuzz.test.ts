@@ -1,6 +1,13 @@
 // Mutated inputs at every door, and schedules of faults. `npm run fuzz` takes other counts and seeds.
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
+import type { Backend } from '../../src/backend.ts'
+import { randomBlock, topK } from '../../src/baselines.ts'
+import { wasm } from '../../src/index.ts'
+import { undecoded } from '../algorithms/baselines/mutants.ts'
+import { simulateMethod } from '../simulation/any-method.ts'
+import { PLAIN, type Scenario } from '../simulation/scenario.ts'
+import { errorOf } from '../support/errors.ts'
 import { huntInputs, InputError } from './hunt.ts'
 import { mutants } from './mutants.ts'
 import { huntSchedules } from './schedules.ts'
@@ -48,6 +55,41 @@ for (const { name, target, doors, found } of mutants) {
     assert.is((again as Error | null)?.message, message, `input ${index} of seed ${seed}, alone`)
   })
 }
+
+const PLAYED = { ...PLAIN, transport: 'tree' } as const
+const SCENARIO: Scenario = {
+  ...{ seed: 3, shapes: [[6, 9], [5]], shared: {}, wires: ['int8', 'bf16'], workers: 3 },
+  ...{ weighing: 'random', steps: [PLAYED, PLAYED, PLAYED] },
+}
+for (const [name, method] of [
+  ['topK', topK({ ratio: 0.3 })],
+  ['randomBlock', randomBlock({ rank: 2 })],
+] as const) {
+  test(`find a residual of ${name} that was not decoded`, async () => {
+    await simulateMethod(name, SCENARIO, { method })
+    const error = await errorOf(() => simulateMethod(name, SCENARIO, { method: undecoded(method) }))
+    assert.match(error.message, /step \d: update \d: \[\d+\]: got/)
+  })
+}
+
+test('find a residual that loses what an absent worker had', async () => {
+  const lossy = { ...PLAIN.fates[0]!, lost: 1 }
+  const steps = [{ ...PLAYED, fates: [PLAIN.fates[0]!, lossy] }]
+  const drops: Backend = {
+    name: 'altered',
+    async open(...given) {
+      const session = await wasm().open(...given)
+      const { settle } = session
+      session.settle = (_, raw, sink) => settle.call(session, true, raw, sink)
+      return session
+    },
+  }
+  await simulateMethod('full steps', { ...SCENARIO, steps })
+  const error = await errorOf(() =>
+    simulateMethod('full steps', { ...SCENARIO, steps }, { backend: drops }),
+  )
+  assert.match(error.message, /keeps all/)
+})
 
 test.run()
 

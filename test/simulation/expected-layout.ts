@@ -2,8 +2,11 @@
 // products in float64 with the bounds of their float32 twins.
 
 import type { Host, Layout as HostLayout, Parameter, Side } from '../../src/backend.ts'
-import type { Method, ParameterSpec, SharedOptions } from '../../src/index.ts'
+import type { Method, ParameterSpec, Rank, SharedOptions } from '../../src/index.ts'
 import { SMALLEST, UNIT } from '../support/close.ts'
+
+/** The rank, in frames and checkpoints, of a parameter that is frozen. */
+export const FROZEN = 0xffff
 
 /** One parameter: DESIGN's matrix view of its shape. */
 export interface Row {
@@ -11,7 +14,7 @@ export interface Row {
   readonly length: number
   readonly rows: number
   readonly cols: number
-  readonly own: number | undefined
+  readonly own: Rank | undefined
   readonly compress: boolean | undefined
 }
 
@@ -21,8 +24,7 @@ export function tableOf(shapes: readonly ParameterSpec[]): Row[] {
     const length = spec.shape.reduce((a, b) => a * b, 1)
     const rows = spec.rows ?? rowsOf(spec.shape)
     const { shape, rank, compress } = spec
-    const own = typeof rank === 'number' ? rank : undefined
-    return { shape, length, rows, cols: length / rows, own, compress }
+    return { shape, length, rows, cols: length / rows, own: rank, compress }
   })
 }
 
@@ -54,12 +56,15 @@ export function drawnAfter(step: number, refresh: number): boolean {
  */
 export function ranksFor(
   table: readonly Row[],
-  wanted: number | readonly number[],
+  wanted: Rank | readonly Rank[],
   { iterations = 1, minCompressionRate = 2, method }: SharedOptions,
 ): number[] {
   const sent = iterations / (usesHalfSteps(method) ? 2 : 1)
   return table.map(({ shape, rows, cols, own, compress }, i) => {
-    const rank = Math.min(typeof wanted === 'number' ? (own ?? wanted) : wanted[i]!, rows, cols)
+    const asked =
+      typeof wanted === 'number' ? (own ?? wanted) : wanted === 'frozen' ? wanted : wanted[i]!
+    if (asked === 'frozen') return FROZEN
+    const rank = Math.min(asked, rows, cols)
     if (compress === true) return rank
     if (compress === false || shape.length < 2 || rows === 1 || cols === 1) return 0
     return sent * rank * (rows + cols) * minCompressionRate < rows * cols ? rank : 0
@@ -69,7 +74,10 @@ export function ranksFor(
 /** Where each parameter's floats lie in the frames of a step. */
 export interface Layout {
   readonly table: readonly Row[]
+  /** as frames have them */
   readonly ranks: readonly number[]
+  /** columns of the factors: 0 if the parameter has none */
+  readonly columns: readonly number[]
   /** in a left round */
   readonly left: readonly number[]
   /** in a right round */
@@ -90,14 +98,23 @@ export function layoutOf(table: readonly Row[], ranks: readonly number[]): Layou
     })
     return [places, at]
   }
-  const [left, leftFloats] = place(table.map(({ rows }, i) => rows * ranks[i]!))
-  const [right, rightFloats] = place(table.map(({ cols }, i) => cols * ranks[i]!))
+  const columns = ranks.map((rank) => (rank === FROZEN ? 0 : rank))
+  const [left, leftFloats] = place(table.map(({ rows }, i) => rows * columns[i]!))
+  const [right, rightFloats] = place(table.map(({ cols }, i) => cols * columns[i]!))
   const [raw, rawFloats] = place(table.map(({ length }, i) => (ranks[i] === 0 ? length : 0)))
-  return { table, ranks, left, right, raw, leftFloats, rightFloats, rawFloats }
+  return { table, ranks, columns, left, right, raw, leftFloats, rightFloats, rawFloats }
 }
 
 /** The layout for a host that orthonormalizes these factors. */
-function planOf({ table, ranks, left, right, leftFloats, rightFloats }: Layout): HostLayout {
+function planOf({
+  table,
+  ranks,
+  columns,
+  left,
+  right,
+  leftFloats,
+  rightFloats,
+}: Layout): HostLayout {
   const parameters = table.map(
     ({ shape, length, rows, cols }, index): Parameter => ({
       index,
@@ -105,8 +122,8 @@ function planOf({ table, ranks, left, right, leftFloats, rightFloats }: Layout):
       length,
       rows,
       cols,
-      rank: ranks[index]!,
-      frozen: false,
+      rank: columns[index]!,
+      frozen: ranks[index] === FROZEN,
       offset: 0,
       left: left[index]!,
       right: right[index]!,
@@ -116,7 +133,7 @@ function planOf({ table, ranks, left, right, leftFloats, rightFloats }: Layout):
   return {
     parameters,
     matrices: parameters.filter(({ rank }) => rank > 0),
-    raws: parameters.filter(({ rank }) => rank === 0),
+    raws: parameters.filter(({ rank, frozen }) => rank === 0 && !frozen),
     arenaFloats: 0,
     denseFloats: 0,
     leftFloats,
@@ -147,7 +164,7 @@ export interface Sum {
 
 /** P·Qᵀ for parameter i, by row; p and q are arenas. */
 export function product(
-  { table, ranks, left, right }: Layout,
+  { table, columns, left, right }: Layout,
   i: number,
   p: ArrayLike<number>,
   q: ArrayLike<number>,
@@ -155,7 +172,7 @@ export function product(
   const { rows, cols, length } = table[i]!
   const values = new Float64Array(length)
   const sizes = new Float64Array(length)
-  for (let k = 0; k < ranks[i]!; k++) {
+  for (let k = 0; k < columns[i]!; k++) {
     for (let a = 0; a < rows; a++) {
       const x = p[left[i]! + k * rows + a]!
       for (let b = 0; b < cols; b++) {
@@ -191,7 +208,7 @@ export function contributed(layout: Layout, { left, right, raw }: Contribution, 
 
 /** M·Q (side 'left') or Mᵀ·P (side 'right') for parameter i; the result is that side's factor. */
 export function factor(
-  { table, ranks, left, right }: Layout,
+  { table, columns, left, right }: Layout,
   i: number,
   side: Side,
   m: ArrayLike<number>,
@@ -199,9 +216,9 @@ export function factor(
 ): Sum {
   const { rows, cols } = table[i]!
   const [length, from] = side === 'left' ? [rows, right[i]!] : [cols, left[i]!]
-  const values = new Float64Array(length * ranks[i]!)
-  const sizes = new Float64Array(length * ranks[i]!)
-  for (let k = 0; k < ranks[i]!; k++) {
+  const values = new Float64Array(length * columns[i]!)
+  const sizes = new Float64Array(length * columns[i]!)
+  for (let k = 0; k < columns[i]!; k++) {
     for (let a = 0; a < rows; a++) {
       for (let b = 0; b < cols; b++) {
         const [to, at] = side === 'left' ? [a, k * cols + b] : [b, k * rows + a]

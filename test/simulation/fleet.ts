@@ -2,7 +2,7 @@
 import * as assert from 'uvu/assert'
 import type { Host, Random } from '../../src/backend.ts'
 import type { Wire } from '../../src/frames.ts'
-import { type Compressor, createCompressor, type Options } from '../../src/index.ts'
+import { type Compressor, createCompressor, type Options, type Rank } from '../../src/index.ts'
 import { sameFloats } from '../support/close.ts'
 import { numbers } from '../support/numbers.ts'
 import { readState, type Saved } from '../support/safetensors.ts'
@@ -37,7 +37,7 @@ export class Fleet {
   /** the first member is always there: it neither leaves, nor lags, nor aborts alone */
   members: Member[] = []
   /** the rank, or ranks, last asked for */
-  wanted: number | readonly number[]
+  wanted: Rank | readonly Rank[]
   #senders = 0
 
   constructor(scenario: Scenario, mutation: Mutation, host: Host) {

@@ -5,6 +5,7 @@ import { readState } from '../support/safetensors.ts'
 import {
   type Contribution,
   contributed,
+  FROZEN,
   type Layout,
   type Row,
   rounded,
@@ -32,8 +33,9 @@ export class Ledger {
   }
 
   /** M ← e + g: one rounding; three if g was added and taken back. */
-  take(gradients: readonly Float32Array[], kept: boolean): void {
+  take(gradients: readonly Float32Array[], kept: boolean, { ranks }: Layout): void {
     this.#each((i, j) => {
+      if (ranks[i] === FROZEN) return
       const g = gradients[i]![j]!
       const size = Math.abs(this.residual[i]![j]!) + (Number.isFinite(g) ? Math.abs(g) : 0)
       if (kept) this.#taken[i]![j]! += g
@@ -50,7 +52,8 @@ export class Ledger {
     contributions: readonly Contribution[],
     gradients: readonly Float32Array[],
   ): void {
-    for (const [i, rank] of layout.ranks.entries()) {
+    for (const [i, rank] of layout.columns.entries()) {
+      if (layout.ranks[i] === FROZEN) continue
       const parts = contributions.map((one) => contributed(layout, one, i))
       for (let j = 0; j < this.#table[i]!.length; j++) {
         const m = Math.abs(this.residual[i]![j]!) + Math.abs(gradients[i]?.[j] ?? 0)
@@ -79,6 +82,11 @@ export class Ledger {
       this.#taken[i]![j]! += (Math.fround(factor) - 1) * e
       this.#slack[i]![j]! += rounded(1, Math.abs(factor * e))
     })
+  }
+
+  /** The residual of a parameter that is frozen is dropped. */
+  drop(i: number): void {
+    for (const array of [this.#taken, this.#given, this.#slack]) array[i]!.fill(0)
   }
 
   /** Fails unless given + residual = taken. */

@@ -5,10 +5,10 @@ import { type Absence, type Compressor, FrameError, type Stats } from '../../src
 import { sameFloats } from '../support/close.ts'
 import { type Opened, open } from '../support/frames.ts'
 import { numbers } from '../support/numbers.ts'
-import type { Row } from './expected-layout.ts'
+import { FROZEN, type Row } from './expected-layout.ts'
 import { Ledger } from './ledger.ts'
-import type { Fate, Gradient, Spoilt } from './scenario.ts'
-import { resealed } from './spoilt-frames.ts'
+import type { Fate, Spoilt } from './scenario.ts'
+import { resealed, tooLarge } from './spoilt-frames.ts'
 import type { StepRecord } from './step-record.ts'
 import { type Chance, flipped, truncated } from './transports.ts'
 
@@ -21,6 +21,8 @@ interface OpenStep {
   readonly fate: Fate
   /** whether its gradient is in M */
   readonly taken: boolean
+  /** why not */
+  readonly absence: Absence | null
   /** the worker's own frames, by round */
   readonly frames: Opened[]
   received: number
@@ -59,17 +61,26 @@ export class Member {
     weight: number,
   ): Promise<Uint8Array> {
     const before = gradients?.map((array) => array.slice())
-    const bytes = await this.compressor.compress(gradients, { weight })
+    const given =
+      fate.gradient === 'partial'
+        ? gradients!.map((array) => (array.every((x) => x === 0) ? null : array))
+        : gradients
+    const bytes = await this.compressor.compress(given, { weight })
     for (const [i, array] of before?.entries() ?? []) {
       sameFloats(gradients![i]!, array, 'a gradient, which is only read')
     }
     const frame = open(bytes)
     const taken = frame.weight > 0
-    const due = !['none', 'weightless', 'notFinite', 'overflowing'].includes(fate.gradient)
-    assert.is(taken, due, `gradient is taken: ${fate.gradient}`)
-    this.turn = { record, gradients, fate, taken, frames: [], received: 0 }
+    // What is frozen is ignored, be it finite or not.
+    const { ranks } = record.layout
+    const bad = gradients?.some(
+      (array, i) => ranks[i] !== FROZEN && array.some((x) => !(Math.abs(x) < 2 ** 100)),
+    )
+    const absence = gradients === null ? 'null' : weight === 0 ? 'weight' : bad ? 'gradient' : null
+    assert.is(taken, absence === null, `gradient is taken: ${fate.gradient}`)
+    this.turn = { record, gradients, fate, taken, absence, frames: [], received: 0 }
     this.#sent(bytes, frame, Math.fround(weight))
-    if (gradients) this.ledger.take(gradients, taken)
+    if (gradients) this.ledger.take(gradients, taken, record.layout)
     return bytes
   }
 
@@ -156,17 +167,9 @@ export class Member {
 
   /** Counts the reason of the worker's absence, if it was absent. */
   #absence(): boolean {
-    const { fate } = this.turn!
-    const { absent } = this.#expected
-    const reasons: Partial<Record<Gradient, Absence>> = {
-      none: 'null',
-      weightless: 'weight',
-      notFinite: 'gradient',
-      overflowing: 'gradient',
-    }
-    const reason = reasons[fate.gradient]
-    if (reason) absent[reason]++
-    return reason !== undefined
+    const { absence } = this.turn!
+    if (absence !== null) this.#expected.absent[absence]++
+    return absence !== null
   }
 }
 
@@ -200,6 +203,8 @@ function badMean(
       return truncated(mean, chance)
     case 'former':
       return former ?? flipped(mean, chance)
+    case 'tooLarge':
+      return tooLarge(mean, chance)
     case 'foreign':
       return resealed(mean, 'configHash')
     case 'twice':
@@ -237,6 +242,7 @@ export function gradientFor(
     }
     return Float32Array.from({ length }, () => scale * next())
   })
+  if (kind === 'partial') for (const array of gradients) if (next() < 0) array.fill(0)
   const somewhere = (value: number) => {
     const array = gradients[Math.floor((next() + 1) * 0.5 * gradients.length)]!
     array[Math.floor((next() + 1) * 0.5 * array.length)] = value

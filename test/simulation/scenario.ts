@@ -1,7 +1,7 @@
 // Random scenarios of a fleet, small enough to be shrunk by fast-check.
 import fc from 'fast-check'
 import type { Wire } from '../../src/frames.ts'
-import type { ParameterSpec, SharedOptions } from '../../src/index.ts'
+import type { ParameterSpec, Rank, SharedOptions } from '../../src/index.ts'
 import { halfSteps } from '../../src/methods.ts'
 
 export interface Scenario {
@@ -25,10 +25,14 @@ export interface Script {
   readonly abort: { readonly round: number; readonly who: number | 'all' } | null
   readonly transport: Transport
   readonly spoilt: Spoilt
+  /** what a peer sends that is no member, in a frame that nobody can refuse; null: there is none */
+  readonly hostile: Hostile | null
 }
 
+export type Hostile = 'large' | 'mixed' | 'zero'
+
 export type Transport = 'flat' | 'shuffled' | 'tree' | 'stream' | 'slices'
-export type Spoilt = 'nothing' | 'bit' | 'truncated' | 'former' | 'foreign' | 'twice'
+export type Spoilt = 'nothing' | 'bit' | 'truncated' | 'former' | 'foreign' | 'twice' | 'tooLarge'
 
 export interface Fate {
   readonly gradient: Gradient
@@ -52,12 +56,13 @@ export type Gradient =
   | 'notFinite'
   | 'weightless'
   | 'none'
+  | 'partial'
 
 export type Event =
   | { readonly kind: 'none' | 'restore' | 'join' | 'leave' }
   | { readonly kind: 'merge'; readonly workers: number }
   | { readonly kind: 'rescale'; readonly factor: number }
-  | { readonly kind: 'setRank'; readonly rank: number | readonly number[] }
+  | { readonly kind: 'setRank'; readonly rank: Rank | readonly Rank[] }
 
 const size = fc.integer({ min: 1, max: 12 })
 
@@ -87,6 +92,10 @@ const spec: fc.Arbitrary<ParameterSpec> = fc.oneof(
       .tuple(size, size, fc.integer({ min: 1, max: 5 }))
       .map(([n, m, rank]) => ({ shape: [n, m], rank })),
   },
+  {
+    weight: 1,
+    arbitrary: fc.tuple(size, size).map((shape) => ({ shape, rank: 'frozen' as const })),
+  },
   // wider than the kernels' tiles and lanes, so that strips and remainders both occur
   {
     weight: 1,
@@ -104,6 +113,8 @@ export const gradient: fc.Arbitrary<Gradient> = fc.oneof(
   { weight: 2, arbitrary: fc.constant('notFinite' as const) },
   { weight: 2, arbitrary: fc.constant('weightless' as const) },
   { weight: 2, arbitrary: fc.constant('none' as const) },
+  // null for some of the parameters
+  { weight: 2, arbitrary: fc.constant('partial' as const) },
 )
 
 const fate: fc.Arbitrary<Fate> = fc.record({
@@ -142,7 +153,11 @@ const event: fc.Arbitrary<Event> = fc.oneof(
       kind: fc.constant('setRank' as const),
       rank: fc.oneof(
         fc.integer({ min: 1, max: 6 }),
-        fc.array(fc.nat(6), { minLength: 5, maxLength: 5 }),
+        fc.array(fc.oneof(...[0, 1, 2].map(() => fc.nat(6)), fc.constant('frozen' as const)), {
+          minLength: 5,
+          maxLength: 5,
+        }),
+        fc.constant('frozen' as const),
       ),
     }),
   },
@@ -165,7 +180,17 @@ const script: fc.Arbitrary<Script> = fc.record({
     },
   ),
   transport: fc.constantFrom('flat', 'shuffled', 'tree', 'stream', 'slices'),
-  spoilt: fc.constantFrom('nothing', 'nothing', 'bit', 'truncated', 'former', 'foreign', 'twice'),
+  spoilt: fc.constantFrom(
+    'nothing',
+    'nothing',
+    'bit',
+    'truncated',
+    'former',
+    'foreign',
+    'twice',
+    'tooLarge',
+  ),
+  hostile: fc.constantFrom(null, null, null, null, 'large', 'mixed', 'zero'),
 })
 
 export const wire = fc.constantFrom<Wire>('f32', 'f32', 'f16', 'bf16', 'int8')
@@ -211,4 +236,5 @@ export const PLAIN: Script = {
   abort: null,
   transport: 'flat',
   spoilt: 'nothing',
+  hostile: null,
 }

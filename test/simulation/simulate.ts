@@ -1,14 +1,15 @@
 // Runs a scenario on a fleet of compressors and checks every step.
 import { openHost } from '../../src/backends/wasm/index.ts'
+import { inspect } from '../../src/frames.ts'
 import { open } from '../support/frames.ts'
 import { applyEvent } from './events.ts'
-import { layoutOf, ranksFor, usesHalfSteps } from './expected-layout.ts'
+import { FROZEN, layoutOf, ranksFor, usesHalfSteps } from './expected-layout.ts'
 import { Fleet, type Mutation } from './fleet.ts'
 import { FullStep } from './full-step.ts'
 import { HalfSteps } from './half-steps.ts'
 import { gradientFor, type Member } from './member.ts'
 import { type Fate, PLAIN, type Scenario, type Script } from './scenario.ts'
-import { badFrames } from './spoilt-frames.ts'
+import { badFrames, hostileFrame } from './spoilt-frames.ts'
 import type { StepRecord } from './step-record.ts'
 import { type Transported, transport } from './transports.ts'
 
@@ -51,7 +52,7 @@ class Simulation {
     const step = this.#fleet.step
     const compressing = step >= (shared.startCompressingAfter ?? 0)
     const ranks = ranksFor(this.#fleet.table, this.#fleet.wanted, shared).map((r) =>
-      compressing ? r : 0,
+      compressing || r === FROZEN ? r : 0,
     )
     const layout = layoutOf(this.#fleet.table, ranks)
     const { iterations = 1, method } = shared
@@ -108,6 +109,8 @@ class Simulation {
         break
       }
       const bytes = sent.map(([, frame]) => frame)
+      const peer = this.#hostile(bytes, script)
+      if (peer) bytes.push(peer)
       const { mean, roundings } = this.#transport(bytes, script)
       const opened = bytes.map(open)
       this.#former = bytes[0]
@@ -138,6 +141,14 @@ class Simulation {
     const kind = spoilt === 'twice' && how === 'stream' ? 'bit' : spoilt
     const bad = badFrames(arrived, this.#former, kind, this.#fleet.chance)
     return transport(arrived, bad, how, this.#fleet.chance)
+  }
+
+  /** The frame of a peer that is no member, if the script has one. */
+  #hostile(frames: readonly Uint8Array[], { hostile }: Script): Uint8Array | null {
+    const { aggregate } = this.#fleet.mutation
+    const own = frames.find((frame) => inspect(frame).weight > 0)
+    if (hostile === null || aggregate || !own) return null
+    return hostileFrame(own, hostile, this.#fleet.weight(), this.#fleet.chance)
   }
 
   #compress(member: Member, record: StepRecord, fate: Fate): Promise<Uint8Array> {

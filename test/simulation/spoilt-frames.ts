@@ -1,7 +1,8 @@
 // Valid frames in the wrong place: aggregate or receive must refuse them.
-import { sealFrame } from '../../src/codec/frame.ts'
+import { beginFrame, sealFrame } from '../../src/codec/frame.ts'
 import { inspect } from '../../src/frames.ts'
-import type { Spoilt } from './scenario.ts'
+import { open } from '../support/frames.ts'
+import type { Hostile, Spoilt } from './scenario.ts'
 import { type Chance, flipped, truncated } from './transports.ts'
 
 const FIELDS = { configHash: 16, parent: 24, weight: 32 }
@@ -14,6 +15,41 @@ export function resealed(frame: Uint8Array, field: 'configHash' | 'parent' | 'we
   if (field === 'weight') view.setFloat64(at, 2 * view.getFloat64(at, true), true)
   else copy[at]! ^= 1
   return sealFrame(copy)
+}
+
+/** A copy with a value that no frame may have; of another wire type, one with a wrong checksum. */
+export function tooLarge(frame: Uint8Array, chance: Chance): Uint8Array {
+  const { type, count, valuesAt, weight } = open(frame)
+  if (type !== 'f32' || count === 0 || weight === 0) return flipped(frame, chance)
+  const copy = frame.slice()
+  const at = valuesAt + 4 * Math.floor(chance() * count)
+  const values = [2 ** 64, -(2 ** 100), Number.NaN, Infinity]
+  new DataView(copy.buffer).setFloat32(at, values[Math.floor(4 * chance())]!, true)
+  return sealFrame(copy)
+}
+
+/** The number of a sender that no member has. */
+const STRANGER = 0xffffffff
+
+/**
+ * The frame of a peer that can only be accepted: like a member's, but of a sender of its own, with
+ * values that it chooses.
+ */
+export function hostileFrame(
+  frame: Uint8Array,
+  how: Hostile,
+  weight: number,
+  chance: Chance,
+): Uint8Array {
+  const own = open(frame)
+  const senders = Uint32Array.of(STRANGER)
+  const header = { ...own, type: 'f32' as const, senders, weight: Math.fround(weight) }
+  const { bytes, floats } = beginFrame(header, 4 * own.count)
+  const all = { large: [2 ** 63, -(2 ** 63)], mixed: [2 ** 62, 2 ** -149, 0, -1], zero: [0, -0] }
+  for (let i = 0; i < floats!.length; i++) {
+    floats![i] = all[how][Math.floor(all[how].length * chance())]!
+  }
+  return sealFrame(bytes)
 }
 
 /**
@@ -36,6 +72,8 @@ export function badFrames(
     case 'former':
       if (former) return [former]
       break
+    case 'tooLarge':
+      return [tooLarge(frame, chance)]
     case 'foreign':
       // With one frame of the fleet and a foreign one, either may be the odd one, but both cannot
       // be in.

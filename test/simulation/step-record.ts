@@ -10,6 +10,7 @@ import { type Opened, open } from '../support/frames.ts'
 import {
   type Contribution,
   contributed,
+  FROZEN,
   factor,
   type Layout,
   rounded,
@@ -125,6 +126,7 @@ export abstract class StepRecord {
     const side = this.side(round)
     const origin = this.origin(round, own)
     for (const [i, rank] of ranks.entries()) {
+      if (rank === FROZEN) continue
       const { rows, cols, length } = table[i]!
       if (rank === 0) {
         if (round !== this.rounds - 1) continue
@@ -225,7 +227,7 @@ export abstract class StepRecord {
       return
     }
     for (const [i, { values, sizes }] of this.#expected.entries()) {
-      const n = (this.layout.ranks[i]! + 1) * (this.#roundings + 1) * this.#products
+      const n = (this.layout.columns[i]! + 1) * (this.#roundings + 1) * this.#products
       within(update[i]!, values, (j) => rounded(n, sizes[j]!), `update, parameter ${i}`)
     }
     const got = Math.hypot(...update.flatMap((array) => [...array]))
@@ -233,7 +235,7 @@ export abstract class StepRecord {
     // of several products may be smaller than the products.
     const sizes = Math.hypot(...this.#expected.flatMap((one) => [...one.sizes]))
     const size = this.#products > 1 ? sizes : norm
-    const rank = Math.max(1, ...this.layout.ranks)
+    const rank = Math.max(1, ...this.layout.columns)
     const relative = rank * 5e-7 + 1.01 * (rank + 2) * UNIT * Math.sqrt(rank)
     const count = update.reduce((sum, { length }) => sum + length, 0)
     const bound = relative * size + rank * Math.sqrt(count) * SMALLEST
