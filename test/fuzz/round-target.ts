@@ -177,7 +177,23 @@ class Rounds implements Target {
     }
     mutant ??= mutatedFrame(hostile, dice, others)
     inspected(mutant, doors)
-    return aggregated(mutant, [worker, other], dice, doors)
+    const mean = aggregated(mutant, [worker, other], dice, doors)
+    return mean && this.#impersonates(mean) ? null : mean
+  }
+
+  /** Whether a mean has a frame of a worker that is absent: that one refuses it, as it should. */
+  #impersonates(mean: Uint8Array): boolean {
+    const { worker, other, hostile } = this.#round!
+    const seen = attempt('inspect', OF_FRAMES, () => this.#doors.inspect(mean))
+    if (!seen.ok) return false
+    const workers = [
+      [HONEST, worker],
+      [OTHER, other],
+      [HOSTILE, hostile],
+    ] as const
+    return workers.some(([sender, frame]) => {
+      return open(frame).weight === 0 && seen.value.senders.includes(sender)
+    })
   }
 
   /** A mutant of the mean that the worker receives; null: it refuses it. */
@@ -185,7 +201,7 @@ class Rounds implements Target {
     const [dice, doors] = [this.#dice, this.#doors]
     const good = doors.aggregate([worker, other, hostile])
     const mutant = mutatedFrame(dice.hits(0.9) ? good : hostile, dice, [other, ...this.#former])
-    return this.#refuses(mutant) ? null : mutant
+    return this.#impersonates(mutant) || this.#refuses(mutant) ? null : mutant
   }
 
   /** A mean from sums of an engine, some of which are wrong; null: refused, or none to be had. */
