@@ -23,7 +23,7 @@ test('loops are not there, where modules are refused, and are elsewhere', async 
 
 for (const file of ['wire', 'xxh32', 'frame', 'aggregate', 'gathered']) {
   test(`${file}.test.ts passes`, async () => {
-    const { stdout } = await node(true, [here(`./${file}.test.ts`)])
+    const { stdout } = await node(true, [here(`../codec/${file}.test.ts`)])
     const [, total, passed] = /Total: +(\d+)\n +Passed: +(\d+)/.exec(stdout)!
     assert.ok(Number(total) > 3)
     assert.is(passed, total)
