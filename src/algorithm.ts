@@ -118,11 +118,6 @@ export interface Algorithm {
   /** true: the mean of each round takes effect by itself, even if later rounds of the step fail */
   readonly incremental?: boolean
   /**
-   * true: what stays in M depends on the values of other workers. Such a residual is dropped if it
-   * is too large to be sent.
-   */
-  readonly followsMean?: boolean
-  /**
    * Writes the slot `qHat` before the gradient is added to M.
    *
    * @throws  if the gradient is refused; then nothing has changed

@@ -196,10 +196,6 @@ class Accordion implements Algorithm {
     this.#full = new FullStep(setup)
   }
 
-  get followsMean(): boolean {
-    return this.#full.followsMean
-  }
-
   get shared(): SharedState {
     const { notes, ...factors } = this.#full.shared
     if (this.#previous === null) return { ...factors, notes }

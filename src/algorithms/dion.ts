@@ -63,10 +63,6 @@ class Dion extends FullStep {
     this.#momentum = momentum
   }
 
-  override get followsMean(): boolean {
-    return true
-  }
-
   /** Refuses a Q so large that, used as it is, it would keep this worker from every step. */
   override load(layout: Layout, loaded: LoadedState, step: number): () => void {
     if (!loaded.right.every((q) => q?.every((x) => Math.abs(x) < 2 ** 32) ?? true)) {

@@ -157,10 +157,6 @@ class ByEnergy implements Algorithm {
     this.#full = new FullStep(setup)
   }
 
-  get followsMean(): boolean {
-    return this.#full.followsMean
-  }
-
   get shared(): SharedState {
     return this.#full.shared
   }

@@ -39,13 +39,6 @@ export function refuseAggregated({ errorFeedback, method }: Settings): void {
 }
 
 /**
- * Whether the residual is what the mean leaves of M, so that it depends on the values of others.
- */
-export function followsMean({ errorFeedback }: Settings): boolean {
-  return errorFeedback === 'aggregated'
-}
-
-/**
  * Whether no residual is kept. Then all of M is cleared after every step, whether or not the
  * worker's frame has counted.
  */

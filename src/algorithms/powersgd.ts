@@ -21,7 +21,6 @@ import { leadingColumns } from '../linalg/rayleigh-ritz.ts'
 import type { AlgorithmSetup, Gate, Method, Round, Settings, SharedOptions } from '../options.ts'
 import {
   chooseDeflation,
-  followsMean,
   keepRawDeviation,
   keepsNothing,
   rawDeviationOf,
@@ -130,10 +129,6 @@ export class FullStep implements Algorithm {
     this.#variant = variant
     this.#layout = layout
     this.load(layout, loaded, step)()
-  }
-
-  get followsMean(): boolean {
-    return followsMean(this.#settings)
   }
 
   get shared(): SharedState {

@@ -30,8 +30,8 @@ export interface Stats {
   readonly aborted: number
   /**
    * steps in which it dropped its residual, because that had grown so large (norm ≥ 2⁶³) that no
-   * gradient could be sent with it: where memory follows the mean (`errorFeedback: 'aggregated'`,
-   * `dion()`), frames of others can do that
+   * gradient could be sent with it. Where memory follows the mean (`errorFeedback: 'aggregated'`,
+   * `dion()`), frames of others can do that; a restored state can do it anywhere
    */
   readonly dropped: number
   /** bytes of all frames returned, and of all means received */

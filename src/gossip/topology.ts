@@ -165,7 +165,7 @@ export function isDoublyStochastic(topology: Topology): boolean {
  *
  * Takes about n³ operations: seconds for a few hundred nodes.
  *
- * @throws RangeError, TypeError  if it is no symmetric topology of two nodes or more
+ * @throws RangeError, TypeError  if it is no symmetric topology of 2 … 4096 nodes
  */
 export function spectralGap(topology: Topology): number {
   const { second, largest } = spectrum(topology)
@@ -178,7 +178,7 @@ export function spectralGap(topology: Topology): number {
  * iterations for distributed averaging", 2004, §4.1, constant edge weights). PowerGossip's authors
  * use it both for plain gossip and for PowerGossip.
  *
- * @throws RangeError, TypeError  if it is no symmetric, connected topology of two nodes or more
+ * @throws RangeError, TypeError  if it is no symmetric, connected topology of 2 … 4096 nodes
  */
 export function optimalGamma(topology: Topology): number {
   const { second, largest } = spectrum(topology)

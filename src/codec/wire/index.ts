@@ -1,4 +1,5 @@
-// The table of wire types. To add one, write a file beside this one and add a line to types.ts.
+// The table of wire types. To add one, write a file beside this one, add a line to types.ts, and its
+// codes to assembly/codec, which takes an id that it does not know for f32.
 import * as types from './types.ts'
 import type { WireType } from './wire-type.ts'
 
