@@ -19,12 +19,7 @@ import { wait } from '../gensync.ts'
 import { gatedRanks, leftColumns, rawLengths, rightColumns } from '../layout.ts'
 import { leadingColumns } from '../linalg/rayleigh-ritz.ts'
 import type { AlgorithmSetup, Gate, Method, Round, Settings, SharedOptions } from '../options.ts'
-import {
-  chooseDeflation,
-  keepRawDeviation,
-  keepsNothing,
-  rawDeviationOf,
-} from './feedback.ts'
+import { chooseDeflation, keepRawDeviation, keepsNothing, rawDeviationOf } from './feedback.ts'
 
 /** Deviations from the paper that reproduce other programs. No user option selects them. */
 export interface Variant {
